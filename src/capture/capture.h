@@ -1,0 +1,98 @@
+/*
+ * capture: where packets come from. The contract of this folder.
+ *
+ * What: live interfaces and savefiles, both into a feed. A live capture is a
+ * thread that moves packets from libpcap's ring into the feed's open block
+ * with one copy, publishes when libpcap's dispatch returns, and seals a block
+ * when it is full or block_age_ns old, by the clock.
+ * Threads: capture_start makes one; capture_stop ends it and may be called
+ * from any other. capture_status from any thread.
+ * Ownership: a capture holds a reference to its feed. Strings are copied.
+ * Limits: never waits for the feed: without room it leaves packets in the
+ * ring, whose drops the kernel counts. A packet that does not fit into a
+ * block is counted in dropped_memory.
+ */
+#ifndef PCAPD_CAPTURE_H
+#define PCAPD_CAPTURE_H
+
+#include "../err.h"
+#include "../feed.h"
+#include "../filter.h"
+
+#define CAPTURE_INTERFACE_MAX 64
+#define CAPTURE_SNAPLEN_MAX 262144
+#define CAPTURE_BUFFER_MIN (1u << 20)
+#define CAPTURE_BUFFER_MAX (2047ull << 20)
+#define CAPTURE_BUFFER_DEFAULT (32ull << 20)
+
+struct capture_options {
+	char interface[CAPTURE_INTERFACE_MAX]; /* "any": every one, SLL2 */
+	char filter[FILTER_TEXT_MAX + 1];
+	uint32_t snaplen; /* 1 to CAPTURE_SNAPLEN_MAX */
+	bool promiscuous;
+	uint64_t buffer_bytes;
+	int64_t block_age_ns;
+};
+
+struct capture_status {
+	bool waiting; /* the interface is not there (yet, or any more) */
+	char reason[256];
+	uint32_t link_type; /* of the newest packets; 0 before the first open */
+	uint64_t received;  /* packets put into blocks */
+	uint64_t dropped_kernel;
+	uint64_t dropped_interface;
+	uint64_t dropped_memory;
+	int64_t newest_ns;
+};
+
+/*
+ * Opens the interface as capture_start will and closes it again: tells its
+ * link type and gives the compiled filter (filter_free it). ERR_NOT_FOUND: no
+ * such interface; ERR_USAGE: the filter; ERR_PERMISSION.
+ */
+bool capture_probe(const struct capture_options *o, uint32_t *link_type,
+		   struct filter **filter, struct err *e);
+
+/* The first open happens before it returns; an interface that is missing
+ * (ERR_NOT_FOUND would be the error) is waited for, other errors are errors.*/
+struct capture *capture_start(const struct capture_options *o, struct feed *f,
+			      struct err *e);
+/* What is in the ring is still taken, the open block is sealed. */
+void capture_stop(struct capture *c);
+void capture_status(struct capture *c, struct capture_status *s);
+
+/* One interface that libpcap lists. */
+struct interface {
+	char name[CAPTURE_INTERFACE_MAX];
+	char description[128];
+	char addresses[16][64]; /* numeric; what is over 16 is left out */
+	unsigned n_addresses;
+	bool up, running, loopback;
+};
+/* An array to free(), "any" last. NULL on error. */
+struct interface *interfaces_list(size_t *n, struct err *e);
+
+/*
+ * A savefile that is read from a stream: whatever libpcap reads (pcap in
+ * microseconds or nanoseconds of either byte order, pcapng), also when it is
+ * compressed with zstd. read: as read(2) on a blocking file, -1 ends the
+ * import as failed with an error of the reader's own in *e.
+ */
+struct savefile;
+typedef int64_t (*savefile_read)(void *ctx, void *to, size_t n, struct err *e);
+
+/* Reads the file's header. name: for messages. ERR_USAGE: it is no savefile. */
+struct savefile *savefile_open(savefile_read read, void *ctx, const char *name,
+			       struct err *e);
+uint32_t savefile_link_type(const struct savefile *s);
+uint32_t savefile_snaplen(const struct savefile *s);
+/*
+ * All packets into f, waiting for room; the last block is sealed. *packets
+ * and *raw_bytes count what went in, also on error. ERR_INCOMPLETE: the file
+ * ends or breaks in the middle and everything before that went in.
+ */
+bool savefile_copy(struct savefile *s, struct feed *f, uint64_t *packets,
+		   uint64_t *raw_bytes, struct err *e);
+void savefile_close(struct savefile *s); /* NULL is fine */
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * config: what pcapd was told, from an ini file and the command line.
+ *
+ * What: one struct of settings with their defaults; every key of the file is
+ * a row of one table, which is also what the manual page lists.
+ * Threads: filled by one thread, then read only.
+ * Ownership: plain memory.
+ */
+#ifndef PCAPD_CONFIG_H
+#define PCAPD_CONFIG_H
+
+#include "err.h"
+
+#include <stdint.h>
+
+#define CONFIG_PATH_MAX 512
+
+struct config {
+	char spool[CONFIG_PATH_MAX];  /* /var/lib/pcapd */
+	char socket[CONFIG_PATH_MAX]; /* /run/pcapd/pcapd.sock */
+	char socket_group[64];	      /* pcap; "" leaves the group alone */
+	uint64_t segment_bytes;	      /* of packets; 256 MiB */
+	uint64_t segment_age_s;	      /* 3600 */
+	uint64_t block_age_s;	      /* 60 */
+	uint64_t memory_blocks;	      /* waiting for the disk a capture: 32 */
+	int64_t compression_level;    /* -1 */
+	uint64_t max_captures;	      /* 256 */
+	uint64_t max_connections;     /* 256 */
+	uint64_t max_replays;	      /* at once: 16 */
+	uint64_t max_listeners;	      /* at once: 256 */
+};
+
+void config_defaults(struct config *c);
+
+/*
+ * Reads an ini file over what is in *c: [section] lines are for the reader,
+ * keys are the members' names with '-' for '_'; bytes take K, M, G (powers of
+ * 1024), seconds take s, m, h, d. An unknown key, a value out of range or a
+ * line that is no key is ERR_USAGE with file and line, and *c is untouched.
+ */
+bool config_read(struct config *c, const char *path, struct err *e);
+
+/* One setting from the command line, by the key's name. */
+bool config_set(struct config *c, const char *key, const char *value,
+		struct err *e);
+
+#endif

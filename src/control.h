@@ -1,0 +1,91 @@
+/*
+ * control: the captures that this daemon knows and what can be done to them.
+ *
+ * What: joins a capture's row (store), its feed, its source (capture/) and its
+ * writer. This is what the API offers, in C: rpc/ only translates.
+ * Threads: every function from any thread. Changes are made one after the
+ * other; they wait for the catalog. Nothing here runs on a packet's path.
+ * Ownership: stated at each function. Feeds are handed out with a reference.
+ * Limits: config's max_captures; ALIASES_MAX aliases a capture.
+ */
+#ifndef PCAPD_CONTROL_H
+#define PCAPD_CONTROL_H
+
+#include "capture/capture.h"
+#include "config.h"
+#include "store/store.h"
+
+#define ALIASES_MAX 64
+
+struct control;
+
+enum capture_state {
+	CAPTURE_STOPPED = 1,
+	CAPTURE_RUNNING,
+	CAPTURE_WAITING,
+	CAPTURE_IMPORTING,
+};
+
+/* A copy of everything there is to say about a capture; message Capture has
+ * the same fields. */
+struct capture_view {
+	struct capture_row row; /* its link_type is the newest known */
+	enum capture_state state;
+	struct store_totals totals; /* with what is in memory */
+	struct capture_status live;
+	struct writer_status writer;
+};
+void capture_view_done(struct capture_view *v);
+
+/* Opens the spool and starts what was running. */
+struct control *control_open(const struct config *c, struct err *e);
+/* New limits; paths stay as they were. */
+void control_configure(struct control *ctl, const struct config *c);
+/* Stops and seals everything, ends every feed; what was running stays wanted
+ * and resumes at the next control_open. Feeds handed out stay valid. */
+void control_stop(struct control *ctl);
+void control_close(struct control *ctl);
+
+struct init_options {
+	struct capture_options capture; /* block_age_ns is set here */
+	const char *alias;		/* NULL or "": none */
+	bool start;
+};
+/* *created false: that interface and filter were there, the alias was added if
+ * it was new (*alias_added). With start an existing one that runs is fine. */
+bool control_init(struct control *ctl, const struct init_options *o,
+		  struct capture_view *v, bool *created, bool *alias_added,
+		  struct err *e);
+/* name: id or alias. ERR_STATE when it runs already, or does not. */
+bool control_start(struct control *ctl, const char *name,
+		   struct capture_view *v, struct err *e);
+bool control_stop_one(struct control *ctl, const char *name,
+		      struct capture_view *v, struct err *e);
+/* v: as it was before. */
+bool control_delete(struct control *ctl, const char *name,
+		    struct capture_view *v, struct err *e);
+bool control_alias_add(struct control *ctl, const char *name, const char *alias,
+		       struct capture_view *v, struct err *e);
+bool control_alias_remove(struct control *ctl, const char *alias,
+			  struct capture_view *v, struct err *e);
+/* name NULL or "": all of them, by id. An array; each view is done by the
+ * caller, then the array freed. */
+bool control_list(struct control *ctl, const char *name,
+		  struct capture_view **v, size_t *n, struct err *e);
+
+/* For a reader: the view and a reference to the feed. */
+bool control_find(struct control *ctl, const char *name, struct capture_view *v,
+		  struct feed **f, struct err *e);
+struct store *control_store(struct control *ctl);
+
+/*
+ * Imports a savefile into the capture of that alias, which is made after the
+ * file's header was read and understood. Waits until everything is stored.
+ * ERR_INCOMPLETE: *v and the counts say what went in.
+ */
+bool control_import(struct control *ctl, const char *alias, const char *name,
+		    savefile_read read, void *ctx, struct capture_view *v,
+		    bool *created, uint64_t *packets, uint64_t *raw_bytes,
+		    struct err *e);
+
+#endif

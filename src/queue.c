@@ -1,0 +1,117 @@
+/*
+ * The queue between whoever has packets and one stream. Guarantees a bound on
+ * memory and an exact count of what was dropped. Leaves out fairness between
+ * streams: each has its own queue.
+ */
+#include "queue.h"
+
+#include <assert.h>
+
+void queue_init(struct queue *q, void (*wake)(void *ctx), void *ctx)
+{
+	memset(q, 0, sizeof(*q));
+	q->wake = wake;
+	q->ctx = ctx;
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_cond_init(&q->room, NULL);
+}
+
+void queue_done(struct queue *q)
+{
+	for (; q->count; q->count--) {
+		block_unref(q->ring[q->head].block);
+		q->head = (q->head + 1) % QUEUE_SLICES;
+	}
+	pthread_cond_destroy(&q->room);
+	pthread_mutex_destroy(&q->lock);
+}
+
+static struct slice *newest(struct queue *q)
+{
+	return q->count ? &q->ring[(q->head + q->count - 1) % QUEUE_SLICES]
+			: NULL;
+}
+
+static bool join(struct queue *q, const struct slice *s)
+{
+	struct slice *last = newest(q);
+
+	if (!last || last->block != s->block || last->to != s->from ||
+	    s->to - last->from > SLICE_MAX)
+		return false;
+	last->to = s->to;
+	last->packets += s->packets;
+	return true;
+}
+
+static void append(struct queue *q, struct slice s)
+{
+	assert(q->count < QUEUE_SLICES);
+	q->ring[(q->head + q->count++) % QUEUE_SLICES] = s;
+}
+
+void queue_push(struct queue *q, struct slice s)
+{
+	struct block *gone = NULL;
+
+	pthread_mutex_lock(&q->lock);
+	if (q->closed || join(q, &s)) {
+		gone = s.block;
+	} else {
+		if (q->count == QUEUE_SLICES) {
+			gone = q->ring[q->head].block;
+			q->lost_packets += q->ring[q->head].packets;
+			q->head = (q->head + 1) % QUEUE_SLICES;
+			q->count--;
+		}
+		append(q, s);
+	}
+	pthread_mutex_unlock(&q->lock);
+	block_unref(gone);
+	q->wake(q->ctx);
+}
+
+bool queue_push_wait(struct queue *q, struct slice s)
+{
+	pthread_mutex_lock(&q->lock);
+	while (!q->closed && q->count == QUEUE_SLICES)
+		pthread_cond_wait(&q->room, &q->lock);
+	bool ok = !q->closed;
+	if (ok)
+		append(q, s);
+	pthread_mutex_unlock(&q->lock);
+	if (ok)
+		q->wake(q->ctx);
+	else
+		block_unref(s.block);
+	return ok;
+}
+
+int queue_pop(struct queue *q, struct slice *s, uint64_t *lost_packets)
+{
+	int got = 0;
+
+	pthread_mutex_lock(&q->lock);
+	if (q->count) {
+		*s = q->ring[q->head];
+		*lost_packets = q->lost_packets;
+		q->lost_packets = 0;
+		q->head = (q->head + 1) % QUEUE_SLICES;
+		q->count--;
+		got = 1;
+		pthread_cond_signal(&q->room);
+	} else if (q->closed) {
+		got = -1;
+	}
+	pthread_mutex_unlock(&q->lock);
+	return got;
+}
+
+void queue_close(struct queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	q->closed = true;
+	pthread_cond_broadcast(&q->room);
+	pthread_mutex_unlock(&q->lock);
+	q->wake(q->ctx);
+}

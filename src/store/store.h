@@ -1,0 +1,126 @@
+/*
+ * store: blocks on disk and the catalog that finds them. The contract of this
+ * folder.
+ *
+ * What: a spool folder is
+ *	catalog.db			SQLite, schema/
+ *	lock				flock: one daemon a spool
+ *	<id>/<first seq>.pcap.zst	segments of capture <id>
+ * A segment is a zstd stream: frame 0 the savefile header, a frame a block,
+ * and when closed two skippable frames: ours, and the standard seek table
+ * (segment.h). `zstd -dc` of it is a savefile at any time.
+ * Order on the way in: frame written, row committed, block released from the
+ * feed; so a reader that looks into the feed first and into the catalog second
+ * misses nothing.
+ * Threads: one catalog thread writes; a writer is a thread of its own; a
+ * cursor belongs to one thread and has its own connection. Functions here are
+ * safe from any thread and wait for the commit, so they may not be called
+ * from a capture thread.
+ * Ownership: stated at each function.
+ */
+#ifndef PCAPD_STORE_H
+#define PCAPD_STORE_H
+
+#include "../err.h"
+#include "../feed.h"
+
+struct store;
+
+struct store_options {
+	const char *spool;
+	uint64_t segment_bytes; /* of packets */
+	int64_t segment_age_ns;
+	int compression_level;
+};
+
+/* Makes the folder and the catalog if they are not there, brings the schema
+ * up to date, and puts segments in order that were open when a daemon died.
+ * ERR_STATE: another daemon has this spool. */
+struct store *store_open(const struct store_options *o, struct err *e);
+void store_close(struct store *s); /* writers and cursors are gone */
+
+/* --- captures: the rows that survive a restart --- */
+
+#define ALIAS_MAX 64
+
+struct capture_row {
+	uint64_t id;
+	bool savefile; /* made by import */
+	bool wanted;   /* running, and to be resumed */
+	bool promiscuous;
+	char *interface;
+	char *filter;
+	void *program; /* the compiled filter, to compare */
+	size_t program_bytes;
+	uint32_t link_type;
+	uint32_t snaplen;
+	uint64_t buffer_bytes;
+	int64_t created_ns;
+	char **aliases; /* sorted */
+	size_t n_aliases;
+};
+void capture_row_done(struct capture_row *r);
+
+/* All of them, by id: an array whose rows are done by the caller, then freed.*/
+bool store_captures(struct store *s, struct capture_row **rows, size_t *n,
+		    struct err *e);
+/* Fills row->id. Aliases of the row are added with it. */
+bool store_add(struct store *s, struct capture_row *row, struct err *e);
+bool store_set_wanted(struct store *s, uint64_t id, bool wanted, struct err *e);
+bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
+			 struct err *e);
+/* ERR_EXISTS / ERR_NOT_FOUND */
+bool store_alias_add(struct store *s, uint64_t id, const char *alias,
+		     struct err *e);
+bool store_alias_remove(struct store *s, const char *alias, struct err *e);
+/* Rows and files. Cursors that are open go on. */
+bool store_delete(struct store *s, uint64_t id, struct err *e);
+
+struct store_totals {
+	uint64_t next_seq; /* of the first block that is not in the catalog */
+	uint64_t packets, raw_bytes, stored_bytes, segments;
+	int64_t min_ns, max_ns; /* 0 without packets */
+};
+bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
+		  struct err *e);
+
+/* --- the way in --- */
+
+struct writer;
+struct writer_status {
+	uint64_t dropped_disk; /* packets that could not be written */
+	char error[256];       /* the last one; "" when it went well since */
+};
+/* Writes what the feed has from its first block on. Holds a reference to it. */
+struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
+/* The producer has sealed its last block. Everything is written and in the
+ * catalog and the segment is closed when it returns. */
+void writer_stop(struct writer *w);
+void writer_status(struct writer *w, struct writer_status *st);
+
+/* --- the way out --- */
+
+struct cursor_range {
+	int64_t since_ns, until_ns; /* as in pick.h; 0: no bound */
+	bool live; /* no end; otherwise what is published at cursor_open */
+};
+struct cursor;
+
+/* Reads capture feed_capture(f) from its oldest block on. */
+struct cursor *cursor_open(struct store *s, struct feed *f,
+			   const struct cursor_range *r, struct err *e);
+/*
+ * The next slice of a block that may have packets in the range: 1 and a
+ * reference in *out; 0 at the end, or for `live` when there is nothing more
+ * now (call again when the feed published); -1 cannot go on. What is damaged
+ * or gone is skipped and counted in cursor_lost.
+ */
+int cursor_next(struct cursor *c, struct slice *out, struct err *e);
+/* Packets skipped since the last call, and why (static or the cursor's). */
+uint64_t cursor_lost(struct cursor *c, const char **reason);
+/* Blocks in the range when it was opened, and how many of them are done. */
+uint64_t cursor_blocks(const struct cursor *c);
+uint64_t cursor_blocks_done(const struct cursor *c);
+void cursor_close(struct cursor *c);
+
+#endif
