@@ -73,12 +73,14 @@ struct block {
 	uint32_t snaplen;
 	uint8_t *arena; /* BLOCK_MAX bytes */
 	struct block_pool *pool;
-	int64_t opened_ns;	 /* CLOCK_MONOTONIC */
+	bool stored;	   /* a cursor's: the arena holds its frame instead */
+	int64_t opened_ns; /* CLOCK_MONOTONIC */
 	_Atomic uint32_t filled; /* published: whole packets, readable */
 	atomic_bool sealed;
 	/* The writing thread's until the block is sealed. */
 	uint32_t used; /* appended, not all of it published */
 	struct block_info info;
+	struct block_info published; /* info at the last publish; the feed's */
 };
 
 /* A published part of a block. Holds a reference to it. */

@@ -44,4 +44,7 @@ bool config_read(struct config *c, const char *path, struct err *e);
 bool config_set(struct config *c, const char *key, const char *value,
 		struct err *e);
 
+/* The name of the i-th key, NULL after the last: what the manual must list. */
+const char *config_key(size_t i);
+
 #endif

@@ -152,6 +152,8 @@ static void publish_locked(struct feed *f, struct block *b, uint64_t packets)
 	if (s.from == s.to)
 		return;
 	block_publish(b);
+	b->published = b->info;
+	b->published.raw_bytes = b->used;
 	for (struct feed_watch *w = f->watches; w; w = w->next)
 		w->published(w->ctx, &s);
 }
@@ -233,11 +235,27 @@ void feed_release(struct feed *f, uint64_t seq)
 struct block *feed_find(struct feed *f, uint64_t seq)
 {
 	pthread_mutex_lock(&f->lock);
-	struct block *b = find(f, seq);
+	uint64_t first = f->next_seq - f->count;
+	struct block *b = find(f, seq < first ? first : seq);
 	if (b)
 		block_ref(b);
 	pthread_mutex_unlock(&f->lock);
 	return b;
+}
+
+unsigned feed_blocks(struct feed *f, struct block_info *out)
+{
+	pthread_mutex_lock(&f->lock);
+	unsigned n = f->count;
+	for (unsigned i = 0; i < n; i++)
+		out[i] = f->ring[(f->head + i) % f->max_blocks]->published;
+	pthread_mutex_unlock(&f->lock);
+	return n;
+}
+
+unsigned feed_max(const struct feed *f)
+{
+	return f->max_blocks;
 }
 
 unsigned feed_depth(struct feed *f)

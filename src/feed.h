@@ -65,8 +65,12 @@ void feed_release(struct feed *f, uint64_t seq);
 
 /* --- readers --- */
 
-/* A reference to block seq, or NULL if the feed does not hold it. */
+/* A reference to the first block from seq on, or NULL if there is none. */
 struct block *feed_find(struct feed *f, uint64_t seq);
+/* What is published of each block inside, oldest first; out has room for
+ * feed_max(f) rows. Returns how many. */
+unsigned feed_blocks(struct feed *f, struct block_info *out);
+unsigned feed_max(const struct feed *f);
 /* How many blocks wait in memory, the open one included. */
 unsigned feed_depth(struct feed *f);
 void feed_watch(struct feed *f, struct feed_watch *w);

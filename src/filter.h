@@ -6,7 +6,9 @@
  * DLT_ (libpcap's handles).
  * Threads: any; a struct filter does not change once made.
  * Ownership: filter_compile and filter_from_program give, filter_free takes.
- * Limits: FILTER_TEXT_MAX bytes of text, FILTER_INSNS_MAX instructions.
+ * Limits: FILTER_TEXT_MAX bytes of text, FILTER_INSNS_MAX instructions, and
+ * for texts over 1 KiB a bound on what libpcap's optimizer is given, which
+ * would need minutes otherwise. Names are looked up and may take their time.
  */
 #ifndef PCAPD_FILTER_H
 #define PCAPD_FILTER_H

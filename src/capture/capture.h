@@ -57,8 +57,9 @@ bool capture_probe(const struct capture_options *o, uint32_t *link_type,
  * (ERR_NOT_FOUND would be the error) is waited for, other errors are errors.*/
 struct capture *capture_start(const struct capture_options *o, struct feed *f,
 			      struct err *e);
-/* What is in the ring is still taken, the open block is sealed. */
-void capture_stop(struct capture *c);
+/* What is in the ring is still taken, the open block is sealed; *s is the
+ * last status. */
+void capture_stop(struct capture *c, struct capture_status *s);
 void capture_status(struct capture *c, struct capture_status *s);
 
 /* One interface that libpcap lists. */

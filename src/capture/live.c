@@ -1,0 +1,344 @@
+/*
+ * Live captures: one thread moves packets from a source into a fill.
+ * Guarantees that the thread waits for nothing but packets, time and
+ * capture_stop; that packets are published when a batch ends and blocks are
+ * sealed by the clock; that a stop takes what the kernel had accepted by then.
+ * Leaves out being told of interfaces that come back: it looks once a second.
+ */
+#include "capture.h"
+
+#include "fill.h"
+#include "source.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_MS 1000000ll
+
+/* Packets between two looks at the clock; a busy ring is never empty. */
+#define BATCH_PACKETS 1024
+#define RETRY_NS NS_PER_S
+#define STATISTICS_NS NS_PER_S
+/* How soon to look again for room in the feed, or after an interface that is
+ * down. */
+#define NO_ROOM_MS 5
+#define DOWN_MS 200
+/* The kernel hands over a ring block at its second timer tick at the latest. */
+#define DRAIN_GRACE_NS (3 * SOURCE_TIMEOUT_MS * NS_PER_MS)
+/* How long a stop waits for the feed to make room, then how long it counts
+ * what is left. */
+#define DRAIN_ROOM_NS (2 * NS_PER_S)
+#define DRAIN_COUNT_NS NS_PER_S
+
+struct capture {
+	struct capture_options options;
+	struct feed *feed;
+	int stop_fd;
+	pthread_t thread;
+	/* The thread's. */
+	struct source *source; /* NULL: waiting for the interface */
+	struct fill fill;
+	struct source_drops drops;
+	int64_t retry_ns, statistics_ns;
+	int64_t until_ns; /* packets after it came after the stop */
+	bool past_stop;
+	bool take_anyway; /* also where there is no room: then count it */
+
+	pthread_mutex_t lock; /* guards everything below */
+	struct capture_status status;
+};
+
+static void show_waiting(struct capture *c, const char *reason)
+{
+	pthread_mutex_lock(&c->lock);
+	c->status.waiting = reason;
+	snprintf(c->status.reason, sizeof(c->status.reason), "%.*s",
+		 (int)sizeof(c->status.reason) - 1, reason ? reason : "");
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void show_counts(struct capture *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->status.received = c->fill.received;
+	c->status.dropped_memory = c->fill.dropped;
+	c->status.dropped_kernel = c->drops.kernel;
+	c->status.dropped_interface = c->drops.interface;
+	c->status.newest_ns = c->fill.newest_ns;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static bool open_source(struct capture *c, struct err *e)
+{
+	c->source = source_open(&c->options, NULL, e);
+	if (!c->source) {
+		c->retry_ns = monotonic_ns() + RETRY_NS;
+		show_waiting(c, e->what);
+		return false;
+	}
+	uint32_t link_type = source_link_type(c->source);
+	fill_set_type(&c->fill, link_type, source_snaplen(c->source));
+	c->statistics_ns = monotonic_ns() + STATISTICS_NS;
+	pthread_mutex_lock(&c->lock);
+	c->status.link_type = link_type;
+	pthread_mutex_unlock(&c->lock);
+	show_waiting(c, NULL);
+	return true;
+}
+
+static void lose_source(struct capture *c, struct err *why)
+{
+	err_wrap(why, "%s", c->options.interface);
+	source_add_drops(c->source, &c->drops);
+	source_close(c->source);
+	c->source = NULL;
+	c->retry_ns = monotonic_ns() + RETRY_NS;
+	show_waiting(c, why->what);
+}
+
+static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
+{
+	struct capture *c = ctx;
+
+	if (packet_time_ns(h) > c->until_ns) {
+		c->past_stop = true;
+		return false;
+	}
+	fill_packet(&c->fill, h, body);
+	return fill_ready(&c->fill) || c->take_anyway;
+}
+
+/* One batch. How many packets; -1: there is no source any more. */
+static int take_batch(struct capture *c)
+{
+	struct err e = ERR_INIT;
+	int n = source_take(c->source, BATCH_PACKETS, take, c, &e);
+
+	fill_publish(&c->fill);
+	if (n < 0)
+		lose_source(c, &e);
+	return n;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ready: a packet would have a place now. */
+static int wait_ms(struct capture *c, bool ready, int64_t now)
+{
+	int64_t until =
+		least(fill_deadline_ns(&c->fill, c->options.block_age_ns),
+		      c->source ? c->statistics_ns : c->retry_ns);
+
+	if (c->source && !ready)
+		until = least(until, now + NO_ROOM_MS * NS_PER_MS);
+	else if (c->source && source_down(c->source))
+		until = least(until, now + DOWN_MS * NS_PER_MS);
+	else if (c->source && source_fd(c->source) < 0)
+		until = least(until, now + SOURCE_TIMEOUT_MS * NS_PER_MS);
+	if (until <= now)
+		return 0;
+	/* Upwards, so as not to spin through the last millisecond. */
+	return (int)((until - now + NS_PER_MS - 1) / NS_PER_MS);
+}
+
+/* true: stop. */
+static bool wait_for_something(struct capture *c, bool ready)
+{
+	struct pollfd fds[2] = {
+		{.fd = c->stop_fd, .events = POLLIN},
+		{.fd = c->source && ready ? source_fd(c->source) : -1,
+		 .events = POLLIN},
+	};
+
+	poll(fds, 2, wait_ms(c, ready, monotonic_ns()));
+	return fds[0].revents;
+}
+
+/* What is due by the clock. */
+static void tick(struct capture *c)
+{
+	int64_t now = monotonic_ns();
+	struct err e = ERR_INIT;
+
+	if (now >= fill_deadline_ns(&c->fill, c->options.block_age_ns))
+		fill_seal(&c->fill);
+	if (!c->source) {
+		if (now >= c->retry_ns)
+			open_source(c, &e);
+	} else if (now >= c->statistics_ns) {
+		source_add_drops(c->source, &c->drops);
+		c->statistics_ns = now + STATISTICS_NS;
+	}
+}
+
+/* An interface that is down is not gone: its source stays open. */
+static void show_down(struct capture *c, bool *shown)
+{
+	char reason[CAPTURE_INTERFACE_MAX + 32];
+	bool down = c->source && source_down(c->source);
+
+	if (down == *shown)
+		return;
+	*shown = down;
+	snprintf(reason, sizeof(reason), "%s: the interface is down",
+		 c->options.interface);
+	if (c->source)
+		show_waiting(c, down ? reason : NULL);
+}
+
+/*
+ * After the stop. What the kernel accepted before it may still lie in a ring
+ * block that is not handed over yet. On a busy link a packet that came after
+ * the stop ends this; on a quiet one the counts or the clock do. A feed
+ * without room gets some time, then what is left is counted as dropped.
+ */
+static void drain(struct capture *c)
+{
+	int64_t start = monotonic_ns(), now = start;
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	c->until_ns = (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+	while (c->source && !c->past_stop &&
+	       now < start + DRAIN_ROOM_NS + DRAIN_COUNT_NS) {
+		int wait = NO_ROOM_MS, n = 1;
+		bool ready = fill_ready(&c->fill);
+
+		if (!ready)
+			fill_seal(&c->fill);
+		c->take_anyway = now >= start + DRAIN_ROOM_NS;
+		if (ready || c->take_anyway) {
+			n = take_batch(c);
+			wait = n == 0 ? SOURCE_TIMEOUT_MS : 0;
+		}
+		if (n < 0 || (n == 0 && (now >= start + DRAIN_GRACE_NS ||
+					 source_drained(c->source))))
+			break;
+		struct pollfd fd = {ready ? source_fd(c->source) : -1, POLLIN,
+				    0};
+		if (wait)
+			poll(&fd, 1, wait);
+		now = monotonic_ns();
+	}
+}
+
+static void *run(void *arg)
+{
+	struct capture *c = arg;
+	bool down_shown = false;
+
+	pthread_setname_np(pthread_self(), "pcapd-capture");
+	for (;;) {
+		bool ready = c->source && fill_ready(&c->fill);
+
+		/* Too full for any packet: the writer may need it to make
+		 * room. */
+		if (c->source && !ready)
+			fill_seal(&c->fill);
+		if (wait_for_something(c, ready))
+			break;
+		if (ready)
+			take_batch(c);
+		tick(c);
+		show_down(c, &down_shown);
+		show_counts(c);
+	}
+	drain(c);
+	fill_seal(&c->fill);
+	if (c->source)
+		source_add_drops(c->source, &c->drops);
+	show_counts(c);
+	return NULL;
+}
+
+bool capture_probe(const struct capture_options *o, uint32_t *link_type,
+		   struct filter **filter, struct err *e)
+{
+	struct source *s = source_open(o, filter, e);
+
+	if (!s)
+		return false;
+	*link_type = source_link_type(s);
+	source_close(s);
+	return true;
+}
+
+static void capture_free(struct capture *c)
+{
+	source_close(c->source);
+	if (c->stop_fd >= 0)
+		close(c->stop_fd);
+	feed_unref(c->feed);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+/* An interface may come, or come up; nothing else mends itself. */
+static bool worth_waiting(const struct err *e)
+{
+	return e->kind == ERR_NOT_FOUND || e->kind == ERR_STATE;
+}
+
+struct capture *capture_start(const struct capture_options *o, struct feed *f,
+			      struct err *e)
+{
+	struct err open = ERR_INIT;
+	struct capture *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		err_errno(e, "start %s", o->interface);
+		return NULL;
+	}
+	c->options = *o;
+	c->feed = feed_ref(f);
+	c->until_ns = INT64_MAX;
+	fill_init(&c->fill, f, false);
+	pthread_mutex_init(&c->lock, NULL);
+	c->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (c->stop_fd < 0) {
+		err_errno(e, "start %s", o->interface);
+		goto fail;
+	}
+	if (!open_source(c, &open) && !worth_waiting(&open)) {
+		*e = open;
+		goto fail;
+	}
+	int no = pthread_create(&c->thread, NULL, run, c);
+	if (no != 0) {
+		err_set(e, ERR_FAILED, "start %s: a thread: %s", o->interface,
+			strerror(no));
+		goto fail;
+	}
+	return c;
+fail:
+	capture_free(c);
+	return NULL;
+}
+
+void capture_stop(struct capture *c, struct capture_status *s)
+{
+	const uint64_t one = 1;
+
+	/* Cannot fail: the counter is far from its end. */
+	if (write(c->stop_fd, &one, sizeof(one)) < 0)
+		abort();
+	pthread_join(c->thread, NULL);
+	if (s)
+		*s = c->status;
+	capture_free(c);
+}
+
+void capture_status(struct capture *c, struct capture_status *s)
+{
+	pthread_mutex_lock(&c->lock);
+	*s = c->status;
+	pthread_mutex_unlock(&c->lock);
+}

@@ -1,0 +1,219 @@
+/*
+ * Live packets through libpcap. Guarantees nanoseconds whatever the device
+ * has, errors of our kinds with the interface's name, and drop counts that do
+ * not wrap. Leaves out retrying and what happens to the packets.
+ */
+#include "source.h"
+
+#include <stdlib.h>
+
+struct source {
+	pcap_t *pcap;
+	int fd;
+	uint32_t link_type;
+	unsigned fraction_ns;	  /* of one unit in tv_usec */
+	struct pcap_stat counted; /* as of the last source_add_drops */
+	unsigned taken;		  /* wraps as ps_recv does */
+	source_packet packet;	  /* of the source_take under way */
+	void *ctx;
+};
+
+static bool options_check(const struct capture_options *o, struct err *e)
+{
+	if (o->snaplen < 1 || o->snaplen > CAPTURE_SNAPLEN_MAX)
+		return err_set(e, ERR_USAGE, "snaplen %u is not in 1 to %u",
+			       o->snaplen, CAPTURE_SNAPLEN_MAX);
+	if (o->buffer_bytes < CAPTURE_BUFFER_MIN ||
+	    o->buffer_bytes > CAPTURE_BUFFER_MAX)
+		return err_set(e, ERR_USAGE,
+			       "a buffer of %llu bytes is not in 1 to 2047 MiB",
+			       (unsigned long long)o->buffer_bytes);
+	return true;
+}
+
+/* What pcap_activate says, in our words. */
+static bool activation_error(pcap_t *p, int code, const char *interface,
+			     struct err *e)
+{
+	const char *said = pcap_geterr(p);
+
+	switch (code) {
+	case PCAP_ERROR_NO_SUCH_DEVICE:
+		err_set(e, ERR_NOT_FOUND, "open %s: no such interface",
+			interface);
+		return err_hint(e, "List interfaces with 'pcap interfaces'.");
+	case PCAP_ERROR_IFACE_NOT_UP:
+		err_set(e, ERR_STATE, "open %s: the interface is down",
+			interface);
+		return err_hint(e, "Bring it up with 'ip link set %s up'.",
+				interface);
+	case PCAP_ERROR_PERM_DENIED:
+	case PCAP_ERROR_PROMISC_PERM_DENIED:
+		err_set(e, ERR_PERMISSION, "open %s: %s", interface,
+			*said ? said : pcap_statustostr(code));
+		return err_hint(e, "pcapd needs CAP_NET_RAW: run it as root "
+				   "or give it that capability.");
+	default:
+		return err_set(e, ERR_FAILED, "open %s: %s", interface,
+			       *said ? said : pcap_statustostr(code));
+	}
+}
+
+static bool activate(pcap_t *p, const struct capture_options *o, struct err *e)
+{
+	pcap_set_snaplen(p, (int)o->snaplen);
+	pcap_set_promisc(p, o->promiscuous);
+	pcap_set_timeout(p, SOURCE_TIMEOUT_MS);
+	pcap_set_buffer_size(p, (int)o->buffer_bytes);
+	/* Refused by devices that have only microseconds. */
+	pcap_set_tstamp_precision(p, PCAP_TSTAMP_PRECISION_NANO);
+	int code = pcap_activate(p);
+	/* Above 0 are warnings, such as no promiscuous mode on "any". */
+	if (code < 0)
+		return activation_error(p, code, o->interface, e);
+	/* SLL2 keeps which interface it was. */
+	if (strcmp(o->interface, "any") == 0 &&
+	    pcap_set_datalink(p, DLT_LINUX_SLL2) != 0)
+		return err_set(e, ERR_FAILED, "open any: %s", pcap_geterr(p));
+	char why[PCAP_ERRBUF_SIZE];
+	if (pcap_setnonblock(p, 1, why) != 0)
+		return err_set(e, ERR_FAILED, "open %s: %s", o->interface, why);
+	return true;
+}
+
+static bool set_filter(pcap_t *p, const struct capture_options *o,
+		       struct filter **filter, struct err *e)
+{
+	char why[PCAP_ERRBUF_SIZE];
+	bpf_u_int32 net, mask;
+
+	if (pcap_lookupnet(o->interface, &net, &mask, why) != 0)
+		mask = PCAP_NETMASK_UNKNOWN;
+	struct filter *f = filter_compile_live(p, o->filter, mask, e);
+	if (!f)
+		return false;
+	if (pcap_setfilter(p, &f->program) != 0) {
+		err_set(e, ERR_FAILED, "filter: %s", pcap_geterr(p));
+		filter_free(f);
+		return false;
+	}
+	if (filter)
+		*filter = f;
+	else
+		filter_free(f);
+	return true;
+}
+
+struct source *source_open(const struct capture_options *o,
+			   struct filter **filter, struct err *e)
+{
+	char why[PCAP_ERRBUF_SIZE];
+	struct source *s;
+
+	if (!options_check(o, e))
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		err_errno(e, "open %s", o->interface);
+		return NULL;
+	}
+	s->pcap = pcap_create(o->interface, why);
+	if (!s->pcap) {
+		err_set(e, ERR_FAILED, "open %s: %s", o->interface, why);
+		goto fail;
+	}
+	if (!activate(s->pcap, o, e) || !set_filter(s->pcap, o, filter, e))
+		goto fail;
+	s->fd = pcap_get_selectable_fd(s->pcap);
+	s->link_type = link_type_of_dlt(pcap_datalink(s->pcap));
+	s->fraction_ns =
+		pcap_get_tstamp_precision(s->pcap) == PCAP_TSTAMP_PRECISION_NANO
+			? 1
+			: 1000;
+	return s;
+fail:
+	source_close(s);
+	return NULL;
+}
+
+void source_close(struct source *s)
+{
+	if (!s)
+		return;
+	if (s->pcap)
+		pcap_close(s->pcap);
+	free(s);
+}
+
+uint32_t source_link_type(const struct source *s)
+{
+	return s->link_type;
+}
+
+uint32_t source_snaplen(const struct source *s)
+{
+	return (uint32_t)pcap_snapshot(s->pcap);
+}
+
+int source_fd(const struct source *s)
+{
+	return s->fd;
+}
+
+bool source_down(const struct source *s)
+{
+	/* libpcap asks to be called more often only for this reason. */
+	return s->fd >= 0 && pcap_get_required_select_timeout(s->pcap);
+}
+
+static void deliver(u_char *user, const struct pcap_pkthdr *from,
+		    const u_char *body)
+{
+	struct source *s = (struct source *)user;
+	struct packet_head h = {
+		.sec = (uint32_t)from->ts.tv_sec,
+		.nsec = (uint32_t)from->ts.tv_usec * s->fraction_ns,
+		.caplen = from->caplen,
+		.len = from->len,
+	};
+
+	s->taken++;
+	if (!s->packet(s->ctx, &h, body))
+		pcap_breakloop(s->pcap);
+}
+
+int source_take(struct source *s, int max, source_packet packet, void *ctx,
+		struct err *e)
+{
+	unsigned before = s->taken;
+
+	s->packet = packet;
+	s->ctx = ctx;
+	int n = pcap_dispatch(s->pcap, max, deliver, (u_char *)s);
+	if (n >= 0 || n == PCAP_ERROR_BREAK)
+		return (int)(s->taken - before);
+	err_set(e, ERR_FAILED, "%s", pcap_geterr(s->pcap));
+	return -1;
+}
+
+void source_add_drops(struct source *s, struct source_drops *d)
+{
+	struct pcap_stat now;
+
+	if (pcap_stats(s->pcap, &now) != 0)
+		return;
+	/* 32 bits that wrap: differences are right, sums are not. */
+	d->kernel += (unsigned)(now.ps_drop - s->counted.ps_drop);
+	d->interface += (unsigned)(now.ps_ifdrop - s->counted.ps_ifdrop);
+	s->counted = now;
+}
+
+bool source_drained(struct source *s)
+{
+	struct pcap_stat now;
+
+	/* libpcap swallows some packets that the kernel counts (copies on
+	 * loopback, what came before the filter); then this never holds. */
+	return pcap_stats(s->pcap, &now) == 0 &&
+	       (unsigned)(now.ps_recv - now.ps_drop) == s->taken;
+}

@@ -1,0 +1,54 @@
+/*
+ * source: packets from a live interface, one after the other.
+ *
+ * What: the half of a capture that knows libpcap and the kernel: opening,
+ * the kernel's filter, taking packets out of the ring, drop counters, and
+ * whether the interface is still there.
+ * Threads: one at a time.
+ * Ownership: source_open gives, source_close takes.
+ */
+#ifndef PCAPD_SOURCE_H
+#define PCAPD_SOURCE_H
+
+#include "capture.h"
+
+/* The kernel hands over what it has after so long, full or not. */
+#define SOURCE_TIMEOUT_MS 20
+
+struct source;
+
+/* filter: NULL, or where the compiled filter goes (filter_free it).
+ * ERR_NOT_FOUND: no such interface; ERR_STATE: it is down. */
+struct source *source_open(const struct capture_options *o,
+			   struct filter **filter, struct err *e);
+void source_close(struct source *s); /* NULL is fine */
+
+uint32_t source_link_type(const struct source *s);
+/* No packet is longer. */
+uint32_t source_snaplen(const struct source *s);
+
+/* Readable when there are packets; -1: there is nothing to poll. */
+int source_fd(const struct source *s);
+/* Taken down while it was open; source_take has to be called now and then to
+ * see whether it comes back or vanishes. */
+bool source_down(const struct source *s);
+
+/* false ends source_take after this packet; the next call goes on behind. */
+typedef bool (*source_packet)(void *ctx, const struct packet_head *h,
+			      const uint8_t *body);
+
+/* Hands over at most max packets of those that are there, without waiting.
+ * How many; 0: none now; -1: the source has broken. */
+int source_take(struct source *s, int max, source_packet packet, void *ctx,
+		struct err *e);
+
+struct source_drops {
+	uint64_t kernel, interface;
+};
+/* Adds what was dropped since the last call. */
+void source_add_drops(struct source *s, struct source_drops *d);
+/* Every packet that the kernel has accepted so far was handed over. false: not
+ * known. */
+bool source_drained(struct source *s);
+
+#endif

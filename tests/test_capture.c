@@ -1,0 +1,800 @@
+/*
+ * Live captures, in a network namespace of the test's own with a veth pair:
+ * frames sent on v1 are captured on v0. Where a namespace cannot be made the
+ * tests that need one are skipped.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "capture/capture.h"
+#include "capture/fill.h"
+#include "catch.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netpacket/packet.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ETHERNET 1
+#define SLL2 276
+#define LOCAL_EXPERIMENT 0x88b5 /* IEEE 802's EtherType for this */
+
+static bool have_namespace;
+
+/* --- a network --- */
+
+static void ip(const char *arguments)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "ip %s", arguments);
+	int r = system(command);
+	assert_int_equal(r, 0);
+}
+
+static void make_pair(void)
+{
+	ip("link add v0 type veth peer name v1");
+	ip("link set v0 up");
+	ip("link set v1 up");
+}
+
+static int sender_on(const char *interface)
+{
+	struct sockaddr_ll to = {.sll_family = AF_PACKET,
+				 .sll_protocol = 0,
+				 .sll_ifindex = (int)if_nametoindex(interface)};
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* Frame i: addresses, our EtherType, its number, and bytes made from it. */
+static uint32_t make_frame(uint8_t frame[ETH_FRAME_LEN], uint32_t i)
+{
+	uint32_t n = 60 + i * 7 % (ETH_FRAME_LEN - 60);
+	const uint16_t type = htons(LOCAL_EXPERIMENT);
+
+	for (uint32_t k = 0; k < n; k++)
+		frame[k] = (uint8_t)(i + k);
+	memcpy(frame, "\x02\0\0\0\0\x01\x02\0\0\0\0\x02", 12);
+	memcpy(frame + 12, &type, 2);
+	memcpy(frame + 14, &i, 4);
+	return n;
+}
+
+static uint32_t send_frames(int fd, uint32_t from, uint32_t n)
+{
+	uint8_t frame[ETH_FRAME_LEN];
+
+	for (uint32_t i = from; i < from + n; i++) {
+		uint32_t length = make_frame(frame, i);
+
+		/* The device's queue may be full for a moment. */
+		while (send(fd, frame, length, 0) != (ssize_t)length)
+			assert_int_equal(errno, ENOBUFS);
+	}
+	return from + n;
+}
+
+/* The records are the frames from first on, whole and in order. */
+static void assert_frames(const struct bytes *records, uint32_t first,
+			  uint32_t n, uint32_t snaplen)
+{
+	uint8_t frame[ETH_FRAME_LEN];
+	struct packet_head h = {0};
+	const uint8_t *body = NULL;
+	uint32_t at = 0;
+
+	for (uint32_t i = first; i < first + n; i++) {
+		uint32_t length = make_frame(frame, i);
+
+		assert_int_equal(packet_next(records->at, (uint32_t)records->n,
+					     &at, &h, &body),
+				 1);
+		assert_int_equal(h.len, length);
+		assert_int_equal(h.caplen, length < snaplen ? length : snaplen);
+		assert_memory_equal(body, frame, h.caplen);
+	}
+	assert_int_equal(at, records->n);
+}
+
+/* --- a capture on it --- */
+
+struct live {
+	struct capture_options options;
+	struct feed *feed;
+	struct catcher catcher;
+	struct capture *capture;
+	int sender;
+};
+
+static const struct capture_options on_v0 = {
+	.interface = "v0",
+	.filter = "ether proto 0x88b5",
+	.snaplen = 262144,
+	.promiscuous = true,
+	.buffer_bytes = 4 << 20,
+	.block_age_ns = 60 * NS_PER_S,
+};
+
+static void begin(struct live *l, unsigned max_blocks)
+{
+	struct err e = ERR_INIT;
+
+	l->feed = feed_new(1, 1, max_blocks);
+	catch_init(&l->catcher, l->feed);
+	l->capture = capture_start(&l->options, l->feed, &e);
+	if (!l->capture)
+		fail_msg("%s", e.what);
+}
+
+static struct capture_status end(struct live *l)
+{
+	struct capture_status s;
+
+	capture_stop(l->capture, &s);
+	l->capture = NULL;
+	return s;
+}
+
+static struct capture_status status(struct live *l)
+{
+	struct capture_status s;
+
+	capture_status(l->capture, &s);
+	return s;
+}
+
+/* There is no event to wait for: asks again until it is so. */
+static void wait_until_waiting_is(struct live *l, bool waiting)
+{
+	int64_t deadline = monotonic_ns() + 10 * NS_PER_S;
+
+	while (status(l).waiting != waiting) {
+		assert_true(monotonic_ns() < deadline);
+		poll(NULL, 0, 5);
+	}
+}
+
+static int set_up(void **state)
+{
+	struct live *l = calloc(1, sizeof(*l));
+
+	*state = l;
+	l->options = on_v0;
+	l->sender = -1;
+	if (!have_namespace)
+		return 0;
+	make_pair();
+	l->sender = sender_on("v1");
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct live *l = *state;
+
+	if (l->capture)
+		capture_stop(l->capture, NULL);
+	if (l->feed) {
+		catch_done(&l->catcher);
+		feed_close(l->feed);
+		feed_unref(l->feed);
+	}
+	if (l->sender >= 0) {
+		close(l->sender);
+		ip("link del v0");
+	}
+	free(l);
+	return 0;
+}
+
+static void need_namespace(void)
+{
+	if (!have_namespace)
+		skip();
+}
+
+static void frames_arrive_byte_for_byte(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	begin(l, 8);
+	int64_t before = time(NULL) * NS_PER_S;
+	send_frames(l->sender, 0, 3000);
+	assert_true(catch_wait(&l->catcher, 3000));
+	struct capture_status s = end(l);
+	assert_frames(&l->catcher.records, 0, 3000, UINT32_MAX);
+	assert_int_equal(s.received, 3000);
+	assert_int_equal(s.dropped_kernel, 0);
+	assert_int_equal(s.dropped_memory, 0);
+	assert_int_equal(s.link_type, ETHERNET);
+	assert_true(s.newest_ns >= before &&
+		    s.newest_ns < before + 60 * NS_PER_S);
+}
+
+static void snaplen_cuts(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	l->options.snaplen = 100;
+	begin(l, 8);
+	send_frames(l->sender, 0, 200);
+	assert_true(catch_wait(&l->catcher, 200));
+	struct block *b = feed_find(l->feed, 1);
+	assert_int_equal(b->snaplen, 100);
+	block_unref(b);
+	end(l);
+	assert_frames(&l->catcher.records, 0, 200, 100);
+}
+
+static void filter_is_the_kernels(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	/* The byte after the EtherType is the number's lowest. */
+	strcpy(l->options.filter, "ether proto 0x88b5 and ether[14] = 7");
+	begin(l, 8);
+	send_frames(l->sender, 0, 256);
+	assert_true(catch_wait(&l->catcher, 1));
+	end(l);
+	assert_frames(&l->catcher.records, 7, 1, UINT32_MAX);
+}
+
+/* One packet, then silence: it is the clock that seals. */
+static void quiet_block_is_sealed_by_age(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	l->options.block_age_ns = 3 * NS_PER_S / 10;
+	begin(l, 8);
+	send_frames(l->sender, 0, 1);
+	assert_true(catch_wait(&l->catcher, 1));
+	struct block *b = feed_find(l->feed, 1);
+	assert_false(block_sealed(b));
+	feed_wait(l->feed, 1, monotonic_ns() + 10 * NS_PER_S);
+	assert_true(block_sealed(b));
+	int64_t age = monotonic_ns() - b->opened_ns;
+	assert_true(age >= l->options.block_age_ns);
+	assert_int_equal(b->info.packets, 1);
+	block_unref(b);
+}
+
+static void stop_takes_what_was_sent_before_it(void **state)
+{
+	struct live *l = *state;
+	uint32_t sent = 0;
+
+	need_namespace();
+	for (int round = 0; round < 5; round++) {
+		begin(l, 16);
+		uint32_t first = sent;
+		sent = send_frames(l->sender, sent, 700);
+		struct capture_status s = end(l);
+		assert_int_equal(s.received, 700);
+		assert_frames(&l->catcher.records, first, 700, UINT32_MAX);
+		struct block *b = feed_find(l->feed, 1);
+		assert_true(block_sealed(b));
+		block_unref(b);
+		catch_done(&l->catcher);
+		feed_unref(l->feed);
+		l->feed = NULL;
+	}
+}
+
+struct flood {
+	int fd;
+	atomic_bool done;
+};
+
+static void *flood(void *arg)
+{
+	struct flood *f = arg;
+
+	for (uint32_t i = 0; !atomic_load(&f->done);)
+		i = send_frames(f->fd, i, 16);
+	return NULL;
+}
+
+static void stop_ends_on_a_busy_link(void **state)
+{
+	struct live *l = *state;
+	struct flood f = {.fd = l->sender};
+	pthread_t thread;
+
+	need_namespace();
+	begin(l, 8);
+	catch_release(&l->catcher);
+	pthread_create(&thread, NULL, flood, &f);
+	assert_true(catch_wait(&l->catcher, 5000));
+	int64_t before = monotonic_ns();
+	struct capture_status s = end(l);
+	int64_t took = monotonic_ns() - before;
+	atomic_store(&f.done, true);
+	pthread_join(thread, NULL);
+	assert_true(took < 2 * NS_PER_S);
+	assert_int_equal(s.received, l->catcher.packets);
+}
+
+/* Two blocks may wait and nobody takes them: the rest stays in the ring, and
+ * comes when there is room. */
+static void without_room_packets_stay_in_the_ring(void **state)
+{
+	struct live *l = *state;
+	struct packet_head h = {0};
+	const uint8_t *body = NULL;
+	uint32_t at = 0, bytes = 0;
+
+	need_namespace();
+	l->options.buffer_bytes = 32 << 20;
+	begin(l, 2);
+	uint32_t n = send_frames(l->sender, 0, 6000);
+	feed_wait(l->feed, 2, monotonic_ns() + 10 * NS_PER_S);
+	assert_int_equal(feed_room(l->feed), 0);
+	struct block *b = feed_find(l->feed, 2);
+	assert_true(block_sealed(b));
+	block_unref(b);
+	struct capture_status s = status(l);
+	assert_int_equal(s.dropped_memory, 0);
+	assert_false(s.waiting);
+	assert_true(s.received < n);
+	catch_release(&l->catcher);
+	assert_true(catch_wait(&l->catcher, n));
+	s = end(l);
+	assert_int_equal(s.received, n);
+	assert_int_equal(s.dropped_memory, 0);
+	assert_int_equal(s.dropped_kernel, 0);
+	while (packet_next(l->catcher.records.at,
+			   (uint32_t)l->catcher.records.n, &at, &h, &body) == 1)
+		bytes += h.caplen;
+	assert_true(bytes > 2 * BLOCK_MAX);
+	assert_frames(&l->catcher.records, 0, n, UINT32_MAX);
+}
+
+/* Every frame is in a block or in a count. */
+static void what_has_no_room_for_good_is_counted(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	l->options.buffer_bytes = 1 << 20;
+	begin(l, 1);
+	uint32_t n = send_frames(l->sender, 0, 8000);
+	struct capture_status s = end(l);
+	assert_true(s.received > 0);
+	assert_true(s.dropped_kernel > 0);
+	assert_true(s.dropped_memory > 0);
+	assert_int_equal(s.received + s.dropped_kernel + s.dropped_memory, n);
+	assert_int_equal(s.received, l->catcher.packets);
+}
+
+static void missing_interface_is_waited_for(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	strcpy(l->options.interface, "late0");
+	begin(l, 8);
+	struct capture_status s = status(l);
+	assert_true(s.waiting);
+	assert_string_equal(s.reason, "open late0: no such interface");
+	assert_int_equal(s.link_type, 0);
+	ip("link add late0 type veth peer name late1");
+	ip("link set late0 up");
+	ip("link set late1 up");
+	wait_until_waiting_is(l, false);
+	int fd = sender_on("late1");
+	send_frames(fd, 0, 10);
+	assert_true(catch_wait(&l->catcher, 10));
+	s = end(l);
+	close(fd);
+	ip("link del late0");
+	assert_string_equal(s.reason, "");
+	assert_int_equal(s.link_type, ETHERNET);
+	assert_frames(&l->catcher.records, 0, 10, UINT32_MAX);
+}
+
+static void stop_while_waiting_ends_at_once(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	strcpy(l->options.interface, "never0");
+	begin(l, 8);
+	int64_t before = monotonic_ns();
+	struct capture_status s = end(l);
+	assert_true(monotonic_ns() - before < NS_PER_S / 2);
+	assert_true(s.waiting);
+	assert_int_equal(s.received, 0);
+}
+
+static void vanished_interface_is_waited_for(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	begin(l, 8);
+	send_frames(l->sender, 0, 10);
+	assert_true(catch_wait(&l->catcher, 10));
+	close(l->sender);
+	ip("link del v0");
+	wait_until_waiting_is(l, true);
+	make_pair();
+	l->sender = sender_on("v1");
+	wait_until_waiting_is(l, false);
+	send_frames(l->sender, 10, 10);
+	assert_true(catch_wait(&l->catcher, 20));
+	struct capture_status s = end(l);
+	assert_int_equal(s.received, 20);
+	assert_frames(&l->catcher.records, 0, 20, UINT32_MAX);
+}
+
+static void interface_that_goes_down_is_said_and_goes_on(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	begin(l, 8);
+	ip("link set v0 down");
+	wait_until_waiting_is(l, true);
+	assert_string_equal(status(l).reason, "v0: the interface is down");
+	ip("link set v0 up");
+	wait_until_waiting_is(l, false);
+	send_frames(l->sender, 0, 10);
+	assert_true(catch_wait(&l->catcher, 10));
+	end(l);
+}
+
+static void interface_that_is_down_is_waited_for(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	ip("link set v0 down");
+	begin(l, 8);
+	struct capture_status s = status(l);
+	assert_true(s.waiting);
+	assert_string_equal(s.reason, "open v0: the interface is down");
+	ip("link set v0 up");
+	wait_until_waiting_is(l, false);
+	send_frames(l->sender, 0, 10);
+	assert_true(catch_wait(&l->catcher, 10));
+	end(l);
+}
+
+static void any_keeps_the_interface(void **state)
+{
+	struct live *l = *state;
+	struct packet_head h = {0};
+	const uint8_t *body = NULL;
+	uint8_t frame[ETH_FRAME_LEN];
+	uint32_t at = 0, in = 0;
+
+	need_namespace();
+	strcpy(l->options.interface, "any");
+	begin(l, 8);
+	send_frames(l->sender, 0, 5);
+	/* Each is seen leaving v1 and coming in on v0. */
+	assert_true(catch_wait(&l->catcher, 10));
+	struct capture_status s = end(l);
+	assert_int_equal(s.link_type, SLL2);
+	while (packet_next(l->catcher.records.at,
+			   (uint32_t)l->catcher.records.n, &at, &h,
+			   &body) == 1) {
+		uint32_t index;
+
+		memcpy(&index, body + 4, 4);
+		if (ntohl(index) != if_nametoindex("v0"))
+			continue;
+		/* 20 bytes of SLL2 for 14 of Ethernet. */
+		uint32_t n = make_frame(frame, in++);
+		assert_int_equal(h.caplen, n + 6);
+		assert_memory_equal(body + 20, frame + 14, n - 14);
+	}
+	assert_int_equal(in, 5);
+}
+
+static void loopback_is_captured_once(void **state)
+{
+	struct live *l = *state;
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons(4000),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	need_namespace();
+	strcpy(l->options.interface, "lo");
+	strcpy(l->options.filter, "udp dst port 4000");
+	begin(l, 8);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	for (uint8_t i = 0; i < 100; i++)
+		assert_int_equal(sendto(fd, &i, 1, 0, (struct sockaddr *)&to,
+					sizeof(to)),
+				 1);
+	close(fd);
+	struct capture_status s = end(l);
+	assert_int_equal(s.received, 100);
+	/* Ethernet, IP and UDP headers, one byte. */
+	for (uint32_t i = 0; i < 100; i++)
+		assert_int_equal(l->catcher.records.at[i * 59 + 16 + 42], i);
+}
+
+static void wrong_options_are_refused(void **state)
+{
+	static const struct {
+		const char *interface, *filter, *what, *hint;
+		enum err_kind kind;
+	} cases[] = {
+		{"none0", "", "open none0: no such interface",
+		 "List interfaces with 'pcap interfaces'.", ERR_NOT_FOUND},
+		{"a name that is much too long for an interface", "",
+		 "open a name that is much too long for an interface: no such "
+		 "interface",
+		 "List interfaces with 'pcap interfaces'.", ERR_NOT_FOUND},
+		{"v0", "tcp prot 80",
+		 "filter: can't parse filter expression: syntax error at "
+		 "\"prot\"",
+		 "pcap-filter(7) describes filters.", ERR_USAGE},
+	};
+	struct live *l = *state;
+	uint32_t link_type;
+	struct filter *f;
+
+	need_namespace();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct err e = ERR_INIT;
+
+		strcpy(l->options.interface, cases[i].interface);
+		strcpy(l->options.filter, cases[i].filter);
+		assert_false(capture_probe(&l->options, &link_type, &f, &e));
+		assert_int_equal(e.kind, cases[i].kind);
+		assert_string_equal(e.what, cases[i].what);
+		assert_string_equal(e.hint, cases[i].hint);
+	}
+	struct err e = ERR_INIT;
+	l->options = on_v0;
+	l->options.snaplen = 300000;
+	assert_false(capture_probe(&l->options, &link_type, &f, &e));
+	assert_int_equal(e.kind, ERR_USAGE);
+	assert_string_equal(e.what, "snaplen 300000 is not in 1 to 262144");
+	l->options = on_v0;
+	l->options.buffer_bytes = 1;
+	assert_false(capture_probe(&l->options, &link_type, &f, &e));
+	assert_string_equal(e.what, "a buffer of 1 bytes is not in 1 to 2047 "
+				    "MiB");
+}
+
+static void wrong_filter_does_not_start(void **state)
+{
+	struct live *l = *state;
+	struct err e = ERR_INIT;
+
+	need_namespace();
+	l->feed = feed_new(1, 1, 2);
+	catch_init(&l->catcher, l->feed);
+	strcpy(l->options.filter, "tcp prot 80");
+	assert_null(capture_start(&l->options, l->feed, &e));
+	assert_int_equal(e.kind, ERR_USAGE);
+}
+
+static void probe_tells_link_type_and_filter(void **state)
+{
+	struct live *l = *state;
+	struct err e = ERR_INIT;
+	uint32_t link_type;
+	struct filter *a, *b;
+	size_t na, nb;
+
+	need_namespace();
+	strcpy(l->options.filter, "tcp port 80");
+	assert_true(capture_probe(&l->options, &link_type, &a, &e));
+	assert_int_equal(link_type, ETHERNET);
+	strcpy(l->options.filter, "tcp  port http");
+	assert_true(capture_probe(&l->options, &link_type, &b, &e));
+	const void *pa = filter_bytes(a, &na), *pb = filter_bytes(b, &nb);
+	assert_int_equal(na, nb);
+	assert_memory_equal(pa, pb, na);
+	filter_free(a);
+	filter_free(b);
+	strcpy(l->options.interface, "any");
+	assert_true(capture_probe(&l->options, &link_type, &a, &e));
+	assert_int_equal(link_type, SLL2);
+	filter_free(a);
+}
+
+static void interfaces_are_listed(void **state)
+{
+	struct err e = ERR_INIT;
+	const struct interface *lo = NULL, *v0 = NULL;
+	size_t n = 0;
+
+	(void)state;
+	need_namespace();
+	ip("address add 192.0.2.1/24 dev v0");
+	struct interface *all = interfaces_list(&n, &e);
+	assert_non_null(all);
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(all[i].name, "lo") == 0)
+			lo = &all[i];
+		if (strcmp(all[i].name, "v0") == 0)
+			v0 = &all[i];
+	}
+	assert_string_equal(all[n - 1].name, "any");
+	assert_non_null(lo);
+	assert_true(lo->loopback);
+	assert_true(lo->up);
+	assert_string_equal(lo->addresses[0], "127.0.0.1");
+	assert_non_null(v0);
+	assert_true(v0->up);
+	assert_false(v0->loopback);
+	assert_true(v0->n_addresses >= 1);
+	assert_string_equal(v0->addresses[0], "192.0.2.1");
+	free(all);
+}
+
+/* --- filling, without a network --- */
+
+static void change_of_link_type_begins_another_block(void **state)
+{
+	struct feed *f = feed_new(1, 1, 4);
+	const uint8_t body[100] = {0};
+	struct packet_head h = {1, 2, 100, 100};
+	struct fill fill;
+
+	(void)state;
+	fill_init(&fill, f, false);
+	fill_set_type(&fill, 1, 1000);
+	assert_true(fill_packet(&fill, &h, body));
+	fill_set_type(&fill, 1, 1000);
+	assert_true(fill_packet(&fill, &h, body));
+	fill_set_type(&fill, 101, 1000);
+	assert_true(fill_packet(&fill, &h, body));
+	fill_seal(&fill);
+	struct block *a = feed_find(f, 1), *b = feed_find(f, 2);
+	assert_int_equal(a->info.packets, 2);
+	assert_int_equal(a->link_type, 1);
+	assert_int_equal(b->info.packets, 1);
+	assert_int_equal(b->link_type, 101);
+	block_unref(a);
+	block_unref(b);
+	feed_close(f);
+	feed_unref(f);
+}
+
+static void every_packet_is_received_or_dropped(void **state)
+{
+	struct feed *f = feed_new(1, 1, 2);
+	static const uint8_t body[300000];
+	struct packet_head h = {1, 2, 300000, 300000};
+	struct fill fill;
+
+	(void)state;
+	fill_init(&fill, f, false);
+	fill_set_type(&fill, 1, 300000);
+	/* Three go into a block, two blocks may wait. */
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(fill_packet(&fill, &h, body), i < 6);
+	assert_int_equal(fill.received, 6);
+	assert_int_equal(fill.dropped, 4);
+	fill_seal(&fill);
+	feed_close(f);
+	feed_unref(f);
+}
+
+static void ready_means_that_the_longest_packet_has_a_place(void **state)
+{
+	struct feed *f = feed_new(1, 1, 2);
+	static const uint8_t body[300000];
+	struct packet_head h = {1, 2, 1000, 1000};
+	struct fill fill;
+	uint64_t sent = 0;
+
+	(void)state;
+	fill_init(&fill, f, false);
+	fill_set_type(&fill, 1, 262144);
+	while (fill_ready(&fill)) {
+		h.caplen = h.len = sent % 7 ? 1000 : 262144;
+		assert_true(fill_packet(&fill, &h, body));
+		sent++;
+	}
+	assert_true(sent > 6);
+	assert_int_equal(fill.dropped, 0);
+	assert_int_equal(feed_room(f), 0);
+	fill_seal(&fill);
+	feed_release(f, 1);
+	assert_true(fill_ready(&fill));
+	feed_close(f);
+	feed_unref(f);
+}
+
+/* --- */
+
+static bool loopback_up(void)
+{
+	struct ifreq r = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	bool ok = ioctl(fd, SIOCSIFFLAGS, &r) == 0;
+
+	close(fd);
+	return ok;
+}
+
+/* Where users may have namespaces of their own; root in it, so that ip(8) is.*/
+static bool unshare_as_user(void)
+{
+	char map[32];
+	int n = snprintf(map, sizeof(map), "0 %u 1", getuid());
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
+		return false;
+	FILE *f = fopen("/proc/self/uid_map", "w");
+	if (!f)
+		return false;
+	bool ok = fwrite(map, 1, (size_t)n, f) == (size_t)n;
+	return fclose(f) == 0 && ok;
+}
+
+static void enter_namespace(void)
+{
+	have_namespace = (unshare(CLONE_NEWNET) == 0 || unshare_as_user()) &&
+			 loopback_up() &&
+			 system("ip link add v0 type veth peer name v1 && "
+				"ip link del v0") == 0;
+	if (!have_namespace)
+		print_message("SKIPPED: live captures need a network namespace "
+			      "with a veth pair: %s\n",
+			      strerror(errno));
+}
+
+#define live_test(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		live_test(frames_arrive_byte_for_byte),
+		live_test(snaplen_cuts),
+		live_test(filter_is_the_kernels),
+		live_test(quiet_block_is_sealed_by_age),
+		live_test(stop_takes_what_was_sent_before_it),
+		live_test(stop_ends_on_a_busy_link),
+		live_test(without_room_packets_stay_in_the_ring),
+		live_test(what_has_no_room_for_good_is_counted),
+		live_test(missing_interface_is_waited_for),
+		live_test(stop_while_waiting_ends_at_once),
+		live_test(vanished_interface_is_waited_for),
+		live_test(interface_that_goes_down_is_said_and_goes_on),
+		live_test(interface_that_is_down_is_waited_for),
+		live_test(any_keeps_the_interface),
+		live_test(loopback_is_captured_once),
+		live_test(wrong_options_are_refused),
+		live_test(wrong_filter_does_not_start),
+		live_test(probe_tells_link_type_and_filter),
+		live_test(interfaces_are_listed),
+		cmocka_unit_test(change_of_link_type_begins_another_block),
+		cmocka_unit_test(every_packet_is_received_or_dropped),
+		cmocka_unit_test(
+			ready_means_that_the_longest_packet_has_a_place),
+	};
+
+	enter_namespace();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
