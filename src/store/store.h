@@ -94,8 +94,8 @@ struct writer_status {
 /* Writes what the feed has from its first block on. Holds a reference to it. */
 struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
 /* The producer has sealed its last block. Everything is written and in the
- * catalog and the segment is closed when it returns. */
-void writer_stop(struct writer *w);
+ * catalog and the segment is closed when it returns; *st is the last status. */
+void writer_stop(struct writer *w, struct writer_status *st);
 void writer_status(struct writer *w, struct writer_status *st);
 
 /* --- the way out --- */
@@ -103,6 +103,9 @@ void writer_status(struct writer *w, struct writer_status *st);
 struct cursor_range {
 	int64_t since_ns, until_ns; /* as in pick.h; 0: no bound */
 	bool live; /* no end; otherwise what is published at cursor_open */
+	/* A block all of which is in the range may come as it lies on disk:
+	 * block->stored, and the slice is its zstd frame (of info.packets). */
+	bool stored;
 };
 struct cursor;
 

@@ -1,0 +1,356 @@
+/*
+ * The catalog's thread and a few words around SQLite. Guarantees that done is
+ * called once a job, in order, after the commit that holds it. Leaves out
+ * what the rows mean: see the callers.
+ */
+#include "catalog.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const char *const schema_migrations[];
+extern const unsigned schema_version;
+
+struct catalog {
+	char *path;
+	sqlite3 *db;
+	pthread_t thread;
+	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t posted;
+	struct catalog_job *first, **last;
+	bool closing;
+};
+
+static bool sql_err(sqlite3 *db, struct err *e, const char *doing)
+{
+	return err_set(e, ERR_FAILED, "catalog: %s: %s", doing,
+		       sqlite3_errmsg(db));
+}
+
+static bool bind(sqlite3_stmt *q, const char *types, va_list ap)
+{
+	int rc = SQLITE_OK;
+
+	for (int i = 1; rc == SQLITE_OK && types[i - 1]; i++) {
+		const void *at;
+
+		switch (types[i - 1]) {
+		case 'i':
+			rc = sqlite3_bind_int64(q, i, va_arg(ap, int64_t));
+			break;
+		case 't':
+			rc = sqlite3_bind_text(q, i, va_arg(ap, const char *),
+					       -1, SQLITE_TRANSIENT);
+			break;
+		default:
+			assert(types[i - 1] == 'b');
+			at = va_arg(ap, const void *);
+			rc = sqlite3_bind_blob64(q, i, at, va_arg(ap, size_t),
+						 SQLITE_TRANSIENT);
+		}
+	}
+	return rc == SQLITE_OK;
+}
+
+static sqlite3_stmt *query(sqlite3 *db, struct err *e, const char *sql,
+			   const char *types, va_list ap)
+{
+	sqlite3_stmt *q;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) != SQLITE_OK) {
+		sql_err(db, e, "prepare");
+		return NULL;
+	}
+	if (!bind(q, types, ap)) {
+		sql_err(db, e, "bind");
+		sqlite3_finalize(q);
+		return NULL;
+	}
+	return q;
+}
+
+sqlite3_stmt *sql_query(sqlite3 *db, struct err *e, const char *sql,
+			const char *types, ...)
+{
+	va_list ap;
+
+	va_start(ap, types);
+	sqlite3_stmt *q = query(db, e, sql, types, ap);
+	va_end(ap);
+	return q;
+}
+
+int sql_step(sqlite3_stmt *q, struct err *e)
+{
+	int rc = sqlite3_step(q);
+
+	if (rc == SQLITE_ROW)
+		return 1;
+	if (rc == SQLITE_DONE)
+		return 0;
+	sql_err(sqlite3_db_handle(q), e, "step");
+	return -1;
+}
+
+bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
+	      ...)
+{
+	va_list ap;
+
+	va_start(ap, types);
+	sqlite3_stmt *q = query(db, e, sql, types, ap);
+	va_end(ap);
+	if (!q)
+		return false;
+	int got = sql_step(q, e);
+	sqlite3_finalize(q);
+	return got >= 0;
+}
+
+char *sql_text(sqlite3_stmt *q, int column)
+{
+	const unsigned char *text = sqlite3_column_text(q, column);
+
+	return strdup(text ? (const char *)text : "");
+}
+
+static bool exec(sqlite3 *db, const char *sql, struct err *e)
+{
+	if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
+		return true;
+	return sql_err(db, e, "exec");
+}
+
+/* --- the thread --- */
+
+static struct catalog_job *take_all(struct catalog *c)
+{
+	pthread_mutex_lock(&c->lock);
+	while (!c->first && !c->closing)
+		pthread_cond_wait(&c->posted, &c->lock);
+	struct catalog_job *jobs = c->first;
+	c->first = NULL;
+	c->last = &c->first;
+	pthread_mutex_unlock(&c->lock);
+	return jobs;
+}
+
+/* Runs one job in a savepoint of its own. */
+static bool run_one(sqlite3 *db, struct catalog_job *job, struct err *e)
+{
+	struct err ignored;
+
+	if (!exec(db, "SAVEPOINT job", e))
+		return false;
+	bool ok = job->run(db, job, e);
+	if (!ok)
+		exec(db, "ROLLBACK TO job", &ignored);
+	return exec(db, "RELEASE job", ok ? e : &ignored) && ok;
+}
+
+/* Jobs that succeeded stay in the list; the others are done at once. */
+static void run_group(sqlite3 *db, struct catalog_job *jobs)
+{
+	struct catalog_job *kept = NULL, **end = &kept, *next;
+	struct err e = ERR_INIT, ignored;
+	bool ok = exec(db, "BEGIN IMMEDIATE", &e);
+
+	for (struct catalog_job *job = jobs; job; job = next) {
+		next = job->next;
+		job->next = NULL;
+		if (ok && !run_one(db, job, &e)) {
+			job->done(job, &e);
+			continue;
+		}
+		*end = job;
+		end = &job->next;
+	}
+	ok = ok && exec(db, "COMMIT", &e);
+	if (!ok && !sqlite3_get_autocommit(db))
+		exec(db, "ROLLBACK", &ignored);
+	for (struct catalog_job *job = kept; job; job = next) {
+		next = job->next;
+		job->done(job, ok ? NULL : &e);
+	}
+}
+
+static void *catalog_main(void *arg)
+{
+	struct catalog *c = arg;
+	struct catalog_job *jobs;
+
+	while ((jobs = take_all(c)))
+		run_group(c->db, jobs);
+	return NULL;
+}
+
+void catalog_post(struct catalog *c, struct catalog_job *job)
+{
+	job->next = NULL;
+	pthread_mutex_lock(&c->lock);
+	*c->last = job;
+	c->last = &job->next;
+	pthread_cond_signal(&c->posted);
+	pthread_mutex_unlock(&c->lock);
+}
+
+struct waiting_job {
+	struct catalog_job job;
+	bool (*run)(sqlite3 *db, void *arg, struct err *e);
+	void *arg;
+	struct err *e;
+	bool ok;
+	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t cond;
+	bool finished;
+};
+
+static bool waiting_run(sqlite3 *db, struct catalog_job *job, struct err *e)
+{
+	struct waiting_job *w = (struct waiting_job *)job;
+
+	return w->run(db, w->arg, e);
+}
+
+static void waiting_done(struct catalog_job *job, const struct err *e)
+{
+	struct waiting_job *w = (struct waiting_job *)job;
+
+	pthread_mutex_lock(&w->lock);
+	w->ok = !e;
+	if (e)
+		*w->e = *e;
+	w->finished = true;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+}
+
+bool catalog_run(struct catalog *c,
+		 bool (*run)(sqlite3 *db, void *arg, struct err *e), void *arg,
+		 struct err *e)
+{
+	struct waiting_job w = {
+		.job = {.run = waiting_run, .done = waiting_done},
+		.run = run,
+		.arg = arg,
+		.e = e,
+	};
+
+	pthread_mutex_init(&w.lock, NULL);
+	pthread_cond_init(&w.cond, NULL);
+	catalog_post(c, &w.job);
+	pthread_mutex_lock(&w.lock);
+	while (!w.finished)
+		pthread_cond_wait(&w.cond, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	pthread_cond_destroy(&w.cond);
+	pthread_mutex_destroy(&w.lock);
+	return w.ok;
+}
+
+/* --- open and close --- */
+
+static bool migrate(sqlite3 *db, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e, "PRAGMA user_version", "");
+
+	if (!q)
+		return false;
+	int got = sql_step(q, e);
+	unsigned version = got == 1 ? (unsigned)sqlite3_column_int(q, 0) : 0;
+	sqlite3_finalize(q);
+	if (got < 0)
+		return false;
+	if (version > schema_version)
+		return err_set(e, ERR_FAILED,
+			       "catalog has schema %u, this pcapd knows up to "
+			       "%u: it was written by a newer one",
+			       version, schema_version);
+	for (; version < schema_version; version++) {
+		char pragma[64];
+
+		snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %u",
+			 version + 1);
+		if (!exec(db, "BEGIN IMMEDIATE", e) ||
+		    !exec(db, schema_migrations[version], e) ||
+		    !exec(db, pragma, e) || !exec(db, "COMMIT", e))
+			return false;
+	}
+	return true;
+}
+
+static sqlite3 *connect(const char *path, int flags, struct err *e)
+{
+	sqlite3 *db = NULL;
+
+	if (sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX, NULL) !=
+	    SQLITE_OK) {
+		err_set(e, ERR_FAILED, "open %s: %s", path,
+			db ? sqlite3_errmsg(db) : "out of memory");
+		sqlite3_close(db);
+		return NULL;
+	}
+	sqlite3_busy_timeout(db, 10000);
+	return db;
+}
+
+struct catalog *catalog_open(const char *path, struct err *e)
+{
+	struct catalog *c = calloc(1, sizeof(*c));
+
+	if (!c || !(c->path = strdup(path))) {
+		free(c);
+		err_set(e, ERR_FAILED, "open catalog: out of memory");
+		return NULL;
+	}
+	c->last = &c->first;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->posted, NULL);
+	c->db = connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
+	if (!c->db)
+		goto fail;
+	if (!exec(c->db, "PRAGMA journal_mode = WAL", e) ||
+	    !exec(c->db, "PRAGMA synchronous = NORMAL", e) ||
+	    !exec(c->db, "PRAGMA foreign_keys = ON", e) || !migrate(c->db, e)) {
+		err_wrap(e, "%s", path);
+		goto fail;
+	}
+	if (pthread_create(&c->thread, NULL, catalog_main, c) != 0) {
+		err_set(e, ERR_FAILED, "open catalog: cannot make a thread");
+		goto fail;
+	}
+	return c;
+fail:
+	sqlite3_close(c->db);
+	pthread_cond_destroy(&c->posted);
+	pthread_mutex_destroy(&c->lock);
+	free(c->path);
+	free(c);
+	return NULL;
+}
+
+void catalog_close(struct catalog *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->closing = true;
+	pthread_cond_signal(&c->posted);
+	pthread_mutex_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+	assert(!c->first);
+	sqlite3_close(c->db);
+	pthread_cond_destroy(&c->posted);
+	pthread_mutex_destroy(&c->lock);
+	free(c->path);
+	free(c);
+}
+
+sqlite3 *catalog_reader(struct catalog *c, struct err *e)
+{
+	return connect(c->path, SQLITE_OPEN_READONLY, e);
+}

@@ -1,0 +1,56 @@
+/*
+ * catalog: the SQLite database behind the store. Private to this folder.
+ *
+ * What: one thread owns the writing connection and runs jobs in the order in
+ * which they were posted, as many as are waiting in one transaction (group
+ * commit). A job that fails is rolled back alone. Readers open connections of
+ * their own; WAL lets them run beside the writer.
+ * Threads: any may post; run and done are called on the catalog's thread.
+ * Ownership: a job is the poster's, and in use until done was called.
+ */
+#ifndef PCAPD_STORE_CATALOG_H
+#define PCAPD_STORE_CATALOG_H
+
+#include "../err.h"
+
+#include <sqlite3.h>
+#include <stdint.h>
+
+struct catalog;
+
+struct catalog_job {
+	bool (*run)(sqlite3 *db, struct catalog_job *job, struct err *e);
+	/* After the commit (e NULL), or after run or the commit failed. */
+	void (*done)(struct catalog_job *job, const struct err *e);
+	struct catalog_job *next;
+};
+
+/* Opens or makes the file, and runs the migrations that it lacks. */
+struct catalog *catalog_open(const char *path, struct err *e);
+void catalog_close(struct catalog *c); /* runs what is posted; NULL is fine */
+
+void catalog_post(struct catalog *c, struct catalog_job *job);
+/* Posts and waits for the commit. */
+bool catalog_run(struct catalog *c,
+		 bool (*run)(sqlite3 *db, void *arg, struct err *e), void *arg,
+		 struct err *e);
+
+/* A read-only connection, to sqlite3_close. */
+sqlite3 *catalog_reader(struct catalog *c, struct err *e);
+
+/*
+ * A statement with its parameters bound, to sqlite3_finalize. types has a
+ * letter a parameter: i int64_t, t const char * (copied), b const void * and
+ * size_t (copied).
+ */
+sqlite3_stmt *sql_query(sqlite3 *db, struct err *e, const char *sql,
+			const char *types, ...);
+/* 1 a row, 0 no more, -1 error. */
+int sql_step(sqlite3_stmt *q, struct err *e);
+/* Runs a statement that returns no rows. */
+bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
+	      ...);
+/* A column as a new string; NULL when memory is out. */
+char *sql_text(sqlite3_stmt *q, int column);
+
+#endif

@@ -1,0 +1,371 @@
+/*
+ * The way out: a capture's blocks in order, from the catalog, then from the
+ * feed. Guarantees that every packet that was published before cursor_open is
+ * returned once, whatever is committed, rotated or released meanwhile; what
+ * cannot be read is counted. Leaves out filters and exact times: a block is
+ * returned whole when it may have packets in the range (pick.h decides).
+ */
+#include "spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#define ROWS 256
+
+/* A block's row, and what its segment says of its packets. */
+struct row {
+	struct block_info info;
+	uint32_t link_type, snaplen;
+};
+
+struct cursor {
+	struct store *store;
+	struct feed *feed;
+	sqlite3 *db;
+	int64_t since_ns, until_ns;
+	bool live, stored;
+	uint64_t end_seq; /* without live: stop at byte end_at of this block */
+	uint32_t end_at;
+
+	uint64_t seq;	     /* the next block to look at */
+	struct block *block; /* in memory and being read */
+	uint32_t at;	     /* how far */
+
+	struct row rows[ROWS]; /* read ahead from the catalog */
+	unsigned row, n_rows;
+
+	int fd; /* of the segment */
+	uint64_t fd_segment;
+	uint8_t *frame; /* FRAME_MAX */
+	ZSTD_DCtx *zstd;
+	struct block_pool *pool;
+
+	uint64_t blocks, done;
+	uint64_t lost;
+	char reason[160];
+};
+
+/* --- what there is to read --- */
+
+static bool count_blocks(struct cursor *c, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		c->db, e,
+		"SELECT coalesce(sum(last_seq - first_seq + 1), 0) "
+		"FROM segments WHERE capture = ?1 AND max_ns >= ?2 "
+		"AND min_ns < ?3",
+		"iii", feed_capture(c->feed), c->since_ns, c->until_ns);
+	bool ok = q && sql_step(q, e) == 1;
+
+	if (ok)
+		c->blocks = (uint64_t)sqlite3_column_int64(q, 0) +
+			    feed_depth(c->feed);
+	sqlite3_finalize(q);
+	return ok;
+}
+
+struct cursor *cursor_open(struct store *s, struct feed *f,
+			   const struct cursor_range *r, struct err *e)
+{
+	struct cursor *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		err_set(e, ERR_FAILED, "cursor: out of memory");
+		return NULL;
+	}
+	c->fd = -1;
+	c->store = s;
+	c->feed = feed_ref(f);
+	c->since_ns = r->since_ns ? r->since_ns : INT64_MIN;
+	c->until_ns = r->until_ns ? r->until_ns : INT64_MAX;
+	c->live = r->live;
+	c->stored = r->stored;
+	feed_position(f, &c->end_seq, &c->end_at);
+	c->frame = malloc(FRAME_MAX);
+	c->zstd = ZSTD_createDCtx();
+	c->pool = block_pool_new(12);
+	c->db = catalog_reader(s->catalog, e);
+	if (!c->frame || !c->zstd || !c->pool)
+		err_set(e, ERR_FAILED, "cursor: out of memory");
+	else if (c->db && count_blocks(c, e))
+		return c;
+	cursor_close(c);
+	return NULL;
+}
+
+void cursor_close(struct cursor *c)
+{
+	if (!c)
+		return;
+	if (c->fd >= 0)
+		close(c->fd);
+	block_unref(c->block);
+	sqlite3_close(c->db);
+	ZSTD_freeDCtx(c->zstd);
+	free(c->frame);
+	block_pool_unref(c->pool);
+	feed_unref(c->feed);
+	free(c);
+}
+
+/* Segments are narrowed by their bounds first, then their blocks. */
+static bool read_rows(struct cursor *c, struct err *e)
+{
+	sqlite3_stmt *q =
+		sql_query(c->db, e,
+			  "SELECT " BLOCK_COLUMNS ", s.link_type, s.snaplen "
+			  "FROM segments s CROSS JOIN blocks b ON b.capture = "
+			  "s.capture AND b.seq BETWEEN "
+			  "max(s.first_seq, ?2) AND s.last_seq "
+			  "WHERE s.capture = ?1 AND s.last_seq >= ?2 "
+			  "AND s.max_ns >= ?3 AND s.min_ns < ?4 "
+			  "AND b.max_ns >= ?3 AND b.min_ns < ?4 "
+			  "ORDER BY s.first_seq, b.seq LIMIT ?5",
+			  "iiiii", feed_capture(c->feed), c->seq, c->since_ns,
+			  c->until_ns, (int64_t)ROWS);
+	int got = -1;
+
+	c->row = c->n_rows = 0;
+	while (q && c->n_rows < ROWS && (got = sql_step(q, e)) == 1) {
+		struct row *row = &c->rows[c->n_rows++];
+
+		block_from_row(q, &row->info);
+		row->link_type = (uint32_t)sqlite3_column_int64(q, 11);
+		row->snaplen = (uint32_t)sqlite3_column_int64(q, 12);
+	}
+	sqlite3_finalize(q);
+	return got >= 0;
+}
+
+/* --- a block on disk --- */
+
+static void lose(struct cursor *c, const struct block_info *info,
+		 const char *why)
+{
+	c->lost += info->packets;
+	snprintf(c->reason, sizeof(c->reason),
+		 "block %" PRIu64 " of segment %" PRIu64 ": %.80s", info->seq,
+		 info->segment, why);
+}
+
+static bool open_segment(struct cursor *c, const struct block_info *info)
+{
+	char name[SEGMENT_NAME_BYTES];
+
+	if (c->fd >= 0 && c->fd_segment == info->segment)
+		return true;
+	if (c->fd >= 0)
+		close(c->fd);
+	segment_name(name, info->capture, info->segment);
+	c->fd = openat(c->store->spool_fd, name,
+		       O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	c->fd_segment = info->segment;
+	if (c->fd >= 0) {
+		posix_fadvise(c->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+		return true;
+	}
+	lose(c, info, strerror(errno));
+	return false;
+}
+
+static bool read_frame(struct cursor *c, const struct block_info *info,
+		       uint8_t *to)
+{
+	size_t have = 0;
+
+	while (have < info->stored_bytes) {
+		ssize_t n = pread(c->fd, to + have, info->stored_bytes - have,
+				  (off_t)(info->offset + have));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			lose(c, info, n < 0 ? strerror(errno) : "cut off");
+			return false;
+		}
+		have += (size_t)n;
+	}
+	return true;
+}
+
+static bool decode(struct cursor *c, const struct block_info *info,
+		   struct block *b)
+{
+	if (!read_frame(c, info, c->frame))
+		return false;
+	size_t n = ZSTD_decompressDCtx(c->zstd, b->arena, BLOCK_MAX, c->frame,
+				       info->stored_bytes);
+	b->used = (uint32_t)n;
+	if (!ZSTD_isError(n) && n == info->raw_bytes)
+		return true;
+	lose(c, info, ZSTD_isError(n) ? ZSTD_getErrorName(n) : "wrong length");
+	return false;
+}
+
+/* NULL: it is damaged, and counted. */
+static struct block *load(struct cursor *c, const struct row *row, bool stored)
+{
+	const struct block_info *info = &row->info;
+
+	if (info->stored_bytes > FRAME_MAX || info->raw_bytes > BLOCK_MAX) {
+		lose(c, info, "its row in the catalog is damaged");
+		return NULL;
+	}
+	if (!open_segment(c, info))
+		return NULL;
+	struct block *b = block_new(c->pool, row->link_type, row->snaplen);
+	if (!b) {
+		lose(c, info, "out of memory");
+		return NULL;
+	}
+	b->stored = stored;
+	b->used = (uint32_t)info->stored_bytes;
+	if (!(stored ? read_frame(c, info, b->arena) : decode(c, info, b))) {
+		block_unref(b);
+		return NULL;
+	}
+	b->info = *info;
+	block_publish(b);
+	atomic_store(&b->sealed, true);
+	return b;
+}
+
+/* --- the walk --- */
+
+static bool in_range(const struct cursor *c, const struct block_info *i)
+{
+	return i->max_ns >= c->since_ns && i->min_ns < c->until_ns;
+}
+
+/* Where to stop in block seq. */
+static uint32_t limit(const struct cursor *c, uint64_t seq, uint32_t filled)
+{
+	if (c->live || seq < c->end_seq)
+		return filled;
+	return seq > c->end_seq || filled < c->end_at ? 0 : c->end_at;
+}
+
+/* A slice of the block in memory: 1, 0 nothing (now), -1 done with it. */
+static int from_memory(struct cursor *c, struct slice *out)
+{
+	struct block *b = c->block;
+	bool sealed = block_sealed(b); /* before filled: then it is the end */
+	uint32_t to = limit(c, b->info.seq, block_filled(b));
+
+	if (sealed && c->at == 0 && !in_range(c, &b->info))
+		to = 0;
+	if (c->at < to) {
+		*out = (struct slice){block_ref(b), c->at, to, 0};
+		c->at = to;
+		return 1;
+	}
+	if (!sealed)
+		return 0;
+	c->block = NULL;
+	c->at = 0;
+	c->seq = b->info.seq + 1;
+	c->done++;
+	block_unref(b);
+	return -1;
+}
+
+static bool from_disk(struct cursor *c, const struct row *row,
+		      struct slice *out)
+{
+	const struct block_info *info = &row->info;
+	uint32_t raw = (uint32_t)info->raw_bytes;
+	uint32_t to = limit(c, info->seq, raw);
+	bool stored = c->stored && to == raw && info->min_ns >= c->since_ns &&
+		      info->max_ns < c->until_ns &&
+		      info->stored_bytes <= BLOCK_MAX;
+
+	c->seq = info->seq + 1;
+	c->done++;
+	struct block *b = to ? load(c, row, stored) : NULL;
+	if (!b)
+		return false;
+	*out = (struct slice){b, 0, stored ? b->used : to,
+			      to == raw ? info->packets : 0};
+	return true;
+}
+
+static bool at_end(const struct cursor *c)
+{
+	return !c->live && (c->seq > c->end_seq ||
+			    (c->seq == c->end_seq && c->at >= c->end_at));
+}
+
+/*
+ * What comes at or after c->seq. The feed is asked before the catalog: a block
+ * that is missing in both was lost by its writer (a hole in the numbers).
+ * 1 a row in *row, 2 a block in c->block, 0 nothing, -1 error.
+ */
+static int find(struct cursor *c, struct row *row, struct err *e)
+{
+	struct block *b = feed_find(c->feed, c->seq);
+
+	if (!b || b->info.seq != c->seq) {
+		if (c->row == c->n_rows && !read_rows(c, e)) {
+			block_unref(b);
+			return -1;
+		}
+		if (c->row < c->n_rows &&
+		    (!b || c->rows[c->row].info.seq < b->info.seq)) {
+			*row = c->rows[c->row++];
+			block_unref(b);
+			return 1;
+		}
+	}
+	if (!b)
+		return 0;
+	c->block = b;
+	c->seq = b->info.seq;
+	c->at = 0;
+	c->row = c->n_rows = 0;
+	return 2;
+}
+
+int cursor_next(struct cursor *c, struct slice *out, struct err *e)
+{
+	struct row row;
+	int got;
+
+	for (;;) {
+		if (at_end(c))
+			return 0;
+		if (c->block) {
+			got = from_memory(c, out);
+			if (got >= 0)
+				return got;
+			continue;
+		}
+		got = find(c, &row, e);
+		if (got <= 0)
+			return got;
+		if (got == 1 && from_disk(c, &row, out))
+			return 1;
+	}
+}
+
+uint64_t cursor_lost(struct cursor *c, const char **reason)
+{
+	uint64_t lost = c->lost;
+
+	*reason = c->reason;
+	c->lost = 0;
+	return lost;
+}
+
+uint64_t cursor_blocks(const struct cursor *c)
+{
+	return c->blocks;
+}
+
+uint64_t cursor_blocks_done(const struct cursor *c)
+{
+	return c->done < c->blocks ? c->done : c->blocks;
+}

@@ -1,0 +1,318 @@
+/*
+ * Segment files. Guarantees that what segment_add was told lies in front of
+ * `end` and is never written again, so that a reader may have it. Leaves out
+ * compression of blocks (writer.c) and the catalog.
+ */
+#include "segment.h"
+#include "../feed.h"
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zstd.h>
+
+void segment_name(char out[SEGMENT_NAME_BYTES], uint64_t capture,
+		  uint64_t first_seq)
+{
+	snprintf(out, SEGMENT_NAME_BYTES,
+		 "%" PRIu64 "/%020" PRIu64 SEGMENT_SUFFIX, capture, first_seq);
+}
+
+bool segment_parse_name(const char *name, uint64_t *first_seq)
+{
+	char *end;
+
+	if (strlen(name) != 20 + strlen(SEGMENT_SUFFIX) ||
+	    strspn(name, "0123456789") != 20)
+		return false;
+	*first_seq = strtoull(name, &end, 10);
+	return strcmp(end, SEGMENT_SUFFIX) == 0 && *first_seq > 0;
+}
+
+static struct segment *segment_new(uint64_t capture, uint64_t first_seq,
+				   struct err *e)
+{
+	struct segment *g = calloc(1, sizeof(*g));
+
+	if (!g) {
+		err_set(e, ERR_FAILED, "segment: out of memory");
+		return NULL;
+	}
+	g->fd = -1;
+	g->capture = capture;
+	g->first_seq = first_seq;
+	g->opened_ns = monotonic_ns();
+	return g;
+}
+
+bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
+		   struct err *e)
+{
+	const uint8_t *from = bytes;
+
+	while (n > 0) {
+		ssize_t done = pwrite(g->fd, from, n, (off_t)at);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return err_errno(e, "write segment %" PRIu64, //
+					 g->first_seq);
+		from += done;
+		at += (uint64_t)done;
+		n -= (size_t)done;
+	}
+	return true;
+}
+
+static bool write_head(struct segment *g, struct err *e)
+{
+	uint8_t head[SAVEFILE_HEAD_BYTES];
+	uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)];
+
+	savefile_head(head, g->link_type, g->snaplen);
+	size_t n = ZSTD_compress(frame, sizeof(frame), head, sizeof(head), 1);
+	if (ZSTD_isError(n))
+		return err_set(e, ERR_FAILED, "compress: %s",
+			       ZSTD_getErrorName(n));
+	g->head_bytes = g->end = n;
+	return segment_write(g, 0, frame, n, e);
+}
+
+struct segment *segment_create(int spool_fd, uint64_t capture,
+			       uint64_t first_seq, uint32_t link_type,
+			       uint32_t snaplen, struct err *e)
+{
+	struct segment *g = segment_new(capture, first_seq, e);
+	char name[SEGMENT_NAME_BYTES], dir[24];
+
+	if (!g)
+		return NULL;
+	g->link_type = link_type;
+	g->snaplen = snaplen;
+	snprintf(dir, sizeof(dir), "%" PRIu64, capture);
+	segment_name(name, capture, first_seq);
+	if (mkdirat(spool_fd, dir, 0750) < 0 && errno != EEXIST) {
+		err_errno(e, "make folder %s in the spool", dir);
+		goto fail;
+	}
+	g->fd = openat(spool_fd, name,
+		       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		       0640);
+	if (g->fd < 0) {
+		err_errno(e, "make segment %s", name);
+		goto fail;
+	}
+	if (!write_head(g, e)) {
+		unlinkat(spool_fd, name, 0);
+		goto fail;
+	}
+	return g;
+fail:
+	segment_free(g);
+	return NULL;
+}
+
+/* Frame 0 tells link type and snaplen; it must be one that we wrote. */
+static bool read_head(struct segment *g, struct err *e)
+{
+	uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)];
+	uint8_t head[SAVEFILE_HEAD_BYTES], ours[SAVEFILE_HEAD_BYTES];
+	ssize_t got = pread(g->fd, frame, sizeof(frame), 0);
+
+	if (got < 0)
+		return err_errno(e, "read segment %" PRIu64, g->first_seq);
+	size_t n = ZSTD_findFrameCompressedSize(frame, (size_t)got);
+	if (ZSTD_isError(n) ||
+	    ZSTD_decompress(head, sizeof(head), frame, n) != sizeof(head))
+		return err_set(e, ERR_FAILED,
+			       "segment %" PRIu64 " does not begin with a "
+			       "savefile header",
+			       g->first_seq);
+	memcpy(&g->snaplen, head + 16, 4);
+	memcpy(&g->link_type, head + 20, 4);
+	savefile_head(ours, g->link_type, g->snaplen);
+	if (memcmp(head, ours, sizeof(head)) != 0)
+		return err_set(e, ERR_FAILED,
+			       "segment %" PRIu64 " begins with a savefile "
+			       "header that pcapd did not write",
+			       g->first_seq);
+	g->head_bytes = g->end = n;
+	return true;
+}
+
+struct segment *segment_resume(int spool_fd, uint64_t capture,
+			       uint64_t first_seq, struct err *e)
+{
+	struct segment *g = segment_new(capture, first_seq, e);
+	char name[SEGMENT_NAME_BYTES];
+
+	if (!g)
+		return NULL;
+	segment_name(name, capture, first_seq);
+	g->fd = openat(spool_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (g->fd < 0) {
+		err_errno(e, "open segment %s", name);
+	} else if (read_head(g, e)) {
+		return g;
+	}
+	segment_free(g);
+	return NULL;
+}
+
+bool segment_add(struct segment *g, struct block_info *info, struct err *e)
+{
+	if (g->n_blocks == g->cap_blocks) {
+		uint32_t cap = g->cap_blocks ? 2 * g->cap_blocks : 64;
+		void *more = realloc(g->blocks, cap * sizeof(*g->blocks));
+
+		if (!more)
+			return err_set(e, ERR_FAILED, "segment: out of memory");
+		g->blocks = more;
+		g->cap_blocks = cap;
+	}
+	info->segment = g->first_seq;
+	info->offset = g->end;
+	g->blocks[g->n_blocks++] = *info;
+	g->end += info->stored_bytes;
+	g->raw_bytes += info->raw_bytes;
+	return true;
+}
+
+bool segment_trim(struct segment *g, struct err *e)
+{
+	if (ftruncate(g->fd, (off_t)g->end) == 0)
+		return true;
+	return err_errno(e, "cut segment %" PRIu64, g->first_seq);
+}
+
+/* --- the footer --- */
+
+struct bytes {
+	uint8_t *at;
+	size_t n;
+};
+
+static void put(struct bytes *b, const void *from, size_t n)
+{
+	memcpy(b->at + b->n, from, n);
+	b->n += n;
+}
+
+static void put32(struct bytes *b, uint32_t v)
+{
+	put(b, &v, sizeof(v));
+}
+
+static size_t strings_bytes(const struct capture_row *row)
+{
+	size_t n = strlen(row->interface) + strlen(row->filter) + 2;
+
+	for (size_t i = 0; i < row->n_aliases; i++)
+		n += strlen(row->aliases[i]) + 1;
+	return n;
+}
+
+/* What is inside our skippable frame, before it is compressed. */
+static bool footer_body(const struct segment *g, const struct capture_row *row,
+			struct bytes *b)
+{
+	struct segment_footer head = {
+		.version = 1,
+		.blocks = g->n_blocks,
+		.capture = g->capture,
+		.first_seq = g->first_seq,
+		.link_type = g->link_type,
+		.snaplen = g->snaplen,
+		.savefile = row->savefile,
+		.promiscuous = row->promiscuous,
+		.buffer_bytes = row->buffer_bytes,
+	};
+	size_t table = g->n_blocks * sizeof(*g->blocks);
+
+	b->n = 0;
+	b->at = malloc(sizeof(head) + table + strings_bytes(row));
+	if (!b->at)
+		return false;
+	put(b, &head, sizeof(head));
+	if (table)
+		put(b, g->blocks, table);
+	put(b, row->interface, strlen(row->interface) + 1);
+	put(b, row->filter, strlen(row->filter) + 1);
+	for (size_t i = 0; i < row->n_aliases; i++)
+		put(b, row->aliases[i], strlen(row->aliases[i]) + 1);
+	return true;
+}
+
+static size_t compress_footer(void *to, size_t room, const struct bytes *body)
+{
+	ZSTD_CCtx *z = ZSTD_createCCtx();
+
+	if (!z)
+		return 0;
+	ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
+	size_t n = ZSTD_compress2(z, to, room, body->at, body->n);
+	ZSTD_freeCCtx(z);
+	return ZSTD_isError(n) ? 0 : n;
+}
+
+static void seek_table(struct bytes *out, const struct segment *g,
+		       uint32_t footer_bytes)
+{
+	uint32_t entries = g->n_blocks + 2;
+
+	put32(out, SEEK_TABLE_MAGIC);
+	put32(out, entries * 8 + 9);
+	put32(out, (uint32_t)g->head_bytes);
+	put32(out, SAVEFILE_HEAD_BYTES);
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		put32(out, (uint32_t)g->blocks[i].stored_bytes);
+		put32(out, (uint32_t)g->blocks[i].raw_bytes);
+	}
+	put32(out, footer_bytes);
+	put32(out, 0); /* a skippable frame decodes to nothing */
+	put32(out, entries);
+	put(out, "", 1); /* descriptor: no checksums */
+	put32(out, SEEK_TABLE_FOOTER);
+}
+
+bool segment_finish(struct segment *g, const struct capture_row *row,
+		    struct err *e)
+{
+	struct bytes body, out = {NULL, 0};
+	bool ok = false;
+
+	if (!footer_body(g, row, &body))
+		return err_set(e, ERR_FAILED, "segment: out of memory");
+	size_t room = ZSTD_compressBound(body.n);
+	out.at = malloc(8 + room + 8 + (g->n_blocks + 2ul) * 8 + 9);
+	size_t n = out.at ? compress_footer(out.at + 8, room, &body) : 0;
+	if (n == 0) {
+		err_set(e, ERR_FAILED, "segment: out of memory");
+	} else {
+		put32(&out, SEGMENT_FOOTER_MAGIC);
+		put32(&out, (uint32_t)n);
+		out.n += n;
+		seek_table(&out, g, (uint32_t)n + 8);
+		ok = segment_trim(g, e) &&
+		     segment_write(g, g->end, out.at, out.n, e);
+	}
+	free(body.at);
+	free(out.at);
+	return ok;
+}
+
+void segment_free(struct segment *g)
+{
+	if (!g)
+		return;
+	if (g->fd >= 0)
+		close(g->fd);
+	free(g->blocks);
+	free(g);
+}

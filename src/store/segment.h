@@ -1,0 +1,86 @@
+/*
+ * segment: one file of blocks. Private to this folder.
+ *
+ * What: a sequence of zstd frames (RFC 8878):
+ *	frame 0		the 24-byte savefile header
+ *	frame 1 ...	a block each, with content size and checksum
+ * and once closed two skippable frames:
+ *	0x184D2A5C	ours: a zstd frame that holds struct segment_footer,
+ *			then a struct block_info a block, then strings, each
+ *			ended by a NUL: interface, filter, aliases
+ *	0x184D2A5E	the seek table of the zstd seekable format 0.1.0,
+ *			without checksums, an entry a frame, ours included
+ * All numbers are little-endian.
+ * Threads: a struct segment belongs to one thread.
+ * Ownership: segment_create and segment_resume give, segment_free takes.
+ */
+#ifndef PCAPD_STORE_SEGMENT_H
+#define PCAPD_STORE_SEGMENT_H
+
+#include "../block.h"
+#include "../err.h"
+
+#define SEGMENT_SUFFIX ".pcap.zst"
+#define SEGMENT_NAME_BYTES 48 /* with the capture's folder */
+/* A frame of a full block, also when it was flushed every second. */
+#define FRAME_MAX (BLOCK_MAX + BLOCK_MAX / 128 + (64u << 10))
+#define SEGMENT_FOOTER_MAGIC 0x184D2A5Cu
+#define SEEK_TABLE_MAGIC 0x184D2A5Eu
+#define SEEK_TABLE_FOOTER 0x8F92EAB1u
+
+struct segment_footer {
+	uint32_t version; /* 1 */
+	uint32_t blocks;
+	uint64_t capture;
+	uint64_t first_seq;
+	uint32_t link_type;
+	uint32_t snaplen;
+	uint32_t savefile;
+	uint32_t promiscuous;
+	uint64_t buffer_bytes;
+};
+_Static_assert(sizeof(struct segment_footer) == 48, "as in the file");
+
+struct capture_row;
+
+struct segment {
+	int fd;
+	uint64_t capture, first_seq;
+	uint32_t link_type, snaplen;
+	uint64_t head_bytes; /* of frame 0 */
+	uint64_t end;	     /* of the last whole block's frame */
+	struct block_info *blocks;
+	uint32_t n_blocks, cap_blocks;
+	uint64_t raw_bytes;
+	int64_t opened_ns; /* CLOCK_MONOTONIC */
+};
+
+/* "<capture>/<first_seq, 20 digits>.pcap.zst" */
+void segment_name(char out[SEGMENT_NAME_BYTES], uint64_t capture,
+		  uint64_t first_seq);
+/* The number in a file's name; false: it is not one of ours. */
+bool segment_parse_name(const char *name, uint64_t *first_seq);
+
+/* A new file below spool_fd with frame 0 in it. An existing file is an error:
+ * nothing is ever overwritten. */
+struct segment *segment_create(int spool_fd, uint64_t capture,
+			       uint64_t first_seq, uint32_t link_type,
+			       uint32_t snaplen, struct err *e);
+/* An existing one, to go on at its first byte after frame 0; the caller adds
+ * the blocks that it knows with segment_add. */
+struct segment *segment_resume(int spool_fd, uint64_t capture,
+			       uint64_t first_seq, struct err *e);
+/* Writes at offset `at`, which may be behind end for a frame in parts. */
+bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
+		   struct err *e);
+/* A frame at end is whole: info (with stored_bytes) is given its segment and
+ * offset and remembered. */
+bool segment_add(struct segment *g, struct block_info *info, struct err *e);
+/* Forgets what is behind the last whole frame. */
+bool segment_trim(struct segment *g, struct err *e);
+/* Writes both skippable frames. row: what the footer says about the capture.*/
+bool segment_finish(struct segment *g, const struct capture_row *row,
+		    struct err *e);
+void segment_free(struct segment *g); /* NULL is fine; writes nothing */
+
+#endif

@@ -1,0 +1,515 @@
+/*
+ * The store's life, and the rows that define captures. Guarantees one daemon a
+ * spool, and that what a function here said was done is committed. Leaves out
+ * packets: writer.c brings them in, cursor.c out.
+ */
+#include "spool.h"
+
+#include "../log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- rows --- */
+
+void block_from_row(sqlite3_stmt *q, struct block_info *i)
+{
+	i->capture = (uint64_t)sqlite3_column_int64(q, 0);
+	i->seq = (uint64_t)sqlite3_column_int64(q, 1);
+	i->segment = (uint64_t)sqlite3_column_int64(q, 2);
+	i->offset = (uint64_t)sqlite3_column_int64(q, 3);
+	i->stored_bytes = (uint64_t)sqlite3_column_int64(q, 4);
+	i->raw_bytes = (uint64_t)sqlite3_column_int64(q, 5);
+	i->packets = (uint64_t)sqlite3_column_int64(q, 6);
+	i->first_ns = sqlite3_column_int64(q, 7);
+	i->last_ns = sqlite3_column_int64(q, 8);
+	i->min_ns = sqlite3_column_int64(q, 9);
+	i->max_ns = sqlite3_column_int64(q, 10);
+}
+
+bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
+		    uint32_t snaplen, struct err *e)
+{
+	return sql_exec(db, e,
+			"INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, 0, "
+			"?6, ?7, ?8, ?9, ?10) "
+			"ON CONFLICT DO UPDATE SET "
+			"last_seq = excluded.last_seq, "
+			"stored_bytes = stored_bytes + excluded.stored_bytes, "
+			"raw_bytes = raw_bytes + excluded.raw_bytes, "
+			"packets = packets + excluded.packets, "
+			"min_ns = min(min_ns, excluded.min_ns), "
+			"max_ns = max(max_ns, excluded.max_ns)",
+			"iiiiiiiiii", i->capture, i->segment, i->seq,
+			(int64_t)link_type, (int64_t)snaplen, i->stored_bytes,
+			i->raw_bytes, i->packets, i->min_ns, i->max_ns) &&
+	       sql_exec(db, e,
+			"INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
+			"?7, ?8, ?9, ?10, ?11)",
+			"iiiiiiiiiii", i->capture, i->seq, i->segment,
+			i->offset, i->stored_bytes, i->raw_bytes, i->packets,
+			i->first_ns, i->last_ns, i->min_ns, i->max_ns);
+}
+
+bool rows_close_segment(sqlite3 *db, uint64_t capture, uint64_t first_seq,
+			struct err *e)
+{
+	return sql_exec(db, e,
+			"UPDATE segments SET closed = 1 "
+			"WHERE capture = ?1 AND first_seq = ?2",
+			"ii", capture, first_seq);
+}
+
+void capture_row_done(struct capture_row *r)
+{
+	for (size_t i = 0; i < r->n_aliases; i++)
+		free(r->aliases[i]);
+	free(r->aliases);
+	free(r->interface);
+	free(r->filter);
+	free(r->program);
+	memset(r, 0, sizeof(*r));
+}
+
+static bool out_of_memory(struct err *e)
+{
+	return err_set(e, ERR_FAILED, "catalog: out of memory");
+}
+
+static bool load_aliases(sqlite3 *db, struct capture_row *r, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT alias FROM aliases "
+				    "WHERE capture = ?1 ORDER BY alias",
+				    "i", r->id);
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		void *more = realloc(r->aliases,
+				     (r->n_aliases + 1) * sizeof(*r->aliases));
+		char *alias = more ? sql_text(q, 0) : NULL;
+
+		if (more)
+			r->aliases = more;
+		if (!alias) {
+			got = -1;
+			out_of_memory(e);
+			break;
+		}
+		r->aliases[r->n_aliases++] = alias;
+	}
+	sqlite3_finalize(q);
+	return got == 0;
+}
+
+static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
+			     struct capture_row *r, struct err *e)
+{
+	memset(r, 0, sizeof(*r));
+	r->id = (uint64_t)sqlite3_column_int64(q, 0);
+	r->savefile = sqlite3_column_int(q, 1);
+	r->wanted = sqlite3_column_int(q, 2);
+	r->promiscuous = sqlite3_column_int(q, 3);
+	r->interface = sql_text(q, 4);
+	r->filter = sql_text(q, 5);
+	r->program_bytes = (size_t)sqlite3_column_bytes(q, 6);
+	r->program = malloc(r->program_bytes + 1);
+	r->link_type = (uint32_t)sqlite3_column_int64(q, 7);
+	r->snaplen = (uint32_t)sqlite3_column_int64(q, 8);
+	r->buffer_bytes = (uint64_t)sqlite3_column_int64(q, 9);
+	r->created_ns = sqlite3_column_int64(q, 10);
+	if (!r->interface || !r->filter || !r->program)
+		out_of_memory(e);
+	else if (load_aliases(db, r, e)) {
+		if (r->program_bytes)
+			memcpy(r->program, sqlite3_column_blob(q, 6),
+			       r->program_bytes);
+		return true;
+	}
+	capture_row_done(r);
+	return false;
+}
+
+#define CAPTURE_COLUMNS                                                        \
+	"id, savefile, wanted, promiscuous, interface, filter, program, "      \
+	"link_type, snaplen, buffer_bytes, created_ns"
+
+bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
+		  struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e, "SELECT " CAPTURE_COLUMNS " FROM captures WHERE id = ?1",
+		"i", id);
+	int got = q ? sql_step(q, e) : -1;
+	bool ok = got == 1 && capture_from_row(db, q, row, e);
+
+	if (got == 0)
+		err_set(e, ERR_NOT_FOUND, "catalog: no capture %" PRIu64, id);
+	sqlite3_finalize(q);
+	return ok;
+}
+
+bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
+		   struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	bool ok = db && rows_capture(db, id, row, e);
+
+	sqlite3_close(db);
+	return ok;
+}
+
+static bool load_captures(sqlite3 *db, bool deleted, struct capture_row **rows,
+			  size_t *n, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT " CAPTURE_COLUMNS " FROM captures "
+				    "WHERE deleted = ?1 ORDER BY id",
+				    "i", (int64_t)deleted);
+	struct capture_row *all = NULL;
+	size_t count = 0;
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		void *more = realloc(all, (count + 1) * sizeof(*all));
+
+		if (more)
+			all = more;
+		else
+			out_of_memory(e);
+		if (!more || !capture_from_row(db, q, &all[count], e)) {
+			got = -1;
+			break;
+		}
+		count++;
+	}
+	sqlite3_finalize(q);
+	if (got == 0) {
+		*rows = all;
+		*n = count;
+		return true;
+	}
+	while (count > 0)
+		capture_row_done(&all[--count]);
+	free(all);
+	return false;
+}
+
+bool store_captures(struct store *s, struct capture_row **rows, size_t *n,
+		    struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	bool ok = db && load_captures(db, false, rows, n, e);
+
+	sqlite3_close(db);
+	return ok;
+}
+
+bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
+		  struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT count(*), total(packets), "
+			       "total(raw_bytes), total(stored_bytes), "
+			       "min(min_ns), max(max_ns), max(last_seq) "
+			       "FROM segments WHERE capture = ?1",
+			       "i", id)
+		   : NULL;
+	bool ok = q && sql_step(q, e) == 1;
+
+	if (ok) {
+		t->segments = (uint64_t)sqlite3_column_int64(q, 0);
+		t->packets = (uint64_t)sqlite3_column_int64(q, 1);
+		t->raw_bytes = (uint64_t)sqlite3_column_int64(q, 2);
+		t->stored_bytes = (uint64_t)sqlite3_column_int64(q, 3);
+		t->min_ns = sqlite3_column_int64(q, 4);
+		t->max_ns = sqlite3_column_int64(q, 5);
+		t->next_seq = (uint64_t)sqlite3_column_int64(q, 6) + 1;
+	}
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return ok;
+}
+
+/* --- changes --- */
+
+struct alias_change {
+	uint64_t id;
+	const char *alias;
+};
+
+static bool insert_alias(sqlite3 *db, uint64_t id, const char *alias,
+			 struct err *e)
+{
+	if (!sql_exec(db, e,
+		      "INSERT INTO aliases VALUES (?1, ?2) "
+		      "ON CONFLICT DO NOTHING",
+		      "ti", alias, id))
+		return false;
+	if (sqlite3_changes(db) == 1)
+		return true;
+	return err_set(e, ERR_EXISTS, "alias '%s' is taken", alias);
+}
+
+static bool run_alias_add(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct alias_change *c = arg;
+
+	return insert_alias(db, c->id, c->alias, e);
+}
+
+bool store_alias_add(struct store *s, uint64_t id, const char *alias,
+		     struct err *e)
+{
+	struct alias_change c = {id, alias};
+
+	return catalog_run(s->catalog, run_alias_add, &c, e);
+}
+
+static bool run_alias_remove(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct alias_change *c = arg;
+
+	if (!sql_exec(db, e, "DELETE FROM aliases WHERE alias = ?1", "t",
+		      c->alias))
+		return false;
+	if (sqlite3_changes(db) == 1)
+		return true;
+	return err_set(e, ERR_NOT_FOUND, "no alias '%s'", c->alias);
+}
+
+bool store_alias_remove(struct store *s, const char *alias, struct err *e)
+{
+	struct alias_change c = {0, alias};
+
+	return catalog_run(s->catalog, run_alias_remove, &c, e);
+}
+
+static bool run_add(sqlite3 *db, void *arg, struct err *e)
+{
+	struct capture_row *r = arg;
+
+	if (!sql_exec(db, e,
+		      "INSERT INTO captures (savefile, wanted, promiscuous, "
+		      "interface, filter, program, link_type, snaplen, "
+		      "buffer_bytes, created_ns) "
+		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+		      "iiittbiiii", (int64_t)r->savefile, (int64_t)r->wanted,
+		      (int64_t)r->promiscuous, r->interface, r->filter,
+		      r->program ? r->program : "", r->program_bytes,
+		      (int64_t)r->link_type, (int64_t)r->snaplen,
+		      r->buffer_bytes, r->created_ns))
+		return false;
+	r->id = (uint64_t)sqlite3_last_insert_rowid(db);
+	for (size_t i = 0; i < r->n_aliases; i++)
+		if (!insert_alias(db, r->id, r->aliases[i], e))
+			return false;
+	return true;
+}
+
+bool store_add(struct store *s, struct capture_row *row, struct err *e)
+{
+	return catalog_run(s->catalog, run_add, row, e);
+}
+
+struct number_change {
+	const char *sql;
+	uint64_t id;
+	int64_t value;
+};
+
+static bool run_number(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct number_change *c = arg;
+
+	return sql_exec(db, e, c->sql, "ii", c->value, c->id);
+}
+
+bool store_set_wanted(struct store *s, uint64_t id, bool wanted, struct err *e)
+{
+	struct number_change c = {
+		"UPDATE captures SET wanted = ?1 WHERE id = ?2", id, wanted};
+
+	return catalog_run(s->catalog, run_number, &c, e);
+}
+
+bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
+			 struct err *e)
+{
+	struct number_change c = {
+		"UPDATE captures SET link_type = ?1 WHERE id = ?2", id,
+		link_type};
+
+	return catalog_run(s->catalog, run_number, &c, e);
+}
+
+/* --- delete: mark, remove the files, remove the rows --- */
+
+static bool run_mark(sqlite3 *db, void *arg, struct err *e)
+{
+	const uint64_t *id = arg;
+
+	return sql_exec(db, e, "DELETE FROM aliases WHERE capture = ?1", "i",
+			*id) &&
+	       sql_exec(db, e, "UPDATE captures SET deleted = 1 WHERE id = ?1",
+			"i", *id);
+}
+
+static bool run_forget(sqlite3 *db, void *arg, struct err *e)
+{
+	const uint64_t *id = arg;
+
+	return sql_exec(db, e, "DELETE FROM blocks WHERE capture = ?1", "i",
+			*id) &&
+	       sql_exec(db, e, "DELETE FROM segments WHERE capture = ?1", "i",
+			*id) &&
+	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", *id);
+}
+
+/* Only files with names of ours; a folder that holds others stays. */
+static bool remove_files(struct store *s, uint64_t id, struct err *e)
+{
+	char name[24];
+	uint64_t seq;
+
+	snprintf(name, sizeof(name), "%" PRIu64, id);
+	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || err_errno(e, "open folder %s", name);
+	DIR *dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return err_errno(e, "read folder %s", name);
+	}
+	bool ok = true;
+	for (struct dirent *d; ok && (d = readdir(dir));)
+		if (segment_parse_name(d->d_name, &seq) &&
+		    unlinkat(fd, d->d_name, 0) < 0)
+			ok = err_errno(e, "remove %s/%s", name, d->d_name);
+	closedir(dir);
+	if (ok && unlinkat(s->spool_fd, name, AT_REMOVEDIR) < 0)
+		log_warn("folder %s of a deleted capture stays: %s", name,
+			 strerror(errno));
+	return ok;
+}
+
+static bool finish_delete(struct store *s, uint64_t id, struct err *e)
+{
+	return remove_files(s, id, e) &&
+	       catalog_run(s->catalog, run_forget, &id, e);
+}
+
+bool store_delete(struct store *s, uint64_t id, struct err *e)
+{
+	return catalog_run(s->catalog, run_mark, &id, e) &&
+	       finish_delete(s, id, e);
+}
+
+static bool resume_deletes(struct store *s, struct err *e)
+{
+	struct capture_row *rows;
+	size_t n;
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	bool ok = db && load_captures(db, true, &rows, &n, e);
+
+	sqlite3_close(db);
+	if (!ok)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (!finish_delete(s, rows[i].id, e))
+			log_err(LOG_LEVEL_WARN, e);
+		capture_row_done(&rows[i]);
+	}
+	free(rows);
+	return true;
+}
+
+/* --- open and close --- */
+
+static bool open_spool(struct store *s, const char *path, struct err *e)
+{
+	if (mkdir(path, 0750) < 0 && errno != EEXIST)
+		return err_errno(e, "make spool %s", path);
+	s->spool_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->spool_fd < 0)
+		return err_errno(e, "open spool %s", path);
+	s->lock_fd =
+		openat(s->spool_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (s->lock_fd < 0) {
+		err_errno(e, "spool %s is not writable", path);
+		return err_hint(e, "Give pcapd a folder of its own with "
+				   "--spool, or change the owner.");
+	}
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return true;
+	if (errno != EWOULDBLOCK)
+		return err_errno(e, "lock spool %s", path);
+	err_set(e, ERR_STATE, "spool %s belongs to another pcapd that runs",
+		path);
+	return err_hint(e, "Stop that one, or choose another --spool.");
+}
+
+static bool recover_all(struct store *s, struct err *e)
+{
+	struct capture_row *rows;
+	size_t n;
+	bool ok = true;
+
+	if (!store_captures(s, &rows, &n, e))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		ok = ok && recover_capture(s, &rows[i], e);
+		capture_row_done(&rows[i]);
+	}
+	free(rows);
+	return ok;
+}
+
+struct store *store_open(const struct store_options *o, struct err *e)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	char path[4096];
+
+	if (!s) {
+		err_set(e, ERR_FAILED, "open store: out of memory");
+		return NULL;
+	}
+	s->options = *o;
+	s->options.spool = NULL; /* the caller's; spool_fd is ours */
+	s->spool_fd = s->lock_fd = -1;
+	if (snprintf(path, sizeof(path), "%s/catalog.db", o->spool) >=
+	    (int)sizeof(path)) {
+		err_set(e, ERR_USAGE, "spool: the path is too long");
+		goto fail;
+	}
+	if (!open_spool(s, o->spool, e))
+		goto fail;
+	s->catalog = catalog_open(path, e);
+	if (!s->catalog || !resume_deletes(s, e) || !recover_all(s, e))
+		goto fail;
+	return s;
+fail:
+	store_close(s);
+	return NULL;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	catalog_close(s->catalog);
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+	if (s->spool_fd >= 0)
+		close(s->spool_fd);
+	free(s);
+}

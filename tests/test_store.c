@@ -1,0 +1,672 @@
+/*
+ * The store as a whole: random packets through block, frame, segment, catalog
+ * and cursor come back identical, whatever is rotated, open, cut or lost.
+ */
+#include "pick.h"
+#include "store/store.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* Everything that was put into the feed, as one run of records. */
+struct log {
+	uint8_t *bytes;
+	size_t n, room;
+	uint64_t packets;
+};
+
+struct world {
+	char spool[64];
+	struct store_options options;
+	struct store *store;
+	struct capture_row row;
+	struct feed *feed;
+	struct writer *writer;
+	struct block *open;
+	struct log log;
+	uint64_t clock_ns;
+	uint64_t rng;
+};
+
+static uint64_t roll(struct world *w, uint64_t below)
+{
+	w->rng = w->rng * 6364136223846793005ull + 1442695040888963407ull;
+	return (w->rng >> 33) % below;
+}
+
+static void log_put(struct log *l, const void *from, size_t n)
+{
+	if (l->n + n > l->room) {
+		l->room = 2 * (l->n + n);
+		l->bytes = realloc(l->bytes, l->room);
+		assert_non_null(l->bytes);
+	}
+	memcpy(l->bytes + l->n, from, n);
+	l->n += n;
+}
+
+static void open_world(struct world *w)
+{
+	struct err e = ERR_INIT;
+	struct store_totals t;
+
+	w->options.spool = w->spool;
+	w->store = store_open(&w->options, &e);
+	if (!w->store)
+		fail_msg("%s", e.what);
+	if (w->row.id == 0) {
+		w->row.interface = "lo";
+		w->row.filter = "";
+		w->row.link_type = 1;
+		w->row.snaplen = 262144;
+		assert_true(store_add(w->store, &w->row, &e));
+	}
+	assert_true(store_totals(w->store, w->row.id, &t, &e));
+	w->feed = feed_new(w->row.id, t.next_seq, 32);
+	assert_non_null(w->feed);
+	w->writer = writer_start(w->store, w->feed, &e);
+	assert_non_null(w->writer);
+}
+
+static void seal(struct world *w)
+{
+	if (w->open)
+		feed_seal(w->feed, w->open);
+	w->open = NULL;
+}
+
+static void close_world(struct world *w)
+{
+	struct writer_status st;
+
+	seal(w);
+	writer_stop(w->writer, &st);
+	assert_int_equal(st.dropped_disk, 0);
+	feed_unref(w->feed);
+	store_close(w->store);
+}
+
+static int set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	strcpy(w->spool, "/tmp/pcapd-test-XXXXXX");
+	assert_non_null(mkdtemp(w->spool));
+	w->options.segment_bytes = 1 << 20;
+	w->options.segment_age_ns = 3600 * NS_PER_S;
+	w->options.compression_level = -1;
+	w->clock_ns = 1700000000ull * NS_PER_S;
+	w->rng = 42;
+	open_world(w);
+	*state = w;
+	return 0;
+}
+
+static void shell(const char *fmt, ...)
+{
+	char command[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(command, sizeof(command), fmt, ap);
+	va_end(ap);
+	assert_int_equal(system(command), 0);
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	shell("rm -rf %s", w->spool);
+	free(w->log.bytes);
+	free(w);
+	return 0;
+}
+
+/* One packet of random length and half random bytes, a little later than the
+ * last, sometimes long before it. */
+static void packet(struct world *w)
+{
+	static uint8_t body[9000];
+	uint32_t n = (uint32_t)roll(w, roll(w, 8) ? 200 : sizeof(body));
+	struct packet_head h = {.caplen = n, .len = n + (uint32_t)roll(w, 9)};
+
+	for (uint32_t i = 0; i < n; i++)
+		body[i] = i % 3 ? (uint8_t)roll(w, 256) : 'x';
+	w->clock_ns += roll(w, 3000000);
+	if (roll(w, 400) == 0)
+		w->clock_ns -= 2000000000;
+	h.sec = (uint32_t)(w->clock_ns / NS_PER_S);
+	h.nsec = (uint32_t)(w->clock_ns % NS_PER_S);
+	if (w->open && !block_fits(w->open, n)) {
+		feed_seal(w->feed, w->open);
+		w->open = NULL;
+	}
+	if (!w->open)
+		w->open = feed_open_wait(w->feed, 1, 262144);
+	assert_non_null(w->open);
+	block_append(w->open, &h, body);
+	feed_publish(w->feed, w->open, 1);
+	log_put(&w->log, &h, sizeof(h));
+	log_put(&w->log, body, n);
+	w->log.packets++;
+}
+
+static void packets(struct world *w, unsigned n)
+{
+	while (n-- > 0) {
+		packet(w);
+		if (roll(w, 300) == 0)
+			seal(w);
+	}
+}
+
+static void read_all(struct world *w, const struct cursor_range *r,
+		     struct pick *pick, struct log *got)
+{
+	struct err e = ERR_INIT;
+	struct slice in, out;
+	const char *why;
+	struct cursor *c = cursor_open(w->store, w->feed, r, &e);
+	int more = 1, n;
+
+	assert_non_null(c);
+	while (more && (n = cursor_next(c, &in, &e)) == 1) {
+		more = pick_slice(pick, in, &out, &e);
+		assert_int_not_equal(more, -1);
+		if (!out.block)
+			continue;
+		log_put(got, out.block->arena + out.from, out.to - out.from);
+		got->packets += out.packets;
+		block_unref(out.block);
+	}
+	assert_int_not_equal(n, -1);
+	if (cursor_lost(c, &why))
+		fail_msg("lost: %s", why);
+	cursor_close(c);
+}
+
+static void assert_same(const struct log *a, const struct log *b)
+{
+	assert_int_equal(a->n, b->n);
+	assert_int_equal(a->packets, b->packets);
+	if (a->n)
+		assert_memory_equal(a->bytes, b->bytes, a->n);
+}
+
+static void assert_everything(struct world *w)
+{
+	struct cursor_range r = {0};
+	struct pick pick = {.pool = block_pool_new(4)};
+	struct log got = {0};
+
+	read_all(w, &r, &pick, &got);
+	assert_same(&got, &w->log);
+	block_pool_unref(pick.pool);
+	free(got.bytes);
+}
+
+/* What a range, a count and a snaplen should leave of the log. */
+static void expect(const struct world *w, const struct pick *p,
+		   struct log *want)
+{
+	struct packet_head h;
+	const uint8_t *body = NULL;
+	uint32_t at = 0;
+
+	while (packet_next(w->log.bytes, (uint32_t)w->log.n, &at, &h, &body)) {
+		int64_t t = packet_time_ns(&h);
+
+		if ((p->since_ns && t < p->since_ns) ||
+		    (p->until_ns && t >= p->until_ns) ||
+		    (p->max_packets && want->packets == p->max_packets))
+			continue;
+		if (p->snaplen && h.caplen > p->snaplen)
+			h.caplen = p->snaplen;
+		log_put(want, &h, sizeof(h));
+		log_put(want, body, h.caplen);
+		want->packets++;
+	}
+}
+
+static void assert_random_ranges(struct world *w, unsigned rounds)
+{
+	struct block_pool *pool = block_pool_new(4);
+	int64_t start = 1700000000ll * NS_PER_S;
+	int64_t span = (int64_t)w->clock_ns - start;
+
+	while (rounds-- > 0) {
+		struct pick p = {.pool = pool};
+		struct log want = {0}, got = {0};
+
+		if (roll(w, 4))
+			p.since_ns = start + (int64_t)roll(w, (uint64_t)span);
+		if (roll(w, 4))
+			p.until_ns = start + (int64_t)roll(w, (uint64_t)span);
+		if (roll(w, 3) == 0)
+			p.max_packets = 1 + roll(w, 500);
+		if (roll(w, 3) == 0)
+			p.snaplen = 1 + (uint32_t)roll(w, 300);
+		expect(w, &p, &want);
+		read_all(w,
+			 &(struct cursor_range){.since_ns = p.since_ns,
+						.until_ns = p.until_ns},
+			 &p, &got);
+		assert_same(&got, &want);
+		free(want.bytes);
+		free(got.bytes);
+	}
+	block_pool_unref(pool);
+}
+
+/* --- what comes back --- */
+
+static void packets_come_back_from_memory_disk_and_after_a_restart(void **state)
+{
+	struct world *w = *state;
+
+	assert_everything(w);
+	for (int round = 0; round < 4; round++) {
+		packets(w, 3000);
+		assert_everything(w);
+		assert_random_ranges(w, 20);
+		close_world(w);
+		open_world(w);
+		assert_everything(w);
+		assert_random_ranges(w, 20);
+	}
+	close_world(w);
+}
+
+static void totals_are_those_of_the_packets(void **state)
+{
+	struct world *w = *state;
+	struct store_totals t;
+	struct err e;
+
+	packets(w, 5000);
+	close_world(w);
+	open_world(w);
+	assert_true(store_totals(w->store, w->row.id, &t, &e));
+	assert_int_equal(t.packets, 5000);
+	assert_int_equal(t.raw_bytes, w->log.n);
+	assert_in_range(t.segments, 2, 1000);
+	close_world(w);
+}
+
+struct reader {
+	struct world *w;
+	struct feed *feed;
+	uint64_t want;
+	struct log got;
+	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t cond;
+	bool news, closed;
+};
+
+static void reader_news(void *ctx, const struct slice *s)
+{
+	struct reader *r = ctx;
+
+	(void)s;
+	pthread_mutex_lock(&r->lock);
+	r->news = true;
+	pthread_cond_signal(&r->cond);
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void *reader_main(void *arg)
+{
+	struct reader *r = arg;
+	struct feed_watch watch = {.published = reader_news, .ctx = r};
+	struct cursor_range range = {.live = true};
+	struct pick pick = {.pool = block_pool_new(4), .max_packets = r->want};
+	struct slice in, out;
+	struct err e;
+	int more = 1;
+
+	feed_watch(r->feed, &watch);
+	struct cursor *c = cursor_open(r->w->store, r->feed, &range, &e);
+	while (more) {
+		int n = cursor_next(c, &in, &e);
+
+		if (n == 0) {
+			pthread_mutex_lock(&r->lock);
+			while (!r->news)
+				pthread_cond_wait(&r->cond, &r->lock);
+			r->news = false;
+			pthread_mutex_unlock(&r->lock);
+			continue;
+		}
+		more = pick_slice(&pick, in, &out, &e);
+		log_put(&r->got, out.block->arena + out.from,
+			out.to - out.from);
+		r->got.packets += out.packets;
+		block_unref(out.block);
+	}
+	cursor_close(c);
+	feed_unwatch(r->feed, &watch);
+	block_pool_unref(pick.pool);
+	return NULL;
+}
+
+static void live_readers_get_every_packet_once_across_rotation(void **state)
+{
+	struct world *w = *state;
+	struct reader readers[4];
+	pthread_t threads[4];
+
+	packets(w, 2000);
+	for (int i = 0; i < 4; i++) {
+		readers[i] =
+			(struct reader){.w = w, .feed = w->feed, .want = 10000};
+		pthread_mutex_init(&readers[i].lock, NULL);
+		pthread_cond_init(&readers[i].cond, NULL);
+		packets(w, 500);
+		pthread_create(&threads[i], NULL, reader_main, &readers[i]);
+	}
+	packets(w, 6000);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		assert_same(&readers[i].got, &w->log);
+		free(readers[i].got.bytes);
+		pthread_cond_destroy(&readers[i].cond);
+		pthread_mutex_destroy(&readers[i].lock);
+	}
+	close_world(w);
+}
+
+/* --- the file, for other programs --- */
+
+/* The segments' names in order, below the spool. */
+static unsigned segment_names(const struct world *w, char out[][64],
+			      unsigned max)
+{
+	struct dirent **found;
+	char dir[128];
+	unsigned count = 0;
+
+	snprintf(dir, sizeof(dir), "%s/%d", w->spool, (int)w->row.id);
+	int n = scandir(dir, &found, NULL, alphasort);
+	assert_true(n >= 0);
+	for (int i = 0; i < n; i++) {
+		if (found[i]->d_name[0] != '.') {
+			assert_in_range(count, 0, max - 1);
+			snprintf(out[count++], 64, "%d/%.50s", (int)w->row.id,
+				 found[i]->d_name);
+		}
+		free(found[i]);
+	}
+	free(found);
+	return count;
+}
+
+static size_t zstd_cat(const struct world *w, const char *name, uint8_t *to,
+		       size_t room)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "zstd -dqc %s/%s 2>/dev/null",
+		 w->spool, name);
+	FILE *p = popen(command, "r");
+	assert_non_null(p);
+	size_t n = fread(to, 1, room, p);
+	pclose(p);
+	return n;
+}
+
+static void zstd_decodes_segments_to_savefiles(void **state)
+{
+	struct world *w = *state;
+	static uint8_t bytes[8 << 20];
+	static char names[100][64];
+	uint8_t head[SAVEFILE_HEAD_BYTES];
+	struct log got = {0};
+
+	packets(w, 6000);
+	close_world(w);
+	savefile_head(head, 1, 262144);
+	unsigned n = segment_names(w, names, 100);
+	assert_in_range(n, 2, 100);
+	for (unsigned i = 0; i < n; i++) {
+		size_t len = zstd_cat(w, names[i], bytes, sizeof(bytes));
+
+		assert_in_range(len, SAVEFILE_HEAD_BYTES, sizeof(bytes));
+		assert_memory_equal(bytes, head, sizeof(head));
+		log_put(&got, bytes + sizeof(head), len - sizeof(head));
+		shell("zstd -tq %s/%s", w->spool, names[i]);
+	}
+	got.packets = w->log.packets;
+	assert_same(&got, &w->log);
+	free(got.bytes);
+}
+
+/* The open segment has everything that is over a second old; the writer's own
+ * clock is waited for, not slept on. */
+static void open_segment_holds_what_is_a_second_old(void **state)
+{
+	struct world *w = *state;
+	static uint8_t bytes[1 << 20];
+	static char names[4][64];
+	int64_t deadline = monotonic_ns() + 20 * NS_PER_S;
+	size_t len = 0;
+
+	for (int i = 0; i < 50; i++)
+		packet(w);
+	while (len < SAVEFILE_HEAD_BYTES + w->log.n) {
+		assert_true(monotonic_ns() < deadline);
+		char dir[128];
+		snprintf(dir, sizeof(dir), "%s/%d", w->spool, (int)w->row.id);
+		if (access(dir, F_OK) == 0 && segment_names(w, names, 4) == 1)
+			len = zstd_cat(w, names[0], bytes, sizeof(bytes));
+	}
+	assert_memory_equal(bytes + SAVEFILE_HEAD_BYTES, w->log.bytes,
+			    w->log.n);
+	assert_false(block_sealed(w->open));
+	close_world(w);
+	open_world(w);
+	assert_everything(w);
+	close_world(w);
+}
+
+/* --- a daemon that died --- */
+
+static off_t size_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_size;
+}
+
+/* A copy of the spool as it lies there, as if the machine had stopped. */
+static void snapshot(const struct world *w, struct world *copy)
+{
+	*copy = (struct world){.options = w->options, .row = w->row};
+	strcpy(copy->spool, "/tmp/pcapd-test-XXXXXX");
+	assert_non_null(mkdtemp(copy->spool));
+	shell("cp -r %s/. %s/", w->spool, copy->spool);
+}
+
+/* Opens the copy; what it has must be a prefix of the log. */
+static uint64_t recovered(const struct world *w, struct world *copy)
+{
+	struct cursor_range r = {0};
+	struct pick pick = {.pool = block_pool_new(4)};
+	struct log got = {0};
+
+	open_world(copy);
+	read_all(copy, &r, &pick, &got);
+	assert_true(got.n <= w->log.n);
+	if (got.n)
+		assert_memory_equal(got.bytes, w->log.bytes, got.n);
+	close_world(copy);
+	block_pool_unref(pick.pool);
+	free(got.bytes);
+	return got.packets;
+}
+
+static void a_torn_tail_is_cut_at_the_last_whole_packet(void **state)
+{
+	struct world *w = *state;
+	static char names[100][64];
+	int64_t deadline = monotonic_ns() + 60 * NS_PER_S;
+	uint64_t before = 0;
+	struct world full;
+
+	packets(w, 2500);
+	/* Wait for a flush of everything, then cut the file at many places. */
+	for (uint64_t n = 0; n < w->log.packets;) {
+		assert_true(monotonic_ns() < deadline);
+		snapshot(w, &full);
+		n = recovered(w, &full);
+		shell("rm -rf %s", full.spool);
+	}
+	for (int cut = 0; cut < 60; cut++) {
+		char path[256];
+
+		snapshot(w, &full);
+		unsigned n = segment_names(&full, names, 100);
+		unsigned long long last = strtoull(names[n - 1] + 2, NULL, 10);
+		snprintf(path, sizeof(path), "%s/%s", full.spool, names[n - 1]);
+		off_t size = size_of(path) * cut / 60;
+		/* What no row was committed of is found in the file. */
+		shell("sqlite3 %s/catalog.db 'DELETE FROM blocks WHERE segment "
+		      "= %llu; DELETE FROM segments WHERE first_seq = %llu'",
+		      full.spool, last, last);
+		assert_int_equal(truncate(path, size), 0);
+		uint64_t now = recovered(w, &full);
+		assert_true(now >= before);
+		before = now;
+		shell("rm -rf %s", full.spool);
+	}
+	assert_true(before > w->log.packets / 2);
+	close_world(w);
+}
+
+static void a_second_daemon_is_refused(void **state)
+{
+	struct world *w = *state;
+	struct err e = ERR_INIT;
+
+	assert_null(store_open(&w->options, &e));
+	assert_int_equal(e.kind, ERR_STATE);
+	assert_non_null(strstr(e.what, "belongs to another pcapd"));
+	close_world(w);
+}
+
+static void
+a_deleted_capture_leaves_nothing_and_foreign_files_alone(void **state)
+{
+	struct world *w = *state;
+	struct capture_row *rows;
+	struct store_totals t;
+	struct err e;
+	size_t n;
+	char path[128];
+
+	packets(w, 1000);
+	close_world(w);
+	shell("touch %s/%d/notes.txt", w->spool, (int)w->row.id);
+	open_world(w);
+	assert_true(store_delete(w->store, w->row.id, &e));
+	assert_true(store_captures(w->store, &rows, &n, &e));
+	assert_int_equal(n, 0);
+	assert_true(store_totals(w->store, w->row.id, &t, &e));
+	assert_int_equal(t.packets, 0);
+	static char names[10][64];
+	assert_int_equal(segment_names(w, names, 10), 1);
+	snprintf(path, sizeof(path), "%d/notes.txt", (int)w->row.id);
+	assert_string_equal(names[0], path);
+	close_world(w);
+}
+
+static void an_alias_names_one_capture(void **state)
+{
+	struct world *w = *state;
+	struct capture_row other = w->row, *rows;
+	struct err e;
+	size_t n;
+
+	assert_true(store_add(w->store, &other, &e));
+	assert_true(store_alias_add(w->store, w->row.id, "web", &e));
+	assert_false(store_alias_add(w->store, other.id, "web", &e));
+	assert_int_equal(e.kind, ERR_EXISTS);
+	assert_false(store_alias_remove(w->store, "nope", &e));
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	assert_true(store_set_wanted(w->store, other.id, true, &e));
+	close_world(w);
+	open_world(w);
+	assert_true(store_captures(w->store, &rows, &n, &e));
+	assert_int_equal(n, 2);
+	assert_int_equal(rows[0].n_aliases, 1);
+	assert_string_equal(rows[0].aliases[0], "web");
+	assert_true(rows[1].wanted);
+	for (size_t i = 0; i < n; i++)
+		capture_row_done(&rows[i]);
+	free(rows);
+	close_world(w);
+}
+
+static void damaged_blocks_are_counted_and_the_rest_is_served(void **state)
+{
+	struct world *w = *state;
+	static char names[100][64];
+	struct cursor_range r = {0};
+	struct slice s;
+	struct err e;
+	const char *why;
+	char path[256];
+	uint64_t got = 0;
+
+	packets(w, 6000);
+	close_world(w);
+	unsigned n = segment_names(w, names, 100);
+	assert_in_range(n, 2, 100);
+	snprintf(path, sizeof(path), "%s/%s", w->spool, names[0]);
+	int fd = open(path, O_RDWR);
+	assert_int_equal(pwrite(fd, "XXXXXXXX", 8, size_of(path) / 2), 8);
+	close(fd);
+	open_world(w);
+	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	while (cursor_next(c, &s, &e) == 1) {
+		got += s.block->info.packets;
+		block_unref(s.block);
+	}
+	uint64_t lost = cursor_lost(c, &why);
+	assert_in_range(lost, 1, 4000);
+	assert_int_equal(got + lost, 6000);
+	assert_non_null(strstr(why, "of segment 1"));
+	cursor_close(c);
+	close_world(w);
+}
+
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WORLD(packets_come_back_from_memory_disk_and_after_a_restart),
+		WORLD(totals_are_those_of_the_packets),
+		WORLD(live_readers_get_every_packet_once_across_rotation),
+		WORLD(zstd_decodes_segments_to_savefiles),
+		WORLD(open_segment_holds_what_is_a_second_old),
+		WORLD(a_torn_tail_is_cut_at_the_last_whole_packet),
+		WORLD(a_second_daemon_is_refused),
+		WORLD(a_deleted_capture_leaves_nothing_and_foreign_files_alone),
+		WORLD(an_alias_names_one_capture),
+		WORLD(damaged_blocks_are_counted_and_the_rest_is_served),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
