@@ -1,0 +1,211 @@
+/*
+ * Settings by one table. Guarantees that a file or a value that is wrong in
+ * any place changes nothing, and that the error names the place. Leaves out
+ * what paths and groups are good for: who uses them finds out.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind { TEXT, COUNT, BYTES, SECONDS };
+
+/* min and max are lengths for TEXT. */
+static const struct key {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+	int64_t min, max;
+} keys[] = {
+	{"spool", TEXT, offsetof(struct config, spool), 1, CONFIG_PATH_MAX - 1},
+	{"socket", TEXT, offsetof(struct config, socket), 1,
+	 CONFIG_PATH_MAX - 1},
+	{"socket-group", TEXT, offsetof(struct config, socket_group), 0, 63},
+	{"segment-bytes", BYTES, offsetof(struct config, segment_bytes),
+	 64 << 10, 1ll << 40},
+	{"segment-age", SECONDS, offsetof(struct config, segment_age_s), 1,
+	 365 * 86400},
+	{"block-age", SECONDS, offsetof(struct config, block_age_s), 1, 86400},
+	{"memory-blocks", COUNT, offsetof(struct config, memory_blocks), 2,
+	 4096},
+	{"compression-level", COUNT, offsetof(struct config, compression_level),
+	 -20, 19},
+	{"max-captures", COUNT, offsetof(struct config, max_captures), 1,
+	 65536},
+	{"max-connections", COUNT, offsetof(struct config, max_connections), 1,
+	 65536},
+	{"max-replays", COUNT, offsetof(struct config, max_replays), 1, 4096},
+	{"max-listeners", COUNT, offsetof(struct config, max_listeners), 1,
+	 65536},
+};
+
+void config_defaults(struct config *c)
+{
+	*c = (struct config){
+		.spool = "/var/lib/pcapd",
+		.socket = "/run/pcapd/pcapd.sock",
+		.socket_group = "pcap",
+		.segment_bytes = 256ull << 20,
+		.segment_age_s = 3600,
+		.block_age_s = 60,
+		.memory_blocks = 32,
+		.compression_level = -1,
+		.max_captures = 256,
+		.max_connections = 256,
+		.max_replays = 16,
+		.max_listeners = 256,
+	};
+}
+
+const char *config_key(size_t i)
+{
+	return i < sizeof(keys) / sizeof(keys[0]) ? keys[i].name : NULL;
+}
+
+/* What one more letter after the number multiplies with; 0: not a unit. */
+static int64_t unit(enum kind kind, const char *letter)
+{
+	static const struct {
+		enum kind kind;
+		const char *letter;
+		int64_t factor;
+	} units[] = {
+		{BYTES, "K", 1 << 10}, {BYTES, "M", 1 << 20},
+		{BYTES, "G", 1 << 30}, {BYTES, "T", 1ll << 40},
+		{SECONDS, "s", 1},     {SECONDS, "m", 60},
+		{SECONDS, "h", 3600},  {SECONDS, "d", 86400},
+	};
+
+	if (!*letter)
+		return 1;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (units[i].kind == kind && !strcmp(units[i].letter, letter))
+			return units[i].factor;
+	return 0;
+}
+
+static bool set_number(struct config *c, const struct key *k, const char *value,
+		       struct err *e)
+{
+	static const char *const shapes[] = {
+		[COUNT] = "a number",
+		[BYTES] = "a number of bytes, as in 64K, 256M or 1G",
+		[SECONDS] = "a number of seconds, as in 90, 15m, 1h or 7d",
+	};
+	char *end;
+	int64_t n;
+
+	errno = 0;
+	n = strtoll(value, &end, 10);
+	int64_t factor = unit(k->kind, end);
+	if (end == value || !factor)
+		return err_set(e, ERR_USAGE, "%s: expected %s, got '%.64s'",
+			       k->name, shapes[k->kind], value);
+	if (errno || __builtin_mul_overflow(n, factor, &n) || n < k->min ||
+	    n > k->max)
+		return err_set(e, ERR_USAGE,
+			       "%s: %.64s is not in %" PRId64 " to %" PRId64,
+			       k->name, value, k->min, k->max);
+	/* Every number of struct config has 64 bits. */
+	memcpy((char *)c + k->offset, &n, sizeof(n));
+	return true;
+}
+
+bool config_set(struct config *c, const char *key, const char *value,
+		struct err *e)
+{
+	const struct key *k = keys, *end = keys + sizeof(keys) / sizeof(*keys);
+
+	while (k < end && strcmp(k->name, key))
+		k++;
+	if (k == end) {
+		err_set(e, ERR_USAGE, "there is no setting '%.64s'", key);
+		return err_hint(e, "pcapd.conf(5) lists the settings.");
+	}
+	if (k->kind != TEXT)
+		return set_number(c, k, value, e);
+	size_t n = strlen(value);
+	if ((int64_t)n < k->min || (int64_t)n > k->max)
+		return err_set(e, ERR_USAGE,
+			       "%s: expected %" PRId64 " to %" PRId64
+			       " bytes, got %zu",
+			       k->name, k->min, k->max, n);
+	memcpy((char *)c + k->offset, value, n + 1);
+	return true;
+}
+
+/* inih counts lines for itself only, and cuts long ones silently. */
+struct reading {
+	FILE *file;
+	unsigned line;
+	bool too_long;
+	struct config config;
+	struct err err;
+	unsigned err_line;
+};
+
+static char *read_line(char *to, int n, void *ctx)
+{
+	struct reading *r = ctx;
+
+	if (r->too_long || r->err_line || !fgets(to, n, r->file))
+		return NULL;
+	r->line++;
+	size_t got = strlen(to);
+	if (got + 1 == (size_t)n && to[got - 1] != '\n' && !feof(r->file)) {
+		r->too_long = true;
+		return NULL;
+	}
+	return to;
+}
+
+static int read_key(void *ctx, const char *section, const char *name,
+		    const char *value)
+{
+	struct reading *r = ctx;
+
+	(void)section;
+	if (r->err_line || config_set(&r->config, name, value, &r->err))
+		return 1;
+	r->err_line = r->line;
+	return 0;
+}
+
+bool config_read(struct config *c, const char *path, struct err *e)
+{
+	struct reading r = {.config = *c};
+
+	r.file = fopen(path, "re");
+	if (!r.file)
+		return err_errno(e, "read %s", path);
+	ini_allow_multiline = false;
+	ini_stop_on_first_error = true;
+	ini_use_stack = false; /* its stack buffer has 200 bytes */
+	ini_initial_alloc = ini_max_line = CONFIG_PATH_MAX + 64;
+	int bad = ini_parse_stream(read_line, &r, read_key, &r);
+	int failed = ferror(r.file) ? errno : 0;
+	fclose(r.file);
+	errno = failed;
+	if (failed)
+		return err_errno(e, "read %s", path);
+	if (r.err_line) {
+		*e = r.err;
+		return err_wrap(e, "%s:%u", path, r.err_line);
+	}
+	if (r.too_long)
+		return err_set(e, ERR_USAGE, "%s:%u: the line is too long",
+			       path, r.line);
+	if (bad > 0)
+		return err_set(e, ERR_USAGE,
+			       "%s:%d: expected 'key = value', '[section]' or "
+			       "a comment",
+			       path, bad);
+	if (bad < 0)
+		return err_set(e, ERR_FAILED, "read %s: out of memory", path);
+	*c = r.config;
+	return true;
+}
