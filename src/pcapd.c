@@ -1,0 +1,240 @@
+/*
+ * pcapd: captures, stores, serves.
+ *
+ * The threads, and who waits for what:
+ *	main		signals, by signalfd; starts and stops everything
+ *	capture, each	libpcap's ring -> the open block; never waits for
+ *anybody writer, each	sealed blocks -> segments; waits for the disk catalog
+ *the one that writes SQLite pcapd-accept	connections on the socket
+ *	pcapd-grpc	gRPC's events; never waits; sends what comes next
+ *	pcapd-pump	slices -> listeners that filter
+ *	pcapd-worker	requests with one answer; wait for the catalog
+ *	replay, import	a thread each while they last; wait for their client
+ *	(gRPC has a few threads of its own)
+ *
+ * Stopping goes against the flow: first the clients are told and go, then
+ * captures seal their blocks, then writers close their segments, then the
+ * catalog is closed.
+ */
+#include "config.h"
+#include "control.h"
+#include "log.h"
+#include "rpc/server.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <grpc/grpc.h>
+#include <grpc/support/log.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#define CONFIG_FILE "/etc/pcapd.conf"
+#define GRACE_MS 3000
+
+const char *argp_program_version = "pcapd " PCAPD_VERSION;
+
+/* Settings of the command line, which win over those of the file. */
+static const struct {
+	int key;
+	const char *option;
+} settings[] = {
+	{'d', "spool"},
+	{'s', "socket"},
+	{'g', "socket-group"},
+};
+#define SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
+struct args {
+	const char *config; /* NULL: CONFIG_FILE if it is there */
+	const char *values[SETTINGS];
+};
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+	struct args *a = state->input;
+
+	if (key == 'c') {
+		a->config = value;
+		return 0;
+	}
+	for (size_t i = 0; i < SETTINGS; i++)
+		if (settings[i].key == key) {
+			a->values[i] = value;
+			return 0;
+		}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"config", 'c', "FILE", 0,
+	 "Read settings from FILE (default: " CONFIG_FILE " if it exists)", 0},
+	{"spool", 'd', "DIR", 0, "Keep packets in DIR", 0},
+	{"socket", 's', "PATH", 0, "Listen on the UNIX socket PATH", 0},
+	{"socket-group", 'g', "NAME", 0,
+	 "Let members of the group NAME connect", 0},
+	{0},
+};
+
+static const struct argp parser = {
+	.options = options,
+	.parser = parse_option,
+	.doc = "Captures packets, keeps them, and serves them to pcap(1).\v"
+	       "pcapd stays in the foreground. SIGTERM stops it, SIGHUP makes "
+	       "it read its settings again.",
+};
+
+static bool load(const struct args *a, struct config *c, struct err *e)
+{
+	const char *file = a->config ? a->config : CONFIG_FILE;
+
+	config_defaults(c);
+	if ((a->config || access(file, F_OK) == 0) && !config_read(c, file, e))
+		return false;
+	for (size_t i = 0; i < SETTINGS; i++)
+		if (a->values[i] &&
+		    !config_set(c, settings[i].option, a->values[i], e))
+			return err_wrap(e, "command line");
+	return true;
+}
+
+/* Before gRPC makes threads, which inherit the mask. */
+static int open_signals(struct err *e)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	int fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (fd < 0)
+		err_errno(e, "wait for signals");
+	return fd;
+}
+
+/* A connection, a segment and a reader's catalog are descriptors each. */
+static void raise_limits(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+/* The pages of a replay or an import go back to the system when it ends:
+ * without this glibc learns to keep what was large once. */
+static void keep_memory_low(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	mallopt(M_ARENA_MAX, 2);
+}
+
+static void grpc_said(gpr_log_func_args *a)
+{
+	if (a->severity == GPR_LOG_SEVERITY_ERROR)
+		log_warn("gRPC: %s", a->message);
+}
+
+static void reload(const struct args *a, struct control *ctl, struct server *s)
+{
+	struct config c;
+	struct err e = ERR_INIT;
+
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
+		   monotonic_ns() / 1000);
+	if (load(a, &c, &e)) {
+		server_configure(s, &c);
+		control_configure(ctl, &c);
+		log_info("read the settings again");
+	} else {
+		err_wrap(&e, "the old settings stay");
+		log_err(LOG_LEVEL_ERROR, &e);
+	}
+	sd_notify(0, "READY=1");
+}
+
+/* Until one of the signals says stop. */
+static void run(const struct args *a, struct control *ctl, struct server *s,
+		int signals)
+{
+	struct signalfd_siginfo info;
+
+	for (;;) {
+		ssize_t n = read(signals, &info, sizeof(info));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n != (ssize_t)sizeof(info)) {
+			log_error("read signals: %s", strerror(errno));
+			return;
+		}
+		if (info.ssi_signo != SIGHUP) {
+			log_info("stopping: %s",
+				 strsignal((int)info.ssi_signo));
+			return;
+		}
+		reload(a, ctl, s);
+	}
+}
+
+static bool serve(const struct args *a, const struct config *c, int signals,
+		  struct err *e)
+{
+	struct control *ctl = control_open(c, e);
+
+	if (!ctl)
+		return false;
+	struct server *s = server_start(ctl, c, e);
+	if (s) {
+		log_info("pcapd " PCAPD_VERSION ": spool %s, socket %s",
+			 c->spool, c->socket);
+		sd_notify(0, "READY=1");
+		run(a, ctl, s, signals);
+		sd_notify(0, "STOPPING=1");
+		server_stop(s, GRACE_MS);
+	}
+	control_stop(ctl);
+	control_close(ctl);
+	return s != NULL;
+}
+
+int main(int argc, char **argv)
+{
+	struct args args = {0};
+	struct config config;
+	struct err e = ERR_INIT;
+	int signals = -1;
+
+	argp_err_exit_status = err_exit_code(ERR_USAGE);
+	argp_parse(&parser, argc, argv, 0, NULL, &args);
+	if (!load(&args, &config, &e))
+		goto fail;
+	signals = open_signals(&e);
+	if (signals < 0)
+		goto fail;
+	raise_limits();
+	keep_memory_low();
+	gpr_set_log_function(grpc_said);
+	grpc_init();
+	bool ok = serve(&args, &config, signals, &e);
+	grpc_shutdown();
+	close(signals);
+	if (!ok)
+		goto fail;
+	return 0;
+fail:
+	log_err(LOG_LEVEL_ERROR, &e);
+	return err_exit_code(e.kind);
+}

@@ -1,0 +1,321 @@
+/*
+ * The UNIX socket. Guarantees that one daemon at a time has the path, that
+ * nothing but a stale socket is ever removed, that nobody connects before
+ * group and mode are set, and that running out of descriptors is a pause.
+ * gRPC could listen by itself, but takes a path over from a living daemon,
+ * sets no mode and stays deaf after EMFILE. Leaves out rights: who can open
+ * the socket may do everything.
+ */
+#include "rpc.h"
+
+#include "../log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACK_OFF_MS 100
+#define COMPLAIN_NS (10 * NS_PER_S)
+#define DEFAULT_GROUP "pcap"
+
+/* A dup of what gRPC has, to see it end and to cut it off. */
+struct connection {
+	struct connection *next, **link;
+	int fd;
+};
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static bool take_lock(struct gate *g, struct err *e)
+{
+	char path[CONFIG_PATH_MAX + 8];
+
+	snprintf(path, sizeof(path), "%s.lock", g->path);
+	g->lock_fd =
+		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (g->lock_fd < 0) {
+		err_errno(e, "open %s", path);
+		return err_hint(e, "The socket's folder must be there and "
+				   "writable; --socket picks another.");
+	}
+	if (flock(g->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return true;
+	if (errno != EWOULDBLOCK)
+		return err_errno(e, "lock %s", path);
+	err_set(e, ERR_STATE, "another pcapd serves %s", g->path);
+	return err_hint(e, "Stop it first, or pick another --socket.");
+}
+
+static void address(const struct gate *g, struct sockaddr_un *a)
+{
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
+	/* gate_open has seen that it fits. */
+	memcpy(a->sun_path, g->path, strlen(g->path) + 1);
+}
+
+/* The lock is ours: a socket that is there was left behind, or belongs to
+ * somebody who knows nothing of the lock. */
+static bool clear_path(struct gate *g, struct err *e)
+{
+	struct sockaddr_un a;
+	struct stat st;
+
+	if (lstat(g->path, &st) < 0)
+		return errno == ENOENT || err_errno(e, "look at %s", g->path);
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, ERR_STATE, "%s is there and is no socket",
+			       g->path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_errno(e, "make a socket");
+	address(g, &a);
+	int no = connect(fd, (struct sockaddr *)&a, sizeof(a)) ? errno : 0;
+	close(fd);
+	errno = no;
+	if (no == EACCES || no == EPERM)
+		return err_errno(e, "connect to %s", g->path);
+	if (no != ECONNREFUSED)
+		return err_set(e, ERR_STATE, "somebody listens on %s", g->path);
+	if (unlink(g->path) < 0)
+		return err_errno(e, "remove the stale socket %s", g->path);
+	return true;
+}
+
+/* The default group need not be there; one that was asked for must. */
+static bool give_to_group(const struct gate *g, const char *name, struct err *e)
+{
+	bool asked_for = strcmp(name, DEFAULT_GROUP) != 0;
+	struct group *group = *name ? getgrnam(name) : NULL;
+	struct err why = ERR_INIT;
+
+	if (!*name)
+		return true;
+	if (!group)
+		err_set(&why, ERR_USAGE, "there is no group %s", name);
+	else if (chown(g->path, (uid_t)-1, group->gr_gid) < 0)
+		err_errno(&why, "give %s to the group %s", g->path, name);
+	else
+		return true;
+	if (asked_for) {
+		*e = why;
+		return false;
+	}
+	log_warn("%s; only %s may connect", why.what,
+		 geteuid() == 0 ? "root" : "pcapd's own user");
+	return true;
+}
+
+static bool listen_on(struct gate *g, const char *group, struct err *e)
+{
+	struct sockaddr_un a;
+
+	address(g, &a);
+	g->listen_fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (g->listen_fd < 0)
+		return err_errno(e, "make a socket");
+	if (bind(g->listen_fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
+		err_errno(e, "bind %s", g->path);
+		close_fd(&g->listen_fd); /* the path is not ours to remove */
+		return false;
+	}
+	/* Nobody can connect before listen: order is all that is needed. */
+	if (!give_to_group(g, group, e))
+		return false;
+	if (chmod(g->path, 0660) < 0)
+		return err_errno(e, "set the mode of %s", g->path);
+	if (listen(g->listen_fd, SOMAXCONN) < 0)
+		return err_errno(e, "listen on %s", g->path);
+	return true;
+}
+
+static bool wait_on(struct gate *g, int fd, void *ptr, struct err *e)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ptr};
+
+	return epoll_ctl(g->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 ||
+	       err_errno(e, "wait on a socket");
+}
+
+bool gate_open(struct gate *g, const struct config *c, struct err *e)
+{
+	size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+
+	snprintf(g->path, sizeof(g->path), "%s", c->socket);
+	if (strlen(g->path) > most)
+		return err_set(e, ERR_USAGE,
+			       "a socket's path has at most %zu bytes, %s has "
+			       "%zu",
+			       most, g->path, strlen(g->path));
+	if (!take_lock(g, e) || !clear_path(g, e) ||
+	    !listen_on(g, c->socket_group, e))
+		return false;
+	g->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	g->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (g->stop_fd < 0 || g->epoll_fd < 0)
+		return err_errno(e, "make an event loop");
+	return wait_on(g, g->listen_fd, &g->listen_fd, e) &&
+	       wait_on(g, g->stop_fd, &g->stop_fd, e);
+}
+
+static void connection_close(struct gate *g, struct connection *c)
+{
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	g->n_connections--;
+	/* gRPC may have the socket still, and that would keep it in there. */
+	epoll_ctl(g->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+	close(c->fd);
+	free(c);
+}
+
+/* Hang-ups are told without being asked for. */
+static bool keep(struct gate *g, int fd)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return false;
+	c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	struct epoll_event ev = {.events = 0, .data.ptr = c};
+	if (c->fd < 0 ||
+	    epoll_ctl(g->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) < 0) {
+		close_fd(&c->fd);
+		free(c);
+		return false;
+	}
+	c->link = &g->connections;
+	c->next = g->connections;
+	if (c->next)
+		c->next->link = &c->next;
+	g->connections = c;
+	g->n_connections++;
+	return true;
+}
+
+static void complain(struct gate *g, int fd, const char *why, unsigned limit)
+{
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t n = sizeof(peer);
+	int64_t now = monotonic_ns();
+
+	if (g->complained_ns && now - g->complained_ns < COMPLAIN_NS)
+		return;
+	g->complained_ns = now;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
+		peer.uid = (uid_t)-1;
+	log_warn("a connection of user %d was refused: %s %u", (int)peer.uid,
+		 why, limit);
+}
+
+static void admit(struct gate *g, struct server *s, int fd)
+{
+	unsigned limit = atomic_load(&s->max_connections);
+
+	if (g->n_connections >= limit) {
+		complain(g, fd, "max-connections is", limit);
+		close(fd);
+		return;
+	}
+	if (!keep(g, fd)) {
+		complain(g, fd, "out of descriptors at connection",
+			 g->n_connections);
+		close(fd);
+		return;
+	}
+	grpc_server_credentials *plain =
+		grpc_insecure_server_credentials_create();
+	grpc_server_add_channel_from_fd(s->grpc, fd, plain);
+	grpc_server_credentials_release(plain);
+}
+
+static void accept_one(struct gate *g, struct server *s)
+{
+	int fd =
+		accept4(g->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0) {
+		admit(g, s, fd);
+		return;
+	}
+	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
+	    errno != ENOMEM)
+		return;
+	if (!g->complained_ns ||
+	    monotonic_ns() - g->complained_ns >= COMPLAIN_NS) {
+		g->complained_ns = monotonic_ns();
+		log_warn("connections wait: %s", strerror(errno));
+	}
+	struct pollfd stop = {.fd = g->stop_fd, .events = POLLIN};
+	poll(&stop, 1, BACK_OFF_MS);
+}
+
+void gate_run(struct gate *g, struct server *s)
+{
+	for (;;) {
+		struct epoll_event ev;
+		int n = epoll_wait(g->epoll_fd, &ev, 1, -1);
+
+		if (n < 0 && errno != EINTR)
+			return;
+		if (n <= 0)
+			continue;
+		if (ev.data.ptr == &g->stop_fd)
+			return;
+		if (ev.data.ptr == &g->listen_fd)
+			accept_one(g, s);
+		else
+			connection_close(g, ev.data.ptr);
+	}
+}
+
+void gate_stop(struct gate *g)
+{
+	uint64_t one = 1;
+
+	if (g->stop_fd >= 0 && write(g->stop_fd, &one, sizeof(one)) < 0) {
+		/* It is full, so it is readable. */
+	}
+}
+
+void gate_shut(struct gate *g)
+{
+	if (g->listen_fd < 0)
+		return;
+	unlink(g->path);
+	close_fd(&g->listen_fd);
+}
+
+void gate_cut(struct gate *g)
+{
+	for (struct connection *c = g->connections; c; c = c->next)
+		shutdown(c->fd, SHUT_RDWR);
+}
+
+/* The lock file stays: removing it would let two daemons lock two files. */
+void gate_close(struct gate *g)
+{
+	gate_shut(g);
+	while (g->connections)
+		connection_close(g, g->connections);
+	close_fd(&g->epoll_fd);
+	close_fd(&g->stop_fd);
+	close_fd(&g->lock_fd);
+}

@@ -1,0 +1,469 @@
+/*
+ * One call: its references, its outbox, its end. Guarantees that gRPC sees
+ * one batch of sends at a time, that messages leave in the order in which
+ * they were given, that the status comes last and once, and that nothing is
+ * freed while gRPC or a thread knows it. Leaves out what calls are about.
+ */
+#include "rpc.h"
+
+#include <assert.h>
+#include <grpc/support/time.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* gRPC aborts when memory is out; for what it is given, so do we. */
+static void *allocate(size_t n)
+{
+	void *p = calloc(1, n);
+
+	assert(p);
+	return p;
+}
+
+static void free_messages(struct message *m)
+{
+	while (m) {
+		struct message *next = m->next;
+
+		grpc_byte_buffer_destroy(m->bytes);
+		free(m);
+		m = next;
+	}
+}
+
+struct call *call_ref(struct call *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	return c;
+}
+
+bool call_ref_living(struct call *c)
+{
+	unsigned n = atomic_load(&c->refs);
+
+	while (n && !atomic_compare_exchange_weak(&c->refs, &n, n + 1))
+		;
+	return n != 0;
+}
+
+void call_unref(struct call *c)
+{
+	struct server *s = c->server;
+
+	if (atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	listener_free(c->listener);
+	free_messages(c->outbox);
+	if (c->request)
+		protobuf_c_message_free_unpacked(c->request, NULL);
+	if (c->incoming)
+		protobuf_c_message_free_unpacked(c->incoming, NULL);
+	if (c->grpc)
+		grpc_call_unref(c->grpc);
+	grpc_byte_buffer_destroy(c->received);
+	grpc_call_details_destroy(&c->details);
+	grpc_metadata_array_destroy(&c->metadata);
+	grpc_slice_unref(c->status_text);
+	if (c->n_trailing)
+		grpc_slice_unref(c->trailing.value);
+	pthread_cond_destroy(&c->news);
+	pthread_mutex_destroy(&c->lock);
+	/* The last step: server_stop waits for it. */
+	server_dismiss(s, c);
+}
+
+static void start_batch(struct call *c, const grpc_op *ops, size_t n,
+			struct op *op)
+{
+	call_ref(c);
+	grpc_call_error error =
+		grpc_call_start_batch(c->grpc, ops, n, op, NULL);
+	/* Also true of a call that was cancelled. */
+	assert(error == GRPC_CALL_OK);
+	(void)error;
+}
+
+/* --- out --- */
+
+static void push(struct call *c, struct message *m)
+{
+	*c->outbox_end = m;
+	c->outbox_end = &m->next;
+	c->outbox_count++;
+}
+
+static struct message *pop(struct call *c)
+{
+	struct message *m = c->outbox;
+
+	if (!m)
+		return NULL;
+	c->outbox = m->next;
+	if (!c->outbox)
+		c->outbox_end = &c->outbox;
+	c->outbox_count--;
+	m->next = NULL;
+	return m;
+}
+
+/* The right to start batches of sends; send_next gives it back. */
+static bool take_turn(struct call *c)
+{
+	bool mine = !c->sending;
+
+	c->sending = true;
+	return mine;
+}
+
+static size_t add_message(struct call *c, grpc_op *ops, struct message *m)
+{
+	c->sending_bytes = m->bytes;
+	ops->op = GRPC_OP_SEND_MESSAGE;
+	ops->data.send_message.send_message = m->bytes;
+	return 1;
+}
+
+static size_t add_status(struct call *c, grpc_op *ops)
+{
+	c->finished = true;
+	ops->op = GRPC_OP_SEND_STATUS_FROM_SERVER;
+	ops->data.send_status_from_server.status = c->status;
+	ops->data.send_status_from_server.status_details = &c->status_text;
+	ops->data.send_status_from_server.trailing_metadata = &c->trailing;
+	ops->data.send_status_from_server.trailing_metadata_count =
+		c->n_trailing;
+	return 1;
+}
+
+/* Whoever has the turn: sends what comes next, or gives the turn back and
+ * says false. */
+static bool send_next(struct call *c)
+{
+	struct message *dropped = NULL, *m = NULL;
+	grpc_op ops[3];
+	size_t n = 0;
+
+	memset(ops, 0, sizeof(ops));
+	pthread_mutex_lock(&c->lock);
+	if (c->over) {
+		dropped = c->outbox;
+		c->outbox = NULL;
+		c->outbox_end = &c->outbox;
+		c->outbox_count = 0;
+	} else {
+		m = pop(c);
+		bool last = c->finishing && !c->finished && !c->outbox;
+		if ((m || last) && !c->greeted) {
+			c->greeted = true;
+			ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
+		}
+		if (m)
+			n += add_message(c, &ops[n], m);
+		if (last)
+			n += add_status(c, &ops[n]);
+	}
+	c->sending = n > 0;
+	pthread_cond_broadcast(&c->news);
+	pthread_mutex_unlock(&c->lock);
+	free(m);
+	free_messages(dropped);
+	if (n)
+		start_batch(c, ops, n, &c->op_send);
+	return n > 0;
+}
+
+static void sent(void *ctx, bool ok)
+{
+	struct call *c = ctx;
+
+	pthread_mutex_lock(&c->lock);
+	grpc_byte_buffer *bytes = c->sending_bytes;
+	c->sending_bytes = NULL;
+	if (!ok)
+		c->over = true;
+	pthread_mutex_unlock(&c->lock);
+	grpc_byte_buffer_destroy(bytes);
+	if (!send_next(c) && c->method && c->method->idle) {
+		pthread_mutex_lock(&c->lock);
+		bool idle = !c->over && !c->finishing && !c->sending;
+		pthread_mutex_unlock(&c->lock);
+		if (idle)
+			c->method->idle(c);
+	}
+	call_unref(c);
+}
+
+void call_send(struct call *c, grpc_byte_buffer *bytes)
+{
+	struct message *m = allocate(sizeof(*m));
+
+	m->bytes = bytes;
+	pthread_mutex_lock(&c->lock);
+	bool refused = c->over || c->finishing;
+	if (!refused)
+		push(c, m);
+	bool mine = !refused && take_turn(c);
+	pthread_mutex_unlock(&c->lock);
+	if (refused)
+		free_messages(m);
+	if (mine)
+		send_next(c);
+}
+
+void call_hold(struct call *c)
+{
+	pthread_mutex_lock(&c->lock);
+	bool mine = take_turn(c);
+	pthread_mutex_unlock(&c->lock);
+	assert(mine);
+	(void)mine;
+}
+
+void call_release(struct call *c)
+{
+	send_next(c);
+}
+
+bool call_send_wait(struct call *c, grpc_byte_buffer *bytes)
+{
+	pthread_mutex_lock(&c->lock);
+	while (c->outbox_count >= OUTBOX_MAX && !c->over &&
+	       !atomic_load(&c->server->stopping))
+		pthread_cond_wait(&c->news, &c->lock);
+	bool room = c->outbox_count < OUTBOX_MAX && !c->over;
+	pthread_mutex_unlock(&c->lock);
+	/* One thread a call waits here, so the room is still there. */
+	if (room)
+		call_send(c, bytes);
+	else
+		grpc_byte_buffer_destroy(bytes);
+	return room;
+}
+
+static void set_status(struct call *c, grpc_status_code status,
+		       const char *what, const char *hint)
+{
+	char text[sizeof(((struct err *)0)->what)];
+	char encoded[3 * sizeof(((struct err *)0)->hint) + 1];
+
+	if (c->finishing)
+		return;
+	c->finishing = true;
+	c->status = status;
+	snprintf(text, sizeof(text), "%s", what);
+	text_clean(text);
+	c->status_text = grpc_slice_from_copied_string(text);
+	if (hint && *hint) {
+		text_percent(encoded, sizeof(encoded), hint);
+		c->trailing.key = grpc_slice_from_static_string("pcap-hint");
+		c->trailing.value = grpc_slice_from_copied_string(encoded);
+		c->n_trailing = 1;
+	}
+	pthread_cond_broadcast(&c->news);
+}
+
+void call_finish(struct call *c, grpc_status_code status, const char *what,
+		 const char *hint)
+{
+	pthread_mutex_lock(&c->lock);
+	set_status(c, status, what, hint);
+	bool mine = take_turn(c);
+	pthread_mutex_unlock(&c->lock);
+	if (mine)
+		send_next(c);
+}
+
+void call_fail(struct call *c, const struct err *e)
+{
+	call_finish(c, (grpc_status_code)err_grpc_status(e->kind), e->what,
+		    e->hint);
+}
+
+void call_answer(struct call *c, const ProtobufCMessage *answer)
+{
+	struct message *m = allocate(sizeof(*m));
+
+	m->bytes = wire_pack(answer);
+	pthread_mutex_lock(&c->lock);
+	bool refused = c->over || c->finishing;
+	if (!refused)
+		push(c, m);
+	set_status(c, GRPC_STATUS_OK, "", NULL);
+	bool mine = take_turn(c);
+	pthread_mutex_unlock(&c->lock);
+	if (refused)
+		free_messages(m);
+	if (mine)
+		send_next(c);
+}
+
+/* --- in --- */
+
+void call_receive(struct call *c)
+{
+	grpc_op op;
+
+	memset(&op, 0, sizeof(op));
+	op.op = GRPC_OP_RECV_MESSAGE;
+	op.data.recv_message.recv_message = &c->received;
+	pthread_mutex_lock(&c->lock);
+	assert(!c->receiving);
+	c->receiving = true;
+	pthread_mutex_unlock(&c->lock);
+	start_batch(c, &op, 1, &c->op_receive);
+}
+
+static void take_first(struct call *c, ProtobufCMessage *m)
+{
+	c->request = m;
+	pthread_mutex_lock(&c->lock);
+	/* A server that stops may have answered meanwhile. */
+	bool start = !c->finishing && !c->over;
+	c->started = start;
+	pthread_mutex_unlock(&c->lock);
+	if (start)
+		c->method->start(c);
+}
+
+static void take_message(struct call *c, grpc_byte_buffer *bytes, bool first)
+{
+	struct err e = ERR_INIT;
+	ProtobufCMessage *m = NULL;
+
+	if (bytes) {
+		m = wire_unpack(c->method->request, bytes, &e);
+		if (!m) {
+			call_fail(c, &e);
+			return;
+		}
+	}
+	if (first && m)
+		take_first(c, m);
+	else if (first)
+		call_finish(c, GRPC_STATUS_INVALID_ARGUMENT,
+			    "the call has no request", NULL);
+	else
+		c->method->more(c, m);
+}
+
+static void received(void *ctx, bool ok)
+{
+	struct call *c = ctx;
+
+	pthread_mutex_lock(&c->lock);
+	grpc_byte_buffer *bytes = c->received;
+	c->received = NULL;
+	c->receiving = false;
+	/* The end of what a peer sends is not the same as a lost peer. */
+	if (!bytes && (!ok || grpc_call_failed_before_recv_message(c->grpc)))
+		c->over = true;
+	bool first = !c->started;
+	bool wanted = !c->over && !c->finishing;
+	pthread_cond_broadcast(&c->news);
+	pthread_mutex_unlock(&c->lock);
+	if (wanted)
+		take_message(c, bytes, first);
+	grpc_byte_buffer_destroy(bytes);
+	call_unref(c);
+}
+
+/* --- the beginning and the end --- */
+
+static void closed(void *ctx, bool ok)
+{
+	struct call *c = ctx;
+
+	(void)ok;
+	pthread_mutex_lock(&c->lock);
+	c->over = true;
+	pthread_cond_broadcast(&c->news);
+	pthread_mutex_unlock(&c->lock);
+	if (c->method && c->method->closed)
+		c->method->closed(c);
+	call_unref(c);
+}
+
+static void dispatch(struct call *c)
+{
+	grpc_slice path = c->details.method;
+	struct err e = ERR_INIT;
+
+	const struct method *m =
+		method_find((const char *)GRPC_SLICE_START_PTR(path),
+			    GRPC_SLICE_LENGTH(path));
+	if (!m) {
+		call_finish(c, GRPC_STATUS_UNIMPLEMENTED,
+			    "this pcapd has no such method", NULL);
+		return;
+	}
+	pthread_mutex_lock(&c->lock);
+	c->method = m;
+	pthread_mutex_unlock(&c->lock);
+	if (server_admit(c->server, c, &e))
+		call_receive(c);
+	else
+		call_fail(c, &e);
+}
+
+static void arrived(void *ctx, bool ok)
+{
+	struct call *c = ctx;
+	grpc_op op;
+
+	if (!ok) {
+		call_unref(c);
+		return;
+	}
+	call_request(c->server);
+	server_enlist(c->server, c);
+	memset(&op, 0, sizeof(op));
+	op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+	op.data.recv_close_on_server.cancelled = &c->close_cancelled;
+	start_batch(c, &op, 1, &c->op_close);
+	dispatch(c);
+	call_unref(c);
+}
+
+void call_request(struct server *s)
+{
+	struct call *c = allocate(sizeof(*c));
+
+	c->server = s;
+	atomic_init(&c->refs, 1);
+	c->op_new = (struct op){arrived, c};
+	c->op_close = (struct op){closed, c};
+	c->op_receive = (struct op){received, c};
+	c->op_send = (struct op){sent, c};
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->news, NULL);
+	c->outbox_end = &c->outbox;
+	c->status_text = grpc_empty_slice();
+	grpc_call_details_init(&c->details);
+	grpc_metadata_array_init(&c->metadata);
+	if (grpc_server_request_call(s->grpc, &c->grpc, &c->details,
+				     &c->metadata, s->cq, s->cq,
+				     &c->op_new) != GRPC_CALL_OK)
+		call_unref(c);
+}
+
+/* --- what threads ask --- */
+
+bool call_is_over(struct call *c)
+{
+	pthread_mutex_lock(&c->lock);
+	bool over = c->over || c->finishing;
+	pthread_mutex_unlock(&c->lock);
+	return over;
+}
+
+bool call_is_stopping(struct call *c)
+{
+	return atomic_load(&c->server->stopping);
+}
+
+void call_wake(struct call *c)
+{
+	pthread_mutex_lock(&c->lock);
+	pthread_cond_broadcast(&c->news);
+	pthread_mutex_unlock(&c->lock);
+}

@@ -1,0 +1,456 @@
+/*
+ * The table of methods, and the unary ones of pcap.v1.Pcap. Guarantees that a
+ * request which is out of bounds changes nothing. Leaves out what control.h
+ * does: this only translates.
+ */
+#include "rpc.h"
+
+#include "health.pb-c.h"
+#include "reflection.pb-c.h"
+
+#include <inttypes.h>
+#include <pcap/pcap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PCAP "/pcap.v1.Pcap/"
+#define UNARY(name, type, body)                                                \
+	{                                                                      \
+		.path = PCAP name, .request = &pcap__v1__##type##__descriptor, \
+		.bound = BOUND_CALLS, .start = start_on_worker, .run = body    \
+	}
+
+const struct method methods[] = {
+	UNARY("Version", version_request, run_version),
+	UNARY("Interfaces", interfaces_request, run_interfaces),
+	UNARY("Init", init_request, run_init),
+	UNARY("Start", name_request, run_start),
+	UNARY("Stop", name_request, run_stop),
+	UNARY("List", list_request, run_list),
+	UNARY("Delete", name_request, run_delete),
+	UNARY("AddAlias", alias_request, run_add_alias),
+	UNARY("RemoveAlias", alias_request, run_remove_alias),
+	{
+		.path = PCAP "Replay",
+		.request = &pcap__v1__replay_request__descriptor,
+		.bound = BOUND_REPLAYS,
+		.start = start_on_thread,
+		.run = run_replay,
+	},
+	{
+		.path = PCAP "Listen",
+		.request = &pcap__v1__listen_request__descriptor,
+		.bound = BOUND_LISTENERS,
+		.start = start_on_worker,
+		.run = run_listen,
+		.idle = listen_idle,
+		.closed = listen_closed,
+		.stop = listen_stop,
+	},
+	{
+		.path = PCAP "Import",
+		.request = &pcap__v1__import_request__descriptor,
+		.bound = BOUND_IMPORTS,
+		.start = start_on_thread,
+		.run = run_import,
+		.more = import_more,
+	},
+	{
+		.path = "/grpc.health.v1.Health/Check",
+		.request = &grpc__health__v1__health_check_request__descriptor,
+		.bound = BOUND_CALLS,
+		.start = health_check,
+	},
+	{
+		.path = "/grpc.health.v1.Health/Watch",
+		.request = &grpc__health__v1__health_check_request__descriptor,
+		.bound = BOUND_CALLS,
+		.start = health_watch,
+	},
+	{
+		.path = "/grpc.reflection.v1alpha.ServerReflection/"
+			"ServerReflectionInfo",
+		.request =
+			&grpc__reflection__v1alpha__server_reflection_request__descriptor,
+		.bound = BOUND_CALLS,
+		.start = reflection_start,
+		.more = reflection_more,
+		.idle = reflection_idle,
+		.stop = reflection_stop,
+	},
+};
+const size_t n_methods = sizeof(methods) / sizeof(methods[0]);
+
+const struct method *method_find(const char *path, size_t n)
+{
+	for (size_t i = 0; i < n_methods; i++)
+		if (strlen(methods[i].path) == n &&
+		    !memcmp(methods[i].path, path, n))
+			return &methods[i];
+	return NULL;
+}
+
+/* --- checks --- */
+
+bool check_name(const char *name, struct err *e)
+{
+	size_t n = strlen(name);
+
+	if (n == 0)
+		return err_set(e, ERR_USAGE,
+			       "expected the id or an alias of a capture, got "
+			       "nothing");
+	if (n > ALIAS_MAX)
+		return err_set(e, ERR_USAGE,
+			       "expected the id or an alias of a capture, at "
+			       "most %d characters, got %zu",
+			       ALIAS_MAX, n);
+	return true;
+}
+
+bool check_snaplen(uint32_t snaplen, struct err *e)
+{
+	return snaplen <= CAPTURE_SNAPLEN_MAX ||
+	       err_set(e, ERR_USAGE, "expected a snaplen of at most %d, got %u",
+		       CAPTURE_SNAPLEN_MAX, snaplen);
+}
+
+static bool copy_text(char *to, size_t room, const char *from, const char *what,
+		      struct err *e)
+{
+	size_t n = strlen(from);
+
+	if (n >= room)
+		return err_set(e, ERR_USAGE,
+			       "expected %s of at most %zu bytes, got %zu",
+			       what, room - 1, n);
+	memcpy(to, from, n + 1);
+	return true;
+}
+
+/* --- answers --- */
+
+static void answer_change(struct call *c, struct capture_view *v)
+{
+	Pcap__V1__ChangeResponse answer = PCAP__V1__CHANGE_RESPONSE__INIT;
+	Pcap__V1__Capture capture, *list[] = {&capture};
+
+	wire_capture(&capture, v);
+	answer.n_captures = 1;
+	answer.captures = list;
+	call_answer(c, &answer.base);
+	capture_view_done(v);
+}
+
+typedef bool change_one(struct control *ctl, const char *name,
+			struct capture_view *v, struct err *e);
+
+static void change_named(struct call *c, const char *name, change_one *change)
+{
+	struct capture_view v;
+	struct err e = ERR_INIT;
+
+	if (check_name(name, &e) && change(c->server->control, name, &v, &e))
+		answer_change(c, &v);
+	else
+		call_fail(c, &e);
+}
+
+struct changes {
+	Pcap__V1__Capture *captures, **captures_list;
+	struct capture_view *views;
+	char **failures;
+	size_t n, n_failed;
+};
+
+static bool changes_new(struct changes *all, size_t n)
+{
+	size_t room = n ? n : 1;
+
+	*all = (struct changes){
+		.captures = calloc(room, sizeof(*all->captures)),
+		.captures_list = calloc(room, sizeof(*all->captures_list)),
+		.views = calloc(room, sizeof(*all->views)),
+		.failures = calloc(room, sizeof(*all->failures)),
+	};
+	return all->captures && all->captures_list && all->views &&
+	       all->failures;
+}
+
+static void changes_done(struct changes *all)
+{
+	for (size_t i = 0; i < all->n; i++)
+		capture_view_done(&all->views[i]);
+	for (size_t i = 0; i < all->n_failed; i++)
+		free(all->failures[i]);
+	free(all->captures);
+	free(all->captures_list);
+	free(all->views);
+	free(all->failures);
+}
+
+static void change_listed(struct call *c, const struct capture_view *v,
+			  change_one *change, struct changes *all)
+{
+	char name[24];
+	struct err e = ERR_INIT;
+
+	snprintf(name, sizeof(name), "%" PRIu64, v->row.id);
+	if (change(c->server->control, name, &all->views[all->n], &e)) {
+		wire_capture(&all->captures[all->n], &all->views[all->n]);
+		all->captures_list[all->n] = &all->captures[all->n];
+		all->n++;
+		return;
+	}
+	/* Somebody else changed or deleted it meanwhile: what was asked for
+	 * is so. */
+	if (e.kind == ERR_STATE || e.kind == ERR_NOT_FOUND)
+		return;
+	text_clean(e.what);
+	char *text = strdup(e.what);
+	if (text)
+		all->failures[all->n_failed++] = text;
+}
+
+/* Captures that are in the state already are left alone and not listed. */
+static void change_all(struct call *c, bool running, change_one *change)
+{
+	Pcap__V1__ChangeResponse answer = PCAP__V1__CHANGE_RESPONSE__INIT;
+	struct capture_view *views = NULL;
+	struct changes all;
+	size_t n = 0;
+	struct err e = ERR_INIT;
+
+	if (!control_list(c->server->control, NULL, &views, &n, &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	if (changes_new(&all, n)) {
+		for (size_t i = 0; i < n; i++)
+			if (!views[i].row.savefile &&
+			    views[i].row.wanted != running)
+				change_listed(c, &views[i], change, &all);
+		answer.n_captures = all.n;
+		answer.captures = all.captures_list;
+		answer.n_failures = all.n_failed;
+		answer.failures = all.failures;
+		call_answer(c, &answer.base);
+	} else {
+		err_set(&e, ERR_FAILED, "out of memory");
+		call_fail(c, &e);
+	}
+	changes_done(&all);
+	for (size_t i = 0; i < n; i++)
+		capture_view_done(&views[i]);
+	free(views);
+}
+
+static void change_some(struct call *c, bool running, change_one *change)
+{
+	const Pcap__V1__NameRequest *r = (const void *)c->request;
+	struct err e = ERR_INIT;
+
+	if (r->all && *r->name) {
+		err_set(&e, ERR_USAGE,
+			"expected a name or all captures, got both");
+		call_fail(c, &e);
+	} else if (r->all) {
+		change_all(c, running, change);
+	} else {
+		change_named(c, r->name, change);
+	}
+}
+
+/* --- methods --- */
+
+void run_version(struct call *c)
+{
+	Pcap__V1__VersionResponse answer = PCAP__V1__VERSION_RESPONSE__INIT;
+
+	answer.version = PCAPD_VERSION;
+	answer.libpcap = (char *)pcap_lib_version();
+	call_answer(c, &answer.base);
+}
+
+/* Points into i. */
+static void wire_interface(Pcap__V1__Interface *m, struct interface *i,
+			   char **addresses)
+{
+	pcap__v1__interface__init(m);
+	text_clean(i->name);
+	text_clean(i->description);
+	m->name = i->name;
+	m->description = i->description;
+	m->n_addresses = i->n_addresses;
+	m->addresses = addresses;
+	for (unsigned k = 0; k < i->n_addresses; k++)
+		addresses[k] = i->addresses[k];
+	m->up = i->up;
+	m->running = i->running;
+	m->loopback = i->loopback;
+}
+
+void run_interfaces(struct call *c)
+{
+	enum { ADDRESSES = sizeof(((struct interface *)0)->addresses) / 64 };
+	Pcap__V1__InterfacesResponse answer =
+		PCAP__V1__INTERFACES_RESPONSE__INIT;
+	struct err e = ERR_INIT;
+	size_t n = 0;
+	struct interface *found = interfaces_list(&n, &e);
+	struct {
+		Pcap__V1__Interface message;
+		char *addresses[ADDRESSES];
+	} *all = calloc(n + 1, sizeof(*all));
+	Pcap__V1__Interface **list = calloc(n + 1, sizeof(*list));
+
+	if (found && all && list) {
+		for (size_t i = 0; i < n; i++) {
+			wire_interface(&all[i].message, &found[i],
+				       all[i].addresses);
+			list[i] = &all[i].message;
+		}
+		answer.n_interfaces = n;
+		answer.interfaces = list;
+		call_answer(c, &answer.base);
+	} else {
+		if (found)
+			err_set(&e, ERR_FAILED, "out of memory");
+		call_fail(c, &e);
+	}
+	free(list);
+	free(all);
+	free(found);
+}
+
+static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
+			 struct err *e)
+{
+	struct capture_options *k = &o->capture;
+
+	*o = (struct init_options){.alias = r->alias, .start = r->start};
+	if (!copy_text(k->interface, sizeof(k->interface),
+		       *r->interface ? r->interface : "any",
+		       "the name of an interface", e) ||
+	    !copy_text(k->filter, sizeof(k->filter), r->filter, "a filter",
+		       e) ||
+	    !check_snaplen(r->snaplen, e))
+		return false;
+	k->snaplen = r->snaplen ? r->snaplen : CAPTURE_SNAPLEN_MAX;
+	k->promiscuous = !r->no_promiscuous;
+	k->buffer_bytes =
+		r->buffer_bytes ? r->buffer_bytes : CAPTURE_BUFFER_DEFAULT;
+	if (k->buffer_bytes < CAPTURE_BUFFER_MIN ||
+	    k->buffer_bytes > CAPTURE_BUFFER_MAX)
+		return err_set(e, ERR_USAGE,
+			       "expected a buffer of %u to %llu bytes, got "
+			       "%" PRIu64,
+			       CAPTURE_BUFFER_MIN, CAPTURE_BUFFER_MAX,
+			       k->buffer_bytes);
+	return true;
+}
+
+void run_init(struct call *c)
+{
+	const Pcap__V1__InitRequest *r = (const void *)c->request;
+	Pcap__V1__InitResponse answer = PCAP__V1__INIT_RESPONSE__INIT;
+	Pcap__V1__Capture capture;
+	struct init_options o;
+	struct capture_view v;
+	bool created = false, alias_added = false;
+	struct err e = ERR_INIT;
+
+	if (!init_options(r, &o, &e) ||
+	    !control_init(c->server->control, &o, &v, &created, &alias_added,
+			  &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	wire_capture(&capture, &v);
+	answer.capture = &capture;
+	answer.created = created;
+	answer.alias_added = alias_added;
+	call_answer(c, &answer.base);
+	capture_view_done(&v);
+}
+
+void run_start(struct call *c)
+{
+	change_some(c, true, control_start);
+}
+
+void run_stop(struct call *c)
+{
+	change_some(c, false, control_stop_one);
+}
+
+void run_list(struct call *c)
+{
+	const Pcap__V1__ListRequest *r = (const void *)c->request;
+	Pcap__V1__ListResponse answer = PCAP__V1__LIST_RESPONSE__INIT;
+	struct capture_view *v = NULL;
+	size_t n = 0;
+	struct err e = ERR_INIT;
+
+	if ((*r->name && !check_name(r->name, &e)) ||
+	    !control_list(c->server->control, r->name, &v, &n, &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	Pcap__V1__Capture *all = calloc(n + 1, sizeof(*all));
+	Pcap__V1__Capture **list = calloc(n + 1, sizeof(*list));
+	if (all && list) {
+		for (size_t i = 0; i < n; i++) {
+			wire_capture(&all[i], &v[i]);
+			list[i] = &all[i];
+		}
+		answer.n_captures = n;
+		answer.captures = list;
+		call_answer(c, &answer.base);
+	} else {
+		err_set(&e, ERR_FAILED, "out of memory");
+		call_fail(c, &e);
+	}
+	free(list);
+	free(all);
+	for (size_t i = 0; i < n; i++)
+		capture_view_done(&v[i]);
+	free(v);
+}
+
+void run_delete(struct call *c)
+{
+	const Pcap__V1__NameRequest *r = (const void *)c->request;
+
+	if (r->all)
+		call_finish(c, GRPC_STATUS_INVALID_ARGUMENT,
+			    "captures are deleted one by one", NULL);
+	else
+		change_named(c, r->name, control_delete);
+}
+
+void run_add_alias(struct call *c)
+{
+	const Pcap__V1__AliasRequest *r = (const void *)c->request;
+	struct capture_view v;
+	struct err e = ERR_INIT;
+
+	if (check_name(r->name, &e) &&
+	    control_alias_add(c->server->control, r->name, r->alias, &v, &e))
+		answer_change(c, &v);
+	else
+		call_fail(c, &e);
+}
+
+void run_remove_alias(struct call *c)
+{
+	const Pcap__V1__AliasRequest *r = (const void *)c->request;
+
+	if (*r->name)
+		call_finish(c, GRPC_STATUS_INVALID_ARGUMENT,
+			    "expected only the alias that goes, got a name too",
+			    NULL);
+	else
+		change_named(c, r->alias, control_alias_remove);
+}

@@ -1,0 +1,310 @@
+/*
+ * Replay: a thread that walks a cursor and fills its call's outbox. Guarantees
+ * the order Header, Packets with Lost where packets are missing, End, and that
+ * End says whether everything that was asked for was read. It waits for slow
+ * clients and so never drops. Leaves out how blocks are found: see store.h.
+ */
+#include "rpc.h"
+
+#include <stdio.h>
+
+#define PROGRESS_NS (NS_PER_S / 4)
+
+struct replay {
+	struct call *call;
+	const Pcap__V1__ReplayRequest *request;
+	struct capture_view view;
+	struct feed *feed;
+	struct feed_watch watch;
+	struct filter *filter;
+	struct cursor *cursor;
+	struct pick pick;
+	uint32_t link_type;
+	int64_t sent_ns; /* when something was sent last */
+	Pcap__V1__End end;
+	/* Under the call's lock. */
+	bool published, feed_closed;
+};
+
+/* --- what happens to the feed; under the feed's lock --- */
+
+static void on_published(void *ctx, const struct slice *s)
+{
+	struct replay *r = ctx;
+
+	(void)s;
+	pthread_mutex_lock(&r->call->lock);
+	r->published = true;
+	pthread_cond_broadcast(&r->call->news);
+	pthread_mutex_unlock(&r->call->lock);
+}
+
+static void on_closed(void *ctx)
+{
+	struct replay *r = ctx;
+
+	pthread_mutex_lock(&r->call->lock);
+	r->feed_closed = true;
+	pthread_cond_broadcast(&r->call->news);
+	pthread_mutex_unlock(&r->call->lock);
+}
+
+/* False: no more packets will come. */
+static bool wait_for_packets(struct replay *r)
+{
+	struct call *c = r->call;
+
+	pthread_mutex_lock(&c->lock);
+	while (!r->published && !r->feed_closed && !c->over &&
+	       !call_is_stopping(c))
+		pthread_cond_wait(&c->news, &c->lock);
+	bool more = r->published;
+	r->published = false;
+	pthread_mutex_unlock(&c->lock);
+	return more;
+}
+
+/* --- the beginning --- */
+
+static bool check_request(const Pcap__V1__ReplayRequest *q, struct err *e)
+{
+	if (!check_name(q->name, e) || !check_snaplen(q->snaplen, e))
+		return false;
+	if (q->since_ns < 0 || q->until_ns < 0)
+		return err_set(e, ERR_USAGE,
+			       "expected times since 1970, got one before");
+	if (q->until_ns && q->since_ns >= q->until_ns) {
+		err_set(e, ERR_USAGE,
+			"expected a time range, got one that ends before it "
+			"starts");
+		return err_hint(e, "Swap the two times.");
+	}
+	if (q->until_ns && q->live)
+		return err_set(e, ERR_USAGE,
+			       "expected an end or a live replay, got both");
+	return true;
+}
+
+static bool replay_open(struct replay *r, struct err *e)
+{
+	const Pcap__V1__ReplayRequest *q = r->request;
+	struct control *ctl = r->call->server->control;
+	struct cursor_range range = {
+		.since_ns = q->since_ns,
+		.until_ns = q->until_ns,
+		.live = q->live,
+		.stored = q->accept_zstd && !*q->filter && !q->max_packets &&
+			  !q->snaplen,
+	};
+
+	if (!check_request(q, e) ||
+	    !control_find(ctl, q->name, &r->view, &r->feed, e))
+		return false;
+	const struct capture_row *row = &r->view.row;
+	r->link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;
+	if (*q->filter) {
+		r->filter = filter_compile(q->filter, r->link_type,
+					   row->snaplen, e);
+		if (!r->filter)
+			return false;
+	}
+	/* Before the cursor looks: what comes after that is news. */
+	if (q->live)
+		feed_watch(r->feed, &r->watch);
+	r->cursor = cursor_open(control_store(ctl), r->feed, &range, e);
+	return r->cursor != NULL;
+}
+
+static void replay_close(struct replay *r)
+{
+	cursor_close(r->cursor);
+	if (r->feed) {
+		feed_unwatch(r->feed, &r->watch);
+		feed_unref(r->feed);
+		capture_view_done(&r->view);
+	}
+	filter_free(r->filter);
+}
+
+static bool send_header(struct replay *r)
+{
+	uint32_t snaplen = r->view.row.snaplen;
+
+	if (r->request->snaplen && r->request->snaplen < snaplen)
+		snaplen = r->request->snaplen;
+	r->sent_ns = monotonic_ns();
+	return call_send_wait(r->call,
+			      wire_header(&r->view, r->link_type, snaplen,
+					  cursor_blocks(r->cursor)));
+}
+
+/* --- the middle --- */
+
+/* All of these say false when the client is gone or the server stops. */
+
+static bool send_lost(struct replay *r, uint64_t packets, const char *reason)
+{
+	r->end.lost += packets;
+	return call_send_wait(r->call, wire_lost(packets, reason));
+}
+
+static bool send_packets(struct replay *r, struct slice s)
+{
+	r->sent_ns = monotonic_ns();
+	uint64_t packets = s.packets;
+	if (!call_send_wait(r->call,
+			    wire_packets(&s, cursor_blocks_done(r->cursor))))
+		return false;
+	r->end.packets += packets;
+	return true;
+}
+
+static bool send_progress(struct replay *r)
+{
+	struct slice none = {0};
+
+	return monotonic_ns() - r->sent_ns < PROGRESS_NS ||
+	       send_packets(r, none);
+}
+
+static bool send_cut(struct replay *r, struct slice s)
+{
+	struct slice front;
+	bool ok = true;
+
+	while (ok && slice_cut(&s, SLICE_MAX, &front))
+		ok = send_packets(r, front);
+	block_unref(s.block);
+	return ok;
+}
+
+static bool skip_slice(struct replay *r, struct slice s)
+{
+	struct block_info info = s.block->info;
+
+	/* A cursor's slices are not counted. */
+	if (!s.block->stored)
+		packets_measure(s.block->arena + s.from, s.to - s.from, &info);
+	block_unref(s.block);
+	return send_lost(r, info.packets, LOST_LINK_TYPE);
+}
+
+/* A whole block as it lies on disk. */
+static bool send_stored(struct replay *r, struct slice s)
+{
+	const struct block_info *i = &s.block->info;
+	struct pick *p = &r->pick;
+
+	if (p->packets == 0 || i->min_ns < p->min_ns)
+		p->min_ns = i->min_ns;
+	if (p->packets == 0 || i->max_ns > p->max_ns)
+		p->max_ns = i->max_ns;
+	p->packets += i->packets;
+	p->examined += i->packets;
+	s.packets = i->packets;
+	return send_packets(r, s);
+}
+
+/* What is read of one slice. 1: go on; 0: done; -1: see e, or without a kind
+ * the call has ended. */
+static int replay_slice(struct replay *r, struct slice s, struct err *e)
+{
+	struct slice out = {0};
+
+	if (s.block->link_type != r->link_type)
+		return skip_slice(r, s) ? 1 : -1;
+	if (s.block->stored)
+		return send_stored(r, s) ? 1 : -1;
+	int more = pick_slice(&r->pick, s, &out, e);
+	if (more < 0)
+		return -1;
+	bool ok = out.block ? send_cut(r, out) : send_progress(r);
+	return ok ? more : -1;
+}
+
+static int replay_step(struct replay *r, struct err *e)
+{
+	const char *reason = NULL;
+	struct slice s;
+	int got = cursor_next(r->cursor, &s, e);
+	uint64_t lost = cursor_lost(r->cursor, &reason);
+
+	if (lost && !send_lost(r, lost, reason)) {
+		if (got == 1)
+			block_unref(s.block);
+		return -1;
+	}
+	if (got == 1)
+		return replay_slice(r, s, e);
+	if (got == 0 && r->request->live)
+		return wait_for_packets(r) ? 1 : 0;
+	return got;
+}
+
+/* --- the end --- */
+
+static void replay_end(struct replay *r, const struct err *e)
+{
+	Pcap__V1__End *end = &r->end;
+	char note[sizeof(e->what)];
+
+	snprintf(note, sizeof(note), "%s", e->what);
+	text_clean(note);
+	end->examined = r->pick.examined;
+	end->min_ns = r->pick.packets ? r->pick.min_ns : 0;
+	end->max_ns = r->pick.packets ? r->pick.max_ns : 0;
+	bool enough = r->request->max_packets &&
+		      r->pick.packets >= r->request->max_packets;
+	if (e->kind)
+		end->note = note;
+	else if (enough)
+		end->complete = true;
+	else if (call_is_stopping(r->call))
+		end->note = "pcapd is stopping";
+	else if (r->request->live)
+		end->note = "the capture was deleted";
+	else
+		end->complete = true;
+	call_send(r->call, wire_end(end));
+	if (e->kind)
+		call_fail(r->call, e);
+	else
+		call_finish(r->call, GRPC_STATUS_OK, "", NULL);
+}
+
+static void replay_loop(struct replay *r)
+{
+	struct err e = ERR_INIT;
+	int more = send_header(r) ? 1 : -1;
+
+	while (more > 0 && !call_is_over(r->call) && !call_is_stopping(r->call))
+		more = replay_step(r, &e);
+	replay_end(r, &e);
+}
+
+void run_replay(struct call *c)
+{
+	struct replay r = {
+		.call = c,
+		.request = (const void *)c->request,
+		.watch = {.published = on_published, .closed = on_closed},
+		.end = PCAP__V1__END__INIT,
+	};
+	struct err e = ERR_INIT;
+
+	r.watch.ctx = &r;
+	if (!replay_open(&r, &e)) {
+		call_fail(c, &e);
+	} else {
+		r.pick = (struct pick){
+			.filter = r.filter,
+			.since_ns = r.request->since_ns,
+			.until_ns = r.request->until_ns,
+			.max_packets = r.request->max_packets,
+			.snaplen = r.request->snaplen,
+			.pool = c->server->pool,
+		};
+		replay_loop(&r);
+	}
+	replay_close(&r);
+}

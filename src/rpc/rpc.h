@@ -1,0 +1,305 @@
+/*
+ * rpc: what the files of the serving half share; private to them and their
+ * tests.
+ *
+ * What: one struct call a call, from the moment that gRPC hands it out until
+ * nobody uses it any more. A row of `methods` says what a method does with
+ * it.
+ * Threads: events of gRPC arrive on the completion-queue thread, which never
+ * waits. Whatever waits (catalog, interfaces, names in filters) runs on a
+ * worker or on a thread of its own. One SEND_MESSAGE is under way at a time:
+ * messages wait in the call's outbox, and whoever finds nobody sending sends;
+ * when one has left, the completion-queue thread sends the next.
+ * Locks: server.lock, then call.lock; the pump's lock is innermost. None is
+ * held while gRPC, the catalog or a feed is called. Taking call.lock after
+ * each event and before each batch is also what orders memory between
+ * threads, as gRPC is a black box to the thread sanitizer.
+ * Ownership: calls are counted. Every operation that gRPC has under way holds
+ * a reference, so does every thread, list and feed that knows the call.
+ */
+#ifndef PCAPD_RPC_RPC_H
+#define PCAPD_RPC_RPC_H
+
+#include "../pick.h"
+#include "../queue.h"
+#include "server.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
+#include <grpc/slice.h>
+#include <protobuf-c/protobuf-c.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "pcap.pb-c.h"
+
+struct call;
+struct listener;
+
+/* --- bounds on what is under way at once --- */
+
+enum bound {
+	BOUND_CALLS,
+	BOUND_REPLAYS,
+	BOUND_LISTENERS,
+	BOUND_IMPORTS,
+	BOUNDS
+};
+
+#define CALLS_MAX 64   /* requests that wait for their answer */
+#define IMPORTS_MAX 16 /* each has a thread */
+#define WORKERS 4
+#define OUTBOX_MAX 8 /* messages of a replay that wait to be sent */
+
+/* --- what a method is --- */
+
+struct method {
+	const char *path; /* "/package.Service/Method" */
+	const ProtobufCMessageDescriptor *request;
+	enum bound bound;
+	/* The first message is in call.request. On the completion-queue
+	 * thread. */
+	void (*start)(struct call *c);
+	/* What start hands to a worker or to a thread of the call. */
+	void (*run)(struct call *c);
+	/* A later message, the callee's from here on; NULL at the end. On the
+	 * completion-queue thread. NULL: there are none. */
+	void (*more)(struct call *c, ProtobufCMessage *m);
+	/* The outbox is empty and the call goes on. On the completion-queue
+	 * thread. */
+	void (*idle)(struct call *c);
+	/* The call is over. On the completion-queue thread. */
+	void (*closed)(struct call *c);
+	/* The server stops: come to an end. On server_stop's thread. */
+	void (*stop)(struct call *c);
+};
+
+extern const struct method methods[];
+extern const size_t n_methods;
+const struct method *method_find(const char *path, size_t n);
+
+void start_on_worker(struct call *c);
+void start_on_thread(struct call *c);
+
+/* --- call.c: one call --- */
+
+/* What gRPC gets as a tag. */
+struct op {
+	void (*done)(void *ctx, bool ok);
+	void *ctx;
+};
+
+struct message {
+	struct message *next;
+	grpc_byte_buffer *bytes;
+};
+
+struct call {
+	struct server *server;
+	const struct method *method; /* NULL until it is known */
+	atomic_uint refs;
+	grpc_call *grpc;
+	grpc_call_details details;
+	grpc_metadata_array metadata;
+	struct op op_new, op_close, op_receive, op_send;
+	ProtobufCMessage *request;
+	int close_cancelled;	    /* gRPC writes it */
+	grpc_byte_buffer *received; /* gRPC writes it */
+	struct call *next, **link;  /* server's list, under its lock */
+	bool bounded;		    /* counts against method->bound */
+	struct call *next_work;	    /* workers' line, under the server's lock */
+
+	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t news;  /* room in the outbox, a message, or the end */
+	struct message *outbox, **outbox_end;
+	unsigned outbox_count;
+	grpc_byte_buffer *sending_bytes;
+	bool started;	/* method->start was called */
+	bool sending;	/* somebody has the right to start a batch */
+	bool greeted;	/* initial metadata is sent */
+	bool receiving; /* a receive is under way */
+	bool finishing; /* the status below follows the outbox */
+	bool finished;	/* the status is on its way */
+	bool over;	/* the peer is gone, or everything is done */
+	grpc_status_code status;
+	grpc_slice status_text;
+	grpc_metadata trailing; /* the hint */
+	size_t n_trailing;
+	ProtobufCMessage *incoming; /* import: a later message */
+	bool incoming_end;
+	struct listener *listener;
+};
+
+/* Asks gRPC for the next call. */
+void call_request(struct server *s);
+struct call *call_ref(struct call *c);
+/* For who has a pointer but no reference: false when the last one is gone. */
+bool call_ref_living(struct call *c);
+void call_unref(struct call *c);
+
+/* Takes bytes over in any case. */
+void call_send(struct call *c, grpc_byte_buffer *bytes);
+/* Between these, messages and the status only line up. Nobody else may be
+ * sending: for who knows that the outbox is empty. */
+void call_hold(struct call *c);
+void call_release(struct call *c);
+/* Waits for room; false: the call is over or the server stops, and nothing
+ * was sent. */
+bool call_send_wait(struct call *c, grpc_byte_buffer *bytes);
+/* The status, after what is in the outbox. The first one counts. */
+void call_finish(struct call *c, grpc_status_code status, const char *what,
+		 const char *hint);
+void call_fail(struct call *c, const struct err *e);
+/* One message and OK: a unary call's answer. */
+void call_answer(struct call *c, const ProtobufCMessage *m);
+/* Nobody will read what is sent. */
+bool call_is_over(struct call *c);
+bool call_is_stopping(struct call *c);
+void call_wake(struct call *c);
+/* Asks for another message, which goes to method->more. */
+void call_receive(struct call *c);
+
+/* --- server.c --- */
+
+struct connection;
+
+struct gate {
+	char path[CONFIG_PATH_MAX];
+	int lock_fd, listen_fd, epoll_fd, stop_fd;
+	struct connection *connections; /* the accepting thread's */
+	unsigned n_connections;
+	int64_t complained_ns;
+};
+
+struct pump {
+	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t work;
+	struct listener *ready, **ready_end;
+	bool stop;
+};
+
+struct thread {
+	pthread_t id;
+	bool running;
+};
+
+struct server {
+	struct control *control;
+	atomic_uint limits[BOUNDS];
+	atomic_uint max_connections;
+	atomic_bool stopping;
+	grpc_completion_queue *cq;
+	grpc_server *grpc;
+	struct block_pool *pool; /* for what filters and snaplens copy */
+	struct gate gate;
+	struct pump pump;
+	struct thread accept_thread, cq_thread, pump_thread, workers[WORKERS];
+	struct op op_stopped;
+
+	pthread_mutex_t lock;	/* guards everything below */
+	pthread_cond_t changed; /* calls, stopped */
+	pthread_cond_t work_ready;
+	struct call *calls;
+	unsigned used[BOUNDS];
+	struct call *work, **work_end;
+	bool workers_stop;
+	bool stopped; /* gRPC says so */
+};
+
+/* The call joins the server's list; false: over its method's bound. */
+bool server_admit(struct server *s, struct call *c, struct err *e);
+void server_enlist(struct server *s, struct call *c);
+void server_dismiss(struct server *s, struct call *c);
+void server_work(struct server *s, struct call *c);
+
+/* --- accept.c: the UNIX socket --- */
+
+bool gate_open(struct gate *g, const struct config *c, struct err *e);
+/* Accepts until gate_stop, on a thread of the server. */
+void gate_run(struct gate *g, struct server *s);
+void gate_stop(struct gate *g);
+/* gate_run has returned: nobody can connect any more. */
+void gate_shut(struct gate *g);
+/* Cuts every connection off. */
+void gate_cut(struct gate *g);
+void gate_close(struct gate *g);
+
+/* --- wire.c: messages and bytes --- */
+
+#define WIRE_HEAD_MAX 64
+
+grpc_byte_buffer *wire_pack(const ProtobufCMessage *m);
+/* NULL: it is no such message; text must be UTF-8. */
+ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *d,
+			      grpc_byte_buffer *bytes, struct err *e);
+/* Everything of PacketStream{Packets} up to the data. Returns its length. */
+struct packets_head {
+	uint64_t count, blocks_done;
+	uint64_t zstd_raw_bytes; /* 0: the data is not compressed */
+	uint64_t data_bytes;
+};
+size_t wire_packets_head(uint8_t out[WIRE_HEAD_MAX],
+			 const struct packets_head *h);
+/* Takes over the slice's reference; a slice without a block has no data. */
+grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done);
+grpc_byte_buffer *wire_header(const struct capture_view *v, uint32_t link_type,
+			      uint32_t snaplen, uint64_t blocks);
+grpc_byte_buffer *wire_lost(uint64_t packets, const char *reason);
+grpc_byte_buffer *wire_end(const Pcap__V1__End *end);
+/* Points into v and aliases of v. */
+void wire_capture(Pcap__V1__Capture *m, const struct capture_view *v);
+
+/* --- text.c: what may leave the process --- */
+
+bool text_is_utf8(const char *s);
+/* Replaces what is not UTF-8 by '?'. */
+void text_clean(char *s);
+/* Printable ASCII stays, everything else and '%' becomes %XX. */
+void text_percent(char *out, size_t n, const char *s);
+
+/* --- the methods --- */
+
+void health_check(struct call *c);
+void health_watch(struct call *c);
+void reflection_start(struct call *c);
+void reflection_more(struct call *c, ProtobufCMessage *m);
+void reflection_idle(struct call *c);
+void reflection_stop(struct call *c);
+
+void run_version(struct call *c);
+void run_interfaces(struct call *c);
+void run_init(struct call *c);
+void run_start(struct call *c);
+void run_stop(struct call *c);
+void run_list(struct call *c);
+void run_delete(struct call *c);
+void run_add_alias(struct call *c);
+void run_remove_alias(struct call *c);
+
+void run_replay(struct call *c);
+
+void run_import(struct call *c);
+void import_more(struct call *c, ProtobufCMessage *m);
+
+void run_listen(struct call *c);
+void listen_idle(struct call *c);
+void listen_closed(struct call *c);
+void listen_stop(struct call *c);
+void pump_run(struct server *s);
+void pump_stop(struct server *s);
+void listener_free(struct listener *l); /* NULL is fine */
+
+/* A stream is a savefile, which has one link type. */
+#define LOST_LINK_TYPE "link type changed"
+#define LINK_UNKNOWN 1 /* in the header of a stream without packets */
+/* An interface that was never there has none. 0 is one: LINKTYPE_NULL. */
+static inline bool link_known(const struct capture_row *r)
+{
+	return r->link_type != 0 || r->savefile;
+}
+
+/* Common checks of requests. */
+bool check_name(const char *name, struct err *e);
+bool check_snaplen(uint32_t snaplen, struct err *e);
+
+#endif

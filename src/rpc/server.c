@@ -1,0 +1,437 @@
+/*
+ * The server's life. Guarantees that every thread that server_start made is
+ * gone after server_stop, and that the streams of clients which still read
+ * end with an End. Leaves out what is served: see methods.c.
+ */
+#include "rpc.h"
+
+#include "../log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/time.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MESSAGE_MAX (4 << 20)
+#define STREAMS_MAX 512 /* of one connection */
+#define FLUSH_MS 500
+
+/* --- calls under way --- */
+
+static const struct {
+	const char *name, *many;
+} bounds[BOUNDS] = {
+	[BOUND_CALLS] = {"max-calls", "requests"},
+	[BOUND_REPLAYS] = {"max-replays", "replays"},
+	[BOUND_LISTENERS] = {"max-listeners", "listeners"},
+	[BOUND_IMPORTS] = {"max-imports", "imports"},
+};
+
+void server_enlist(struct server *s, struct call *c)
+{
+	pthread_mutex_lock(&s->lock);
+	c->link = &s->calls;
+	c->next = s->calls;
+	if (c->next)
+		c->next->link = &c->next;
+	s->calls = c;
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool server_admit(struct server *s, struct call *c, struct err *e)
+{
+	enum bound b = c->method->bound;
+	unsigned limit = atomic_load(&s->limits[b]);
+
+	if (atomic_load(&s->stopping) && c->method->start != health_check)
+		return err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
+	pthread_mutex_lock(&s->lock);
+	c->bounded = s->used[b] < limit;
+	s->used[b] += c->bounded;
+	pthread_mutex_unlock(&s->lock);
+	if (c->bounded)
+		return true;
+	err_set(e, ERR_LIMIT, "%s: %u %s are under way already", bounds[b].name,
+		limit, bounds[b].many);
+	return err_hint(e, "Try again when one of them has ended.");
+}
+
+void server_dismiss(struct server *s, struct call *c)
+{
+	pthread_mutex_lock(&s->lock);
+	if (c->bounded)
+		s->used[c->method->bound]--;
+	if (c->link) {
+		*c->link = c->next;
+		if (c->next)
+			c->next->link = c->link;
+	}
+	free(c);
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* --- workers --- */
+
+void server_work(struct server *s, struct call *c)
+{
+	call_ref(c);
+	c->next_work = NULL;
+	pthread_mutex_lock(&s->lock);
+	*s->work_end = c;
+	s->work_end = &c->next_work;
+	pthread_cond_signal(&s->work_ready);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static struct call *next_work(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	while (!s->work && !s->workers_stop)
+		pthread_cond_wait(&s->work_ready, &s->lock);
+	struct call *c = s->work;
+	if (c) {
+		s->work = c->next_work;
+		if (!s->work)
+			s->work_end = &s->work;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return c;
+}
+
+static void *worker_main(void *arg)
+{
+	struct call *c;
+
+	while ((c = next_work(arg))) {
+		c->method->run(c);
+		call_unref(c);
+	}
+	return NULL;
+}
+
+void start_on_worker(struct call *c)
+{
+	server_work(c->server, c);
+}
+
+static void *call_main(void *arg)
+{
+	struct call *c = arg;
+
+	c->method->run(c);
+	call_unref(c);
+	return NULL;
+}
+
+void start_on_thread(struct call *c)
+{
+	pthread_attr_t attr;
+	pthread_t id;
+
+	call_ref(c);
+	pthread_attr_init(&attr);
+	/* Nobody joins it: server_stop waits for the call to be given back. */
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	int failed = pthread_create(&id, &attr, call_main, c);
+	pthread_attr_destroy(&attr);
+	if (!failed)
+		return;
+	call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
+		    "pcapd cannot make another thread", NULL);
+	call_unref(c);
+}
+
+/* --- threads --- */
+
+static void *cq_main(void *arg)
+{
+	struct server *s = arg;
+
+	for (;;) {
+		grpc_event event = grpc_completion_queue_next(
+			s->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+
+		if (event.type == GRPC_QUEUE_SHUTDOWN)
+			return NULL;
+		struct op *op = event.tag;
+		op->done(op->ctx, event.success);
+	}
+}
+
+static void *accept_main(void *arg)
+{
+	struct server *s = arg;
+
+	gate_run(&s->gate, s);
+	return NULL;
+}
+
+static void *pump_main(void *arg)
+{
+	pump_run(arg);
+	return NULL;
+}
+
+static bool thread_start(struct thread *t, const char *name,
+			 void *(*body)(void *), struct server *s, struct err *e)
+{
+	errno = pthread_create(&t->id, NULL, body, s);
+	if (errno)
+		return err_errno(e, "make a thread");
+	pthread_setname_np(t->id, name);
+	t->running = true;
+	return true;
+}
+
+static void thread_join(struct thread *t)
+{
+	if (t->running)
+		pthread_join(t->id, NULL);
+	t->running = false;
+}
+
+/* --- start --- */
+
+static grpc_server *make_grpc_server(void)
+{
+	grpc_arg args[] = {
+		{.type = GRPC_ARG_INTEGER,
+		 .key = GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+		 .value.integer = MESSAGE_MAX},
+		{.type = GRPC_ARG_INTEGER,
+		 .key = GRPC_ARG_MAX_CONCURRENT_STREAMS,
+		 .value.integer = STREAMS_MAX},
+		/* None but identity: a small message may not become a big
+		 * one. */
+		{.type = GRPC_ARG_INTEGER,
+		 .key = GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+		 .value.integer = 1 << GRPC_COMPRESS_NONE},
+	};
+	grpc_channel_args all = {sizeof(args) / sizeof(args[0]), args};
+
+	return grpc_server_create(&all, NULL);
+}
+
+static void stopped(void *ctx, bool ok)
+{
+	struct server *s = ctx;
+
+	(void)ok;
+	pthread_mutex_lock(&s->lock);
+	s->stopped = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void server_free(struct server *s)
+{
+	gate_close(&s->gate);
+	if (s->grpc)
+		grpc_server_destroy(s->grpc);
+	if (s->cq)
+		grpc_completion_queue_destroy(s->cq);
+	block_pool_unref(s->pool);
+	pthread_cond_destroy(&s->pump.work);
+	pthread_mutex_destroy(&s->pump.lock);
+	pthread_cond_destroy(&s->work_ready);
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+static bool start_threads(struct server *s, struct err *e)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		if (!thread_start(&s->workers[i], "pcapd-worker", worker_main,
+				  s, e))
+			return false;
+	return thread_start(&s->pump_thread, "pcapd-pump", pump_main, s, e) &&
+	       thread_start(&s->accept_thread, "pcapd-accept", accept_main, s,
+			    e);
+}
+
+static struct server *server_new(struct control *ctl, const struct config *c)
+{
+	pthread_condattr_t attr;
+	struct server *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->control = ctl;
+	s->work_end = &s->work;
+	s->pump.ready_end = &s->pump.ready;
+	s->op_stopped = (struct op){stopped, s};
+	s->gate = (struct gate){
+		.lock_fd = -1, .listen_fd = -1, .epoll_fd = -1, .stop_fd = -1};
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&s->work_ready, NULL);
+	pthread_mutex_init(&s->pump.lock, NULL);
+	pthread_cond_init(&s->pump.work, NULL);
+	atomic_store(&s->limits[BOUND_CALLS], CALLS_MAX);
+	atomic_store(&s->limits[BOUND_IMPORTS], IMPORTS_MAX);
+	server_configure(s, c);
+	return s;
+}
+
+struct server *server_start(struct control *ctl, const struct config *c,
+			    struct err *e)
+{
+	struct server *s = server_new(ctl, c);
+
+	if (!s) {
+		err_set(e, ERR_FAILED, "out of memory");
+		return NULL;
+	}
+	s->pool = block_pool_new(4);
+	if (!s->pool) {
+		err_set(e, ERR_FAILED, "out of memory");
+		goto fail;
+	}
+	if (!gate_open(&s->gate, c, e))
+		goto fail;
+	s->cq = grpc_completion_queue_create_for_next(NULL);
+	if (!thread_start(&s->cq_thread, "pcapd-grpc", cq_main, s, e)) {
+		grpc_completion_queue_shutdown(s->cq);
+		goto fail;
+	}
+	s->grpc = make_grpc_server();
+	grpc_server_register_completion_queue(s->grpc, s->cq, NULL);
+	grpc_server_start(s->grpc);
+	call_request(s);
+	if (!start_threads(s, e)) {
+		server_stop(s, 0);
+		return NULL;
+	}
+	return s;
+fail:
+	server_free(s);
+	return NULL;
+}
+
+void server_configure(struct server *s, const struct config *c)
+{
+	atomic_store(&s->limits[BOUND_REPLAYS], (unsigned)c->max_replays);
+	atomic_store(&s->limits[BOUND_LISTENERS], (unsigned)c->max_listeners);
+	atomic_store(&s->max_connections, (unsigned)c->max_connections);
+}
+
+/* --- stop --- */
+
+static void stop_call(struct call *c)
+{
+	pthread_mutex_lock(&c->lock);
+	bool started = c->started;
+	pthread_mutex_unlock(&c->lock);
+	if (!started)
+		call_finish(c, GRPC_STATUS_UNAVAILABLE, "pcapd is stopping",
+			    NULL);
+	else if (c->method->stop)
+		c->method->stop(c);
+	call_wake(c);
+}
+
+/* A copy of the list: what a call does when it is told to stop may give calls
+ * back, which takes the server's lock. */
+static void stop_calls(struct server *s)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	for (struct call *c = s->calls; c; c = c->next)
+		n++;
+	struct call **all = calloc(n ? n : 1, sizeof(*all));
+	assert(all);
+	n = 0;
+	for (struct call *c = s->calls; c; c = c->next)
+		/* One that is being freed has no references to add to. */
+		if (call_ref_living(c))
+			all[n++] = c;
+	pthread_mutex_unlock(&s->lock);
+	for (size_t i = 0; i < n; i++) {
+		stop_call(all[i]);
+		call_unref(all[i]);
+	}
+	free(all);
+}
+
+static bool no_calls(const struct server *s)
+{
+	return !s->calls;
+}
+
+static bool is_stopped(const struct server *s)
+{
+	return !s->calls && s->stopped;
+}
+
+static bool wait_until(struct server *s, bool (*reached)(const struct server *),
+		       int ms)
+{
+	struct timespec until;
+	int late = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += ms % 1000 * 1000000;
+	if (until.tv_nsec >= NS_PER_S) {
+		until.tv_sec++;
+		until.tv_nsec -= NS_PER_S;
+	}
+	pthread_mutex_lock(&s->lock);
+	while (!reached(s) && !late)
+		late = pthread_cond_timedwait(&s->changed, &s->lock, &until);
+	bool yes = reached(s);
+	pthread_mutex_unlock(&s->lock);
+	return yes;
+}
+
+/* What was sent may still lie in a connection's buffer: closing that is left
+ * to gRPC for a while. A client that does not read would make it wait for
+ * ever. */
+static void stop_grpc(struct server *s)
+{
+	grpc_server_shutdown_and_notify(s->grpc, s->cq, &s->op_stopped);
+	if (!wait_until(s, is_stopped, FLUSH_MS)) {
+		grpc_server_cancel_all_calls(s->grpc);
+		gate_cut(&s->gate);
+	}
+	pthread_mutex_lock(&s->lock);
+	while (!is_stopped(s))
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void server_stop(struct server *s, int grace_ms)
+{
+	if (!s)
+		return;
+	atomic_store(&s->stopping, true);
+	gate_stop(&s->gate);
+	thread_join(&s->accept_thread);
+	gate_shut(&s->gate);
+	stop_calls(s);
+	if (!wait_until(s, no_calls, grace_ms))
+		log_warn("some clients did not take their answers in %d ms; "
+			 "they are cut off",
+			 grace_ms);
+	stop_grpc(s);
+	pthread_mutex_lock(&s->lock);
+	s->workers_stop = true;
+	pthread_cond_broadcast(&s->work_ready);
+	pthread_mutex_unlock(&s->lock);
+	pump_stop(s);
+	for (unsigned i = 0; i < WORKERS; i++)
+		thread_join(&s->workers[i]);
+	thread_join(&s->pump_thread);
+	grpc_completion_queue_shutdown(s->cq);
+	thread_join(&s->cq_thread);
+	server_free(s);
+}
