@@ -13,34 +13,56 @@
 #define PCAPD_RPC_CLIENT_H
 
 #include "../err.h"
+#include "pcap.pb-c.h"
 
-#include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
+#include <sys/uio.h>
+
+#define CLIENT_SOCKET_DEFAULT "/run/pcapd/pcapd.sock"
 
 struct client;
 
-/* The daemon's socket. Nothing is connected before the first call.
- * ERR_UNREACHABLE (nobody listens) and ERR_PERMISSION (may not connect) are
- * told apart by connecting once here. */
+/* The daemon's socket. Connects once, so that ERR_UNREACHABLE (nobody listens)
+ * and ERR_PERMISSION (may not connect) are told apart here. Signals that
+ * should reach a thread of the caller's are blocked before. */
 struct client *client_open(const char *socket_path, struct err *e);
-void client_close(struct client *c);
+void client_close(struct client *c); /* NULL is fine */
 
 /* method: "Init". NULL with the daemon's error; its hint is taken over. */
 ProtobufCMessage *client_call(struct client *c, const char *method,
 			      const ProtobufCMessage *request, struct err *e);
 
-/* A server stream. client_next: 1 a message, 0 the stream ended well, -1 it
- * ended with an error. On a cancel: -1 and ERR_CANCELLED. */
-bool client_stream(struct client *c, const char *method,
-		   const ProtobufCMessage *request, struct err *e);
-int client_next(struct client *c, ProtobufCMessage **answer, struct err *e);
+/*
+ * A message of a PacketStream. Header, Lost and End are unpacked; of Packets
+ * the bytes stay where they were received and are only pointed at. Owned by
+ * whoever got it, freed on any thread, before client_close.
+ */
+struct client_event {
+	Pcap__V1__PacketStream *message; /* NULL: packets */
+	uint64_t count;			 /* as in Packets */
+	uint64_t blocks_done;
+	uint64_t bytes; /* in all pieces */
+	size_t n_pieces;
+	struct iovec *pieces;
+};
+void client_event_free(struct client_event *ev); /* NULL is fine */
+
+/* A stream of events. client_next: 1 an event, 0 the stream ended well, -1 it
+ * ended with an error. On a cancel: -1 and ERR_CANCELLED. client_tend does
+ * what must be done while nobody is in client_next; call it every second. */
+void client_stream(struct client *c, const char *method,
+		   const ProtobufCMessage *request);
+int client_next(struct client *c, struct client_event **ev, struct err *e);
+void client_tend(struct client *c);
 
 /* A client stream: send until false, then finish in any case. */
-bool client_upload(struct client *c, const char *method, struct err *e);
-bool client_send(struct client *c, const ProtobufCMessage *m, struct err *e);
+void client_upload(struct client *c, const char *method);
+bool client_send(struct client *c, const ProtobufCMessage *m);
 ProtobufCMessage *client_finish(struct client *c, struct err *e);
 
-/* Ends the call that is under way, from any thread. */
+/* Ends the call that is under way and any later one, from any thread, until
+ * client_resume; after that calls may take patience_ms, or 0: any time. */
 void client_cancel(struct client *c);
+void client_resume(struct client *c, int patience_ms);
 
 #endif

@@ -1,0 +1,65 @@
+/* pcap alias add|remove. Leaves the rules for aliases to the daemon. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct words *words = state->input;
+
+	(void)arg;
+	switch (key) {
+	case ARGP_KEY_ARGS:
+		words->v = state->argv + state->next;
+		words->n = state->argc - state->next;
+		return 0;
+	case ARGP_KEY_END: {
+		bool add = words->n && strcmp(words->v[0], "add") == 0;
+		bool remove = words->n && strcmp(words->v[0], "remove") == 0;
+		if (!add && !remove)
+			argp_error(state,
+				   "expected 'add' or 'remove', not '%s'",
+				   words->n ? words->v[0] : "");
+		if (add && words->n != 3)
+			argp_error(state, "add takes a capture and an alias");
+		if (remove && words->n != 2)
+			argp_error(state, "remove takes an alias");
+		return 0;
+	}
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp argp = {
+	NULL,
+	parse,
+	"add [REMOTE:]ID|ALIAS ALIAS\nremove [REMOTE:]ALIAS",
+	"Gives a capture another name, or takes one away. An alias has "
+	"letters, "
+	"digits, '.', '_' and '-', 64 at most, and is no number.",
+	cli_common,
+	NULL,
+	NULL};
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct words words = {0};
+	Pcap__V1__AliasRequest ask = PCAP__V1__ALIAS_REQUEST__INIT;
+	const char *name;
+
+	cli_parse(&argp, argc, argv, &words);
+	if (!target_parse(words.v[1], &name, &e))
+		return cli_fail(&e);
+	if (words.n == 3) {
+		ask.name = (char *)name;
+		ask.alias = words.v[2];
+		return cli_change("AddAlias", &ask.base, "now");
+	}
+	ask.alias = (char *)name;
+	return cli_change("RemoveAlias", &ask.base, "now");
+}
+
+const struct command command_alias = {
+	"alias", "give a capture another name, or take one away", &argp, run};

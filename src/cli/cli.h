@@ -1,0 +1,128 @@
+/*
+ * cli: the command `pcap`. Private contract of this folder.
+ *
+ * What: a table of commands (commands.c), a file each; what they share is
+ * below. Results that are not packets go to stdout, talk goes to stderr.
+ * Threads: one, but for stream.c, which says so.
+ * Ownership: stated at each function.
+ */
+#ifndef PCAPD_CLI_H
+#define PCAPD_CLI_H
+
+#include "../err.h"
+#include "../rpc/client.h"
+
+#include <argp.h>
+#include <stdint.h>
+
+struct command {
+	const char *name;
+	const char *summary; /* for the list of commands */
+	const struct argp *argp;
+	int (*run)(int argc, char **argv); /* gives the exit code */
+};
+
+extern const struct command command_alias, command_delete, command_help,
+	command_import, command_init, command_interfaces, command_list,
+	command_listen, command_replay, command_start, command_stop,
+	command_version;
+
+/* Ends with NULL. */
+extern const struct command *const commands[];
+
+int cli_main(int argc, char **argv);
+/* NULL: no such command; then *nearest is what was perhaps meant, or NULL. */
+const struct command *command_find(const char *name, const char **nearest);
+
+/* --- the command line (commands.c) --- */
+
+/* What every command takes; for struct argp's children. */
+extern const struct argp_child cli_common[];
+/* Parses; does not come back when the line is wrong or asks for help. */
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
+const char *cli_socket(void);
+
+/* The words of a command, for parsers that take any number of them. */
+struct words {
+	char **v;
+	int n;
+};
+
+/* --- words and numbers (text.c) --- */
+
+/* Prints "pcap: what" and the hint; gives the exit code. */
+int cli_fail(const struct err *e);
+/* A line on stderr. */
+void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Flushes stdout; an error there is the command's. */
+int cli_done(void);
+
+/* Joined by blanks, to free(). Never NULL. */
+char *words_join(const struct words *w, int from);
+/* A whole number in [min, max]; what: "--count". */
+bool number_parse(const char *what, const char *text, uint64_t min,
+		  uint64_t max, uint64_t *value, struct err *e);
+#define SIZE_TEXT 16
+/* 1023, 1.0K, 33.9M, as du -h does. */
+const char *size_text(uint64_t bytes, char out[SIZE_TEXT]);
+#define CAPTURE_TEXT 128
+/* "3 (web, www)" */
+const char *capture_text(const Pcap__V1__Capture *c, char out[CAPTURE_TEXT]);
+
+/* --- [remote:]name (target.c) --- */
+
+/* *name points into word, behind the remote's name. */
+bool target_parse(const char *word, const char **name, struct err *e);
+
+/* --- times (times.c) --- */
+
+/* Which one of the two is meant when a local time occurs twice. */
+enum time_edge { TIME_SINCE, TIME_UNTIL };
+
+/* Nanoseconds since 1970. what: "--since". */
+bool time_parse(const char *what, const char *text, int64_t now_ns,
+		enum time_edge edge, int64_t *ns, struct err *e);
+/* 90s, 10m, 1h30m, 3d, 1w; more than nothing. */
+bool duration_parse(const char *what, const char *text, int64_t *ns,
+		    struct err *e);
+#define TIME_TEXT 48
+/* 2026-11-23T10:00:00+01:00, with a fraction if there is one. */
+const char *time_text(int64_t ns, char out[TIME_TEXT]);
+/* 2026-11-23 10:00:00, "" for 0. */
+const char *time_short(int64_t ns, char out[TIME_TEXT]);
+int64_t clock_ns(void);
+
+struct time_range {
+	const char *since, *until, *last; /* as given, or NULL */
+};
+/* 0 where nothing was given. */
+bool time_range_parse(const struct time_range *r, int64_t now_ns,
+		      int64_t *since_ns, int64_t *until_ns, struct err *e);
+
+/* --- calls (text.c) --- */
+
+struct client *cli_connect(struct err *e);
+/* One unary call on a connection of its own. */
+ProtobufCMessage *cli_call(const char *method, const ProtobufCMessage *request,
+			   struct err *e);
+/* A Start, Stop, Delete or alias call whose captures are printed behind
+ * `done` ("started"); gives the exit code. */
+int cli_change(const char *method, const ProtobufCMessage *request,
+	       const char *done);
+
+/* --- streams of packets (stream.c) --- */
+
+struct stream {
+	const char *method;
+	const ProtobufCMessage *request;
+	const char *name;  /* of the capture, as given */
+	const char *file;  /* -w, or NULL: stdout if it is no terminal */
+	const char *range; /* said on stderr before the packets, or NULL */
+	int64_t for_ns;	   /* 0: no end by time */
+	bool force;	   /* overwrite the file */
+	bool listen;	   /* lost packets are normal; tcpdump's counts */
+};
+/* Gives the exit code. */
+int stream_run(const struct stream *s);
+
+#endif

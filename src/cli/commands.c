@@ -1,0 +1,201 @@
+/*
+ * The table of commands and what their command lines have in common.
+ * Guarantees that --socket, --help and --version work before and behind every
+ * command, and that a wrong line ends with exit code 2.
+ */
+#include "cli.h"
+
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct command *const commands[] = {&command_interfaces,
+					  &command_init,
+					  &command_start,
+					  &command_stop,
+					  &command_list,
+					  &command_alias,
+					  &command_delete,
+					  &command_replay,
+					  &command_listen,
+					  &command_import,
+					  &command_version,
+					  &command_help,
+					  NULL};
+
+/* The longest word that is compared with the names. */
+#define NAME_MAX_COMPARED 24
+
+/* --- what every command takes --- */
+
+static const char *socket_given;
+
+static error_t common_parse(int key, char *arg, struct argp_state *state)
+{
+	(void)state;
+	if (key != 'S')
+		return ARGP_ERR_UNKNOWN;
+	socket_given = arg;
+	return 0;
+}
+
+static const struct argp_option common_options[] = {
+	{"socket", 'S', "PATH", 0,
+	 "The daemon's socket; otherwise $PCAP_SOCKET, otherwise " //
+	 CLIENT_SOCKET_DEFAULT,
+	 100},
+	{0}};
+
+static const struct argp common_argp = {
+	common_options, common_parse, NULL, NULL, NULL, NULL, NULL};
+
+const struct argp_child cli_common[] = {{&common_argp, 0, NULL, 100}, {0}};
+
+const char *cli_socket(void)
+{
+	const char *env = getenv("PCAP_SOCKET");
+
+	if (socket_given)
+		return socket_given;
+	return env && *env ? env : CLIENT_SOCKET_DEFAULT;
+}
+
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+	argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+/* --- finding a command --- */
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Letters to add, drop or change until a is b. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[NAME_MAX_COMPARED + 1];
+	size_t n = strlen(b);
+
+	if (n > NAME_MAX_COMPARED || strlen(a) > NAME_MAX_COMPARED)
+		return NAME_MAX_COMPARED;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 0; a[i]; i++) {
+		size_t diagonal = row[0];
+		row[0] = i + 1;
+		for (size_t j = 0; j < n; j++) {
+			size_t change = diagonal + (a[i] != b[j]);
+			diagonal = row[j + 1];
+			row[j + 1] = least(change, least(row[j], diagonal) + 1);
+		}
+	}
+	return row[n];
+}
+
+const struct command *command_find(const char *name, const char **nearest)
+{
+	size_t best = 3; /* further away is another word */
+
+	*nearest = NULL;
+	for (size_t i = 0; commands[i]; i++) {
+		const char *known = commands[i]->name;
+		if (strcmp(name, known) == 0)
+			return commands[i];
+		bool begins = strlen(name) >= 2 &&
+			      strncmp(name, known, strlen(name)) == 0;
+		size_t d = begins ? 0 : distance(name, known);
+		if (d < best && d < strlen(name)) {
+			best = d;
+			*nearest = known;
+		}
+	}
+	return NULL;
+}
+
+/* --- pcap [--socket PATH] COMMAND ... --- */
+
+struct main_line {
+	const struct command *command;
+	int at; /* the command's place in argv */
+};
+
+static error_t main_parse(int key, char *arg, struct argp_state *state)
+{
+	struct main_line *line = state->input;
+	const char *nearest;
+
+	switch (key) {
+	case ARGP_KEY_ARG:
+		line->command = command_find(arg, &nearest);
+		if (!line->command && nearest)
+			argp_error(state, "unknown command '%s', perhaps '%s'",
+				   arg, nearest);
+		if (!line->command)
+			argp_error(state, "unknown command '%s'", arg);
+		line->at = state->next - 1;
+		state->next = state->argc;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_state_help(state, stderr,
+				ARGP_HELP_STD_HELP & ~ARGP_HELP_EXIT_OK);
+		exit(2);
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+/* Puts the table of commands into the help. */
+static char *main_help(int key, const char *text, void *input)
+{
+	char *out = NULL;
+	size_t n;
+
+	(void)input;
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)text;
+	FILE *f = open_memstream(&out, &n);
+	if (!f)
+		return (char *)text;
+	fputs("Commands:\n", f);
+	for (size_t i = 0; commands[i]; i++)
+		fprintf(f, "  %-12s %s\n", commands[i]->name,
+			commands[i]->summary);
+	fprintf(f, "\n%s", text);
+	fclose(f);
+	return out;
+}
+
+static const struct argp main_argp = {
+	NULL,
+	main_parse,
+	"COMMAND [ARGUMENT...]",
+	"Packets that pcapd captures and keeps: choose, replay, listen."
+	"\v'pcap help COMMAND' tells more. Exit codes: 0 done, 1 failed, 2 "
+	"wrong use, 3 done in part, 4 not found, 5 no permission, 6 no daemon.",
+	cli_common,
+	main_help,
+	NULL};
+
+int cli_main(int argc, char **argv)
+{
+	struct main_line line = {0};
+	static char full[32];
+	static char self[] = "pcap";
+
+	setlocale(LC_CTYPE, "");
+	signal(SIGPIPE, SIG_IGN);
+	setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
+	argp_err_exit_status = 2;
+	argp_program_version = "pcap " PCAPD_VERSION;
+	if (argc > 0)
+		argv[0] = self;
+	argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &line);
+	if (!line.command)
+		return 2;
+	snprintf(full, sizeof(full), "pcap %s", line.command->name);
+	argv[line.at] = full; /* for argp's messages */
+	return line.command->run(argc - line.at, argv + line.at);
+}

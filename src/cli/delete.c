@@ -1,0 +1,94 @@
+/*
+ * pcap delete. Guarantees that nothing is deleted without a yes: on the
+ * terminal or as --yes.
+ */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct line {
+	const char *name;
+	bool yes;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct line *line = state->input;
+
+	switch (key) {
+	case 'y':
+		line->yes = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (line->name)
+			argp_error(state, "one capture at a time");
+		line->name = arg;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "say which capture, by id or alias");
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"yes", 'y', NULL, 0, "Do not ask", 0}, {0}};
+
+static const struct argp argp = {
+	options,
+	parse,
+	"[REMOTE:]ID|ALIAS",
+	"Deletes a stopped capture with its packets and aliases.",
+	cli_common,
+	NULL,
+	NULL};
+
+/* Says what would go. false: no, or an error in *e. */
+static bool agreed(const char *name, struct err *e)
+{
+	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
+	char text[CAPTURE_TEXT], size[SIZE_TEXT], answer[16] = "";
+
+	ask.name = (char *)name;
+	Pcap__V1__ListResponse *m =
+		(Pcap__V1__ListResponse *)cli_call("List", &ask.base, e);
+	if (!m)
+		return false;
+	for (size_t i = 0; i < m->n_captures; i++)
+		fprintf(stderr,
+			"Delete %s with %" PRIu64 " packets, %s? [y/N] ",
+			capture_text(m->captures[i], text),
+			m->captures[i]->packets,
+			size_text(m->captures[i]->raw_bytes, size));
+	pcap__v1__list_response__free_unpacked(m, NULL);
+	if (fgets(answer, sizeof(answer), stdin) &&
+	    (answer[0] == 'y' || answer[0] == 'Y'))
+		return true;
+	return err_set(e, ERR_FAILED, "nothing was deleted");
+}
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct line line = {0};
+	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
+	const char *name;
+
+	cli_parse(&argp, argc, argv, &line);
+	if (!target_parse(line.name, &name, &e))
+		return cli_fail(&e);
+	if (!line.yes && !isatty(STDIN_FILENO)) {
+		err_set(&e, ERR_USAGE,
+			"delete asks on a terminal, and there is none");
+		err_hint(&e, "Say --yes to delete without being asked.");
+		return cli_fail(&e);
+	}
+	if (!line.yes && !agreed(name, &e))
+		return cli_fail(&e);
+	ask.name = (char *)name;
+	return cli_change("Delete", &ask.base, "deleted");
+}
+
+const struct command command_delete = {
+	"delete", "delete a capture and its packets", &argp, run};

@@ -1,0 +1,138 @@
+/*
+ * pcap init. The first word is the interface, the rest is the filter; what
+ * they mean is for the daemon to say.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RING_MIB_MAX 2047
+#define SNAPLEN_MAX 262144
+
+struct line {
+	const char *alias, *snaplen, *ring;
+	bool no_promiscuous, start;
+	struct words words;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct line *line = state->input;
+
+	switch (key) {
+	case 'a':
+		line->alias = arg;
+		return 0;
+	case 's':
+		line->snaplen = arg;
+		return 0;
+	case 'B':
+		line->ring = arg;
+		return 0;
+	case 'p':
+		line->no_promiscuous = true;
+		return 0;
+	case 't':
+		line->start = true;
+		return 0;
+	case ARGP_KEY_ARGS:
+		line->words.v = state->argv + state->next;
+		line->words.n = state->argc - state->next;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"alias", 'a', "NAME", 0, "A name for the capture", 0},
+	{"start", 't', NULL, 0, "Start it as well", 0},
+	{"snaplen", 's', "BYTES", 0,
+	 "Keep at most so many bytes of a packet (262144)", 0},
+	{"no-promiscuous-mode", 'p', NULL, 0,
+	 "Leave the interface out of promiscuous mode", 0},
+	{"buffer", 'B', "MIB", 0, "The kernel's ring for packets (32)", 0},
+	{0}};
+
+static const struct argp argp = {
+	options,
+	parse,
+	"[REMOTE:][INTERFACE] [FILTER...]",
+	"Defines a capture. The filter is a pcap-filter(7) expression. Without "
+	"an interface, and with 'any', it is every interface. An interface and "
+	"a filter that are in use already give that capture, with the alias "
+	"added.",
+	cli_common,
+	NULL,
+	NULL};
+
+static void say(const Pcap__V1__InitResponse *m, const struct line *line)
+{
+	const Pcap__V1__Capture *c = m->capture;
+	char name[CAPTURE_TEXT];
+
+	capture_text(c, name);
+	if (m->created)
+		printf("created %s\n", name);
+	else if (m->alias_added)
+		printf("added the alias to %s, which has that interface and "
+		       "filter\n",
+		       name);
+	else
+		printf("%s has that interface and filter already\n", name);
+	if (c->state == PCAP__V1__CAPTURE__STATE__WAITING)
+		printf("%s waits: %s\n", name, c->waiting_for);
+	else if (line->start)
+		printf("started %s\n", name);
+}
+
+static bool fill(Pcap__V1__InitRequest *ask, const struct line *line,
+		 struct err *e)
+{
+	uint64_t snaplen = 0, mib = 0;
+	const char *name = "";
+
+	if (line->snaplen && !number_parse("--snaplen", line->snaplen, 1,
+					   SNAPLEN_MAX, &snaplen, e))
+		return false;
+	if (line->ring &&
+	    !number_parse("--buffer", line->ring, 1, RING_MIB_MAX, &mib, e))
+		return false;
+	if (line->words.n && !target_parse(line->words.v[0], &name, e))
+		return false;
+	ask->interface = (char *)name;
+	ask->alias = (char *)(line->alias ? line->alias : "");
+	ask->snaplen = (uint32_t)snaplen;
+	ask->buffer_bytes = mib << 20;
+	ask->no_promiscuous = line->no_promiscuous;
+	ask->start = line->start;
+	return true;
+}
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct line line = {0};
+	Pcap__V1__InitRequest ask = PCAP__V1__INIT_REQUEST__INIT;
+
+	cli_parse(&argp, argc, argv, &line);
+	if (!fill(&ask, &line, &e))
+		return cli_fail(&e);
+	ask.filter = words_join(&line.words, 1);
+	Pcap__V1__InitResponse *m =
+		(Pcap__V1__InitResponse *)cli_call("Init", &ask.base, &e);
+	free(ask.filter);
+	if (!m) {
+		if (e.kind == ERR_NOT_FOUND && line.words.n > 1)
+			err_hint(&e,
+				 "The first word is the interface ('pcap "
+				 "interfaces' lists them), 'any' means all.");
+		return cli_fail(&e);
+	}
+	say(m, &line);
+	pcap__v1__init_response__free_unpacked(m, NULL);
+	return cli_done();
+}
+
+const struct command command_init = {"init", "define a capture", &argp, run};

@@ -1,0 +1,7 @@
+/* pcap: the command. Everything is in commands.c and the files it names. */
+#include "cli.h"
+
+int main(int argc, char **argv)
+{
+	return cli_main(argc, argv);
+}

@@ -1,0 +1,50 @@
+/* The progress line. Guarantees that nothing of it stays on the terminal. */
+#include "progress.h"
+
+#include "cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AFTER_NS 1000000000ll
+#define EVERY_NS 200000000ll
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+void progress_init(struct progress *p, int out)
+{
+	*p = (struct progress){.wanted = isatty(STDERR_FILENO) && !isatty(out),
+			       .next_ns = now_ns() + AFTER_NS};
+}
+
+void progress_show(struct progress *p, uint64_t packets, uint64_t bytes,
+		   uint64_t blocks_done)
+{
+	char size[SIZE_TEXT];
+
+	if (!p->wanted || now_ns() < p->next_ns)
+		return;
+	p->next_ns = now_ns() + EVERY_NS;
+	p->shown = true;
+	fprintf(stderr, "\r%s, %" PRIu64 " packets", size_text(bytes, size),
+		packets);
+	if (p->blocks && blocks_done <= p->blocks)
+		fprintf(stderr, ", %" PRIu64 "%%",
+			100 * blocks_done / p->blocks);
+	fputs("\033[K", stderr);
+}
+
+void progress_clear(struct progress *p)
+{
+	if (p->shown)
+		fputs("\r\033[K", stderr);
+	p->shown = false;
+}

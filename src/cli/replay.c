@@ -1,0 +1,147 @@
+/* pcap replay: what was captured, as a savefile. */
+#include "cli.h"
+
+#include <stdlib.h>
+
+#define SNAPLEN_MAX 262144
+
+struct line {
+	struct time_range range;
+	const char *count, *snaplen, *file;
+	bool live, force;
+	struct words words;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct line *line = state->input;
+
+	switch (key) {
+	case 1:
+		line->range.since = arg;
+		return 0;
+	case 2:
+		line->range.until = arg;
+		return 0;
+	case 3:
+		line->range.last = arg;
+		return 0;
+	case 'c':
+		line->count = arg;
+		return 0;
+	case 's':
+		line->snaplen = arg;
+		return 0;
+	case 'w':
+		line->file = arg;
+		return 0;
+	case 'l':
+		line->live = true;
+		return 0;
+	case 'f':
+		line->force = true;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "say which capture, by id or alias");
+		return 0;
+	case ARGP_KEY_ARGS:
+		line->words.v = state->argv + state->next;
+		line->words.n = state->argc - state->next;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"since", 1, "TIME", 0, "Packets at or after", 0},
+	{"until", 2, "TIME", 0, "Packets before", 0},
+	{"last", 3, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
+	{"live", 'l', NULL, 0, "Go on with what is captured from now on", 0},
+	{"count", 'c', "N", 0, "End after so many packets", 0},
+	{"snaplen", 's', "BYTES", 0, "At most so many bytes of a packet", 0},
+	{"write", 'w', "FILE", 0, "Write to FILE; '-' is the standard output",
+	 0},
+	{"force", 'f', NULL, 0, "Overwrite FILE", 0},
+	{0}};
+
+static const struct argp argp = {
+	options,
+	parse,
+	"[REMOTE:]ID|ALIAS [FILTER...]",
+	"Writes what a capture has stored, oldest first, as a savefile. The "
+	"filter is a pcap-filter(7) expression.\vA TIME is "
+	"2026-11-23T10:00:00Z (or +01:00), '2026-11-23 10:00[:00[.5]]' or "
+	"10:00 in local time, @1795424400 seconds since 1970, or 10m, 2h, 3d "
+	"ago.\n\npcap replay web --last 10m tcp port 80 | tcpdump -nr -",
+	cli_common,
+	NULL,
+	NULL};
+
+/* "range: A to B", to free(), or NULL when none was given. */
+static char *range_text(const struct line *line,
+			const Pcap__V1__ReplayRequest *ask)
+{
+	char a[TIME_TEXT], b[TIME_TEXT], *text;
+	const struct time_range *r = &line->range;
+
+	if (!r->since && !r->until && !r->last)
+		return NULL;
+	int n = asprintf(&text, "range: %s to %s",
+			 ask->since_ns ? time_text(ask->since_ns, a)
+				       : "the beginning",
+			 ask->until_ns ? time_text(ask->until_ns, b)
+			 : line->live  ? "now and on"
+				       : "now");
+	return n < 0 ? NULL : text;
+}
+
+static bool fill(Pcap__V1__ReplayRequest *ask, const struct line *line,
+		 struct err *e)
+{
+	uint64_t snaplen = 0;
+	const char *name;
+
+	if (!target_parse(line->words.v[0], &name, e))
+		return false;
+	if (line->live && line->range.until)
+		return err_set(e, ERR_USAGE,
+			       "--live goes on without an end: give it or "
+			       "--until");
+	if (line->count && !number_parse("--count", line->count, 1, UINT64_MAX,
+					 &ask->max_packets, e))
+		return false;
+	if (line->snaplen && !number_parse("--snaplen", line->snaplen, 1,
+					   SNAPLEN_MAX, &snaplen, e))
+		return false;
+	ask->name = (char *)name;
+	ask->snaplen = (uint32_t)snaplen;
+	ask->live = line->live;
+	return time_range_parse(&line->range, clock_ns(), &ask->since_ns,
+				&ask->until_ns, e);
+}
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct line line = {0};
+	Pcap__V1__ReplayRequest ask = PCAP__V1__REPLAY_REQUEST__INIT;
+
+	cli_parse(&argp, argc, argv, &line);
+	if (!fill(&ask, &line, &e))
+		return cli_fail(&e);
+	char *range = range_text(&line, &ask);
+	ask.filter = words_join(&line.words, 1);
+	struct stream s = {.method = "Replay",
+			   .request = &ask.base,
+			   .name = ask.name,
+			   .file = line.file,
+			   .force = line.force,
+			   .range = range};
+	int code = stream_run(&s);
+	free(ask.filter);
+	free(range);
+	return code;
+}
+
+const struct command command_replay = {
+	"replay", "write what was captured as a savefile", &argp, run};

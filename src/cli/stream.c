@@ -1,0 +1,311 @@
+/*
+ * A stream of packets into a savefile. Guarantees that the output ends with a
+ * whole packet, that nothing is written over a file unasked, and that what is
+ * missing is said and becomes the exit code. This thread receives, one writes
+ * (sink.c), one waits for signals (watch.c).
+ */
+#include "cli.h"
+#include "progress.h"
+#include "sink.h"
+#include "watch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PIPE_BYTES (1 << 20)
+/* For the counts at the end; a daemon that hangs does not keep us. */
+#define PATIENCE_MS 1000
+
+struct run {
+	const struct stream *s;
+	struct client *client;
+	int out; /* -1: made when the stream has begun */
+	struct sink sink;
+	struct watch watch;
+	struct progress progress;
+	bool begun, ended; /* a Header came, an End came */
+	uint64_t packets, bytes, lost;
+	char lost_why[128];
+	/* The capture's counts at the beginning. */
+	uint64_t id, received, dropped;
+	/* Of the End. */
+	uint64_t examined;
+	bool complete;
+	char note[256];
+};
+
+/* --- where to --- */
+
+static bool to_stdout(const struct stream *s)
+{
+	return !s->file || strcmp(s->file, "-") == 0;
+}
+
+/* Devices and pipes are written to, files are not overwritten. */
+static bool in_the_way(const struct stream *s, struct err *e)
+{
+	struct stat st;
+
+	if (s->force || stat(s->file, &st) != 0 || !S_ISREG(st.st_mode))
+		return false;
+	err_set(e, ERR_EXISTS, "%s is there already", s->file);
+	err_hint(e, "--force overwrites it.");
+	return true;
+}
+
+/* What can be known to be wrong before anything is asked for. */
+static bool out_check(struct run *r, struct err *e)
+{
+	const struct stream *s = r->s;
+
+	r->out = to_stdout(s) ? STDOUT_FILENO : -1;
+	if (!s->file && isatty(STDOUT_FILENO)) {
+		err_set(e, ERR_USAGE, "packets are not written to a terminal");
+		return err_hint(e, "Add '-w FILE' or '| tcpdump -r -'; '-w -' "
+				   "writes them here all the same.");
+	}
+	if (r->out < 0)
+		return !in_the_way(s, e);
+	/* A larger pipe takes fewer turns; it is fine if we may not. */
+	fcntl(r->out, F_SETPIPE_SZ, PIPE_BYTES);
+	return true;
+}
+
+static bool out_open(struct run *r, struct err *e)
+{
+	const char *file = r->s->file;
+	int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+	struct stat st;
+
+	if (r->out >= 0)
+		return true;
+	bool special = stat(file, &st) == 0 && !S_ISREG(st.st_mode);
+	if (!r->s->force && !special)
+		flags |= O_EXCL;
+	r->out = open(file, flags, 0666);
+	if (r->out >= 0)
+		return true;
+	if (errno == EEXIST && in_the_way(r->s, e))
+		return false;
+	return err_errno(e, "write %s", file);
+}
+
+/* A write that came too late to be seen as one, on network file systems. */
+static bool out_close(struct run *r, struct err *e)
+{
+	if (to_stdout(r->s) || r->out < 0 || close(r->out) == 0)
+		return true;
+	return err_errno(e, "write %s", r->s->file);
+}
+
+/* --- events --- */
+
+static bool begin(struct run *r, const Pcap__V1__Header *h, struct err *e)
+{
+	if (r->begun)
+		return true;
+	r->progress.blocks = h->blocks;
+	if (h->capture) {
+		r->id = h->capture->id;
+		r->received = h->capture->received;
+		r->dropped = h->capture->dropped_kernel;
+	}
+	r->begun = out_open(r, e) && sink_start(&r->sink, r->out, r->client, e);
+	return r->begun;
+}
+
+static void lose(struct run *r, const Pcap__V1__Lost *m)
+{
+	r->lost += m->packets;
+	snprintf(r->lost_why, sizeof(r->lost_why), "%s",
+		 m->reason[0] ? m->reason : "no reason given");
+	if (r->s->listen)
+		return;
+	progress_clear(&r->progress);
+	if (m->packets)
+		cli_say("pcap: %" PRIu64 " packets are missing here: %s",
+			m->packets, r->lost_why);
+	else
+		cli_say("pcap: packets are missing here: %s", r->lost_why);
+}
+
+static void end(struct run *r, const Pcap__V1__End *m)
+{
+	r->ended = true;
+	r->examined = m->examined;
+	r->complete = m->complete;
+	snprintf(r->note, sizeof(r->note), "%s", m->note);
+}
+
+/* Takes the event over. */
+static bool take(struct run *r, struct client_event *ev, struct err *e)
+{
+	const Pcap__V1__PacketStream *m = ev->message;
+	bool ok = true;
+
+	if (m && m->event_case == PCAP__V1__PACKET_STREAM__EVENT_LOST)
+		lose(r, m->lost);
+	if (m && m->event_case == PCAP__V1__PACKET_STREAM__EVENT_END)
+		end(r, m->end);
+	if (m && m->event_case != PCAP__V1__PACKET_STREAM__EVENT_HEADER) {
+		client_event_free(ev);
+		return true;
+	}
+	if (m)
+		ok = begin(r, m->header, e);
+	else if (!r->begun)
+		ok = err_set(e, ERR_FAILED, "pcapd sent packets too early");
+	if (!ok) {
+		client_event_free(ev);
+		return false;
+	}
+	r->packets += ev->count;
+	r->bytes += ev->bytes;
+	progress_show(&r->progress, r->packets, r->bytes, ev->blocks_done);
+	sink_put(&r->sink, ev);
+	return true;
+}
+
+static bool receive(struct run *r, struct err *e)
+{
+	struct client_event *ev;
+	struct err ignored = ERR_INIT;
+	int got;
+
+	client_stream(r->client, r->s->method, r->s->request);
+	while ((got = client_next(r->client, &ev, e)) == 1) {
+		if (take(r, ev, e))
+			continue;
+		client_cancel(r->client);
+		while (client_next(r->client, &ev, &ignored) == 1)
+			client_event_free(ev);
+		return false;
+	}
+	return got == 0;
+}
+
+/* --- what came of it --- */
+
+/* What the capture took in and lost meanwhile, if pcapd still tells. */
+static void say_kernel(struct run *r)
+{
+	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
+	struct err ignored = ERR_INIT;
+	char id[24];
+
+	snprintf(id, sizeof(id), "%" PRIu64, r->id);
+	ask.name = id;
+	client_resume(r->client, PATIENCE_MS);
+	Pcap__V1__ListResponse *m = (Pcap__V1__ListResponse *)client_call(
+		r->client, "List", &ask.base, &ignored);
+	if (!m)
+		return;
+	if (m->n_captures == 1 && m->captures[0]->received >= r->received) {
+		cli_say("%" PRIu64 " packets received by filter",
+			m->captures[0]->received - r->received);
+		if (m->captures[0]->dropped_kernel >= r->dropped)
+			cli_say("%" PRIu64 " packets dropped by kernel",
+				m->captures[0]->dropped_kernel - r->dropped);
+	}
+	pcap__v1__list_response__free_unpacked(m, NULL);
+}
+
+static void say_counts(struct run *r)
+{
+	if (!r->s->listen) {
+		if (r->ended)
+			cli_say("%" PRIu64 " packets replayed, %" PRIu64
+				" examined",
+				r->sink.packets, r->examined);
+		else
+			cli_say("%" PRIu64 " packets replayed",
+				r->sink.packets);
+		return;
+	}
+	cli_say("%" PRIu64 " packets captured", r->sink.packets);
+	say_kernel(r);
+	if (r->lost)
+		cli_say("%" PRIu64 " packets lost by this listener: %s",
+			r->lost, r->lost_why);
+}
+
+/* ok: the call ended well. Turns what is known into one error, or none. */
+static bool verdict(struct run *r, bool ok, enum watch_reason why,
+		    struct err *e)
+{
+	const char *name = r->s->name;
+	const char *verb = r->s->listen ? "listen" : "replay";
+
+	if (r->sink.error == EPIPE || why == WATCH_READER_GONE)
+		return true;
+	if (r->sink.error) {
+		errno = r->sink.error;
+		return err_errno(e, "write %s",
+				 to_stdout(r->s) ? "stdout" : r->s->file);
+	}
+	if (!ok && why != WATCH_NONE && e->kind == ERR_CANCELLED)
+		return true;
+	if (!ok) {
+		if (r->begun && e->kind == ERR_UNREACHABLE)
+			e->kind = ERR_INCOMPLETE;
+		return err_wrap(e, "%s %s", verb, name);
+	}
+	if (!r->ended)
+		return err_set(e, ERR_INCOMPLETE,
+			       "%s %s: pcapd ended it without an end", verb,
+			       name);
+	if (!r->complete)
+		return err_set(e, ERR_INCOMPLETE, "%s %s is not complete: %s",
+			       verb, name, r->note[0] ? r->note : "no reason");
+	if (r->lost_why[0] && !r->s->listen)
+		return err_set(e, ERR_INCOMPLETE,
+			       "replay %s is not complete: %" PRIu64
+			       " packets are missing",
+			       name, r->lost);
+	return true;
+}
+
+static int finish(struct run *r, bool ok, struct err *e)
+{
+	struct err closing = ERR_INIT;
+
+	sink_stop(&r->sink);
+	enum watch_reason why = watch_done(&r->watch);
+	progress_clear(&r->progress);
+	ok = verdict(r, ok, why, e);
+	if (!out_close(r, &closing) && ok) {
+		*e = closing;
+		ok = false;
+	}
+	if (r->begun)
+		say_counts(r);
+	return ok ? 0 : cli_fail(e);
+}
+
+int stream_run(const struct stream *s)
+{
+	struct run r = {.s = s};
+	struct err e = ERR_INIT;
+	int code;
+
+	if (!out_check(&r, &e) || !watch_init(&r.watch, &e))
+		return cli_fail(&e);
+	r.client = cli_connect(&e);
+	if (!r.client) {
+		watch_done(&r.watch);
+		return cli_fail(&e);
+	}
+	progress_init(&r.progress, r.out);
+	if (s->range)
+		cli_say("%s", s->range);
+	bool ok = watch_start(&r.watch, r.client, s->for_ns, r.out, &e) &&
+		  receive(&r, &e);
+	code = finish(&r, ok, &e);
+	client_close(r.client);
+	return code;
+}

@@ -1,0 +1,160 @@
+/*
+ * Words for people, and the calls that most commands are. Guarantees that
+ * every failure is said on stderr and becomes an exit code.
+ */
+#include "cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int cli_fail(const struct err *e)
+{
+	fflush(stdout);
+	fprintf(stderr, "pcap: %s\n", e->what);
+	if (e->hint[0])
+		fprintf(stderr, "      %s\n", e->hint);
+	return err_exit_code(e->kind);
+}
+
+void cli_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+int cli_done(void)
+{
+	struct err e = ERR_INIT;
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	if (errno == EPIPE)
+		return 0;
+	err_errno(&e, "write the result");
+	return cli_fail(&e);
+}
+
+char *words_join(const struct words *w, int from)
+{
+	size_t n = 1;
+
+	for (int i = from; i < w->n; i++)
+		n += strlen(w->v[i]) + 1;
+	char *text = calloc(1, n);
+	if (!text)
+		abort();
+	for (int i = from; i < w->n; i++) {
+		if (i > from)
+			strcat(text, " ");
+		strcat(text, w->v[i]);
+	}
+	return text;
+}
+
+bool number_parse(const char *what, const char *text, uint64_t min,
+		  uint64_t max, uint64_t *value, struct err *e)
+{
+	char *end;
+
+	errno = 0;
+	uint64_t v = strtoull(text, &end, 10);
+	if (isdigit((unsigned char)*text) && *end == '\0' && errno == 0 &&
+	    v >= min && v <= max) {
+		*value = v;
+		return true;
+	}
+	if (max == UINT64_MAX)
+		return err_set(e, ERR_USAGE,
+			       "%s: expected a whole number from %" PRIu64
+			       " on, not '%s'",
+			       what, min, text);
+	return err_set(e, ERR_USAGE,
+		       "%s: expected a whole number from %" PRIu64
+		       " to %" PRIu64 ", not '%s'",
+		       what, min, max, text);
+}
+
+const char *size_text(uint64_t bytes, char out[SIZE_TEXT])
+{
+	static const char units[] = "KMGTPE";
+	double n = (double)bytes;
+	int u = -1;
+
+	if (bytes < 1024) {
+		snprintf(out, SIZE_TEXT, "%" PRIu64, bytes);
+		return out;
+	}
+	while (n >= 1023.95 && u < 5) {
+		n /= 1024;
+		u++;
+	}
+	snprintf(out, SIZE_TEXT, "%.1f%c", n, units[u]);
+	return out;
+}
+
+const char *capture_text(const Pcap__V1__Capture *c, char out[CAPTURE_TEXT])
+{
+	int n = snprintf(out, CAPTURE_TEXT, "%" PRIu64, c->id);
+
+	for (size_t i = 0; i < c->n_aliases && n < CAPTURE_TEXT; i++)
+		n += snprintf(out + n, CAPTURE_TEXT - n, "%s%s",
+			      i ? ", " : " (", c->aliases[i]);
+	if (c->n_aliases && n < CAPTURE_TEXT)
+		snprintf(out + n, CAPTURE_TEXT - n, ")");
+	return out;
+}
+
+struct client *cli_connect(struct err *e)
+{
+	return client_open(cli_socket(), e);
+}
+
+ProtobufCMessage *cli_call(const char *method, const ProtobufCMessage *request,
+			   struct err *e)
+{
+	struct client *c = cli_connect(e);
+
+	if (!c)
+		return NULL;
+	ProtobufCMessage *m = client_call(c, method, request, e);
+	client_close(c);
+	return m;
+}
+
+static void change_say(const Pcap__V1__Capture *c, const char *done)
+{
+	char name[CAPTURE_TEXT];
+
+	printf("%s %s\n", done, capture_text(c, name));
+	if (c->state == PCAP__V1__CAPTURE__STATE__WAITING)
+		printf("%s waits: %s\n", name, c->waiting_for);
+}
+
+int cli_change(const char *method, const ProtobufCMessage *request,
+	       const char *done)
+{
+	struct err e = ERR_INIT;
+	Pcap__V1__ChangeResponse *m =
+		(Pcap__V1__ChangeResponse *)cli_call(method, request, &e);
+
+	if (!m)
+		return cli_fail(&e);
+	for (size_t i = 0; i < m->n_captures; i++)
+		change_say(m->captures[i], done);
+	int code = cli_done();
+	for (size_t i = 0; i < m->n_failures; i++) {
+		err_set(&e, ERR_FAILED, "%s", m->failures[i]);
+		code = cli_fail(&e);
+	}
+	pcap__v1__change_response__free_unpacked(m, NULL);
+	return code;
+}

@@ -1,0 +1,28 @@
+/*
+ * client_wire: the front of a PacketStream message. Private to the client.
+ */
+#ifndef PCAPD_RPC_CLIENT_WIRE_H
+#define PCAPD_RPC_CLIENT_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Enough for every field of Packets that comes before its data. */
+#define PACKETS_FRONT_MAX 64
+
+struct packets_front {
+	uint64_t count;
+	uint64_t blocks_done;
+	size_t data; /* where the data starts; it goes on to the end */
+};
+
+/*
+ * p[0, n): the first bytes of a message of `total` bytes. true: it is Packets
+ * in savefile records, the data being the last field. false: anything else,
+ * to be unpacked the long way.
+ */
+bool packets_front_read(const uint8_t *p, size_t n, size_t total,
+			struct packets_front *f);
+
+#endif

@@ -1,0 +1,155 @@
+/* The short way through a Packets message, against protobuf-c's. */
+#include "rpc/client_wire.h"
+
+#include "pcap.pb-c.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
+#define DATA_MAX (300u << 10)
+
+struct message {
+	Pcap__V1__PacketStream stream;
+	Pcap__V1__Packets packets;
+	uint8_t *bytes;
+	size_t n;
+};
+
+static uint8_t data[DATA_MAX];
+
+static int set_up(void **state)
+{
+	(void)state;
+	srandom(1);
+	for (size_t i = 0; i < DATA_MAX; i++)
+		data[i] = (uint8_t)random();
+	return 0;
+}
+
+static void pack(struct message *m, uint64_t count, uint64_t blocks, size_t n)
+{
+	pcap__v1__packet_stream__init(&m->stream);
+	pcap__v1__packets__init(&m->packets);
+	m->stream.event_case = PCAP__V1__PACKET_STREAM__EVENT_PACKETS;
+	m->stream.packets = &m->packets;
+	m->packets.count = count;
+	m->packets.blocks_done = blocks;
+	m->packets.data.data = data;
+	m->packets.data.len = n;
+	m->n = pcap__v1__packet_stream__get_packed_size(&m->stream);
+	m->bytes = malloc(m->n + 1);
+	assert_non_null(m->bytes);
+	pcap__v1__packet_stream__pack(&m->stream, m->bytes);
+}
+
+static bool front(const struct message *m, struct packets_front *f)
+{
+	size_t n = m->n < PACKETS_FRONT_MAX ? m->n : PACKETS_FRONT_MAX;
+
+	return packets_front_read(m->bytes, n, m->n, f);
+}
+
+static void packets_are_found_where_protobuf_put_them(void **state)
+{
+	static const uint64_t values[] = {0,	 1,	127,	    128,
+					  16383, 16384, 1ull << 35, UINT64_MAX};
+	static const size_t lengths[] = {
+		0, 1, 2, 100, 127, 128, 16383, 16384, 65536, 262144, DATA_MAX};
+	struct packets_front f;
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(values); i++)
+		for (size_t j = 0; j < LENGTH(lengths); j++) {
+			struct message m;
+			pack(&m, values[i], values[LENGTH(values) - 1 - i],
+			     lengths[j]);
+			assert_true(front(&m, &f));
+			assert_int_equal(f.count, m.packets.count);
+			assert_int_equal(f.blocks_done, m.packets.blocks_done);
+			assert_int_equal(m.n - f.data, lengths[j]);
+			assert_memory_equal(m.bytes + f.data, data, lengths[j]);
+			free(m.bytes);
+		}
+}
+
+static void other_events_take_the_long_way(void **state)
+{
+	Pcap__V1__PacketStream s = PCAP__V1__PACKET_STREAM__INIT;
+	Pcap__V1__Lost lost = PCAP__V1__LOST__INIT;
+	struct packets_front f;
+	uint8_t bytes[64] = {0};
+
+	(void)state;
+	assert_false(packets_front_read(bytes, 0, 0, &f));
+	s.event_case = PCAP__V1__PACKET_STREAM__EVENT_LOST;
+	s.lost = &lost;
+	lost.packets = 7;
+	size_t n = pcap__v1__packet_stream__pack(&s, bytes);
+	assert_false(packets_front_read(bytes, n, n, &f));
+}
+
+static void compressed_packets_take_the_long_way(void **state)
+{
+	struct packets_front f;
+	struct message m;
+
+	(void)state;
+	pack(&m, 1, 1, 100);
+	free(m.bytes);
+	m.packets.zstd = true;
+	m.n = pcap__v1__packet_stream__get_packed_size(&m.stream);
+	m.bytes = malloc(m.n);
+	assert_non_null(m.bytes);
+	pcap__v1__packet_stream__pack(&m.stream, m.bytes);
+	assert_false(front(&m, &f));
+	free(m.bytes);
+}
+
+/* Whatever is taken the short way, protobuf-c reads the same. */
+static void broken_bytes_are_never_read_differently(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 200000; round++) {
+		struct packets_front f;
+		struct message m;
+		pack(&m, (uint64_t)random(), (uint64_t)random() % 300,
+		     (size_t)random() % 20);
+		m.bytes[(size_t)random() % m.n] = (uint8_t)random();
+		bool took = front(&m, &f);
+		Pcap__V1__PacketStream *s =
+			pcap__v1__packet_stream__unpack(NULL, m.n, m.bytes);
+		if (took) {
+			assert_non_null(s);
+			assert_int_equal(s->event_case, 4);
+			assert_int_equal(s->packets->count, f.count);
+			assert_int_equal(s->packets->blocks_done,
+					 f.blocks_done);
+			assert_false(s->packets->zstd);
+			assert_int_equal(s->packets->data.len, m.n - f.data);
+			if (m.n > f.data)
+				assert_memory_equal(s->packets->data.data,
+						    m.bytes + f.data,
+						    m.n - f.data);
+		}
+		if (s)
+			pcap__v1__packet_stream__free_unpacked(s, NULL);
+		free(m.bytes);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(packets_are_found_where_protobuf_put_them),
+		cmocka_unit_test(other_events_take_the_long_way),
+		cmocka_unit_test(compressed_packets_take_the_long_way),
+		cmocka_unit_test(broken_bytes_are_never_read_differently),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, NULL);
+}
