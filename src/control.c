@@ -224,6 +224,21 @@ static bool view(struct control *ctl, const struct entry *t,
 	return false;
 }
 
+void control_catch_up(struct control *ctl, const char *name)
+{
+	struct capture *source = NULL;
+	struct err ignored;
+
+	pthread_mutex_lock(&ctl->lock);
+	struct entry *t = lookup(ctl, name, &ignored);
+	if (t && t->source)
+		source = capture_ref(t->source);
+	pthread_mutex_unlock(&ctl->lock);
+	if (source)
+		capture_catch_up(source);
+	capture_unref(source);
+}
+
 bool control_find(struct control *ctl, const char *name, struct capture_view *v,
 		  struct feed **f, struct err *e)
 {

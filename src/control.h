@@ -73,6 +73,9 @@ bool control_alias_remove(struct control *ctl, const char *alias,
 bool control_list(struct control *ctl, const char *name,
 		  struct capture_view **v, size_t *n, struct err *e);
 
+/* Before control_find of a reader who wants everything up to now: waits until
+ * what the kernel has accepted of this capture is in its feed. */
+void control_catch_up(struct control *ctl, const char *name);
 /* For a reader: the view and a reference to the feed. */
 bool control_find(struct control *ctl, const char *name, struct capture_view *v,
 		  struct feed **f, struct err *e);

@@ -280,6 +280,30 @@ static void quiet_block_is_sealed_by_age(void **state)
 	block_unref(b);
 }
 
+/* What the kernel has not handed over yet is waited for; nothing else is. */
+static void caught_up_means_that_what_was_sent_is_published(void **state)
+{
+	struct live *l = *state;
+	uint32_t sent = 0;
+
+	need_namespace();
+	begin(l, 16);
+	catch_release(&l->catcher);
+	for (uint32_t n = 0; n < 40; n++) {
+		sent = send_frames(l->sender, sent, n % 5);
+		capture_catch_up(l->capture);
+		pthread_mutex_lock(&l->catcher.lock);
+		assert_int_equal(l->catcher.packets, sent);
+		pthread_mutex_unlock(&l->catcher.lock);
+	}
+	struct capture *held = capture_ref(l->capture);
+	end(l);
+	int64_t before = monotonic_ns();
+	capture_catch_up(held);
+	assert_true(monotonic_ns() < before + NS_PER_S / 5);
+	capture_unref(held);
+}
+
 static void stop_takes_what_was_sent_before_it(void **state)
 {
 	struct live *l = *state;
@@ -774,6 +798,7 @@ int main(void)
 		live_test(snaplen_cuts),
 		live_test(filter_is_the_kernels),
 		live_test(quiet_block_is_sealed_by_age),
+		live_test(caught_up_means_that_what_was_sent_is_published),
 		live_test(stop_takes_what_was_sent_before_it),
 		live_test(stop_ends_on_a_busy_link),
 		live_test(without_room_packets_stay_in_the_ring),

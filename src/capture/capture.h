@@ -60,6 +60,16 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 /* What is in the ring is still taken, the open block is sealed; *s is the
  * last status. */
 void capture_stop(struct capture *c, struct capture_status *s);
+/*
+ * Returns when every packet that the kernel had accepted at the call is
+ * published: the kernel keeps the newest ones for some 20 ms before it hands
+ * them over. At the latest after a quarter of a second.
+ */
+void capture_catch_up(struct capture *c);
+/* capture_start gives a reference and capture_stop takes one; whoever may be
+ * overtaken by a capture_stop holds one of their own. */
+struct capture *capture_ref(struct capture *c);
+void capture_unref(struct capture *c);
 void capture_status(struct capture *c, struct capture_status *s);
 
 /* One interface that libpcap lists. */

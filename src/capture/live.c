@@ -34,11 +34,14 @@
  * what is left. */
 #define DRAIN_ROOM_NS (2 * NS_PER_S)
 #define DRAIN_COUNT_NS NS_PER_S
+/* A feed without room may keep capture_catch_up waiting so long. */
+#define CATCH_UP_NS (250 * NS_PER_MS)
 
 struct capture {
+	atomic_uint refs;
 	struct capture_options options;
 	struct feed *feed;
-	int stop_fd;
+	int wake_fd;
 	pthread_t thread;
 	/* The thread's. */
 	struct source *source; /* NULL: waiting for the interface */
@@ -50,8 +53,31 @@ struct capture {
 	bool take_anyway; /* also where there is no room: then count it */
 
 	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t taken;
 	struct capture_status status;
+	bool stopping;
+	/* What the kernel had accepted when it was asked for (by either clock)
+	 * is in the feed once sure_ns is as late. */
+	int64_t asked_ns, asked_real_ns, sure_ns;
 };
+
+static int64_t real_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+static void cond_init_monotonic(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
 
 static void show_waiting(struct capture *c, const char *reason)
 {
@@ -130,13 +156,46 @@ static int64_t least(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+/* Somebody waits in capture_catch_up; asked_ns is when to give an answer. */
+static bool is_asked(struct capture *c, int64_t *until)
+{
+	pthread_mutex_lock(&c->lock);
+	bool asked = c->asked_ns > c->sure_ns;
+	*until = c->asked_ns + DRAIN_GRACE_NS;
+	pthread_mutex_unlock(&c->lock);
+	return asked;
+}
+
+/*
+ * After a batch of n. A ring is a queue: a packet that came after the question
+ * answers it; on a quiet link the kernel's counts or the clock do.
+ */
+static void answer(struct capture *c, int n)
+{
+	int64_t until, now = monotonic_ns();
+
+	if (!is_asked(c, &until))
+		return;
+	bool empty = n <= 0 &&
+		     (!c->source || now >= until || source_drained(c->source));
+	pthread_mutex_lock(&c->lock);
+	if (empty || c->fill.newest_ns > c->asked_real_ns) {
+		c->sure_ns = c->asked_ns;
+		pthread_cond_broadcast(&c->taken);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* ready: a packet would have a place now. */
 static int wait_ms(struct capture *c, bool ready, int64_t now)
 {
 	int64_t until =
 		least(fill_deadline_ns(&c->fill, c->options.block_age_ns),
 		      c->source ? c->statistics_ns : c->retry_ns);
+	int64_t asked_until;
 
+	if (is_asked(c, &asked_until))
+		until = least(until, asked_until);
 	if (c->source && !ready)
 		until = least(until, now + NO_ROOM_MS * NS_PER_MS);
 	else if (c->source && source_down(c->source))
@@ -153,13 +212,20 @@ static int wait_ms(struct capture *c, bool ready, int64_t now)
 static bool wait_for_something(struct capture *c, bool ready)
 {
 	struct pollfd fds[2] = {
-		{.fd = c->stop_fd, .events = POLLIN},
+		{.fd = c->wake_fd, .events = POLLIN},
 		{.fd = c->source && ready ? source_fd(c->source) : -1,
 		 .events = POLLIN},
 	};
 
 	poll(fds, 2, wait_ms(c, ready, monotonic_ns()));
-	return fds[0].revents;
+	if (!fds[0].revents)
+		return false;
+	eventfd_t ignored;
+	eventfd_read(c->wake_fd, &ignored);
+	pthread_mutex_lock(&c->lock);
+	bool stop = c->stopping;
+	pthread_mutex_unlock(&c->lock);
+	return stop;
 }
 
 /* What is due by the clock. */
@@ -203,10 +269,8 @@ static void show_down(struct capture *c, bool *shown)
 static void drain(struct capture *c)
 {
 	int64_t start = monotonic_ns(), now = start;
-	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
-	c->until_ns = (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+	c->until_ns = real_ns();
 	while (c->source && !c->past_stop &&
 	       now < start + DRAIN_ROOM_NS + DRAIN_COUNT_NS) {
 		int wait = NO_ROOM_MS, n = 1;
@@ -238,6 +302,7 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), "pcapd-capture");
 	for (;;) {
 		bool ready = c->source && fill_ready(&c->fill);
+		int n = 0;
 
 		/* Too full for any packet: the writer may need it to make
 		 * room. */
@@ -246,7 +311,9 @@ static void *run(void *arg)
 		if (wait_for_something(c, ready))
 			break;
 		if (ready)
-			take_batch(c);
+			n = take_batch(c);
+		if (ready || !c->source)
+			answer(c, n);
 		tick(c);
 		show_down(c, &down_shown);
 		show_counts(c);
@@ -256,6 +323,10 @@ static void *run(void *arg)
 	if (c->source)
 		source_add_drops(c->source, &c->drops);
 	show_counts(c);
+	pthread_mutex_lock(&c->lock);
+	c->sure_ns = INT64_MAX;
+	pthread_cond_broadcast(&c->taken);
+	pthread_mutex_unlock(&c->lock);
 	return NULL;
 }
 
@@ -271,12 +342,21 @@ bool capture_probe(const struct capture_options *o, uint32_t *link_type,
 	return true;
 }
 
-static void capture_free(struct capture *c)
+struct capture *capture_ref(struct capture *c)
 {
+	atomic_fetch_add(&c->refs, 1);
+	return c;
+}
+
+void capture_unref(struct capture *c)
+{
+	if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
 	source_close(c->source);
-	if (c->stop_fd >= 0)
-		close(c->stop_fd);
+	if (c->wake_fd >= 0)
+		close(c->wake_fd);
 	feed_unref(c->feed);
+	pthread_cond_destroy(&c->taken);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -297,13 +377,15 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 		err_errno(e, "start %s", o->interface);
 		return NULL;
 	}
+	atomic_init(&c->refs, 1);
 	c->options = *o;
 	c->feed = feed_ref(f);
 	c->until_ns = INT64_MAX;
 	fill_init(&c->fill, f, false);
 	pthread_mutex_init(&c->lock, NULL);
-	c->stop_fd = eventfd(0, EFD_CLOEXEC);
-	if (c->stop_fd < 0) {
+	cond_init_monotonic(&c->taken);
+	c->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (c->wake_fd < 0) {
 		err_errno(e, "start %s", o->interface);
 		goto fail;
 	}
@@ -319,21 +401,36 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 	}
 	return c;
 fail:
-	capture_free(c);
+	capture_unref(c);
 	return NULL;
 }
 
 void capture_stop(struct capture *c, struct capture_status *s)
 {
-	const uint64_t one = 1;
-
-	/* Cannot fail: the counter is far from its end. */
-	if (write(c->stop_fd, &one, sizeof(one)) < 0)
-		abort();
+	pthread_mutex_lock(&c->lock);
+	c->stopping = true;
+	pthread_mutex_unlock(&c->lock);
+	eventfd_write(c->wake_fd, 1);
 	pthread_join(c->thread, NULL);
 	if (s)
 		*s = c->status;
-	capture_free(c);
+	capture_unref(c);
+}
+
+void capture_catch_up(struct capture *c)
+{
+	int64_t now = monotonic_ns(), until = now + CATCH_UP_NS;
+	struct timespec deadline = {until / NS_PER_S, until % NS_PER_S};
+	int timed_out = 0;
+
+	pthread_mutex_lock(&c->lock);
+	c->asked_ns = now;
+	c->asked_real_ns = real_ns();
+	eventfd_write(c->wake_fd, 1);
+	while (c->sure_ns < now && !timed_out)
+		timed_out =
+			pthread_cond_timedwait(&c->taken, &c->lock, &deadline);
+	pthread_mutex_unlock(&c->lock);
 }
 
 void capture_status(struct capture *c, struct capture_status *s)
