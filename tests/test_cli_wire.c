@@ -31,6 +31,14 @@ static int set_up(void **state)
 	return 0;
 }
 
+static void repack(struct message *m)
+{
+	m->n = pcap__v1__packet_stream__get_packed_size(&m->stream);
+	m->bytes = malloc(m->n + 1);
+	assert_non_null(m->bytes);
+	pcap__v1__packet_stream__pack(&m->stream, m->bytes);
+}
+
 static void pack(struct message *m, uint64_t count, uint64_t blocks, size_t n)
 {
 	pcap__v1__packet_stream__init(&m->stream);
@@ -41,10 +49,7 @@ static void pack(struct message *m, uint64_t count, uint64_t blocks, size_t n)
 	m->packets.blocks_done = blocks;
 	m->packets.data.data = data;
 	m->packets.data.len = n;
-	m->n = pcap__v1__packet_stream__get_packed_size(&m->stream);
-	m->bytes = malloc(m->n + 1);
-	assert_non_null(m->bytes);
-	pcap__v1__packet_stream__pack(&m->stream, m->bytes);
+	repack(m);
 }
 
 static bool front(const struct message *m, struct packets_front *f)
@@ -93,7 +98,7 @@ static void other_events_take_the_long_way(void **state)
 	assert_false(packets_front_read(bytes, n, n, &f));
 }
 
-static void compressed_packets_take_the_long_way(void **state)
+static void compressed_packets_say_how_long_they_are(void **state)
 {
 	struct packets_front f;
 	struct message m;
@@ -102,11 +107,13 @@ static void compressed_packets_take_the_long_way(void **state)
 	pack(&m, 1, 1, 100);
 	free(m.bytes);
 	m.packets.zstd = true;
-	m.n = pcap__v1__packet_stream__get_packed_size(&m.stream);
-	m.bytes = malloc(m.n);
-	assert_non_null(m.bytes);
-	pcap__v1__packet_stream__pack(&m.stream, m.bytes);
-	assert_false(front(&m, &f));
+	m.packets.raw_bytes = 1000000;
+	repack(&m);
+	assert_true(front(&m, &f));
+	assert_true(f.zstd);
+	assert_int_equal(f.raw_bytes, 1000000);
+	assert_int_equal(m.n - f.data, 100);
+	assert_memory_equal(m.bytes + f.data, data, 100);
 	free(m.bytes);
 }
 
@@ -119,6 +126,12 @@ static void broken_bytes_are_never_read_differently(void **state)
 		struct message m;
 		pack(&m, (uint64_t)random(), (uint64_t)random() % 300,
 		     (size_t)random() % 20);
+		if (round % 2) {
+			free(m.bytes);
+			m.packets.zstd = true;
+			m.packets.raw_bytes = (uint64_t)random();
+			repack(&m);
+		}
 		m.bytes[(size_t)random() % m.n] = (uint8_t)random();
 		bool took = front(&m, &f);
 		Pcap__V1__PacketStream *s =
@@ -129,7 +142,8 @@ static void broken_bytes_are_never_read_differently(void **state)
 			assert_int_equal(s->packets->count, f.count);
 			assert_int_equal(s->packets->blocks_done,
 					 f.blocks_done);
-			assert_false(s->packets->zstd);
+			assert_int_equal(s->packets->zstd, f.zstd);
+			assert_int_equal(s->packets->raw_bytes, f.raw_bytes);
 			assert_int_equal(s->packets->data.len, m.n - f.data);
 			if (m.n > f.data)
 				assert_memory_equal(s->packets->data.data,
@@ -147,7 +161,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_are_found_where_protobuf_put_them),
 		cmocka_unit_test(other_events_take_the_long_way),
-		cmocka_unit_test(compressed_packets_take_the_long_way),
+		cmocka_unit_test(compressed_packets_say_how_long_they_are),
 		cmocka_unit_test(broken_bytes_are_never_read_differently),
 	};
 

@@ -116,6 +116,7 @@ static bool fill(Pcap__V1__ReplayRequest *ask, const struct line *line,
 	ask->name = (char *)name;
 	ask->snaplen = (uint32_t)snaplen;
 	ask->live = line->live;
+	ask->accept_zstd = true;
 	return time_range_parse(&line->range, clock_ns(), &ask->since_ns,
 				&ask->until_ns, e);
 }

@@ -1,14 +1,20 @@
 /*
- * The writing thread. Guarantees that what was put is written in order and
- * whole, or that error says why not. Leaves out what the bytes mean.
+ * The writing thread and its decoders. Guarantees that what was put is written
+ * in order and whole, or that error and damaged say why not. Leaves out what
+ * the bytes mean.
  */
 #include "sink.h"
+
+#include "../block.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+#include <zstd.h>
 
 /* How long the connection may be left alone. */
 #define TEND_MS 100
@@ -42,75 +48,183 @@ static int write_pieces(int fd, struct iovec *v, size_t n)
 	return 0;
 }
 
-static int write_event(int fd, struct client_event *ev)
+/* --- decoding --- */
+
+/* All pieces in one run, at the end of to[0, room). NULL: they do not fit. */
+static const uint8_t *gather(const struct client_event *ev, uint8_t *to,
+			     size_t room)
 {
-	if (!ev->message)
-		return write_pieces(fd, ev->pieces, ev->n_pieces);
-	ProtobufCBinaryData *head = &ev->message->header->savefile_header;
-	struct iovec v = {head->data, head->len};
-	return write_pieces(fd, &v, 1);
+	if (ev->n_pieces == 1)
+		return ev->pieces[0].iov_base;
+	if (ev->bytes > room)
+		return NULL;
+	uint8_t *at = to;
+	for (size_t i = 0; i < ev->n_pieces; i++) {
+		memcpy(at, ev->pieces[i].iov_base, ev->pieces[i].iov_len);
+		at += ev->pieces[i].iov_len;
+	}
+	return to;
+}
+
+/* Into p->decoded; frame is a buffer of BLOCK_MAX bytes. */
+static bool decode(struct sink_place *p, ZSTD_DCtx *zstd, uint8_t *frame)
+{
+	const struct client_event *ev = p->event;
+	const uint8_t *from = frame ? gather(ev, frame, BLOCK_MAX) : NULL;
+
+	if (!p->decoded)
+		p->decoded = malloc(BLOCK_MAX);
+	if (!from || !zstd || !p->decoded || ev->zstd_raw_bytes > BLOCK_MAX)
+		return false;
+	return ZSTD_decompressDCtx(zstd, p->decoded, BLOCK_MAX, from,
+				   ev->bytes) == ev->zstd_raw_bytes;
 }
 
 /* The lock is held. */
-static struct client_event *pop(struct sink *s)
+static struct sink_place *next_raw(struct sink *s)
 {
-	struct client_event *ev = s->ring[s->head];
+	for (unsigned i = 0; i < s->count; i++) {
+		struct sink_place *p = &s->ring[(s->head + i) % SINK_EVENTS];
 
-	s->head = (s->head + 1) % SINK_EVENTS;
-	s->count--;
-	pthread_cond_signal(&s->room);
-	return ev;
+		if (p->state == PLACE_RAW)
+			return p;
+	}
+	return NULL;
+}
+
+static void *decode_all(void *arg)
+{
+	struct sink *s = arg;
+	ZSTD_DCtx *zstd = ZSTD_createDCtx();
+	uint8_t *frame = malloc(BLOCK_MAX);
+	struct sink_place *p;
+
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		while (!(p = next_raw(s)) && !s->closed)
+			pthread_cond_wait(&s->raw, &s->lock);
+		if (!p)
+			break;
+		p->state = PLACE_DECODING;
+		pthread_mutex_unlock(&s->lock);
+		bool ok = decode(p, zstd, frame);
+		pthread_mutex_lock(&s->lock);
+		p->damaged = !ok;
+		p->state = PLACE_READY;
+		if (p == &s->ring[s->head])
+			pthread_cond_signal(&s->ready);
+	}
+	pthread_mutex_unlock(&s->lock);
+	ZSTD_freeDCtx(zstd);
+	free(frame);
+	return NULL;
+}
+
+/* --- writing --- */
+
+static int write_place(int fd, struct sink_place *p)
+{
+	struct client_event *ev = p->event;
+	struct iovec v = {p->decoded, ev->zstd_raw_bytes};
+
+	if (ev->message) {
+		ProtobufCBinaryData *h = &ev->message->header->savefile_header;
+
+		v = (struct iovec){h->data, h->len};
+	} else if (!ev->zstd_raw_bytes) {
+		return write_pieces(fd, ev->pieces, ev->n_pieces);
+	}
+	return p->damaged ? 0 : write_pieces(fd, &v, 1);
+}
+
+/* The lock is held. The first place, when it may be written. */
+static struct sink_place *first_ready(struct sink *s)
+{
+	struct sink_place *p = &s->ring[s->head];
+
+	return s->count && p->state == PLACE_READY ? p : NULL;
+}
+
+/* The lock is held. */
+static void count_written(struct sink *s, const struct sink_place *p)
+{
+	const struct client_event *ev = p->event;
+
+	if (p->damaged) {
+		s->damaged += ev->count;
+		return;
+	}
+	s->packets += ev->count;
+	s->bytes += ev->zstd_raw_bytes ? ev->zstd_raw_bytes : ev->bytes;
 }
 
 static void *write_all(void *arg)
 {
 	struct sink *s = arg;
-	int error = 0;
+	struct sink_place *p;
 
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
-		while (!s->count && !s->closed)
-			pthread_cond_wait(&s->work, &s->lock);
-		if (!s->count)
+		while (!(p = first_ready(s)) && !(s->closed && !s->count))
+			pthread_cond_wait(&s->ready, &s->lock);
+		if (!p)
 			break;
-		struct client_event *ev = pop(s);
+		int error = s->error;
 		pthread_mutex_unlock(&s->lock);
 
-		uint64_t packets = ev->count, bytes = ev->bytes;
-		bool failed = error != 0;
-		if (!failed)
-			error = write_event(s->fd, ev);
-		client_event_free(ev);
-		if (error && !failed)
-			client_cancel(s->client);
+		if (!error) {
+			error = write_place(s->fd, p);
+			if (error)
+				client_cancel(s->client);
+		}
 
 		pthread_mutex_lock(&s->lock);
 		s->error = error;
-		if (!error) {
-			s->packets += packets;
-			s->bytes += bytes;
-		}
+		if (!error)
+			count_written(s, p);
+		struct client_event *done = p->event;
+		s->head = (s->head + 1) % SINK_EVENTS;
+		s->count--;
+		pthread_cond_signal(&s->room);
+		pthread_mutex_unlock(&s->lock);
+		client_event_free(done);
+		pthread_mutex_lock(&s->lock);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
 
+/* --- the receiving thread --- */
+
+/* Adds a thread; counts it when it runs. */
+static bool add_thread(struct sink *s, pthread_t *t, void *(*run)(void *),
+		       struct err *e)
+{
+	errno = pthread_create(t, NULL, run, s);
+	if (errno)
+		return err_errno(e, "make a thread");
+	s->n_threads++;
+	return true;
+}
+
 bool sink_start(struct sink *s, int fd, struct client *c, struct err *e)
 {
 	pthread_condattr_t monotonic;
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	bool ok;
 
 	*s = (struct sink){.fd = fd, .client = c};
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->work, NULL);
 	pthread_cond_init(&s->room, &monotonic);
+	pthread_cond_init(&s->raw, NULL);
+	pthread_cond_init(&s->ready, NULL);
 	pthread_condattr_destroy(&monotonic);
-	errno = pthread_create(&s->thread, NULL, write_all, s);
-	if (errno)
-		return err_errno(e, "make a thread");
-	s->running = true;
-	return true;
+	ok = add_thread(s, &s->writer, write_all, e);
+	for (long i = 0; ok && i < cores && i < SINK_DECODERS_MAX; i++)
+		ok = add_thread(s, &s->decoders[i], decode_all, e);
+	return ok;
 }
 
 /* The lock is held, and released while it waits. */
@@ -136,22 +250,32 @@ void sink_put(struct sink *s, struct client_event *ev)
 	pthread_mutex_lock(&s->lock);
 	while (s->count == SINK_EVENTS)
 		wait_for_room(s);
-	s->ring[(s->head + s->count++) % SINK_EVENTS] = ev;
-	pthread_cond_signal(&s->work);
+	struct sink_place *p = &s->ring[(s->head + s->count++) % SINK_EVENTS];
+	p->event = ev;
+	p->damaged = false;
+	p->state = ev->zstd_raw_bytes ? PLACE_RAW : PLACE_READY;
+	pthread_cond_signal(ev->zstd_raw_bytes ? &s->raw : &s->ready);
 	pthread_mutex_unlock(&s->lock);
 }
 
 void sink_stop(struct sink *s)
 {
-	if (!s->running)
+	if (!s->n_threads)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->closed = true;
-	pthread_cond_signal(&s->work);
+	pthread_cond_broadcast(&s->raw);
+	pthread_cond_broadcast(&s->ready);
 	pthread_mutex_unlock(&s->lock);
-	pthread_join(s->thread, NULL);
-	s->running = false;
+	/* The writer ends when the ring is empty, so the decoders first. */
+	for (unsigned i = 0; i + 1 < s->n_threads; i++)
+		pthread_join(s->decoders[i], NULL);
+	pthread_join(s->writer, NULL);
+	s->n_threads = 0;
+	for (unsigned i = 0; i < SINK_EVENTS; i++)
+		free(s->ring[i].decoded);
 	pthread_mutex_destroy(&s->lock);
-	pthread_cond_destroy(&s->work);
 	pthread_cond_destroy(&s->room);
+	pthread_cond_destroy(&s->raw);
+	pthread_cond_destroy(&s->ready);
 }

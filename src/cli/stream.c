@@ -1,8 +1,8 @@
 /*
  * A stream of packets into a savefile. Guarantees that the output ends with a
  * whole packet, that nothing is written over a file unasked, and that what is
- * missing is said and becomes the exit code. This thread receives, one writes
- * (sink.c), one waits for signals (watch.c).
+ * missing is said and becomes the exit code. This thread receives, others
+ * decode and write (sink.c), one waits for signals (watch.c).
  */
 #include "cli.h"
 #include "progress.h"
@@ -262,6 +262,11 @@ static bool verdict(struct run *r, bool ok, enum watch_reason why,
 	if (!r->complete)
 		return err_set(e, ERR_INCOMPLETE, "%s %s is not complete: %s",
 			       verb, name, r->note[0] ? r->note : "no reason");
+	if (r->sink.damaged)
+		return err_set(e, ERR_INCOMPLETE,
+			       "replay %s is not complete: %" PRIu64
+			       " packets are in damaged frames",
+			       name, r->sink.damaged);
 	if (r->lost_why[0] && !r->s->listen)
 		return err_set(e, ERR_INCOMPLETE,
 			       "replay %s is not complete: %" PRIu64

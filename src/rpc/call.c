@@ -350,12 +350,13 @@ static void received(void *ctx, bool ok)
 {
 	struct call *c = ctx;
 
+	/* The end of what a peer sends is not the same as a lost peer. */
+	bool lost = !ok || grpc_call_failed_before_recv_message(c->grpc);
 	pthread_mutex_lock(&c->lock);
 	grpc_byte_buffer *bytes = c->received;
 	c->received = NULL;
 	c->receiving = false;
-	/* The end of what a peer sends is not the same as a lost peer. */
-	if (!bytes && (!ok || grpc_call_failed_before_recv_message(c->grpc)))
+	if (!bytes && lost)
 		c->over = true;
 	bool first = !c->started;
 	bool wanted = !c->over && !c->finishing;

@@ -511,7 +511,8 @@ static bool event_unpack(struct client *c, struct event *ev)
 	out->bytes = m->packets->data.len;
 	out->pieces[out->n_pieces++] =
 		(struct iovec){m->packets->data.data, out->bytes};
-	return !m->packets->zstd; /* which was not asked for */
+	out->zstd_raw_bytes = m->packets->zstd ? m->packets->raw_bytes : 0;
+	return true;
 }
 
 /* Takes over b. NULL: it is not a PacketStream, or memory is out. */
@@ -533,6 +534,7 @@ static struct client_event *event_new(struct client *c, grpc_byte_buffer *b)
 	if (packets_front_read(bytes, n, s->length, &front)) {
 		ev->public.count = front.count;
 		ev->public.blocks_done = front.blocks_done;
+		ev->public.zstd_raw_bytes = front.zstd ? front.raw_bytes : 0;
 		point(&ev->public, s, front.data);
 	} else if (!event_unpack(c, ev)) {
 		client_event_free(&ev->public);

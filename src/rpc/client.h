@@ -41,7 +41,8 @@ struct client_event {
 	Pcap__V1__PacketStream *message; /* NULL: packets */
 	uint64_t count;			 /* as in Packets */
 	uint64_t blocks_done;
-	uint64_t bytes; /* in all pieces */
+	uint64_t bytes;		 /* in all pieces */
+	uint64_t zstd_raw_bytes; /* 0: records; else a zstd frame of so many */
 	size_t n_pieces;
 	struct iovec *pieces;
 };

@@ -59,6 +59,10 @@ bool packets_front_read(const uint8_t *p, size_t n, size_t total,
 			read.count = value;
 		else if (key >> 3 == 2)
 			read.blocks_done = value;
+		else if (key >> 3 == 3 && value <= 1)
+			read.zstd = value;
+		else if (key >> 3 == 4)
+			read.raw_bytes = value;
 		else
 			return false;
 	}

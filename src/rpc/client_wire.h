@@ -14,12 +14,14 @@
 struct packets_front {
 	uint64_t count;
 	uint64_t blocks_done;
+	bool zstd;
+	uint64_t raw_bytes;
 	size_t data; /* where the data starts; it goes on to the end */
 };
 
 /*
- * p[0, n): the first bytes of a message of `total` bytes. true: it is Packets
- * in savefile records, the data being the last field. false: anything else,
+ * p[0, n): the first bytes of a message of `total` bytes. true: it is
+ * Packets, the data being the last field. false: anything else,
  * to be unpacked the long way.
  */
 bool packets_front_read(const uint8_t *p, size_t n, size_t total,

@@ -7,6 +7,7 @@
 #include "rpc.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #define PROGRESS_NS (NS_PER_S / 4)
 
@@ -85,6 +86,14 @@ static bool check_request(const Pcap__V1__ReplayRequest *q, struct err *e)
 	return true;
 }
 
+static int64_t wall_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
 static bool replay_open(struct replay *r, struct err *e)
 {
 	const Pcap__V1__ReplayRequest *q = r->request;
@@ -97,8 +106,11 @@ static bool replay_open(struct replay *r, struct err *e)
 			  !q->snaplen,
 	};
 
-	if (!check_request(q, e) ||
-	    !control_find(ctl, q->name, &r->view, &r->feed, e))
+	if (!check_request(q, e))
+		return false;
+	if (!q->until_ns || q->until_ns > wall_ns())
+		control_catch_up(ctl, q->name);
+	if (!control_find(ctl, q->name, &r->view, &r->feed, e))
 		return false;
 	const struct capture_row *row = &r->view.row;
 	r->link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;
@@ -202,7 +214,12 @@ static bool send_stored(struct replay *r, struct slice s)
 	p->packets += i->packets;
 	p->examined += i->packets;
 	s.packets = i->packets;
-	return send_packets(r, s);
+	/* A reference of its own, as slices that are cut have: gRPC gives it
+	 * back on a thread that has seen nothing of this one. */
+	block_ref(s.block);
+	bool ok = send_packets(r, s);
+	block_unref(s.block);
+	return ok;
 }
 
 /* What is read of one slice. 1: go on; 0: done; -1: see e, or without a kind

@@ -10,10 +10,10 @@
  * worker or on a thread of its own. One SEND_MESSAGE is under way at a time:
  * messages wait in the call's outbox, and whoever finds nobody sending sends;
  * when one has left, the completion-queue thread sends the next.
- * Locks: server.lock, then call.lock; the pump's lock is innermost. None is
- * held while gRPC, the catalog or a feed is called. Taking call.lock after
- * each event and before each batch is also what orders memory between
- * threads, as gRPC is a black box to the thread sanitizer.
+ * Locks: a feed's, then call.lock or the pump's; server.lock alone. None is
+ * held while a batch is started, or the catalog or a feed is called. Taking
+ * call.lock after each event and before each batch is also what orders memory
+ * between threads, as gRPC is a black box to the thread sanitizer.
  * Ownership: calls are counted. Every operation that gRPC has under way holds
  * a reference, so does every thread, list and feed that knows the call.
  */

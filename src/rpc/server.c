@@ -147,19 +147,25 @@ void start_on_thread(struct call *c)
 
 /* --- threads --- */
 
-static void *cq_main(void *arg)
+static void handle_events(struct server *s)
 {
-	struct server *s = arg;
-
 	for (;;) {
 		grpc_event event = grpc_completion_queue_next(
 			s->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 
 		if (event.type == GRPC_QUEUE_SHUTDOWN)
-			return NULL;
+			return;
 		struct op *op = event.tag;
 		op->done(op->ctx, event.success);
 	}
+}
+
+/* The first request is made here, so that every call is made on this thread. */
+static void *cq_main(void *arg)
+{
+	call_request(arg);
+	handle_events(arg);
+	return NULL;
 }
 
 static void *accept_main(void *arg)
@@ -298,14 +304,15 @@ struct server *server_start(struct control *ctl, const struct config *c,
 	if (!gate_open(&s->gate, c, e))
 		goto fail;
 	s->cq = grpc_completion_queue_create_for_next(NULL);
-	if (!thread_start(&s->cq_thread, "pcapd-grpc", cq_main, s, e)) {
-		grpc_completion_queue_shutdown(s->cq);
-		goto fail;
-	}
 	s->grpc = make_grpc_server();
 	grpc_server_register_completion_queue(s->grpc, s->cq, NULL);
 	grpc_server_start(s->grpc);
-	call_request(s);
+	if (!thread_start(&s->cq_thread, "pcapd-grpc", cq_main, s, e)) {
+		grpc_server_shutdown_and_notify(s->grpc, s->cq, &s->op_stopped);
+		grpc_completion_queue_shutdown(s->cq);
+		handle_events(s);
+		goto fail;
+	}
 	if (!start_threads(s, e)) {
 		server_stop(s, 0);
 		return NULL;
