@@ -302,6 +302,27 @@ class Files(Case):
         got, _ = self.replay("second-life")
         first_difference(self, got, packets)
 
+    def test_a_damaged_frame_costs_its_packets_and_says_so(self):
+        """Both ways: as stored frames, and decoded by the daemon."""
+        packets = made(8000, 1000)
+        self.daemon.run("import", "hurt", self.file("h.pcap",
+                                                    savefile(packets)))
+        path = self.daemon.segments(self.daemon.capture("hurt")["id"])[0]
+        with open(path, "r+b") as file:
+            file.seek(os.path.getsize(path) // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 0x10]))
+        for filter in ((), ("ip",)):
+            got, said = self.replay("hurt", *filter, status=INCOMPLETE)
+            missing = len(packets) - len(got)
+            self.assertGreater(missing, 0)
+            self.assertLess(missing, 2000)
+            self.assertRegex(said, r"%d packets are (missing|in damaged)" %
+                             missing)
+            kept = set(p.ns for p in got)
+            self.assertEqual(got, [p for p in packets if p.ns in kept])
+
     def test_several_files_in_one_command(self):
         packets = made(300)
         self.daemon.run("import", "several",
