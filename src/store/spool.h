@@ -28,6 +28,11 @@ bool rows_add_block(sqlite3 *db, const struct block_info *info,
 bool rows_close_segment(sqlite3 *db, uint64_t capture, uint64_t first_seq,
 			struct err *e);
 
+/* Adds a row to the ledger, or joins it to the newest of its cause. On the
+ * catalog's thread. */
+struct ledger_row;
+bool rows_ledger(sqlite3 *db, const struct ledger_row *row, struct err *e);
+
 /* One capture's row, from a connection of the caller's. */
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 		  struct err *e);
