@@ -970,15 +970,23 @@ static bool load(struct control *ctl, struct err *e)
 	return ok;
 }
 
-struct control *control_open(const struct config *c, struct err *e)
+static struct store_options options_of(const struct config *c)
 {
-	struct control *ctl = calloc(1, sizeof(*ctl));
-	struct store_options o = {
+	return (struct store_options){
 		.spool = c->spool,
 		.segment_bytes = c->segment_bytes,
 		.segment_age_ns = (int64_t)c->segment_age_s * NS_PER_S,
 		.compression_level = (int)c->compression_level,
+		.sync_interval_ns = (int64_t)c->sync_interval_s * NS_PER_S,
+		.spool_bytes = c->spool_bytes,
+		.free_floor_bytes = c->free_floor,
 	};
+}
+
+struct control *control_open(const struct config *c, struct err *e)
+{
+	struct control *ctl = calloc(1, sizeof(*ctl));
+	struct store_options o = options_of(c);
 
 	if (!ctl) {
 		err_set(e, ERR_FAILED, "out of memory");
@@ -1002,6 +1010,8 @@ void control_configure(struct control *ctl, const struct config *c)
 	ctl->config.max_captures = c->max_captures;
 	ctl->config.block_age_s = c->block_age_s;
 	pthread_mutex_unlock(&ctl->lock);
+	struct store_options o = options_of(c);
+	store_configure(ctl->store, &o);
 	pthread_mutex_unlock(&ctl->change);
 }
 

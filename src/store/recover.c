@@ -25,6 +25,7 @@ struct recovery {
 	uint8_t *raw;	/* BLOCK_MAX */
 	struct block_info *found;
 	unsigned n_found;
+	struct segment_end end;
 	bool done; /* nothing more behind segment->end */
 };
 
@@ -172,7 +173,7 @@ static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 		if (!rows_add_block(db, &r->found[i], g->link_type, g->snaplen,
 				    e))
 			return false;
-	return rows_close_segment(db, g->capture, g->first_seq, e);
+	return rows_close_segment(db, &r->end, e);
 }
 
 /* --- one segment, one capture --- */
@@ -195,7 +196,7 @@ static bool recover(struct recovery *r, const struct capture_row *row,
 		return unlinkat(r->store->spool_fd, name, 0) == 0 ||
 		       err_errno(e, "remove empty segment %s", name);
 	}
-	return segment_finish(g, row, e) &&
+	return segment_finish(g, row, &r->end, e) &&
 	       catalog_run(r->store->catalog, run_rows, r, e);
 }
 

@@ -60,9 +60,11 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 
 		if (done < 0 && errno == EINTR)
 			continue;
-		if (done < 0)
-			return err_errno(e, "write segment %" PRIu64, //
+		if (done < 0) {
+			g->error = errno;
+			return err_errno(e, "write segment %" PRIu64,
 					 g->first_seq);
+		}
 		from += done;
 		at += (uint64_t)done;
 		n -= (size_t)done;
@@ -282,7 +284,7 @@ static void seek_table(struct bytes *out, const struct segment *g,
 }
 
 bool segment_finish(struct segment *g, const struct capture_row *row,
-		    struct err *e)
+		    struct segment_end *end, struct err *e)
 {
 	struct bytes body, out = {NULL, 0};
 	bool ok = false;
@@ -301,6 +303,8 @@ bool segment_finish(struct segment *g, const struct capture_row *row,
 		seek_table(&out, g, (uint32_t)n + 8);
 		ok = segment_trim(g, e) &&
 		     segment_write(g, g->end, out.at, out.n, e);
+		*end = (struct segment_end){g->capture, g->first_seq,
+					    g->n_blocks, g->head_bytes + out.n};
 	}
 	free(body.at);
 	free(out.at);

@@ -53,6 +53,7 @@ struct segment {
 	uint32_t n_blocks, cap_blocks;
 	uint64_t raw_bytes;
 	int64_t opened_ns; /* CLOCK_MONOTONIC */
+	int error;	   /* errno of the last write that failed */
 };
 
 /* "<capture>/<first_seq, 20 digits>.pcap.zst" */
@@ -78,9 +79,15 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 bool segment_add(struct segment *g, struct block_info *info, struct err *e);
 /* Forgets what is behind the last whole frame. */
 bool segment_trim(struct segment *g, struct err *e);
+/* What its row has to say once it is closed. */
+struct segment_end {
+	uint64_t capture, first_seq;
+	uint64_t blocks;
+	uint64_t other_bytes; /* of the file, besides blocks */
+};
 /* Writes both skippable frames. row: what the footer says about the capture.*/
 bool segment_finish(struct segment *g, const struct capture_row *row,
-		    struct err *e);
+		    struct segment_end *end, struct err *e);
 void segment_free(struct segment *g); /* NULL is fine; writes nothing */
 
 #endif

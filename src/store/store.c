@@ -38,8 +38,11 @@ bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
 		    uint32_t snaplen, struct err *e)
 {
 	return sql_exec(db, e,
-			"INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, 0, "
-			"?6, ?7, ?8, ?9, ?10) "
+			"INSERT INTO segments (capture, first_seq, last_seq, "
+			"link_type, snaplen, closed, stored_bytes, raw_bytes, "
+			"packets, min_ns, max_ns, made_ns) "
+			"VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?9, ?10, "
+			"?11) "
 			"ON CONFLICT DO UPDATE SET "
 			"last_seq = excluded.last_seq, "
 			"stored_bytes = stored_bytes + excluded.stored_bytes, "
@@ -47,9 +50,10 @@ bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
 			"packets = packets + excluded.packets, "
 			"min_ns = min(min_ns, excluded.min_ns), "
 			"max_ns = max(max_ns, excluded.max_ns)",
-			"iiiiiiiiii", i->capture, i->segment, i->seq,
+			"iiiiiiiiiii", i->capture, i->segment, i->seq,
 			(int64_t)link_type, (int64_t)snaplen, i->stored_bytes,
-			i->raw_bytes, i->packets, i->min_ns, i->max_ns) &&
+			i->raw_bytes, i->packets, i->min_ns, i->max_ns,
+			realtime_ns()) &&
 	       sql_exec(db, e,
 			"INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
 			"?7, ?8, ?9, ?10, ?11)",
@@ -58,13 +62,17 @@ bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
 			i->first_ns, i->last_ns, i->min_ns, i->max_ns);
 }
 
-bool rows_close_segment(sqlite3 *db, uint64_t capture, uint64_t first_seq,
+/* A segment that lacks rows stays open, so that the next start finds them. */
+bool rows_close_segment(sqlite3 *db, const struct segment_end *end,
 			struct err *e)
 {
 	return sql_exec(db, e,
-			"UPDATE segments SET closed = 1 "
-			"WHERE capture = ?1 AND first_seq = ?2",
-			"ii", capture, first_seq);
+			"UPDATE segments SET closed = 1, other_bytes = ?3 "
+			"WHERE capture = ?1 AND first_seq = ?2 AND "
+			"(SELECT count(*) FROM blocks WHERE capture = ?1 AND "
+			"segment = ?2 AND seq BETWEEN ?2 AND last_seq) = ?4",
+			"iiii", end->capture, end->first_seq, end->other_bytes,
+			end->blocks);
 }
 
 void capture_row_done(struct capture_row *r)
@@ -125,6 +133,8 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 	r->snaplen = (uint32_t)sqlite3_column_int64(q, 8);
 	r->buffer_bytes = (uint64_t)sqlite3_column_int64(q, 9);
 	r->created_ns = sqlite3_column_int64(q, 10);
+	r->keep_bytes = (uint64_t)sqlite3_column_int64(q, 11);
+	r->keep_age_ns = sqlite3_column_int64(q, 12);
 	if (!r->interface || !r->filter || !r->program)
 		out_of_memory(e);
 	else if (load_aliases(db, r, e)) {
@@ -139,7 +149,8 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 
 #define CAPTURE_COLUMNS                                                        \
 	"id, savefile, wanted, promiscuous, interface, filter, program, "      \
-	"link_type, snaplen, buffer_bytes, created_ns"
+	"link_type, snaplen, buffer_bytes, created_ns, keep_bytes, "           \
+	"keep_age_ns"
 
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 		  struct err *e)
@@ -218,9 +229,17 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
-			       "SELECT count(*), total(packets), "
-			       "total(raw_bytes), total(stored_bytes), "
-			       "min(min_ns), max(max_ns), max(last_seq) "
+			       "SELECT count(*) FILTER (WHERE NOT expired), "
+			       "coalesce(sum(packets) FILTER (WHERE NOT "
+			       "expired), 0), "
+			       "coalesce(sum(raw_bytes) FILTER (WHERE NOT "
+			       "expired), "
+			       "0), coalesce(sum(stored_bytes + other_bytes) "
+			       "FILTER (WHERE NOT expired), 0), "
+			       "min(min_ns) FILTER (WHERE NOT expired), "
+			       "max(max_ns) FILTER (WHERE NOT expired), "
+			       "max(coalesce(max(last_seq), 0), (SELECT "
+			       "expired_seq FROM captures WHERE id = ?1)) "
 			       "FROM segments WHERE capture = ?1",
 			       "i", id)
 		   : NULL;
@@ -301,13 +320,15 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 	if (!sql_exec(db, e,
 		      "INSERT INTO captures (savefile, wanted, promiscuous, "
 		      "interface, filter, program, link_type, snaplen, "
-		      "buffer_bytes, created_ns) "
-		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-		      "iiittbiiii", (int64_t)r->savefile, (int64_t)r->wanted,
+		      "buffer_bytes, created_ns, keep_bytes, keep_age_ns) "
+		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
+		      "?12)",
+		      "iiittbiiiiii", (int64_t)r->savefile, (int64_t)r->wanted,
 		      (int64_t)r->promiscuous, r->interface, r->filter,
 		      r->program ? r->program : "", r->program_bytes,
 		      (int64_t)r->link_type, (int64_t)r->snaplen,
-		      r->buffer_bytes, r->created_ns))
+		      r->buffer_bytes, r->created_ns, r->keep_bytes,
+		      r->keep_age_ns))
 		return false;
 	r->id = (uint64_t)sqlite3_last_insert_rowid(db);
 	for (size_t i = 0; i < r->n_aliases; i++)
@@ -371,6 +392,10 @@ static bool run_forget(sqlite3 *db, void *arg, struct err *e)
 	return sql_exec(db, e, "DELETE FROM blocks WHERE capture = ?1", "i",
 			*id) &&
 	       sql_exec(db, e, "DELETE FROM segments WHERE capture = ?1", "i",
+			*id) &&
+	       sql_exec(db, e, "DELETE FROM holds WHERE capture = ?1", "i",
+			*id) &&
+	       sql_exec(db, e, "DELETE FROM marks WHERE capture = ?1", "i",
 			*id) &&
 	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", *id);
 }
@@ -474,6 +499,29 @@ static bool recover_all(struct store *s, struct err *e)
 	return ok;
 }
 
+static void set_options(struct store *s, const struct store_options *o)
+{
+	pthread_mutex_lock(&s->lock);
+	s->options = *o;
+	s->options.spool = NULL; /* the caller's; spool_fd is ours */
+	if (!s->options.sync_interval_ns)
+		s->options.sync_interval_ns = NS_PER_S;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void store_options_now(struct store *s, struct store_options *o)
+{
+	pthread_mutex_lock(&s->lock);
+	*o = s->options;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void store_configure(struct store *s, const struct store_options *o)
+{
+	set_options(s, o);
+	sync_now(s->sync, false);
+}
+
 struct store *store_open(const struct store_options *o, struct err *e)
 {
 	struct store *s = calloc(1, sizeof(*s));
@@ -483,9 +531,14 @@ struct store *store_open(const struct store_options *o, struct err *e)
 		err_set(e, ERR_FAILED, "open store: out of memory");
 		return NULL;
 	}
-	s->options = *o;
-	s->options.spool = NULL; /* the caller's; spool_fd is ours */
+	pthread_mutex_init(&s->lock, NULL);
+	set_options(s, o);
 	s->spool_fd = s->lock_fd = -1;
+	s->readers = readers_new();
+	if (!s->readers) {
+		err_set(e, ERR_FAILED, "open store: out of memory");
+		goto fail;
+	}
 	if (snprintf(path, sizeof(path), "%s/catalog.db", o->spool) >=
 	    (int)sizeof(path)) {
 		err_set(e, ERR_USAGE, "spool: the path is too long");
@@ -494,9 +547,12 @@ struct store *store_open(const struct store_options *o, struct err *e)
 	if (!open_spool(s, o->spool, e))
 		goto fail;
 	s->catalog = catalog_open(path, e);
-	if (!s->catalog || !resume_deletes(s, e) || !recover_all(s, e))
+	if (!s->catalog || !retain_resume(s, e) || !resume_deletes(s, e) ||
+	    !recover_all(s, e))
 		goto fail;
-	return s;
+	s->sync = sync_start(s, e);
+	if (s->sync)
+		return s;
 fail:
 	store_close(s);
 	return NULL;
@@ -506,10 +562,13 @@ void store_close(struct store *s)
 {
 	if (!s)
 		return;
+	sync_stop(s->sync);
 	catalog_close(s->catalog);
+	readers_free(s->readers);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	if (s->spool_fd >= 0)
 		close(s->spool_fd);
+	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
