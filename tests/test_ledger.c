@@ -175,7 +175,9 @@ static void a_range_has_what_overlaps_it(void **state)
 	add(w, LEDGER_CLOCK, T0 + 15 * S, T0 - DAY, 0);
 	assert_int_equal(list(w, T0 - 2 * DAY, T0 - DAY, &rows), 0);
 	free(rows);
-	assert_int_equal(list(w, T0 + 10 * S, T0 + 11 * S, &rows), 2);
+	assert_int_equal(list(w, T0 + 10 * S, T0 + 11 * S, &rows), 1);
+	free(rows);
+	assert_int_equal(list(w, T0 + 10 * S - 1, T0 + 11 * S, &rows), 2);
 	assert_row(&rows[0], LEDGER_RESTART, T0, T0 + 10 * S, 0);
 	assert_row(&rows[1], LEDGER_CLOCK, T0 + 15 * S, T0 - DAY, 0);
 	free(rows);
@@ -220,6 +222,129 @@ static void known_until_is_the_end_of_the_newest_row(void **state)
 	add(w, LEDGER_KERNEL, T0, T0 + 60 * S, 1);
 	assert_true(ledger_known_until(w->store, w->capture, &ns, &w->e));
 	assert_int_equal(ns, T0 - DAY + S);
+}
+
+/* --- coverage --- */
+
+static struct coverage cover(struct world *w, struct coverage_of of,
+			     int64_t since_ns, int64_t until_ns)
+{
+	struct coverage c;
+
+	of.capture = w->capture;
+	if (!ledger_coverage(w->store, &of, since_ns, until_ns, &c, &w->e))
+		fail_msg("%s", w->e.what);
+	return c;
+}
+
+/* Made at T0, ran from 10 to 100, pcapd was away from 40 to 50. */
+static struct coverage_of some_life(struct world *w)
+{
+	add(w, LEDGER_STOPPED, T0, LEDGER_OPEN, 0);
+	add(w, LEDGER_STOPPED, LEDGER_ANY, T0 + 10 * S, 0);
+	add(w, LEDGER_RECEIVED, T0 + 10 * S, T0 + 40 * S, 30);
+	add(w, LEDGER_RESTART, T0 + 40 * S, T0 + 50 * S, 0);
+	add(w, LEDGER_RECEIVED, T0 + 50 * S, T0 + 100 * S, 50);
+	add(w, LEDGER_KERNEL, T0 + 60 * S, T0 + 61 * S, 6);
+	add(w, LEDGER_STOPPED, T0 + 100 * S, LEDGER_OPEN, 0);
+	return (struct coverage_of){.created_ns = T0,
+				    .min_ns = T0 + 12 * S,
+				    .max_ns = T0 + 99 * S,
+				    .now_ns = T0 + 200 * S};
+}
+
+static void without_a_range_it_is_from_start_to_stop(void **state)
+{
+	struct world *w = *state;
+	struct coverage c = cover(w, some_life(w), 0, 0);
+
+	assert_int_equal(c.since_ns, T0 + 10 * S);
+	assert_int_equal(c.until_ns, T0 + 100 * S);
+	assert_int_equal(c.from_ns, c.since_ns);
+	assert_int_equal(c.to_ns, c.until_ns);
+	assert_int_equal(c.gaps, 2);
+	assert_int_equal(c.missing, 6);
+	assert_int_equal(c.n, 2);
+	assert_row(&c.rows[0], LEDGER_RESTART, T0 + 40 * S, T0 + 50 * S, 0);
+	assert_row(&c.rows[1], LEDGER_KERNEL, T0 + 60 * S, T0 + 61 * S, 6);
+	free(c.rows);
+}
+
+static void what_was_asked_for_and_not_watched_is_a_gap(void **state)
+{
+	struct world *w = *state;
+	struct coverage c = cover(w, some_life(w), T0 - 5 * S, T0 + 1000 * S);
+
+	assert_int_equal(c.until_ns, T0 + 200 * S);
+	assert_int_equal(c.from_ns, T0 + 10 * S);
+	assert_int_equal(c.to_ns, T0 + 100 * S);
+	assert_int_equal(c.gaps, 5);
+	assert_row(&c.rows[0], LEDGER_STOPPED, T0 - 5 * S, T0, 0);
+	assert_row(&c.rows[1], LEDGER_STOPPED, T0, T0 + 10 * S, 0);
+	assert_row(&c.rows[4], LEDGER_STOPPED, T0 + 100 * S, LEDGER_OPEN, 0);
+	free(c.rows);
+}
+
+static void a_range_without_a_gap_has_none(void **state)
+{
+	struct world *w = *state;
+	struct coverage c = cover(w, some_life(w), T0 + 50 * S, T0 + 60 * S);
+
+	assert_int_equal(c.gaps, 0);
+	assert_int_equal(c.n, 0);
+	assert_int_equal(c.from_ns, T0 + 50 * S);
+	assert_int_equal(c.to_ns, T0 + 60 * S);
+	free(c.rows);
+}
+
+static void what_never_ran_covers_nothing(void **state)
+{
+	struct world *w = *state;
+	struct coverage_of of = {.created_ns = T0, .now_ns = T0 + 9 * S};
+
+	add(w, LEDGER_STOPPED, T0, LEDGER_OPEN, 0);
+	struct coverage c = cover(w, of, T0 + S, 0);
+	assert_int_equal(c.from_ns, 0);
+	assert_int_equal(c.to_ns, 0);
+	free(c.rows);
+	c = cover(w, of, T0 + S, T0 + 2 * S);
+	assert_int_equal(c.gaps, 1);
+	assert_int_equal(c.to_ns, 0);
+	free(c.rows);
+}
+
+static void a_savefile_covers_what_is_in_it(void **state)
+{
+	struct world *w = *state;
+	struct coverage_of of = {.created_ns = T0 + DAY,
+				 .savefile = true,
+				 .min_ns = T0,
+				 .max_ns = T0 + 7 * S,
+				 .now_ns = T0 + DAY};
+	struct coverage c = cover(w, of, 0, 0);
+
+	assert_int_equal(c.since_ns, T0);
+	assert_int_equal(c.until_ns, T0 + 7 * S + 1);
+	assert_int_equal(c.to_ns, T0 + 7 * S);
+	assert_int_equal(c.gaps, 0);
+	free(c.rows);
+}
+
+static void a_step_back_is_listed_and_no_gap(void **state)
+{
+	struct world *w = *state;
+	struct coverage_of of = {
+		.created_ns = T0 - DAY, .now_ns = T0 - 2 * S, .runs = true};
+
+	add(w, LEDGER_RECEIVED, T0 - 10 * S, T0, 1);
+	add(w, LEDGER_CLOCK, T0, T0 - 3600 * S, 0);
+	add(w, LEDGER_RECEIVED, T0 - 3600 * S, T0 - 3500 * S, 1);
+	struct coverage c = cover(w, of, 0, 0);
+	assert_int_equal(c.since_ns, T0 - 3600 * S);
+	assert_int_equal(c.gaps, 0);
+	assert_int_equal(c.n, 1);
+	assert_row(&c.rows[0], LEDGER_CLOCK, T0, T0 - 3600 * S, 0);
+	free(c.rows);
 }
 
 /* --- counters --- */
@@ -461,6 +586,12 @@ int main(void)
 		WORLD(the_same_damage_is_told_once),
 		WORLD(rows_of_a_deleted_capture_are_dropped_with_it),
 		WORLD(known_until_is_the_end_of_the_newest_row),
+		WORLD(without_a_range_it_is_from_start_to_stop),
+		WORLD(what_was_asked_for_and_not_watched_is_a_gap),
+		WORLD(a_range_without_a_gap_has_none),
+		WORLD(what_never_ran_covers_nothing),
+		WORLD(a_savefile_covers_what_is_in_it),
+		WORLD(a_step_back_is_listed_and_no_gap),
 		cmocka_unit_test(
 			received_is_written_every_ten_seconds_and_at_the_end),
 		cmocka_unit_test(drops_are_told_at_once_with_their_second),

@@ -247,7 +247,8 @@ bool ledger_list(struct store *s, uint64_t capture, int64_t since_ns,
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
 			       "SELECT " LEDGER_COLUMNS " FROM ledger WHERE "
-			       "capture = ?1 AND max(from_ns, to_ns) >= ?2 "
+			       "capture = ?1 AND (max(from_ns, to_ns) > ?2 OR "
+			       "(from_ns = to_ns AND from_ns >= ?2)) "
 			       "AND min(from_ns, to_ns) < ?3 ORDER BY id",
 			       "iii", capture, since_ns ? since_ns : INT64_MIN,
 			       until_ns ? until_ns : INT64_MAX)
@@ -257,6 +258,139 @@ bool ledger_list(struct store *s, uint64_t capture, int64_t since_ns,
 	sqlite3_finalize(q);
 	sqlite3_close(db);
 	return ok || err_wrap(e, "ledger");
+}
+
+/* --- coverage --- */
+
+static bool overlaps(const struct ledger_row *r, int64_t since_ns,
+		     int64_t until_ns)
+{
+	int64_t from = r->from_ns < r->to_ns ? r->from_ns : r->to_ns;
+	int64_t to = r->from_ns < r->to_ns ? r->to_ns : r->from_ns;
+
+	return from < until_ns && (to > since_ns || from == since_ns);
+}
+
+/* The first and the last of what was received. */
+static void watched(const struct ledger_row *rows, size_t n, int64_t *from_ns,
+		    int64_t *to_ns)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].cause != LEDGER_RECEIVED)
+			continue;
+		if (!any || rows[i].from_ns < *from_ns)
+			*from_ns = rows[i].from_ns;
+		if (!any || rows[i].to_ns > *to_ns)
+			*to_ns = rows[i].to_ns;
+		any = true;
+	}
+}
+
+static bool has_expired(const struct ledger_row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].cause == LEDGER_EXPIRED)
+			return true;
+	return false;
+}
+
+/* The ends that were not given: what was never asked for is no gap. */
+static void set_range(struct coverage *c, const struct coverage_of *of,
+		      int64_t from_ns, int64_t to_ns)
+{
+	if (!c->since_ns) {
+		c->since_ns = from_ns;
+		/* Of what has expired only the end is of interest. */
+		if (of->min_ns && (!from_ns || of->min_ns < from_ns ||
+				   has_expired(c->rows, c->n)))
+			c->since_ns = of->min_ns;
+	}
+	if (!c->until_ns && of->runs) {
+		c->until_ns = of->now_ns;
+	} else if (!c->until_ns) {
+		c->until_ns = to_ns;
+		if (of->max_ns >= to_ns)
+			c->until_ns = of->max_ns + (of->max_ns != 0);
+	} else if (!of->savefile && c->until_ns > of->now_ns) {
+		c->until_ns = of->now_ns; /* what is to come is no gap */
+	}
+	if (c->until_ns < c->since_ns)
+		c->until_ns = c->since_ns;
+}
+
+static int64_t within(const struct coverage *c, int64_t ns)
+{
+	return ns < c->since_ns	  ? c->since_ns
+	       : ns > c->until_ns ? c->until_ns
+				  : ns;
+}
+
+static void set_covered(struct coverage *c, int64_t from_ns, int64_t to_ns)
+{
+	if (to_ns < c->since_ns || from_ns >= c->until_ns || !to_ns)
+		return;
+	c->from_ns = within(c, from_ns);
+	c->to_ns = within(c, to_ns);
+}
+
+/* Leaves the rows of interest, and makes one of the time before the first. */
+static void pick_rows(struct coverage *c, const struct coverage_of *of)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct ledger_row *r = &c->rows[i];
+
+		if (r->cause == LEDGER_RECEIVED ||
+		    !overlaps(r, c->since_ns, c->until_ns))
+			continue;
+		if (ledger_is_gap(r->cause)) {
+			c->gaps++;
+			c->missing += r->packets;
+		}
+		c->rows[n++] = *r;
+	}
+	c->n = n;
+	if (of->savefile || c->since_ns >= of->created_ns)
+		return;
+	/* There is room: see ledger_coverage. */
+	memmove(c->rows + 1, c->rows, n * sizeof(*c->rows));
+	c->rows[0] = (struct ledger_row){.capture = of->capture,
+					 .cause = LEDGER_STOPPED,
+					 .from_ns = c->since_ns,
+					 .to_ns = within(c, of->created_ns),
+					 .detail = "before it was made"};
+	c->n++;
+	c->gaps++;
+}
+
+bool ledger_coverage(struct store *s, const struct coverage_of *of,
+		     int64_t since_ns, int64_t until_ns, struct coverage *c,
+		     struct err *e)
+{
+	int64_t from = 0, to = 0;
+
+	*c = (struct coverage){.since_ns = since_ns, .until_ns = until_ns};
+	if (!ledger_list(s, of->capture, 0, 0, &c->rows, &c->n, e))
+		return false;
+	void *more = realloc(c->rows, (c->n + 1) * sizeof(*c->rows));
+	if (!more) {
+		free(c->rows);
+		return err_set(e, ERR_FAILED, "out of memory");
+	}
+	c->rows = more;
+	watched(c->rows, c->n, &from, &to);
+	if (of->savefile) {
+		from = of->min_ns;
+		to = of->max_ns;
+	}
+	set_range(c, of, from, to);
+	/* What came since the last row is watched as well. */
+	set_covered(c, from, of->runs ? of->now_ns : to);
+	pick_rows(c, of);
+	return true;
 }
 
 bool ledger_known_until(struct store *s, uint64_t capture, int64_t *ns,

@@ -64,6 +64,31 @@ bool ledger_joins(const struct ledger_row *before, const struct ledger_row *r);
 bool ledger_add(struct store *s, const struct ledger_row *rows, size_t n,
 		struct err *e);
 
+/* What there is of a range, and what is missing in it. */
+struct coverage {
+	int64_t since_ns, until_ns; /* the range */
+	int64_t from_ns, to_ns;	    /* first and last instant that were watched,
+				     * 0: none was */
+	uint64_t gaps;		    /* rows that are gaps */
+	uint64_t missing;	    /* packets in them */
+	struct ledger_row *rows;    /* gaps and clock steps, to free() */
+	size_t n;
+};
+
+/* What is not in the ledger but needed to read it. */
+struct coverage_of {
+	uint64_t capture;
+	bool savefile; /* nobody watched it: what is stored covers it */
+	int64_t created_ns;
+	int64_t min_ns, max_ns; /* of the packets that are there, or 0 */
+	int64_t now_ns;
+	bool runs;
+};
+/* since_ns, until_ns: 0 is the first and the last of what is there. */
+bool ledger_coverage(struct store *s, const struct coverage_of *of,
+		     int64_t since_ns, int64_t until_ns, struct coverage *c,
+		     struct err *e);
+
 /* What overlaps [since_ns, until_ns), 0: no bound, in the order of the
  * ledger: an array to free(). A clock step is in it when either of its ends
  * is. */
