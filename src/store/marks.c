@@ -9,6 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static bool changed(struct store *s, bool ok)
+{
+	if (ok)
+		identity_changed(s);
+	return ok;
+}
+
 /* Rows of size bytes each, which `fill` fills from a query: an array. */
 static bool list(struct store *s, const char *sql, uint64_t capture,
 		 size_t size, void (*fill)(sqlite3_stmt *q, void *row),
@@ -70,7 +77,7 @@ bool store_hold_add(struct store *s, uint64_t capture, struct store_hold *h,
 {
 	struct hold_change c = {.capture = capture, .hold = h};
 
-	return catalog_run(s->catalog, run_hold_add, &c, e);
+	return changed(s, catalog_run(s->catalog, run_hold_add, &c, e));
 }
 
 static bool run_hold_remove(sqlite3 *db, void *arg, struct err *e)
@@ -90,7 +97,7 @@ bool store_hold_remove(struct store *s, uint64_t capture, uint64_t hold,
 {
 	struct hold_change c = {.capture = capture, .id = hold};
 
-	return catalog_run(s->catalog, run_hold_remove, &c, e);
+	return changed(s, catalog_run(s->catalog, run_hold_remove, &c, e));
 }
 
 static void fill_hold(sqlite3_stmt *q, void *row)
@@ -147,7 +154,7 @@ bool store_mark_add(struct store *s, uint64_t capture,
 {
 	struct mark_change c = {.capture = capture, .mark = m};
 
-	return catalog_run(s->catalog, run_mark_add, &c, e);
+	return changed(s, catalog_run(s->catalog, run_mark_add, &c, e));
 }
 
 static bool run_mark_remove(sqlite3 *db, void *arg, struct err *e)
@@ -168,7 +175,7 @@ bool store_mark_remove(struct store *s, uint64_t capture, const char *name,
 {
 	struct mark_change c = {.capture = capture, .name = name};
 
-	return catalog_run(s->catalog, run_mark_remove, &c, e);
+	return changed(s, catalog_run(s->catalog, run_mark_remove, &c, e));
 }
 
 bool store_mark_find(struct store *s, uint64_t capture, const char *name,

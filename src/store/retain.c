@@ -284,6 +284,7 @@ static bool expire(struct store *s, struct victim *v, bool pressed,
 	if (!marked && !pressed)
 		return false;
 	tell_readers(s->readers, v);
+	atomic_store(&s->identity_old, true); /* expired_seq */
 	return remove_marked(s, v, e);
 }
 
@@ -408,7 +409,7 @@ bool store_set_keep(struct store *s, uint64_t id, uint64_t keep_bytes,
 
 	if (!catalog_run(s->catalog, run_keep, &c, e))
 		return false;
-	sync_now(s->sync, false);
+	identity_changed(s);
 	return true;
 }
 

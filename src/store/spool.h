@@ -16,7 +16,11 @@ struct store {
 	struct readers *readers;
 	int spool_fd;
 	int lock_fd;
+	atomic_bool identity_old;
 	bool retaining; /* the thread's of sync: there is something to finish */
+	/* Guards the folders of captures that are deleted, or written into by
+	 * the thread of sync; so it is held across I/O, by nobody else. */
+	pthread_mutex_t folders;
 	pthread_mutex_t lock; /* guards everything below */
 	struct store_options options;
 };
@@ -52,10 +56,14 @@ bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
 		   struct err *e);
 
-/* Puts the segments of one capture in order that no writer closed. Before
- * any writer or cursor of the capture. */
-bool recover_capture(struct store *s, const struct capture_row *row,
+/* Puts the segments of one capture in order that no writer closed, or all of
+ * them. Before any writer or cursor of the capture. */
+bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 		     struct err *e);
+/* The files of a capture that have names of segments, in order: how many, -1
+ * errno. Each is to free(), then the array. */
+struct dirent;
+int segment_list(int spool_fd, uint64_t id, struct dirent ***files);
 
 /* --- sync.c: what is written becomes durable --- */
 
@@ -79,6 +87,17 @@ bool sync_close(struct sync_writer *w, struct store *s, int fd,
 		const struct segment_end *end, struct err *e);
 /* What survives a power loss; *failed: the segment could not be synced. */
 int64_t sync_state(struct sync_writer *w, bool *failed);
+
+/* --- identity.c: what the spool says of a capture, besides packets --- */
+
+#define IDENTITY_FILE "capture"
+/* Brings the file of each capture up to date. On the thread of sync. */
+void identity_write_all(struct store *s);
+/* What was changed in the catalog goes to the file soon. */
+void identity_changed(struct store *s);
+/* Makes the rows of a capture that the catalog lacks, from its file, else
+ * from what its segments say. false: *e, and nothing was made. */
+bool identity_restore(struct store *s, uint64_t id, struct err *e);
 
 /* --- retain.c: what has to go --- */
 

@@ -261,6 +261,13 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 
 /* --- changes --- */
 
+static bool changed(struct store *s, bool ok)
+{
+	if (ok)
+		identity_changed(s);
+	return ok;
+}
+
 struct alias_change {
 	uint64_t id;
 	const char *alias;
@@ -291,7 +298,7 @@ bool store_alias_add(struct store *s, uint64_t id, const char *alias,
 {
 	struct alias_change c = {id, alias};
 
-	return catalog_run(s->catalog, run_alias_add, &c, e);
+	return changed(s, catalog_run(s->catalog, run_alias_add, &c, e));
 }
 
 static bool run_alias_remove(sqlite3 *db, void *arg, struct err *e)
@@ -310,7 +317,7 @@ bool store_alias_remove(struct store *s, const char *alias, struct err *e)
 {
 	struct alias_change c = {0, alias};
 
-	return catalog_run(s->catalog, run_alias_remove, &c, e);
+	return changed(s, catalog_run(s->catalog, run_alias_remove, &c, e));
 }
 
 static bool run_add(sqlite3 *db, void *arg, struct err *e)
@@ -339,7 +346,7 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 
 bool store_add(struct store *s, struct capture_row *row, struct err *e)
 {
-	return catalog_run(s->catalog, run_add, row, e);
+	return changed(s, catalog_run(s->catalog, run_add, row, e));
 }
 
 struct number_change {
@@ -360,7 +367,7 @@ bool store_set_wanted(struct store *s, uint64_t id, bool wanted, struct err *e)
 	struct number_change c = {
 		"UPDATE captures SET wanted = ?1 WHERE id = ?2", id, wanted};
 
-	return catalog_run(s->catalog, run_number, &c, e);
+	return changed(s, catalog_run(s->catalog, run_number, &c, e));
 }
 
 bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
@@ -370,7 +377,7 @@ bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
 		"UPDATE captures SET link_type = ?1 WHERE id = ?2", id,
 		link_type};
 
-	return catalog_run(s->catalog, run_number, &c, e);
+	return changed(s, catalog_run(s->catalog, run_number, &c, e));
 }
 
 /* --- delete: mark, remove the files, remove the rows --- */
@@ -400,11 +407,24 @@ static bool run_forget(sqlite3 *db, void *arg, struct err *e)
 	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", *id);
 }
 
+static bool is_ours(const char *name)
+{
+	char whole[SEGMENT_NAME_BYTES];
+	uint64_t seq;
+	size_t n = strlen(name), part = strlen(SEGMENT_PART);
+
+	if (n > part && n < sizeof(whole) &&
+	    strcmp(name + n - part, SEGMENT_PART) == 0)
+		n -= part;
+	snprintf(whole, sizeof(whole), "%.*s", (int)n, name);
+	return segment_parse_name(whole, &seq) ||
+	       strcmp(whole, IDENTITY_FILE) == 0;
+}
+
 /* Only files with names of ours; a folder that holds others stays. */
 static bool remove_files(struct store *s, uint64_t id, struct err *e)
 {
 	char name[24];
-	uint64_t seq;
 
 	snprintf(name, sizeof(name), "%" PRIu64, id);
 	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -417,8 +437,7 @@ static bool remove_files(struct store *s, uint64_t id, struct err *e)
 	}
 	bool ok = true;
 	for (struct dirent *d; ok && (d = readdir(dir));)
-		if (segment_parse_name(d->d_name, &seq) &&
-		    unlinkat(fd, d->d_name, 0) < 0)
+		if (is_ours(d->d_name) && unlinkat(fd, d->d_name, 0) < 0)
 			ok = err_errno(e, "remove %s/%s", name, d->d_name);
 	closedir(dir);
 	if (ok && unlinkat(s->spool_fd, name, AT_REMOVEDIR) < 0)
@@ -429,8 +448,10 @@ static bool remove_files(struct store *s, uint64_t id, struct err *e)
 
 static bool finish_delete(struct store *s, uint64_t id, struct err *e)
 {
-	return remove_files(s, id, e) &&
-	       catalog_run(s->catalog, run_forget, &id, e);
+	pthread_mutex_lock(&s->folders);
+	bool ok = remove_files(s, id, e);
+	pthread_mutex_unlock(&s->folders);
+	return ok && catalog_run(s->catalog, run_forget, &id, e);
 }
 
 bool store_delete(struct store *s, uint64_t id, struct err *e)
@@ -492,7 +513,7 @@ static bool recover_all(struct store *s, struct err *e)
 	if (!store_captures(s, &rows, &n, e))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		ok = ok && recover_capture(s, &rows[i], e);
+		ok = ok && recover_capture(s, &rows[i], false, e);
 		capture_row_done(&rows[i]);
 	}
 	free(rows);
@@ -532,6 +553,7 @@ struct store *store_open(const struct store_options *o, struct err *e)
 		return NULL;
 	}
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->folders, NULL);
 	set_options(s, o);
 	s->spool_fd = s->lock_fd = -1;
 	s->readers = readers_new();
@@ -550,6 +572,7 @@ struct store *store_open(const struct store_options *o, struct err *e)
 	if (!s->catalog || !retain_resume(s, e) || !resume_deletes(s, e) ||
 	    !recover_all(s, e))
 		goto fail;
+	atomic_store(&s->identity_old, true);
 	s->sync = sync_start(s, e);
 	if (s->sync)
 		return s;
@@ -569,6 +592,7 @@ void store_close(struct store *s)
 		close(s->lock_fd);
 	if (s->spool_fd >= 0)
 		close(s->spool_fd);
+	pthread_mutex_destroy(&s->folders);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

@@ -213,6 +213,8 @@ static void pass(struct sync *y)
 	free(writers);
 	if (!catalog_sync(y->store->catalog, &e))
 		log_err(LOG_LEVEL_WARN, &e);
+	if (atomic_exchange(&y->store->identity_old, false))
+		identity_write_all(y->store);
 	retain(y->store);
 }
 
