@@ -45,11 +45,29 @@ static void ip(const char *arguments)
 	assert_int_equal(r, 0);
 }
 
+/* A link that has just come up drops what is sent for a moment. */
+static void wait_until_running(const char *interface)
+{
+	int64_t deadline = monotonic_ns() + 10 * NS_PER_S;
+	struct ifreq ask = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	strcpy(ask.ifr_name, interface);
+	while (ioctl(fd, SIOCGIFFLAGS, &ask) == 0 &&
+	       !(ask.ifr_flags & IFF_RUNNING)) {
+		assert_true(monotonic_ns() < deadline);
+		poll(NULL, 0, 5);
+	}
+	close(fd);
+}
+
 static void make_pair(void)
 {
 	ip("link add v0 type veth peer name v1");
 	ip("link set v0 up");
 	ip("link set v1 up");
+	wait_until_running("v0");
+	wait_until_running("v1");
 }
 
 static int sender_on(const char *interface)
@@ -445,6 +463,7 @@ static void missing_interface_is_waited_for(void **state)
 	ip("link add late0 type veth peer name late1");
 	ip("link set late0 up");
 	ip("link set late1 up");
+	wait_until_running("late1");
 	wait_until_waiting_is(l, false);
 	int fd = sender_on("late1");
 	send_frames(fd, 0, 10);
@@ -502,6 +521,7 @@ static void interface_that_goes_down_is_said_and_goes_on(void **state)
 	wait_until_waiting_is(l, true);
 	assert_string_equal(status(l).reason, "v0: the interface is down");
 	ip("link set v0 up");
+	wait_until_running("v1");
 	wait_until_waiting_is(l, false);
 	send_frames(l->sender, 0, 10);
 	assert_true(catch_wait(&l->catcher, 10));
@@ -519,6 +539,7 @@ static void interface_that_is_down_is_waited_for(void **state)
 	assert_true(s.waiting);
 	assert_string_equal(s.reason, "open v0: the interface is down");
 	ip("link set v0 up");
+	wait_until_running("v1");
 	wait_until_waiting_is(l, false);
 	send_frames(l->sender, 0, 10);
 	assert_true(catch_wait(&l->catcher, 10));
@@ -588,6 +609,7 @@ static void renamed_interface_is_another_one(void **state)
 	ip("link set w0 down");
 	ip("link set w0 name v0");
 	ip("link set v0 up");
+	wait_until_running("v1");
 	wait_until_waiting_is(l, false);
 	send_frames(l->sender, 20, 10);
 	assert_true(catch_wait(&l->catcher, 20));
