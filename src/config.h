@@ -22,6 +22,9 @@ struct config {
 	uint64_t segment_bytes;	      /* of packets; 256 MiB */
 	uint64_t segment_age_s;	      /* 3600 */
 	uint64_t block_age_s;	      /* 60 */
+	uint64_t sync_interval_s;     /* 1 */
+	uint64_t spool_bytes;	      /* of all segments; 0: no bound */
+	uint64_t free_floor;	      /* of bytes; 256 MiB */
 	uint64_t memory_blocks;	      /* waiting for the disk a capture: 32 */
 	int64_t compression_level;    /* -1 */
 	uint64_t max_captures;	      /* 256 */

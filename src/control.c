@@ -7,6 +7,7 @@
 #include "control.h"
 
 #include "log.h"
+#include "store/keeper.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -23,11 +24,18 @@ struct entry {
 	bool importing;
 	struct capture_status past; /* of sources that were stopped */
 	uint64_t past_disk;
+	/* The ledger's, while it runs. */
+	struct account account;
+	uint64_t disk_told; /* of dropped_disk, all in all */
+	/* For a watchdog: the oldest block in memory, since when. */
+	uint64_t front_seq;
+	int64_t front_ns;
 	char resume_error[256]; /* wanted, but could not be started */
 };
 
 struct control {
 	struct store *store;
+	struct keeper *keeper;
 	/* Held across a whole change, its I/O included, so that changes come
 	 * one after the other; entries are freed under it only. Nobody who
 	 * has packets in hand takes it. Taken before lock. */
@@ -41,7 +49,8 @@ struct control {
 
 /* --- names --- */
 
-static bool alias_check(const char *alias, struct err *e)
+/* what: "alias", "mark" */
+static bool name_check(const char *what, const char *alias, struct err *e)
 {
 	size_t n = strlen(alias);
 	size_t good = strspn(alias, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -52,9 +61,14 @@ static bool alias_check(const char *alias, struct err *e)
 	    strspn(alias, "0123456789") != n)
 		return true;
 	return err_set(e, ERR_USAGE,
-		       "alias '%.80s': expected 1 to %d of A-Z a-z 0-9 . _ -, "
+		       "%s '%.80s': expected 1 to %d of A-Z a-z 0-9 . _ -, "
 		       "not only digits",
-		       alias, ALIAS_MAX);
+		       what, alias, ALIAS_MAX);
+}
+
+static bool alias_check(const char *alias, struct err *e)
+{
+	return name_check("alias", alias, e);
 }
 
 static bool has_alias(const struct capture_row *r, const char *alias)
@@ -354,6 +368,161 @@ static void entry_options(struct control *ctl, const struct entry *t,
 	o->block_age_ns = (int64_t)ctl->config.block_age_s * NS_PER_S;
 }
 
+/* --- what the ledger hears --- */
+
+/* A thread that has not gone round for so long, a writer that has written
+ * nothing for so long with a full feed: they hang. */
+#define HANGS_NS (10 * NS_PER_S)
+#define WRITER_HANGS_NS (30 * NS_PER_S)
+
+static void tell(struct control *ctl, uint64_t capture, enum ledger_cause cause,
+		 int64_t from_ns, int64_t to_ns, uint64_t packets,
+		 const char *detail)
+{
+	struct ledger_row row = {.capture = capture,
+				 .cause = cause,
+				 .from_ns = from_ns,
+				 .to_ns = to_ns,
+				 .packets = packets};
+
+	snprintf(row.detail, sizeof(row.detail), "%.110s", detail);
+	keeper_add(ctl->keeper, &row, 1);
+}
+
+static void tell_outages(struct control *ctl, const struct entry *t,
+			 struct capture *c)
+{
+	struct capture_outage out[CAPTURE_OUTAGES];
+	unsigned n = capture_take_outages(c, out);
+
+	for (unsigned i = 0; i < n; i++)
+		tell(ctl, t->row.id, LEDGER_DOWN, out[i].from_ns,
+		     out[i].to_ns == INT64_MAX ? LEDGER_OPEN : out[i].to_ns, 0,
+		     out[i].reason);
+}
+
+static struct account_look look_at(const struct capture_status *sums,
+				   struct clocks now)
+{
+	return (struct account_look){
+		.now = now,
+		.received = sums->received,
+		.kernel = sums->dropped_kernel,
+		.interface = sums->dropped_interface,
+		.memory = sums->dropped_memory,
+	};
+}
+
+static void tell_counts(struct control *ctl, struct entry *t,
+			const struct account_look *look, bool last)
+{
+	struct ledger_row rows[ACCOUNT_ROWS];
+
+	keeper_add(ctl->keeper, rows,
+		   account_take(&t->account, look, last, rows));
+}
+
+/* With lock held, of one that runs. */
+static void tell_news(struct control *ctl, struct entry *t, struct clocks now)
+{
+	struct capture_status sums;
+	struct writer_status disk;
+	int64_t from, to;
+	uint64_t packets;
+
+	capture_status(t->source, &sums);
+	add_past(&sums, &t->past);
+	writer_status(t->writer, &disk);
+	struct account_look look = look_at(&sums, now);
+	look.stored_ns = disk.synced_ns;
+	look.disk = disk.stuck;
+	tell_counts(ctl, t, &look, false);
+	tell_outages(ctl, t, t->source);
+	if (writer_take_lost(t->writer, &packets, &from, &to)) {
+		t->disk_told += packets;
+		tell(ctl, t->row.id, LEDGER_DISK, from, to, packets,
+		     disk.error);
+	}
+}
+
+/* With lock held, of one that runs. */
+static bool is_well(struct entry *t)
+{
+	struct capture_status live;
+	struct writer_status disk;
+	int64_t now = monotonic_ns();
+	struct block *front = feed_find(t->feed, 0);
+	uint64_t seq = front ? front->info.seq : 0;
+
+	block_unref(front);
+	capture_status(t->source, &live);
+	writer_status(t->writer, &disk);
+	if (seq != t->front_seq || disk.stuck ||
+	    disk.depth < feed_max(t->feed)) {
+		t->front_seq = seq;
+		t->front_ns = now;
+	}
+	return now - live.looped_ns < HANGS_NS &&
+	       now - t->front_ns < WRITER_HANGS_NS;
+}
+
+/* On the keeper's thread. */
+static bool look(void *ctx, struct clocks now)
+{
+	struct control *ctl = ctx;
+	bool well = true;
+
+	pthread_mutex_lock(&ctl->lock);
+	for (size_t i = 0; i < ctl->n; i++) {
+		struct entry *t = ctl->entries[i];
+
+		if (!t->source)
+			continue;
+		tell_news(ctl, t, now);
+		well = is_well(t) && well;
+	}
+	pthread_mutex_unlock(&ctl->lock);
+	return well;
+}
+
+/* With lock held: it runs from now on. */
+static void tell_begin(struct control *ctl, struct entry *t)
+{
+	struct clocks now = clocks_now();
+	struct account_look look = look_at(&t->past, now);
+
+	tell(ctl, t->row.id, LEDGER_STOPPED, LEDGER_ANY, now.real_ns, 0, "");
+	tell(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, now.real_ns, 0, "");
+	account_begin(&t->account, t->row.id, &look);
+	t->front_ns = monotonic_ns();
+	tell_outages(ctl, t, t->source);
+}
+
+/* With lock held: it ran until now, past and past_disk are final. */
+static void tell_end(struct control *ctl, struct entry *t, struct capture *c)
+{
+	struct clocks now = clocks_now();
+	int64_t since = t->account.last.now.real_ns;
+	struct account_look look = look_at(&t->past, now);
+
+	if (t->past_disk > t->disk_told)
+		tell(ctl, t->row.id, LEDGER_DISK, since, now.real_ns,
+		     t->past_disk - t->disk_told, "");
+	t->disk_told = t->past_disk;
+	tell_outages(ctl, t, c);
+	tell(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, now.real_ns, 0, "");
+	tell_counts(ctl, t, &look, true);
+}
+
+static void tell_stopped(struct control *ctl, const struct entry *t,
+			 const char *why)
+{
+	tell(ctl, t->row.id, LEDGER_STOPPED, clocks_now().real_ns, LEDGER_OPEN,
+	     0, why);
+}
+
+/* --- running --- */
+
 /* Writer first: a source has somebody to write for it from its first block. */
 static bool run(struct control *ctl, struct entry *t, struct err *e)
 {
@@ -376,6 +545,7 @@ static bool run(struct control *ctl, struct entry *t, struct err *e)
 	t->source = c;
 	t->writer = w;
 	t->resume_error[0] = '\0';
+	tell_begin(ctl, t);
 	pthread_mutex_unlock(&ctl->lock);
 	if (now.link_type && now.link_type != t->row.link_type) {
 		struct err ignored;
@@ -405,6 +575,7 @@ static void halt(struct control *ctl, struct entry *t)
 	pthread_mutex_unlock(&ctl->lock);
 	if (!c)
 		return;
+	capture_ref(c);
 	capture_stop(c, &last);
 	writer_stop(w, &disk);
 	pthread_mutex_lock(&ctl->lock);
@@ -413,7 +584,9 @@ static void halt(struct control *ctl, struct entry *t)
 	add_past(&last, &t->past);
 	t->past = last;
 	t->past_disk += disk.dropped_disk;
+	tell_end(ctl, t, c);
 	pthread_mutex_unlock(&ctl->lock);
+	capture_unref(c);
 }
 
 static bool set_wanted(struct control *ctl, struct entry *t, bool wanted,
@@ -508,10 +681,11 @@ static struct entry *create(struct control *ctl,
 }
 
 static struct entry *create_live(struct control *ctl,
-				 const struct capture_options *o,
+				 const struct init_options *init,
 				 const char *alias, uint32_t link_type,
 				 const struct filter *filter, struct err *e)
 {
+	const struct capture_options *o = &init->capture;
 	char *aliases[] = {(char *)alias};
 	size_t n;
 	struct capture_row row = {
@@ -522,6 +696,8 @@ static struct entry *create_live(struct control *ctl,
 		.link_type = link_type,
 		.snaplen = o->snaplen,
 		.buffer_bytes = o->buffer_bytes,
+		.keep_bytes = init->keep_bytes,
+		.keep_age_ns = init->keep_age_ns,
 		.aliases = aliases,
 		.n_aliases = alias ? 1 : 0,
 	};
@@ -592,12 +768,12 @@ static bool is_stopping(struct control *ctl, struct err *e)
 
 /* With change held. */
 static struct entry *init_entry(struct control *ctl,
-				const struct capture_options *o,
+				const struct init_options *init,
 				const char *alias, uint32_t link_type,
 				const struct filter *filter, bool *created,
 				bool *alias_added, struct err *e)
 {
-	struct entry *t = same_capture(ctl, o, filter);
+	struct entry *t = same_capture(ctl, &init->capture, filter);
 
 	*created = !t;
 	*alias_added = false;
@@ -609,8 +785,10 @@ static struct entry *init_entry(struct control *ctl,
 	}
 	if (alias && !alias_is_free(ctl, alias, e))
 		return NULL;
-	t = create_live(ctl, o, alias, link_type, filter, e);
+	t = create_live(ctl, init, alias, link_type, filter, e);
 	*alias_added = t && alias;
+	if (t)
+		tell_stopped(ctl, t, "not started yet");
 	return t;
 }
 
@@ -619,18 +797,19 @@ bool control_init(struct control *ctl, const struct init_options *o,
 		  struct err *e)
 {
 	const char *alias = o->alias && *o->alias ? o->alias : NULL;
-	struct capture_options options = o->capture;
+	struct init_options init = *o;
 	struct filter *filter;
 	uint32_t link_type;
 
-	if (!options_check(&options, e) || (alias && !alias_check(alias, e)) ||
-	    !capture_probe(&options, &link_type, &filter, e))
+	if (!options_check(&init.capture, e) ||
+	    (alias && !alias_check(alias, e)) ||
+	    !capture_probe(&init.capture, &link_type, &filter, e))
 		return false;
 	pthread_mutex_lock(&ctl->change);
 	bool ok = false;
 	struct entry *t = is_stopping(ctl, e)
 				  ? NULL
-				  : init_entry(ctl, &options, alias, link_type,
+				  : init_entry(ctl, &init, alias, link_type,
 					       filter, created, alias_added, e);
 	if (t && o->start && !t->source)
 		ok = run(ctl, t, e) && set_wanted(ctl, t, true, e);
@@ -663,6 +842,7 @@ static bool start_entry(struct control *ctl, struct entry *t, struct err *e)
 	if (set_wanted(ctl, t, true, e))
 		return true;
 	halt(ctl, t);
+	tell_stopped(ctl, t, "");
 	return false;
 }
 
@@ -686,6 +866,7 @@ static bool stop_entry(struct control *ctl, struct entry *t, struct err *e)
 	if (!set_wanted(ctl, t, false, e))
 		return false;
 	halt(ctl, t);
+	tell_stopped(ctl, t, "");
 	return true;
 }
 
@@ -790,6 +971,142 @@ bool control_alias_remove(struct control *ctl, const char *alias,
 		err_set(e, ERR_NOT_FOUND, "no alias '%.80s'", alias);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
+}
+
+/* --- what is kept, and what is missing --- */
+
+bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
+		      int64_t until_ns, struct coverage *c,
+		      struct capture_view *v, struct err *e)
+{
+	struct feed *f;
+
+	keeper_catch_up(ctl->keeper);
+	if (!control_find(ctl, name, v, &f, e))
+		return false;
+	feed_unref(f);
+	struct coverage_of of = {
+		.capture = v->row.id,
+		.savefile = v->row.savefile,
+		.created_ns = v->row.created_ns,
+		.min_ns = v->totals.min_ns,
+		.max_ns = v->totals.max_ns,
+		.now_ns = clocks_now().real_ns,
+		.runs = v->state == CAPTURE_RUNNING ||
+			v->state == CAPTURE_WAITING,
+	};
+	if (ledger_coverage(ctl->store, &of, since_ns, until_ns, c, e))
+		return true;
+	capture_view_done(v);
+	return false;
+}
+
+struct change {
+	const uint64_t *keep_bytes;
+	const int64_t *keep_age_ns;
+	struct store_hold *hold;
+	uint64_t release;
+	const struct store_mark *mark;
+	bool remove;
+};
+
+typedef bool change_entry(struct control *ctl, struct entry *t,
+			  const struct change *how, struct err *e);
+
+static bool change_named(struct control *ctl, const char *name,
+			 change_entry *change, const struct change *how,
+			 struct capture_view *v, struct err *e)
+{
+	pthread_mutex_lock(&ctl->change);
+	struct entry *t = is_stopping(ctl, e) ? NULL : lookup(ctl, name, e);
+	bool ok = t && change(ctl, t, how, e) && view(ctl, t, v, e);
+	pthread_mutex_unlock(&ctl->change);
+	return ok;
+}
+
+static bool set_keep(struct control *ctl, struct entry *t,
+		     const struct change *how, struct err *e)
+{
+	uint64_t bytes = how->keep_bytes ? *how->keep_bytes : t->row.keep_bytes;
+	int64_t age = how->keep_age_ns ? *how->keep_age_ns : t->row.keep_age_ns;
+
+	if (!store_set_keep(ctl->store, t->row.id, bytes, age, e))
+		return false;
+	pthread_mutex_lock(&ctl->lock);
+	t->row.keep_bytes = bytes;
+	t->row.keep_age_ns = age;
+	pthread_mutex_unlock(&ctl->lock);
+	return true;
+}
+
+bool control_set_keep(struct control *ctl, const char *name,
+		      const uint64_t *keep_bytes, const int64_t *keep_age_ns,
+		      struct capture_view *v, struct err *e)
+{
+	struct change how = {.keep_bytes = keep_bytes,
+			     .keep_age_ns = keep_age_ns};
+
+	return change_named(ctl, name, set_keep, &how, v, e);
+}
+
+static bool hold(struct control *ctl, struct entry *t, const struct change *how,
+		 struct err *e)
+{
+	return store_hold_add(ctl->store, t->row.id, how->hold, e);
+}
+
+bool control_hold(struct control *ctl, const char *name, struct store_hold *h,
+		  struct capture_view *v, struct err *e)
+{
+	struct change how = {.hold = h};
+
+	return change_named(ctl, name, hold, &how, v, e);
+}
+
+static bool release(struct control *ctl, struct entry *t,
+		    const struct change *how, struct err *e)
+{
+	return store_hold_remove(ctl->store, t->row.id, how->release, e);
+}
+
+bool control_release(struct control *ctl, const char *name, uint64_t hold_id,
+		     struct capture_view *v, struct err *e)
+{
+	struct change how = {.release = hold_id};
+
+	return change_named(ctl, name, release, &how, v, e);
+}
+
+static bool mark(struct control *ctl, struct entry *t, const struct change *how,
+		 struct err *e)
+{
+	return how->remove
+		       ? store_mark_remove(ctl->store, t->row.id,
+					   how->mark->name, e)
+		       : store_mark_add(ctl->store, t->row.id, how->mark, e);
+}
+
+bool control_mark(struct control *ctl, const char *name,
+		  const struct store_mark *m, bool remove,
+		  struct capture_view *v, struct err *e)
+{
+	struct change how = {.mark = m, .remove = remove};
+
+	return name_check("mark", m->name, e) &&
+	       change_named(ctl, name, mark, &how, v, e);
+}
+
+bool control_is_well(struct control *ctl, int64_t within_ns)
+{
+	return monotonic_ns() - keeper_well_ns(ctl->keeper) < within_ns;
+}
+
+struct config control_config(struct control *ctl)
+{
+	pthread_mutex_lock(&ctl->lock);
+	struct config c = ctl->config;
+	pthread_mutex_unlock(&ctl->lock);
+	return c;
 }
 
 /* --- import --- */
@@ -938,14 +1255,58 @@ bool control_import(struct control *ctl, const char *alias, const char *name,
 
 /* --- open and close --- */
 
+/*
+ * The last that is known of a capture before pcapd was not there: what was
+ * accounted for, or a packet that is stored and newer. 0: it never ran.
+ */
+static int64_t known_until(struct control *ctl, const struct entry *t)
+{
+	struct store_totals totals;
+	int64_t known, now = clocks_now().real_ns;
+	struct err e;
+
+	if (!ledger_known_until(ctl->store, t->row.id, &known, &e) ||
+	    !store_totals(ctl->store, t->row.id, &totals, &e)) {
+		log_err(LOG_LEVEL_WARN, &e);
+		return 0;
+	}
+	if (known && totals.max_ns > known && totals.max_ns <= now)
+		known = totals.max_ns;
+	return known;
+}
+
+/* A clock that was set back meanwhile hides how long it was. */
+static void tell_restart(struct control *ctl, const struct entry *t,
+			 int64_t known, int64_t now)
+{
+	if (known > now) {
+		tell(ctl, t->row.id, LEDGER_CLOCK, known, now, 0,
+		     "while pcapd was not there");
+		known = now;
+	}
+	tell(ctl, t->row.id, LEDGER_RESTART, known, now, 0, "");
+}
+
 static void resume(struct control *ctl, struct entry *t)
 {
 	struct err e;
 
-	if (!t->row.wanted || run(ctl, t, &e))
+	if (t->row.savefile)
+		return;
+	int64_t known = known_until(ctl, t);
+	/* Whether it came back meanwhile is not known. */
+	tell(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, known, 0, "");
+	if (!t->row.wanted)
+		return;
+	bool runs = run(ctl, t, &e);
+	if (known)
+		tell_restart(ctl, t, known, clocks_now().real_ns);
+	if (runs)
 		return;
 	log_err(LOG_LEVEL_ERROR, &e);
 	snprintf(t->resume_error, sizeof(t->resume_error), "%.250s", e.what);
+	tell(ctl, t->row.id, LEDGER_DOWN, clocks_now().real_ns, LEDGER_OPEN, 0,
+	     t->resume_error);
 }
 
 static bool load(struct control *ctl, struct err *e)
@@ -970,15 +1331,23 @@ static bool load(struct control *ctl, struct err *e)
 	return ok;
 }
 
-struct control *control_open(const struct config *c, struct err *e)
+static struct store_options options_of(const struct config *c)
 {
-	struct control *ctl = calloc(1, sizeof(*ctl));
-	struct store_options o = {
+	return (struct store_options){
 		.spool = c->spool,
 		.segment_bytes = c->segment_bytes,
 		.segment_age_ns = (int64_t)c->segment_age_s * NS_PER_S,
 		.compression_level = (int)c->compression_level,
+		.sync_interval_ns = (int64_t)c->sync_interval_s * NS_PER_S,
+		.spool_bytes = c->spool_bytes,
+		.free_floor_bytes = c->free_floor,
 	};
+}
+
+struct control *control_open(const struct config *c, struct err *e)
+{
+	struct control *ctl = calloc(1, sizeof(*ctl));
+	struct store_options o = options_of(c);
 
 	if (!ctl) {
 		err_set(e, ERR_FAILED, "out of memory");
@@ -988,7 +1357,9 @@ struct control *control_open(const struct config *c, struct err *e)
 	pthread_mutex_init(&ctl->lock, NULL);
 	ctl->config = *c;
 	ctl->store = store_open(&o, e);
-	if (ctl->store && load(ctl, e))
+	if (ctl->store)
+		ctl->keeper = keeper_start(ctl->store, look, ctl, e);
+	if (ctl->keeper && load(ctl, e))
 		return ctl;
 	control_stop(ctl);
 	control_close(ctl);
@@ -1001,7 +1372,11 @@ void control_configure(struct control *ctl, const struct config *c)
 	pthread_mutex_lock(&ctl->lock);
 	ctl->config.max_captures = c->max_captures;
 	ctl->config.block_age_s = c->block_age_s;
+	ctl->config.spool_bytes = c->spool_bytes;
+	ctl->config.free_floor = c->free_floor;
 	pthread_mutex_unlock(&ctl->lock);
+	struct store_options o = options_of(c);
+	store_configure(ctl->store, &o);
 	pthread_mutex_unlock(&ctl->change);
 }
 
@@ -1020,6 +1395,7 @@ void control_close(struct control *ctl)
 {
 	if (!ctl)
 		return;
+	keeper_stop(ctl->keeper);
 	for (size_t i = 0; i < ctl->n; i++) {
 		assert(!ctl->entries[i]->importing);
 		entry_free(ctl->entries[i]);

@@ -13,6 +13,7 @@
 
 #include "capture/capture.h"
 #include "config.h"
+#include "store/ledger.h"
 #include "store/store.h"
 
 #define ALIASES_MAX 64
@@ -50,6 +51,8 @@ struct init_options {
 	struct capture_options capture; /* block_age_ns is set here */
 	const char *alias;		/* NULL or "": none */
 	bool start;
+	uint64_t keep_bytes; /* of a new capture; 0: no bound */
+	int64_t keep_age_ns;
 };
 /* *created false: that interface and filter were there, the alias was added if
  * it was new (*alias_added). With start an existing one that runs is fine. */
@@ -80,6 +83,32 @@ void control_catch_up(struct control *ctl, const char *name);
 bool control_find(struct control *ctl, const char *name, struct capture_view *v,
 		  struct feed **f, struct err *e);
 struct store *control_store(struct control *ctl);
+
+/*
+ * What there is of [since_ns, until_ns), and what is missing, up to now; 0: as
+ * far as there is anything. coverage.rows to free(), v done by the caller.
+ */
+bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
+		      int64_t until_ns, struct coverage *c,
+		      struct capture_view *v, struct err *e);
+
+/* NULL leaves a bound as it is. */
+bool control_set_keep(struct control *ctl, const char *name,
+		      const uint64_t *keep_bytes, const int64_t *keep_age_ns,
+		      struct capture_view *v, struct err *e);
+bool control_hold(struct control *ctl, const char *name, struct store_hold *h,
+		  struct capture_view *v, struct err *e);
+bool control_release(struct control *ctl, const char *name, uint64_t hold,
+		     struct capture_view *v, struct err *e);
+/* remove: only mark->name is looked at. */
+bool control_mark(struct control *ctl, const char *name,
+		  const struct store_mark *mark, bool remove,
+		  struct capture_view *v, struct err *e);
+
+/* Captures have made progress within so long: for a watchdog. */
+bool control_is_well(struct control *ctl, int64_t within_ns);
+/* As it is configured now. */
+struct config control_config(struct control *ctl);
 
 /*
  * Imports a savefile into the capture of that alias, which is made after the

@@ -38,11 +38,27 @@ static bool have_namespace;
 
 static void ip(const char *arguments)
 {
-	char command[128];
+	char command[256];
 
 	snprintf(command, sizeof(command), "ip %s", arguments);
 	int r = system(command);
 	assert_int_equal(r, 0);
+}
+
+/* A link that has just come up drops what is sent for a moment. */
+static void wait_until_running(const char *interface)
+{
+	int64_t deadline = monotonic_ns() + 10 * NS_PER_S;
+	struct ifreq ask = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	strcpy(ask.ifr_name, interface);
+	while (ioctl(fd, SIOCGIFFLAGS, &ask) == 0 &&
+	       !(ask.ifr_flags & IFF_RUNNING)) {
+		assert_true(monotonic_ns() < deadline);
+		poll(NULL, 0, 5);
+	}
+	close(fd);
 }
 
 static void make_pair(void)
@@ -50,6 +66,8 @@ static void make_pair(void)
 	ip("link add v0 type veth peer name v1");
 	ip("link set v0 up");
 	ip("link set v1 up");
+	wait_until_running("v0");
+	wait_until_running("v1");
 }
 
 static int sender_on(const char *interface)
@@ -170,6 +188,25 @@ static void wait_until_waiting_is(struct live *l, bool waiting)
 		assert_true(monotonic_ns() < deadline);
 		poll(NULL, 0, 5);
 	}
+}
+
+static void wait_until_reason_is(struct live *l, const char *reason)
+{
+	int64_t deadline = monotonic_ns() + 10 * NS_PER_S;
+
+	while (strcmp(status(l).reason, reason) != 0) {
+		if (monotonic_ns() > deadline)
+			fail_msg("the reason is '%s'", status(l).reason);
+		poll(NULL, 0, 5);
+	}
+}
+
+static int64_t now_real_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
 static int set_up(void **state)
@@ -426,6 +463,7 @@ static void missing_interface_is_waited_for(void **state)
 	ip("link add late0 type veth peer name late1");
 	ip("link set late0 up");
 	ip("link set late1 up");
+	wait_until_running("late1");
 	wait_until_waiting_is(l, false);
 	int fd = sender_on("late1");
 	send_frames(fd, 0, 10);
@@ -483,6 +521,7 @@ static void interface_that_goes_down_is_said_and_goes_on(void **state)
 	wait_until_waiting_is(l, true);
 	assert_string_equal(status(l).reason, "v0: the interface is down");
 	ip("link set v0 up");
+	wait_until_running("v1");
 	wait_until_waiting_is(l, false);
 	send_frames(l->sender, 0, 10);
 	assert_true(catch_wait(&l->catcher, 10));
@@ -500,9 +539,103 @@ static void interface_that_is_down_is_waited_for(void **state)
 	assert_true(s.waiting);
 	assert_string_equal(s.reason, "open v0: the interface is down");
 	ip("link set v0 up");
+	wait_until_running("v1");
 	wait_until_waiting_is(l, false);
 	send_frames(l->sender, 0, 10);
 	assert_true(catch_wait(&l->catcher, 10));
+	end(l);
+}
+
+static void outages_are_told_with_their_time(void **state)
+{
+	struct live *l = *state;
+	struct capture_outage out[CAPTURE_OUTAGES];
+
+	need_namespace();
+	begin(l, 8);
+	assert_int_equal(capture_take_outages(l->capture, out), 0);
+	int64_t before = now_real_ns();
+	ip("link set v0 down");
+	wait_until_waiting_is(l, true);
+	assert_int_equal(capture_take_outages(l->capture, out), 1);
+	int64_t from = out[0].from_ns;
+	assert_true(from >= before && from <= now_real_ns());
+	assert_true(out[0].to_ns == INT64_MAX);
+	assert_string_equal(out[0].reason, "v0: the interface is down");
+	assert_int_equal(capture_take_outages(l->capture, out), 0);
+	ip("link set v0 up");
+	wait_until_waiting_is(l, false);
+	assert_int_equal(capture_take_outages(l->capture, out), 1);
+	assert_int_equal(out[0].from_ns, from);
+	assert_true(out[0].to_ns > from && out[0].to_ns <= now_real_ns());
+	end(l);
+}
+
+/* Whoever reads the outages late still learns that there were some. */
+static void many_outages_are_one_long_one(void **state)
+{
+	struct live *l = *state;
+	struct capture_outage out[CAPTURE_OUTAGES];
+
+	need_namespace();
+	begin(l, 8);
+	for (int i = 0; i < CAPTURE_OUTAGES + 2; i++) {
+		ip("link set v0 down");
+		wait_until_waiting_is(l, true);
+		ip("link set v0 up");
+		wait_until_waiting_is(l, false);
+	}
+	assert_int_equal(capture_take_outages(l->capture, out),
+			 CAPTURE_OUTAGES);
+	for (int i = 1; i < CAPTURE_OUTAGES; i++)
+		assert_true(out[i].from_ns > out[i - 1].to_ns);
+	assert_true(out[CAPTURE_OUTAGES - 1].to_ns <= now_real_ns());
+	end(l);
+}
+
+static void renamed_interface_is_another_one(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	begin(l, 8);
+	send_frames(l->sender, 0, 10);
+	assert_true(catch_wait(&l->catcher, 10));
+	ip("link set v0 down");
+	ip("link set v0 name w0");
+	ip("link set w0 up");
+	wait_until_reason_is(l, "v0: the interface is gone");
+	send_frames(l->sender, 10, 10); /* on w0, which nobody asked for */
+	ip("link set w0 down");
+	ip("link set w0 name v0");
+	ip("link set v0 up");
+	wait_until_running("v1");
+	wait_until_waiting_is(l, false);
+	send_frames(l->sender, 20, 10);
+	assert_true(catch_wait(&l->catcher, 20));
+	struct capture_status s = end(l);
+	assert_int_equal(s.received, 20);
+}
+
+static void recreated_interface_is_followed_at_once(void **state)
+{
+	struct live *l = *state;
+
+	need_namespace();
+	begin(l, 8);
+	close(l->sender);
+	/* In one go, so that it is there again when the thread looks. */
+	ip("link del v0 && ip link add v0 type veth peer name v1 && "
+	   "ip link set v0 up && ip link set v1 up");
+	l->sender = sender_on("v1");
+	int64_t deadline = monotonic_ns() + 10 * NS_PER_S;
+	uint32_t sent = 0;
+	/* Nothing says from outside which of the two it captures on. */
+	while (l->catcher.packets == 0 && monotonic_ns() < deadline) {
+		sent = send_frames(l->sender, sent, 1);
+		poll(NULL, 0, 20);
+	}
+	assert_true(catch_wait(&l->catcher, 1));
 	end(l);
 }
 
@@ -808,6 +941,10 @@ int main(void)
 		live_test(vanished_interface_is_waited_for),
 		live_test(interface_that_goes_down_is_said_and_goes_on),
 		live_test(interface_that_is_down_is_waited_for),
+		live_test(outages_are_told_with_their_time),
+		live_test(many_outages_are_one_long_one),
+		live_test(renamed_interface_is_another_one),
+		live_test(recreated_interface_is_followed_at_once),
 		live_test(any_keeps_the_interface),
 		live_test(loopback_is_captured_once),
 		live_test(wrong_options_are_refused),

@@ -43,7 +43,17 @@ struct capture_status {
 	uint64_t dropped_interface;
 	uint64_t dropped_memory;
 	int64_t newest_ns;
+	int64_t looped_ns; /* CLOCK_MONOTONIC: the thread went round then; at
+			    * least every CAPTURE_ROUND_NS */
 };
+#define CAPTURE_ROUND_NS (2 * NS_PER_S)
+
+/* The interface was not there, or down. CLOCK_REALTIME. */
+struct capture_outage {
+	int64_t from_ns, to_ns; /* to_ns INT64_MAX: it goes on */
+	char reason[120];
+};
+#define CAPTURE_OUTAGES 8
 
 /*
  * Opens the interface as capture_start will and closes it again: tells its
@@ -53,8 +63,10 @@ struct capture_status {
 bool capture_probe(const struct capture_options *o, uint32_t *link_type,
 		   struct filter **filter, struct err *e);
 
-/* The first open happens before it returns; an interface that is missing
- * (ERR_NOT_FOUND would be the error) is waited for, other errors are errors.*/
+/* The first open happens before it returns; an interface that is missing or
+ * down (ERR_NOT_FOUND, ERR_STATE would be the error) is waited for, other
+ * errors are errors. An interface is its name: one that is renamed is gone,
+ * one that gets the name has come. */
 struct capture *capture_start(const struct capture_options *o, struct feed *f,
 			      struct err *e);
 /* What is in the ring is still taken, the open block is sealed; *s is the
@@ -71,6 +83,10 @@ void capture_catch_up(struct capture *c);
 struct capture *capture_ref(struct capture *c);
 void capture_unref(struct capture *c);
 void capture_status(struct capture *c, struct capture_status *s);
+/* Outages since the last call, oldest first. One that goes on is given once
+ * so, and again with its end. How many. */
+unsigned capture_take_outages(struct capture *c,
+			      struct capture_outage out[CAPTURE_OUTAGES]);
 
 /* One interface that libpcap lists. */
 struct interface {

@@ -3,11 +3,12 @@
  * Guarantees that the thread waits for nothing but packets, time and
  * capture_stop; that packets are published when a batch ends and blocks are
  * sealed by the clock; that a stop takes what the kernel had accepted by then.
- * Leaves out being told of interfaces that come back: it looks once a second.
+ * It is told of interfaces that go and come back (links.h).
  */
 #include "capture.h"
 
 #include "fill.h"
+#include "links.h"
 #include "source.h"
 
 #include <poll.h>
@@ -22,12 +23,11 @@
 
 /* Packets between two looks at the clock; a busy ring is never empty. */
 #define BATCH_PACKETS 1024
+/* After an error that no news of the interface will end. */
 #define RETRY_NS NS_PER_S
 #define STATISTICS_NS NS_PER_S
-/* How soon to look again for room in the feed, or after an interface that is
- * down. */
+/* How soon to look again for room in the feed. */
 #define NO_ROOM_MS 5
-#define DOWN_MS 200
 /* The kernel hands over a ring block at its second timer tick at the latest. */
 #define DRAIN_GRACE_NS (3 * SOURCE_TIMEOUT_MS * NS_PER_MS)
 /* How long a stop waits for the feed to make room, then how long it counts
@@ -45,6 +45,9 @@ struct capture {
 	pthread_t thread;
 	/* The thread's. */
 	struct source *source; /* NULL: waiting for the interface */
+	struct links links;
+	bool news;	/* the interface is not what it was */
+	unsigned index; /* of the open source's interface; 0: it has none */
 	struct fill fill;
 	struct source_drops drops;
 	int64_t retry_ns, statistics_ns;
@@ -55,6 +58,10 @@ struct capture {
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t taken;
 	struct capture_status status;
+	struct capture_outage outages[CAPTURE_OUTAGES];
+	unsigned n_outages;
+	int64_t out_since_ns; /* with status.waiting */
+	bool out_told;	      /* it was taken while it went on */
 	bool stopping;
 	/* What the kernel had accepted when it was asked for (by either clock)
 	 * is in the feed once sure_ns is as late. */
@@ -79,12 +86,36 @@ static void cond_init_monotonic(pthread_cond_t *cond)
 	pthread_condattr_destroy(&attr);
 }
 
+/* With lock held. */
+static void end_outage(struct capture *c)
+{
+	struct capture_outage *o = &c->outages[CAPTURE_OUTAGES - 1];
+
+	/* Without room the last one grows over what is between them. */
+	if (c->n_outages < CAPTURE_OUTAGES) {
+		o = &c->outages[c->n_outages++];
+		o->from_ns = c->out_since_ns;
+	}
+	o->to_ns = real_ns();
+	snprintf(o->reason, sizeof(o->reason), "%.100s", c->status.reason);
+}
+
 static void show_waiting(struct capture *c, const char *reason)
 {
+	struct capture_status *s = &c->status;
+
 	pthread_mutex_lock(&c->lock);
-	c->status.waiting = reason;
-	snprintf(c->status.reason, sizeof(c->status.reason), "%.*s",
-		 (int)sizeof(c->status.reason) - 1, reason ? reason : "");
+	if (s->waiting && (!reason || strcmp(reason, s->reason) != 0)) {
+		end_outage(c);
+		s->waiting = false;
+	}
+	if (reason && !s->waiting) {
+		c->out_since_ns = real_ns();
+		c->out_told = false;
+	}
+	s->waiting = reason;
+	snprintf(s->reason, sizeof(s->reason), "%.*s",
+		 (int)sizeof(s->reason) - 1, reason ? reason : "");
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -96,17 +127,26 @@ static void show_counts(struct capture *c)
 	c->status.dropped_kernel = c->drops.kernel;
 	c->status.dropped_interface = c->drops.interface;
 	c->status.newest_ns = c->fill.newest_ns;
+	c->status.looped_ns = monotonic_ns();
 	pthread_mutex_unlock(&c->lock);
+}
+
+/* An interface may come, or come up, and the kernel will tell. */
+static bool worth_waiting(const struct err *e)
+{
+	return e->kind == ERR_NOT_FOUND || e->kind == ERR_STATE;
 }
 
 static bool open_source(struct capture *c, struct err *e)
 {
 	c->source = source_open(&c->options, NULL, e);
 	if (!c->source) {
-		c->retry_ns = monotonic_ns() + RETRY_NS;
+		c->retry_ns = worth_waiting(e) ? INT64_MAX
+					       : monotonic_ns() + RETRY_NS;
 		show_waiting(c, e->what);
 		return false;
 	}
+	c->index = c->links.index;
 	uint32_t link_type = source_link_type(c->source);
 	fill_set_type(&c->fill, link_type, source_snaplen(c->source));
 	c->statistics_ns = monotonic_ns() + STATISTICS_NS;
@@ -117,14 +157,25 @@ static bool open_source(struct capture *c, struct err *e)
 	return true;
 }
 
-static void lose_source(struct capture *c, struct err *why)
+/* error: libpcap's, which does not know what became of the interface. */
+static void lose_source(struct capture *c, const char *error)
 {
-	err_wrap(why, "%s", c->options.interface);
+	char reason[CAPTURE_INTERFACE_MAX + 512];
+
+	links_read(&c->links);
+	if (c->index && !c->links.index)
+		error = "the interface is gone";
+	else if (c->index && c->links.index != c->index)
+		error = "another interface has this name now";
+	snprintf(reason, sizeof(reason), "%s: %.500s", c->options.interface,
+		 error);
 	source_add_drops(c->source, &c->drops);
 	source_close(c->source);
 	c->source = NULL;
-	c->retry_ns = monotonic_ns() + RETRY_NS;
-	show_waiting(c, why->what);
+	c->retry_ns = c->index && !c->links.index ? INT64_MAX
+						  : monotonic_ns() + RETRY_NS;
+	c->news = c->index != c->links.index && c->links.index;
+	show_waiting(c, reason);
 }
 
 static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
@@ -147,7 +198,7 @@ static int take_batch(struct capture *c)
 
 	fill_publish(&c->fill);
 	if (n < 0)
-		lose_source(c, &e);
+		lose_source(c, e.what);
 	return n;
 }
 
@@ -194,12 +245,11 @@ static int wait_ms(struct capture *c, bool ready, int64_t now)
 		      c->source ? c->statistics_ns : c->retry_ns);
 	int64_t asked_until;
 
+	until = least(until, now + CAPTURE_ROUND_NS);
 	if (is_asked(c, &asked_until))
 		until = least(until, asked_until);
 	if (c->source && !ready)
 		until = least(until, now + NO_ROOM_MS * NS_PER_MS);
-	else if (c->source && source_down(c->source))
-		until = least(until, now + DOWN_MS * NS_PER_MS);
 	else if (c->source && source_fd(c->source) < 0)
 		until = least(until, now + SOURCE_TIMEOUT_MS * NS_PER_MS);
 	if (until <= now)
@@ -208,16 +258,54 @@ static int wait_ms(struct capture *c, bool ready, int64_t now)
 	return (int)((until - now + NS_PER_MS - 1) / NS_PER_MS);
 }
 
+/* What the ring of an interface that is gone still has. */
+static void take_rest(struct capture *c)
+{
+	int n = 1;
+
+	while (c->source && n > 0 && fill_ready(&c->fill))
+		n = take_batch(c);
+}
+
+/* After news of the interface. */
+static void follow(struct capture *c)
+{
+	const struct links *l = &c->links;
+	char down[CAPTURE_INTERFACE_MAX + 32];
+	struct err e = ERR_INIT;
+
+	c->news = false;
+	if (c->source && c->index && c->index != l->index) {
+		take_rest(c);
+		if (c->source)
+			lose_source(c, "the interface went away");
+		if (!l->index)
+			return;
+	}
+	if (!c->source) {
+		open_source(c, &e);
+		return;
+	}
+	/* One that is down is not gone: its source stays open. */
+	snprintf(down, sizeof(down), "%s: the interface is down",
+		 c->options.interface);
+	if (c->index)
+		show_waiting(c, l->up ? NULL : down);
+}
+
 /* true: stop. */
 static bool wait_for_something(struct capture *c, bool ready)
 {
-	struct pollfd fds[2] = {
+	struct pollfd fds[] = {
 		{.fd = c->wake_fd, .events = POLLIN},
+		{.fd = c->links.fd, .events = POLLIN},
 		{.fd = c->source && ready ? source_fd(c->source) : -1,
 		 .events = POLLIN},
 	};
 
-	poll(fds, 2, wait_ms(c, ready, monotonic_ns()));
+	poll(fds, 3, wait_ms(c, ready, monotonic_ns()));
+	if (fds[1].revents)
+		c->news = links_read(&c->links) || c->news;
 	if (!fds[0].revents)
 		return false;
 	eventfd_t ignored;
@@ -243,21 +331,6 @@ static void tick(struct capture *c)
 		source_add_drops(c->source, &c->drops);
 		c->statistics_ns = now + STATISTICS_NS;
 	}
-}
-
-/* An interface that is down is not gone: its source stays open. */
-static void show_down(struct capture *c, bool *shown)
-{
-	char reason[CAPTURE_INTERFACE_MAX + 32];
-	bool down = c->source && source_down(c->source);
-
-	if (down == *shown)
-		return;
-	*shown = down;
-	snprintf(reason, sizeof(reason), "%s: the interface is down",
-		 c->options.interface);
-	if (c->source)
-		show_waiting(c, down ? reason : NULL);
 }
 
 /*
@@ -297,7 +370,6 @@ static void drain(struct capture *c)
 static void *run(void *arg)
 {
 	struct capture *c = arg;
-	bool down_shown = false;
 
 	pthread_setname_np(pthread_self(), "pcapd-capture");
 	for (;;) {
@@ -315,7 +387,8 @@ static void *run(void *arg)
 		if (ready || !c->source)
 			answer(c, n);
 		tick(c);
-		show_down(c, &down_shown);
+		if (c->news)
+			follow(c);
 		show_counts(c);
 	}
 	drain(c);
@@ -355,16 +428,11 @@ void capture_unref(struct capture *c)
 	source_close(c->source);
 	if (c->wake_fd >= 0)
 		close(c->wake_fd);
+	links_close(&c->links);
 	feed_unref(c->feed);
 	pthread_cond_destroy(&c->taken);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
-}
-
-/* An interface may come, or come up; nothing else mends itself. */
-static bool worth_waiting(const struct err *e)
-{
-	return e->kind == ERR_NOT_FOUND || e->kind == ERR_STATE;
 }
 
 struct capture *capture_start(const struct capture_options *o, struct feed *f,
@@ -385,10 +453,13 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 	pthread_mutex_init(&c->lock, NULL);
 	cond_init_monotonic(&c->taken);
 	c->wake_fd = eventfd(0, EFD_CLOEXEC);
+	c->status.looped_ns = monotonic_ns();
 	if (c->wake_fd < 0) {
 		err_errno(e, "start %s", o->interface);
 		goto fail;
 	}
+	if (!links_open(&c->links, o->interface, e))
+		goto fail;
 	if (!open_source(c, &open) && !worth_waiting(&open)) {
 		*e = open;
 		goto fail;
@@ -438,4 +509,23 @@ void capture_status(struct capture *c, struct capture_status *s)
 	pthread_mutex_lock(&c->lock);
 	*s = c->status;
 	pthread_mutex_unlock(&c->lock);
+}
+
+unsigned capture_take_outages(struct capture *c,
+			      struct capture_outage out[CAPTURE_OUTAGES])
+{
+	pthread_mutex_lock(&c->lock);
+	unsigned n = c->n_outages;
+	memcpy(out, c->outages, n * sizeof(*out));
+	c->n_outages = 0;
+	if (c->status.waiting && !c->out_told && n < CAPTURE_OUTAGES) {
+		out[n] = (struct capture_outage){.from_ns = c->out_since_ns,
+						 .to_ns = INT64_MAX};
+		snprintf(out[n].reason, sizeof(out[n].reason), "%.100s",
+			 c->status.reason);
+		c->out_told = true;
+		n++;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return n;
 }

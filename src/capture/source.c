@@ -160,12 +160,6 @@ int source_fd(const struct source *s)
 	return s->fd;
 }
 
-bool source_down(const struct source *s)
-{
-	/* libpcap asks to be called more often only for this reason. */
-	return s->fd >= 0 && pcap_get_required_select_timeout(s->pcap);
-}
-
 static void deliver(u_char *user, const struct pcap_pkthdr *from,
 		    const u_char *body)
 {

@@ -2,8 +2,7 @@
  * source: packets from a live interface, one after the other.
  *
  * What: the half of a capture that knows libpcap and the kernel: opening,
- * the kernel's filter, taking packets out of the ring, drop counters, and
- * whether the interface is still there.
+ * the kernel's filter, taking packets out of the ring, drop counters.
  * Threads: one at a time.
  * Ownership: source_open gives, source_close takes.
  */
@@ -29,10 +28,6 @@ uint32_t source_snaplen(const struct source *s);
 
 /* Readable when there are packets; -1: there is nothing to poll. */
 int source_fd(const struct source *s);
-/* Taken down while it was open; source_take has to be called now and then to
- * see whether it comes back or vanishes. */
-bool source_down(const struct source *s);
-
 /* false ends source_take after this packet; the next call goes on behind. */
 typedef bool (*source_packet)(void *ctx, const struct packet_head *h,
 			      const uint8_t *body);

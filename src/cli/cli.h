@@ -22,10 +22,11 @@ struct command {
 	int (*run)(int argc, char **argv); /* gives the exit code */
 };
 
-extern const struct command command_alias, command_delete, command_help,
-	command_import, command_init, command_interfaces, command_list,
-	command_listen, command_replay, command_start, command_stop,
-	command_version;
+extern const struct command command_alias, command_delete, command_gaps,
+	command_help, command_hold, command_import, command_init,
+	command_interfaces, command_list, command_listen, command_mark,
+	command_release, command_replay, command_set, command_start,
+	command_status, command_stop, command_version;
 
 /* Ends with NULL. */
 extern const struct command *const commands[];
@@ -65,6 +66,9 @@ bool number_parse(const char *what, const char *text, uint64_t min,
 #define SIZE_TEXT 16
 /* 1023, 1.0K, 33.9M, as du -h does. */
 const char *size_text(uint64_t bytes, char out[SIZE_TEXT]);
+/* 200G, 64K, 1T, 0; none is 0. what: "--keep-bytes". */
+bool size_parse(const char *what, const char *text, uint64_t *bytes,
+		struct err *e);
 #define CAPTURE_TEXT 128
 /* "3 (web, www)" */
 const char *capture_text(const Pcap__V1__Capture *c, char out[CAPTURE_TEXT]);
@@ -99,6 +103,38 @@ struct time_range {
 bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		      int64_t *since_ns, int64_t *until_ns, struct err *e);
 
+#define SPAN_TEXT 24
+/* 250 ms, 3.4 s, 12 min, 5.2 h, 3.1 days */
+const char *span_text(int64_t ns, char out[SPAN_TEXT]);
+
+/* --- what is kept (kept.c) --- */
+
+/* --keep-bytes and --keep-age as given; NULL: not given. */
+struct keep {
+	const char *bytes, *age;
+	uint64_t keep_bytes;
+	int64_t keep_age_ns;
+};
+bool keep_parse(struct keep *k, struct err *e);
+/* "about 3.1 days at the rate of the last 24 h", if it can be told, a line
+ * behind prefix. */
+void forecast_say(const Pcap__V1__CaptureStatus *s, const char *prefix);
+/* Status of one capture, or with "" of all. */
+Pcap__V1__StatusResponse *status_ask(const char *name, struct err *e);
+/* Since and until of r that are no time but a mark of the capture become its
+ * time, in room. */
+#define MARKED_TEXT 32
+bool range_marks(struct time_range *r, char room[2][MARKED_TEXT],
+		 const char *capture, int64_t now_ns, struct err *e);
+/* A time or a mark. */
+bool time_or_mark(const char *what, const char *text, const char *capture,
+		  int64_t now_ns, enum time_edge edge, int64_t *ns,
+		  struct err *e);
+/* "kernel" */
+const char *cause_text(Pcap__V1__Gap__Cause cause);
+/* A line on stderr: the range, what of it was watched, its gaps. */
+void coverage_say(const Pcap__V1__Coverage *c);
+
 /* --- calls (text.c) --- */
 
 struct client *cli_connect(struct err *e);
@@ -121,6 +157,7 @@ struct stream {
 	int64_t for_ns;	   /* 0: no end by time */
 	bool force;	   /* overwrite the file */
 	bool listen;	   /* lost packets are normal; tcpdump's counts */
+	bool strict;	   /* a gap in the range is a failure */
 };
 /* Gives the exit code. */
 int stream_run(const struct stream *s);

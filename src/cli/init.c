@@ -14,6 +14,7 @@
 struct line {
 	const char *alias, *snaplen, *ring;
 	bool no_promiscuous, start;
+	struct keep keep;
 	struct words words;
 };
 
@@ -37,6 +38,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 't':
 		line->start = true;
 		return 0;
+	case 1:
+		line->keep.bytes = arg;
+		return 0;
+	case 2:
+		line->keep.age = arg;
+		return 0;
 	case ARGP_KEY_ARGS:
 		line->words.v = state->argv + state->next;
 		line->words.n = state->argc - state->next;
@@ -53,6 +60,10 @@ static const struct argp_option options[] = {
 	{"no-promiscuous-mode", 'p', NULL, 0,
 	 "Leave the interface out of promiscuous mode", 0},
 	{"buffer", 'B', "MIB", 0, "The kernel's ring for packets (32)", 0},
+	{"keep-bytes", 1, "BYTES", 0,
+	 "Remove the oldest when more is stored: 500M, 200G", 0},
+	{"keep-age", 2, "LENGTH", 0, "Remove what is older than that: 12h, 30d",
+	 0},
 	{0}};
 
 static const struct argp argp = {
@@ -87,8 +98,28 @@ static void say(const Pcap__V1__InitResponse *m, const struct line *line)
 		cli_say("started %s", name);
 }
 
-static bool fill(Pcap__V1__InitRequest *ask, const struct line *line,
-		 struct err *e)
+/* Limits are set with a capture that is made; of one that was there already
+ * they are not changed unasked. */
+static void say_keep(const Pcap__V1__InitResponse *m, const struct line *line)
+{
+	struct err ignored = ERR_INIT;
+	char id[24];
+
+	if ((line->keep.bytes || line->keep.age) && !m->created)
+		printf("its limits stay as they are; 'pcap set' changes "
+		       "them\n");
+	if (!m->capture->keep_bytes && !m->capture->keep_age_ns)
+		return;
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)m->capture->id);
+	Pcap__V1__StatusResponse *s = status_ask(id, &ignored);
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->n_captures; i++)
+		forecast_say(s->captures[i], "");
+	pcap__v1__status_response__free_unpacked(s, NULL);
+}
+
+static bool fill(Pcap__V1__InitRequest *ask, struct line *line, struct err *e)
 {
 	uint64_t snaplen = 0, mib = 0;
 	const char *name = "";
@@ -99,6 +130,8 @@ static bool fill(Pcap__V1__InitRequest *ask, const struct line *line,
 	if (line->ring &&
 	    !number_parse("--buffer", line->ring, 1, RING_MIB_MAX, &mib, e))
 		return false;
+	if (!keep_parse(&line->keep, e))
+		return false;
 	if (line->words.n && !target_parse(line->words.v[0], &name, e))
 		return false;
 	ask->interface = (char *)name;
@@ -107,6 +140,8 @@ static bool fill(Pcap__V1__InitRequest *ask, const struct line *line,
 	ask->buffer_bytes = mib << 20;
 	ask->no_promiscuous = line->no_promiscuous;
 	ask->start = line->start;
+	ask->keep_bytes = line->keep.keep_bytes;
+	ask->keep_age_ns = line->keep.keep_age_ns;
 	return true;
 }
 
@@ -131,6 +166,7 @@ static int run(int argc, char **argv)
 		return cli_fail(&e);
 	}
 	say(m, &line);
+	say_keep(m, &line);
 	pcap__v1__init_response__free_unpacked(m, NULL);
 	return 0;
 }

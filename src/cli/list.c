@@ -133,6 +133,8 @@ static void columns_json(struct table *t)
 		{"dropped_interface", SCOLS_JSON_NUMBER},
 		{"dropped_memory", SCOLS_JSON_NUMBER},
 		{"dropped_disk", SCOLS_JSON_NUMBER},
+		{"keep_bytes", SCOLS_JSON_NUMBER},
+		{"keep_age_ns", SCOLS_JSON_NUMBER},
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -163,6 +165,8 @@ static void row_json(struct table *t, const Pcap__V1__Capture *c)
 	table_cell(t, "%" PRIu64, c->dropped_interface);
 	table_cell(t, "%" PRIu64, c->dropped_memory);
 	table_cell(t, "%" PRIu64, c->dropped_disk);
+	table_cell(t, "%" PRIu64, c->keep_bytes);
+	table_cell(t, "%" PRId64, c->keep_age_ns);
 }
 
 static void print(const Pcap__V1__ListResponse *m, bool json)

@@ -1,14 +1,16 @@
 /* pcap replay: what was captured, as a savefile. */
 #include "cli.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SNAPLEN_MAX 262144
 
 struct line {
 	struct time_range range;
-	const char *count, *snaplen, *file;
-	bool live, force;
+	const char *count, *snaplen, *file, *around, *window;
+	bool live, force, strict;
+	char marked[2][MARKED_TEXT]; /* what range may point at */
 	struct words words;
 };
 
@@ -25,6 +27,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 3:
 		line->range.last = arg;
+		return 0;
+	case 4:
+		line->around = arg;
+		return 0;
+	case 5:
+		line->window = arg;
+		return 0;
+	case 6:
+		line->strict = true;
 		return 0;
 	case 'c':
 		line->count = arg;
@@ -53,9 +64,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-	{"since", 1, "TIME", 0, "Packets at or after", 0},
+	{"since", 1, "TIME", 0, "Packets at or after, a time or a mark", 0},
 	{"until", 2, "TIME", 0, "Packets before", 0},
 	{"last", 3, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
+	{"around", 4, "TIME", 0, "Packets around a time or a mark", 0},
+	{"window", 5, "LENGTH", 0,
+	 "With --around: so long before and after it (30s)", 0},
+	{"strict", 6, NULL, 0, "Exit code 3 if there is a gap in the range", 0},
 	{"live", 'l', NULL, 0, "Go on with what is captured from now on", 0},
 	{"count", 'c', "N", 0, "End after so many packets", 0},
 	{"snaplen", 's', "BYTES", 0, "At most so many bytes of a packet", 0},
@@ -95,15 +110,47 @@ static char *range_text(const struct line *line,
 	return n < 0 ? NULL : text;
 }
 
-static bool fill(Pcap__V1__ReplayRequest *ask, const struct line *line,
-		 struct err *e)
+/* Makes --since and --until of it. */
+static bool around(struct line *line, const char *name, int64_t now_ns,
+		   struct err *e)
+{
+	int64_t at, window = 30 * 1000000000ll;
+
+	if (!line->around)
+		return !line->window ||
+		       err_set(e, ERR_USAGE, "--window goes with --around");
+	if (line->range.since || line->range.until || line->range.last)
+		return err_set(e, ERR_USAGE,
+			       "--around is a range: give it, or --since, "
+			       "--until and --last");
+	if (!time_or_mark("--around", line->around, name, now_ns, TIME_SINCE,
+			  &at, e) ||
+	    (line->window &&
+	     !duration_parse("--window", line->window, &window, e)))
+		return false;
+	int64_t ends[] = {at > window ? at - window : 0, at + window};
+	for (int i = 0; i < 2; i++)
+		snprintf(line->marked[i], MARKED_TEXT, "@%lld.%09lld",
+			 (long long)ends[i] / 1000000000,
+			 (long long)ends[i] % 1000000000);
+	line->range.since = line->marked[0];
+	line->range.until = line->marked[1];
+	return true;
+}
+
+static bool fill(Pcap__V1__ReplayRequest *ask, struct line *line, struct err *e)
 {
 	uint64_t snaplen = 0;
+	int64_t now = clock_ns();
 	const char *name;
 
 	if (!target_parse(line->words.v[0], &name, e))
 		return false;
-	if (line->live && line->range.until)
+	if (line->live && line->strict)
+		return err_set(e, ERR_USAGE,
+			       "--strict judges a range, and --live has no "
+			       "end");
+	if (line->live && (line->range.until || line->around))
 		return err_set(e, ERR_USAGE,
 			       "--live goes on without an end: give it or "
 			       "--until");
@@ -117,7 +164,10 @@ static bool fill(Pcap__V1__ReplayRequest *ask, const struct line *line,
 	ask->snaplen = (uint32_t)snaplen;
 	ask->live = line->live;
 	ask->accept_zstd = true;
-	return time_range_parse(&line->range, clock_ns(), &ask->since_ns,
+	return around(line, name, now, e) &&
+	       (line->around ||
+		range_marks(&line->range, line->marked, name, now, e)) &&
+	       time_range_parse(&line->range, now, &ask->since_ns,
 				&ask->until_ns, e);
 }
 
@@ -137,6 +187,7 @@ static int run(int argc, char **argv)
 			   .name = ask.name,
 			   .file = line.file,
 			   .force = line.force,
+			   .strict = line.strict,
 			   .range = range};
 	int code = stream_run(&s);
 	free(ask.filter);

@@ -39,6 +39,7 @@ struct run {
 	uint64_t examined;
 	bool complete;
 	char note[256];
+	Pcap__V1__Coverage *coverage; /* NULL: none was sent */
 };
 
 /* --- where to --- */
@@ -136,8 +137,11 @@ static void lose(struct run *r, const Pcap__V1__Lost *m)
 		cli_say("pcap: packets are missing here: %s", r->lost_why);
 }
 
-static void end(struct run *r, const Pcap__V1__End *m)
+static void end(struct run *r, Pcap__V1__End *m)
 {
+	/* It outlives the message. */
+	r->coverage = m->coverage;
+	m->coverage = NULL;
 	r->ended = true;
 	r->examined = m->examined;
 	r->complete = m->complete;
@@ -147,7 +151,7 @@ static void end(struct run *r, const Pcap__V1__End *m)
 /* Takes the event over. */
 static bool take(struct run *r, struct client_event *ev, struct err *e)
 {
-	const Pcap__V1__PacketStream *m = ev->message;
+	Pcap__V1__PacketStream *m = ev->message;
 	bool ok = true;
 
 	if (m && m->event_case == PCAP__V1__PACKET_STREAM__EVENT_LOST)
@@ -227,6 +231,8 @@ static void say_counts(struct run *r)
 		else
 			cli_say("%" PRIu64 " packets replayed",
 				r->sink.packets);
+		if (r->coverage)
+			coverage_say(r->coverage);
 		return;
 	}
 	cli_say("%" PRIu64 " packets captured", r->sink.packets);
@@ -274,6 +280,16 @@ static bool verdict(struct run *r, bool ok, enum watch_reason why,
 			       "replay %s is not complete: %" PRIu64
 			       " packets are missing",
 			       name, r->lost);
+	if (r->s->strict && !r->coverage)
+		return err_set(e, ERR_INCOMPLETE,
+			       "replay %s: pcapd does not tell of gaps", name);
+	if (r->s->strict && r->coverage->gaps) {
+		err_set(e, ERR_INCOMPLETE,
+			"replay %s is not complete: %" PRIu64
+			" gaps in the range",
+			name, r->coverage->gaps);
+		return err_hint(e, "'pcap gaps %s' lists them.", name);
+	}
 	return true;
 }
 
@@ -317,6 +333,8 @@ int stream_run(const struct stream *s)
 	bool ok = watch_start(&r.watch, r.client, s->for_ns, r.out, &e) &&
 		  receive(&r, &e);
 	code = finish(&r, ok, &e);
+	if (r.coverage)
+		pcap__v1__coverage__free_unpacked(r.coverage, NULL);
 	client_close(r.client);
 	return code;
 }

@@ -62,7 +62,7 @@ void table_cell(struct table *t, const char *fmt, ...)
 }
 
 /* A JSON string. What the daemon names needs no escapes but these. */
-static void quote(FILE *f, const char *text)
+void json_quote(FILE *f, const char *text)
 {
 	fputc('"', f);
 	for (; *text; text++) {
@@ -89,11 +89,16 @@ void table_list(struct table *t, char **values, size_t n)
 		if (i)
 			fputs(t->json ? "\n" : ", ", f);
 		if (t->json)
-			quote(f, values[i]);
+			json_quote(f, values[i]);
 		else
 			fputs(values[i], f);
 	}
 	fclose(f);
+	put(t, text);
+}
+
+void table_json(struct table *t, char *text)
+{
 	put(t, text);
 }
 

@@ -6,6 +6,7 @@
 
 #include <libsmartcols.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 struct table {
 	struct libscols_table *cols;
@@ -26,6 +27,11 @@ void table_cell(struct table *t, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* A cell of many values: ", " between them, in JSON an array. */
 void table_list(struct table *t, char **values, size_t n);
+/* A cell of values that are JSON already, a line each: of a TABLE_LIST. Takes
+ * text over. */
+void table_json(struct table *t, char *text);
+/* A JSON string. */
+void json_quote(FILE *f, const char *text);
 /* Writes it to stdout. */
 void table_done(struct table *t);
 

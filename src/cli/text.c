@@ -101,6 +101,57 @@ const char *size_text(uint64_t bytes, char out[SIZE_TEXT])
 	return out;
 }
 
+bool size_parse(const char *what, const char *text, uint64_t *bytes,
+		struct err *e)
+{
+	static const char units[] = "KMGTP";
+	char *end;
+
+	if (strcmp(text, "none") == 0) {
+		*bytes = 0;
+		return true;
+	}
+	errno = 0;
+	uint64_t n = strtoull(text, &end, 10);
+	const char *unit =
+		*end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	const char *rest = end + (unit != NULL);
+	bool whole = isdigit((unsigned char)*text) && errno == 0 &&
+		     (!*rest || (unit && (strcmp(rest, "iB") == 0)));
+	if (whole && n <= (uint64_t)INT64_MAX >> shift) {
+		*bytes = n << shift;
+		return true;
+	}
+	return err_set(e, ERR_USAGE,
+		       "%s: expected bytes such as 500M, 200G or 1T, or none, "
+		       "not '%s'",
+		       what, text);
+}
+
+const char *span_text(int64_t ns, char out[SPAN_TEXT])
+{
+	static const struct {
+		double seconds;
+		const char *unit;
+	} units[] = {{86400, "days"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+	double s = (double)ns / 1e9;
+	size_t i = 0;
+
+	if (s < 1) {
+		snprintf(out, SPAN_TEXT, "%.0f ms", s * 1000);
+		return out;
+	}
+	while (s < 1.95 * units[i].seconds && units[i].seconds > 1)
+		i++;
+	s /= units[i].seconds;
+	int n = snprintf(out, SPAN_TEXT, s < 99.95 ? "%.1f" : "%.0f", s);
+	if (n > 2 && strcmp(out + n - 2, ".0") == 0)
+		n -= 2;
+	snprintf(out + n, SPAN_TEXT - (size_t)n, " %s", units[i].unit);
+	return out;
+}
+
 const char *capture_text(const Pcap__V1__Capture *c, char out[CAPTURE_TEXT])
 {
 	int n = snprintf(out, CAPTURE_TEXT, "%" PRIu64, c->id);

@@ -31,6 +31,12 @@ const struct method methods[] = {
 	UNARY("Delete", name_request, run_delete),
 	UNARY("AddAlias", alias_request, run_add_alias),
 	UNARY("RemoveAlias", alias_request, run_remove_alias),
+	UNARY("Status", list_request, run_status),
+	UNARY("Gaps", gaps_request, run_gaps),
+	UNARY("Set", set_request, run_set),
+	UNARY("Hold", hold_request, run_hold),
+	UNARY("Release", release_request, run_release),
+	UNARY("Mark", mark_request, run_mark),
 	{
 		.path = PCAP "Replay",
 		.request = &pcap__v1__replay_request__descriptor,
@@ -116,6 +122,27 @@ bool check_snaplen(uint32_t snaplen, struct err *e)
 		       CAPTURE_SNAPLEN_MAX, snaplen);
 }
 
+bool check_keep(uint64_t bytes, int64_t age_ns, struct err *e)
+{
+	if (bytes <= INT64_MAX && age_ns >= 0)
+		return true;
+	return err_set(e, ERR_USAGE,
+		       "expected keep_bytes of at most 2^63 - 1 and a "
+		       "keep_age_ns that is not negative");
+}
+
+bool check_range(int64_t since_ns, int64_t until_ns, struct err *e)
+{
+	if (since_ns < 0 || until_ns < 0)
+		return err_set(e, ERR_USAGE,
+			       "expected times since 1970, got one before");
+	if (!until_ns || since_ns < until_ns)
+		return true;
+	err_set(e, ERR_USAGE,
+		"expected a time range, got one that ends before it starts");
+	return err_hint(e, "Swap the two times.");
+}
+
 static bool copy_text(char *to, size_t room, const char *from, const char *what,
 		      struct err *e)
 {
@@ -131,7 +158,7 @@ static bool copy_text(char *to, size_t room, const char *from, const char *what,
 
 /* --- answers --- */
 
-static void answer_change(struct call *c, struct capture_view *v)
+void answer_change(struct call *c, struct capture_view *v)
 {
 	Pcap__V1__ChangeResponse answer = PCAP__V1__CHANGE_RESPONSE__INIT;
 	Pcap__V1__Capture capture, *list[] = {&capture};
@@ -329,13 +356,17 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 {
 	struct capture_options *k = &o->capture;
 
-	*o = (struct init_options){.alias = r->alias, .start = r->start};
+	*o = (struct init_options){.alias = r->alias,
+				   .start = r->start,
+				   .keep_bytes = r->keep_bytes,
+				   .keep_age_ns = r->keep_age_ns};
 	if (!copy_text(k->interface, sizeof(k->interface),
 		       *r->interface ? r->interface : "any",
 		       "the name of an interface", e) ||
 	    !copy_text(k->filter, sizeof(k->filter), r->filter, "a filter",
 		       e) ||
-	    !check_snaplen(r->snaplen, e))
+	    !check_snaplen(r->snaplen, e) ||
+	    !check_keep(r->keep_bytes, r->keep_age_ns, e))
 		return false;
 	k->snaplen = r->snaplen ? r->snaplen : CAPTURE_SNAPLEN_MAX;
 	k->promiscuous = !r->no_promiscuous;

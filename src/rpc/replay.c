@@ -7,9 +7,11 @@
 #include "rpc.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #define PROGRESS_NS (NS_PER_S / 4)
+#define END_ROWS_MAX 100
 
 struct replay {
 	struct call *call;
@@ -71,15 +73,8 @@ static bool check_request(const Pcap__V1__ReplayRequest *q, struct err *e)
 {
 	if (!check_name(q->name, e) || !check_snaplen(q->snaplen, e))
 		return false;
-	if (q->since_ns < 0 || q->until_ns < 0)
-		return err_set(e, ERR_USAGE,
-			       "expected times since 1970, got one before");
-	if (q->until_ns && q->since_ns >= q->until_ns) {
-		err_set(e, ERR_USAGE,
-			"expected a time range, got one that ends before it "
-			"starts");
-		return err_hint(e, "Swap the two times.");
-	}
+	if (!check_range(q->since_ns, q->until_ns, e))
+		return false;
 	if (q->until_ns && q->live)
 		return err_set(e, ERR_USAGE,
 			       "expected an end or a live replay, got both");
@@ -260,9 +255,27 @@ static int replay_step(struct replay *r, struct err *e)
 
 /* --- the end --- */
 
+/* What the End says of the range; a live replay has no range. */
+static Pcap__V1__Coverage *replay_coverage(struct replay *r, struct coverage *c)
+{
+	const Pcap__V1__ReplayRequest *q = r->request;
+	struct capture_view view;
+	struct err e = ERR_INIT;
+	char id[24];
+
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)r->view.row.id);
+	if (q->live ||
+	    !control_coverage(r->call->server->control, id, q->since_ns,
+			      q->until_ns, c, &view, &e))
+		return NULL;
+	capture_view_done(&view);
+	return wire_coverage(c, END_ROWS_MAX);
+}
+
 static void replay_end(struct replay *r, const struct err *e)
 {
 	Pcap__V1__End *end = &r->end;
+	struct coverage coverage = {0};
 	char note[sizeof(e->what)];
 
 	snprintf(note, sizeof(note), "%s", e->what);
@@ -282,7 +295,10 @@ static void replay_end(struct replay *r, const struct err *e)
 		end->note = "the capture was deleted";
 	else
 		end->complete = true;
+	end->coverage = replay_coverage(r, &coverage);
 	call_send(r->call, wire_end(end));
+	free(end->coverage);
+	free(coverage.rows);
 	if (e->kind)
 		call_fail(r->call, e);
 	else

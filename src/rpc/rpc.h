@@ -248,6 +248,9 @@ grpc_byte_buffer *wire_lost(uint64_t packets, const char *reason);
 grpc_byte_buffer *wire_end(const Pcap__V1__End *end);
 /* Points into v and aliases of v. */
 void wire_capture(Pcap__V1__Capture *m, const struct capture_view *v);
+/* A Coverage with at most max_rows rows: all in one allocation, to free().
+ * Never NULL; points into c. */
+Pcap__V1__Coverage *wire_coverage(const struct coverage *c, size_t max_rows);
 
 /* --- text.c: what may leave the process --- */
 
@@ -276,6 +279,13 @@ void run_delete(struct call *c);
 void run_add_alias(struct call *c);
 void run_remove_alias(struct call *c);
 
+void run_status(struct call *c);
+void run_gaps(struct call *c);
+void run_set(struct call *c);
+void run_hold(struct call *c);
+void run_release(struct call *c);
+void run_mark(struct call *c);
+
 void run_replay(struct call *c);
 
 void run_import(struct call *c);
@@ -301,5 +311,9 @@ static inline bool link_known(const struct capture_row *r)
 /* Common checks of requests. */
 bool check_name(const char *name, struct err *e);
 bool check_snaplen(uint32_t snaplen, struct err *e);
+bool check_keep(uint64_t bytes, int64_t age_ns, struct err *e);
+bool check_range(int64_t since_ns, int64_t until_ns, struct err *e);
+/* A ChangeResponse of one capture; v is done. */
+void answer_change(struct call *c, struct capture_view *v);
 
 #endif

@@ -226,4 +226,43 @@ void wire_capture(Pcap__V1__Capture *m, const struct capture_view *v)
 	m->dropped_interface = v->live.dropped_interface;
 	m->dropped_memory = v->live.dropped_memory;
 	m->dropped_disk = v->writer.dropped_disk;
+	m->keep_bytes = r->keep_bytes;
+	m->keep_age_ns = r->keep_age_ns;
+}
+
+static void wire_gap(Pcap__V1__Gap *m, const struct ledger_row *r)
+{
+	pcap__v1__gap__init(m);
+	m->cause = (Pcap__V1__Gap__Cause)r->cause;
+	m->from_ns = r->from_ns;
+	m->to_ns = r->to_ns == LEDGER_OPEN ? 0 : r->to_ns;
+	m->packets = r->packets;
+	m->detail = (char *)r->detail;
+}
+
+Pcap__V1__Coverage *wire_coverage(const struct coverage *c, size_t max_rows)
+{
+	size_t n = c->n < max_rows ? c->n : max_rows;
+	struct {
+		Pcap__V1__Coverage message;
+		Pcap__V1__Gap gaps[];
+	} *m = calloc(1, sizeof(*m) + n * (sizeof(*m->gaps) + sizeof(void *)));
+
+	if (!m)
+		abort(); /* memory is out */
+	Pcap__V1__Gap **list = (Pcap__V1__Gap **)&m->gaps[n];
+	for (size_t i = 0; i < n; i++) {
+		wire_gap(&m->gaps[i], &c->rows[i]);
+		list[i] = &m->gaps[i];
+	}
+	pcap__v1__coverage__init(&m->message);
+	m->message.since_ns = c->since_ns;
+	m->message.until_ns = c->until_ns;
+	m->message.from_ns = c->from_ns;
+	m->message.to_ns = c->to_ns;
+	m->message.gaps = c->gaps;
+	m->message.missing = c->missing;
+	m->message.n_rows = n;
+	m->message.rows = list;
+	return &m->message;
 }

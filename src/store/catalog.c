@@ -1,9 +1,13 @@
 /*
  * The catalog's thread and a few words around SQLite. Guarantees that done is
- * called once a job, in order, after the commit that holds it. Leaves out
+ * called once a job, in order, after the commit that holds it, and that a
+ * full disk delays patient jobs and fails the others at once. Leaves out
  * what the rows mean: see the callers.
  */
 #include "catalog.h"
+
+#include "../block.h"
+#include "../feed.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -15,15 +19,49 @@
 extern const char *const schema_migrations[];
 extern const unsigned schema_version;
 
+/* How long a full disk has to become less full. */
+#define RETRY_NS (NS_PER_S / 10)
+/* A log that long is begun again, which writers have to wait for. */
+#define LOG_PAGES 4096
+
+struct jobs {
+	struct catalog_job *first, **last;
+};
+
 struct catalog {
 	char *path;
-	sqlite3 *db;
+	sqlite3 *db;	  /* the thread's */
+	sqlite3 *sync_db; /* catalog_sync's */
 	pthread_t thread;
+	bool last_try;	      /* the thread's: nothing is put off any more */
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t posted;
-	struct catalog_job *first, **last;
+	struct jobs jobs;
 	bool closing;
 };
+
+static void jobs_init(struct jobs *l)
+{
+	l->first = NULL;
+	l->last = &l->first;
+}
+
+static void jobs_add(struct jobs *l, struct catalog_job *job)
+{
+	job->next = NULL;
+	*l->last = job;
+	l->last = &job->next;
+}
+
+/* Takes all of more. */
+static void jobs_append(struct jobs *l, struct jobs *more)
+{
+	if (more->first) {
+		*l->last = more->first;
+		l->last = more->last;
+	}
+	jobs_init(more);
+}
 
 static bool sql_err(sqlite3 *db, struct err *e, const char *doing)
 {
@@ -127,73 +165,124 @@ static bool exec(sqlite3 *db, const char *sql, struct err *e)
 
 /* --- the thread --- */
 
-static struct catalog_job *take_all(struct catalog *c)
+/* What was put off comes first. false: closing, and nothing is left. */
+static bool take_all(struct catalog *c, struct jobs *jobs)
 {
+	int64_t again = monotonic_ns() + RETRY_NS;
+	struct timespec until = {again / NS_PER_S, again % NS_PER_S};
+	int timed_out = 0;
+
 	pthread_mutex_lock(&c->lock);
-	while (!c->first && !c->closing)
-		pthread_cond_wait(&c->posted, &c->lock);
-	struct catalog_job *jobs = c->first;
-	c->first = NULL;
-	c->last = &c->first;
+	while (!c->jobs.first && !c->closing && !timed_out) {
+		if (jobs->first)
+			timed_out = pthread_cond_timedwait(&c->posted, &c->lock,
+							   &until);
+		else
+			pthread_cond_wait(&c->posted, &c->lock);
+	}
+	jobs_append(jobs, &c->jobs);
+	c->last_try = c->closing;
 	pthread_mutex_unlock(&c->lock);
-	return jobs;
+	return jobs->first;
 }
 
-/* Runs one job in a savepoint of its own. */
-static bool run_one(sqlite3 *db, struct catalog_job *job, struct err *e)
+/* The last error is one that goes away with a better disk. */
+static bool disk_says_no(sqlite3 *db)
+{
+	switch (sqlite3_errcode(db)) {
+	case SQLITE_FULL:
+	case SQLITE_IOERR:
+	case SQLITE_READONLY:
+	case SQLITE_CANTOPEN:
+	case SQLITE_BUSY:
+	case SQLITE_NOMEM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Runs one job in a savepoint of its own. *again: it is worth it. */
+static bool run_one(sqlite3 *db, struct catalog_job *job, bool *again,
+		    struct err *e)
 {
 	struct err ignored;
 
-	if (!exec(db, "SAVEPOINT job", e))
-		return false;
-	bool ok = job->run(db, job, e);
-	if (!ok)
-		exec(db, "ROLLBACK TO job", &ignored);
-	return exec(db, "RELEASE job", ok ? e : &ignored) && ok;
+	if (exec(db, "SAVEPOINT job", e) && job->run(db, job, e) &&
+	    exec(db, "RELEASE job", e))
+		return true;
+	*again = disk_says_no(db);
+	/* Some errors end the whole transaction. */
+	if (!sqlite3_get_autocommit(db) &&
+	    exec(db, "ROLLBACK TO job", &ignored))
+		exec(db, "RELEASE job", &ignored);
+	return false;
 }
 
-/* Jobs that succeeded stay in the list; the others are done at once. */
-static void run_group(sqlite3 *db, struct catalog_job *jobs)
+static bool patient(const struct catalog *c, const struct catalog_job *job)
 {
-	struct catalog_job *kept = NULL, **end = &kept, *next;
-	struct err e = ERR_INIT, ignored;
-	bool ok = exec(db, "BEGIN IMMEDIATE", &e);
+	return !c->last_try && job->patient && job->patient(job);
+}
 
-	for (struct catalog_job *job = jobs; job; job = next) {
+/*
+ * Jobs that succeeded wait in `kept` for the commit. From the first one that
+ * is put off, all that are patient are, so that they stay in order; they are
+ * left in *jobs.
+ */
+static void run_group(struct catalog *c, struct jobs *jobs)
+{
+	struct jobs kept, later;
+	struct err e = ERR_INIT, ignored;
+	bool ok = exec(c->db, "BEGIN IMMEDIATE", &e);
+	struct catalog_job *next;
+
+	jobs_init(&kept);
+	jobs_init(&later);
+	for (struct catalog_job *job = jobs->first; job; job = next) {
+		bool again = false;
+
 		next = job->next;
-		job->next = NULL;
-		if (ok && !run_one(db, job, &e)) {
-			job->done(job, &e);
-			continue;
+		if (later.first && patient(c, job)) {
+			jobs_add(&later, job);
+		} else if (!ok || run_one(c->db, job, &again, &e)) {
+			jobs_add(&kept, job);
+		} else {
+			ok = !sqlite3_get_autocommit(c->db);
+			if (again && patient(c, job))
+				jobs_add(&later, job);
+			else
+				job->done(job, &e);
 		}
-		*end = job;
-		end = &job->next;
 	}
-	ok = ok && exec(db, "COMMIT", &e);
-	if (!ok && !sqlite3_get_autocommit(db))
-		exec(db, "ROLLBACK", &ignored);
-	for (struct catalog_job *job = kept; job; job = next) {
+	ok = ok && exec(c->db, "COMMIT", &e);
+	if (!ok && !sqlite3_get_autocommit(c->db))
+		exec(c->db, "ROLLBACK", &ignored);
+	jobs_init(jobs);
+	for (struct catalog_job *job = kept.first; job; job = next) {
 		next = job->next;
-		job->done(job, ok ? NULL : &e);
+		if (!ok && patient(c, job))
+			jobs_add(jobs, job);
+		else
+			job->done(job, ok ? NULL : &e);
 	}
+	jobs_append(jobs, &later);
 }
 
 static void *catalog_main(void *arg)
 {
 	struct catalog *c = arg;
-	struct catalog_job *jobs;
+	struct jobs jobs;
 
-	while ((jobs = take_all(c)))
-		run_group(c->db, jobs);
+	jobs_init(&jobs);
+	while (take_all(c, &jobs))
+		run_group(c, &jobs);
 	return NULL;
 }
 
 void catalog_post(struct catalog *c, struct catalog_job *job)
 {
-	job->next = NULL;
 	pthread_mutex_lock(&c->lock);
-	*c->last = job;
-	c->last = &job->next;
+	jobs_add(&c->jobs, job);
 	pthread_cond_signal(&c->posted);
 	pthread_mutex_unlock(&c->lock);
 }
@@ -298,38 +387,53 @@ static sqlite3 *connect(const char *path, int flags, struct err *e)
 	return db;
 }
 
+static void catalog_free(struct catalog *c)
+{
+	sqlite3_close(c->sync_db);
+	sqlite3_close(c->db);
+	pthread_cond_destroy(&c->posted);
+	pthread_mutex_destroy(&c->lock);
+	free(c->path);
+	free(c);
+}
+
+/* Commits leave the file alone but for the log; catalog_sync does the rest. */
+static bool open_connections(struct catalog *c, struct err *e)
+{
+	c->db = connect(c->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
+	if (!c->db)
+		return false;
+	if (!exec(c->db, "PRAGMA journal_mode = WAL", e) ||
+	    !exec(c->db, "PRAGMA synchronous = NORMAL", e) ||
+	    !exec(c->db, "PRAGMA wal_autocheckpoint = 0", e) ||
+	    !exec(c->db, "PRAGMA foreign_keys = ON", e) || !migrate(c->db, e))
+		return err_wrap(e, "%s", c->path);
+	c->sync_db = connect(c->path, SQLITE_OPEN_READWRITE, e);
+	return c->sync_db && exec(c->sync_db, "PRAGMA synchronous = NORMAL", e);
+}
+
 struct catalog *catalog_open(const char *path, struct err *e)
 {
 	struct catalog *c = calloc(1, sizeof(*c));
+	pthread_condattr_t attr;
 
 	if (!c || !(c->path = strdup(path))) {
 		free(c);
 		err_set(e, ERR_FAILED, "open catalog: out of memory");
 		return NULL;
 	}
-	c->last = &c->first;
+	jobs_init(&c->jobs);
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->posted, NULL);
-	c->db = connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
-	if (!c->db)
-		goto fail;
-	if (!exec(c->db, "PRAGMA journal_mode = WAL", e) ||
-	    !exec(c->db, "PRAGMA synchronous = NORMAL", e) ||
-	    !exec(c->db, "PRAGMA foreign_keys = ON", e) || !migrate(c->db, e)) {
-		err_wrap(e, "%s", path);
-		goto fail;
-	}
-	if (pthread_create(&c->thread, NULL, catalog_main, c) != 0) {
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->posted, &attr);
+	pthread_condattr_destroy(&attr);
+	if (open_connections(c, e)) {
+		if (pthread_create(&c->thread, NULL, catalog_main, c) == 0)
+			return c;
 		err_set(e, ERR_FAILED, "open catalog: cannot make a thread");
-		goto fail;
 	}
-	return c;
-fail:
-	sqlite3_close(c->db);
-	pthread_cond_destroy(&c->posted);
-	pthread_mutex_destroy(&c->lock);
-	free(c->path);
-	free(c);
+	catalog_free(c);
 	return NULL;
 }
 
@@ -342,12 +446,23 @@ void catalog_close(struct catalog *c)
 	pthread_cond_signal(&c->posted);
 	pthread_mutex_unlock(&c->lock);
 	pthread_join(c->thread, NULL);
-	assert(!c->first);
-	sqlite3_close(c->db);
-	pthread_cond_destroy(&c->posted);
-	pthread_mutex_destroy(&c->lock);
-	free(c->path);
-	free(c);
+	assert(!c->jobs.first);
+	catalog_free(c);
+}
+
+bool catalog_sync(struct catalog *c, struct err *e)
+{
+	int pages = 0;
+	int rc = sqlite3_wal_checkpoint_v2(
+		c->sync_db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, NULL);
+
+	if (rc == SQLITE_OK && pages > LOG_PAGES)
+		rc = sqlite3_wal_checkpoint_v2(c->sync_db, NULL,
+					       SQLITE_CHECKPOINT_RESTART, NULL,
+					       NULL);
+	/* Busy: a reader, or another's checkpoint; there is a next time. */
+	return rc == SQLITE_OK || rc == SQLITE_BUSY ||
+	       sql_err(c->sync_db, e, "sync");
 }
 
 sqlite3 *catalog_reader(struct catalog *c, struct err *e)

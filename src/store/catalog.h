@@ -22,6 +22,9 @@ struct catalog_job {
 	bool (*run)(sqlite3 *db, struct catalog_job *job, struct err *e);
 	/* After the commit (e NULL), or after run or the commit failed. */
 	void (*done)(struct catalog_job *job, const struct err *e);
+	/* true: when the disk says no, the job is tried again until it says
+	 * yes, in order with the others of the kind. NULL: never. */
+	bool (*patient)(const struct catalog_job *job);
 	struct catalog_job *next;
 };
 
@@ -34,6 +37,10 @@ void catalog_post(struct catalog *c, struct catalog_job *job);
 bool catalog_run(struct catalog *c,
 		 bool (*run)(sqlite3 *db, void *arg, struct err *e), void *arg,
 		 struct err *e);
+
+/* Brings what is committed to stable storage. One caller at a time; the
+ * catalog's thread is not held up, but for a moment when the log is long. */
+bool catalog_sync(struct catalog *c, struct err *e);
 
 /* A read-only connection, to sqlite3_close. */
 sqlite3 *catalog_reader(struct catalog *c, struct err *e);

@@ -15,14 +15,6 @@
 #include <unistd.h>
 #include <zstd.h>
 
-#define ROWS 256
-
-/* A block's row, and what its segment says of its packets. */
-struct row {
-	struct block_info info;
-	uint32_t link_type, snaplen;
-};
-
 struct cursor {
 	struct store *store;
 	struct feed *feed;
@@ -36,11 +28,14 @@ struct cursor {
 	struct block *block; /* in memory and being read */
 	uint32_t at;	     /* how far */
 
-	struct row rows[ROWS]; /* read ahead from the catalog */
-	unsigned row, n_rows;
-
-	int fd; /* of the segment */
+	/* The blocks of one segment that are in the range. With its file open
+	 * it can be read to the end, whatever retention does. */
+	struct block_info *rows;
+	unsigned row, n_rows, cap_rows;
+	uint32_t link_type, snaplen; /* of its packets */
+	int fd;
 	uint64_t fd_segment;
+	struct reader reader;
 	uint8_t *frame; /* FRAME_MAX */
 	ZSTD_DCtx *zstd;
 	struct block_pool *pool;
@@ -58,7 +53,7 @@ static bool count_blocks(struct cursor *c, struct err *e)
 		c->db, e,
 		"SELECT coalesce(sum(last_seq - first_seq + 1), 0) "
 		"FROM segments WHERE capture = ?1 AND max_ns >= ?2 "
-		"AND min_ns < ?3",
+		"AND min_ns < ?3 AND NOT expired",
 		"iii", feed_capture(c->feed), c->since_ns, c->until_ns);
 	bool ok = q && sql_step(q, e) == 1;
 
@@ -89,6 +84,12 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	c->frame = malloc(FRAME_MAX);
 	c->zstd = ZSTD_createDCtx();
 	c->pool = block_pool_new(12);
+	c->reader =
+		(struct reader){.capture = feed_capture(f),
+				.since_ns = c->since_ns,
+				.until_ns = c->until_ns,
+				.end_seq = r->live ? UINT64_MAX : c->end_seq};
+	readers_add(s->readers, &c->reader);
 	c->db = catalog_reader(s->catalog, e);
 	if (!c->frame || !c->zstd || !c->pool)
 		err_set(e, ERR_FAILED, "cursor: out of memory");
@@ -102,8 +103,10 @@ void cursor_close(struct cursor *c)
 {
 	if (!c)
 		return;
+	readers_remove(c->store->readers, &c->reader);
 	if (c->fd >= 0)
 		close(c->fd);
+	free(c->rows);
 	block_unref(c->block);
 	sqlite3_close(c->db);
 	ZSTD_freeDCtx(c->zstd);
@@ -113,36 +116,7 @@ void cursor_close(struct cursor *c)
 	free(c);
 }
 
-/* Segments are narrowed by their bounds first, then their blocks. */
-static bool read_rows(struct cursor *c, struct err *e)
-{
-	sqlite3_stmt *q =
-		sql_query(c->db, e,
-			  "SELECT " BLOCK_COLUMNS ", s.link_type, s.snaplen "
-			  "FROM segments s CROSS JOIN blocks b ON b.capture = "
-			  "s.capture AND b.seq BETWEEN "
-			  "max(s.first_seq, ?2) AND s.last_seq "
-			  "WHERE s.capture = ?1 AND s.last_seq >= ?2 "
-			  "AND s.max_ns >= ?3 AND s.min_ns < ?4 "
-			  "AND b.max_ns >= ?3 AND b.min_ns < ?4 "
-			  "ORDER BY s.first_seq, b.seq LIMIT ?5",
-			  "iiiii", feed_capture(c->feed), c->seq, c->since_ns,
-			  c->until_ns, (int64_t)ROWS);
-	int got = -1;
-
-	c->row = c->n_rows = 0;
-	while (q && c->n_rows < ROWS && (got = sql_step(q, e)) == 1) {
-		struct row *row = &c->rows[c->n_rows++];
-
-		block_from_row(q, &row->info);
-		row->link_type = (uint32_t)sqlite3_column_int64(q, 11);
-		row->snaplen = (uint32_t)sqlite3_column_int64(q, 12);
-	}
-	sqlite3_finalize(q);
-	return got >= 0;
-}
-
-/* --- a block on disk --- */
+/* --- segments --- */
 
 static void lose(struct cursor *c, const struct block_info *info,
 		 const char *why)
@@ -153,25 +127,144 @@ static void lose(struct cursor *c, const struct block_info *info,
 		 info->segment, why);
 }
 
-static bool open_segment(struct cursor *c, const struct block_info *info)
+struct segment_row {
+	uint64_t first_seq, last_seq;
+};
+
+/* The first segment that may have blocks in the range from c->seq on: 1, 0
+ * none, -1 error. */
+static int find_segment(struct cursor *c, struct segment_row *g, struct err *e)
+{
+	sqlite3_stmt *q =
+		sql_query(c->db, e,
+			  "SELECT first_seq, last_seq, link_type, snaplen "
+			  "FROM segments WHERE capture = ?1 AND first_seq >= "
+			  "coalesce((SELECT max(first_seq) FROM segments "
+			  "WHERE capture = ?1 AND first_seq <= ?2), 0) "
+			  "AND last_seq >= ?2 AND max_ns >= ?3 AND min_ns < ?4 "
+			  "AND NOT expired ORDER BY first_seq LIMIT 1",
+			  "iiii", feed_capture(c->feed), c->seq, c->since_ns,
+			  c->until_ns);
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1) {
+		g->first_seq = (uint64_t)sqlite3_column_int64(q, 0);
+		g->last_seq = (uint64_t)sqlite3_column_int64(q, 1);
+		c->link_type = (uint32_t)sqlite3_column_int64(q, 2);
+		c->snaplen = (uint32_t)sqlite3_column_int64(q, 3);
+	}
+	sqlite3_finalize(q);
+	return got;
+}
+
+static bool add_row(struct cursor *c, sqlite3_stmt *q, struct err *e)
+{
+	if (c->n_rows == c->cap_rows) {
+		unsigned cap = c->cap_rows ? 2 * c->cap_rows : 64;
+		void *more = realloc(c->rows, cap * sizeof(*c->rows));
+
+		if (!more)
+			return err_set(e, ERR_FAILED, "cursor: out of memory");
+		c->rows = more;
+		c->cap_rows = cap;
+	}
+	block_from_row(q, &c->rows[c->n_rows++]);
+	return true;
+}
+
+static bool find_blocks(struct cursor *c, const struct segment_row *g,
+			struct err *e)
+{
+	uint64_t from = c->seq > g->first_seq ? c->seq : g->first_seq;
+	sqlite3_stmt *q =
+		sql_query(c->db, e,
+			  "SELECT " BLOCK_COLUMNS " FROM blocks b "
+			  "WHERE capture = ?1 AND seq BETWEEN ?2 AND ?3 "
+			  "AND max_ns >= ?4 AND min_ns < ?5 ORDER BY seq",
+			  "iiiii", feed_capture(c->feed), from, g->last_seq,
+			  c->since_ns, c->until_ns);
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1)
+		if (!add_row(c, q, e)) {
+			got = -1;
+			break;
+		}
+	sqlite3_finalize(q);
+	return got == 0;
+}
+
+/* As one transaction: retention may remove the rows between. */
+static int read_segment(struct cursor *c, struct segment_row *g, struct err *e)
+{
+	struct err ignored;
+
+	if (!sql_exec(c->db, e, "BEGIN", ""))
+		return -1;
+	int got = find_segment(c, g, e);
+	if (got == 1 && !find_blocks(c, g, e))
+		got = -1;
+	sql_exec(c->db, &ignored, "COMMIT", "");
+	return got;
+}
+
+/* A file that is not there was removed with its row, or without. */
+static const char *why_gone(struct cursor *c, const struct segment_row *g)
+{
+	struct err ignored;
+	sqlite3_stmt *q = sql_query(
+		c->db, &ignored,
+		"SELECT 1 FROM segments WHERE capture = ?1 AND first_seq = ?2 "
+		"AND NOT expired",
+		"ii", feed_capture(c->feed), g->first_seq);
+	bool there = q && sql_step(q, &ignored) == 1;
+
+	sqlite3_finalize(q);
+	return there ? "its file is missing" : "expired";
+}
+
+static bool open_segment(struct cursor *c, const struct segment_row *g)
 {
 	char name[SEGMENT_NAME_BYTES];
 
-	if (c->fd >= 0 && c->fd_segment == info->segment)
+	if (c->fd >= 0 && c->fd_segment == g->first_seq)
 		return true;
 	if (c->fd >= 0)
 		close(c->fd);
-	segment_name(name, info->capture, info->segment);
+	segment_name(name, feed_capture(c->feed), g->first_seq);
 	c->fd = openat(c->store->spool_fd, name,
 		       O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	c->fd_segment = info->segment;
+	c->fd_segment = g->first_seq;
 	if (c->fd >= 0) {
 		posix_fadvise(c->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 		return true;
 	}
-	lose(c, info, strerror(errno));
+	int why = errno;
+	for (unsigned i = 0; i < c->n_rows; i++)
+		lose(c, &c->rows[i],
+		     why == ENOENT ? why_gone(c, g) : strerror(why));
 	return false;
 }
+
+/* The next segment that has blocks in the range; none: n_rows is 0. */
+static bool read_rows(struct cursor *c, struct err *e)
+{
+	struct segment_row g;
+	int got;
+
+	c->row = c->n_rows = 0;
+	while ((got = read_segment(c, &g, e)) == 1) {
+		if (readers_hold(c->store->readers, &c->reader, g.first_seq,
+				 g.last_seq) &&
+		    open_segment(c, &g) && c->n_rows)
+			return true;
+		c->row = c->n_rows = 0;
+		c->seq = g.last_seq + 1;
+	}
+	return got == 0;
+}
+
+/* --- a block on disk --- */
 
 static bool read_frame(struct cursor *c, const struct block_info *info,
 		       uint8_t *to)
@@ -207,17 +300,14 @@ static bool decode(struct cursor *c, const struct block_info *info,
 }
 
 /* NULL: it is damaged, and counted. */
-static struct block *load(struct cursor *c, const struct row *row, bool stored)
+static struct block *load(struct cursor *c, const struct block_info *info,
+			  bool stored)
 {
-	const struct block_info *info = &row->info;
-
 	if (info->stored_bytes > FRAME_MAX || info->raw_bytes > BLOCK_MAX) {
 		lose(c, info, "its row in the catalog is damaged");
 		return NULL;
 	}
-	if (!open_segment(c, info))
-		return NULL;
-	struct block *b = block_new(c->pool, row->link_type, row->snaplen);
+	struct block *b = block_new(c->pool, c->link_type, c->snaplen);
 	if (!b) {
 		lose(c, info, "out of memory");
 		return NULL;
@@ -269,14 +359,14 @@ static int from_memory(struct cursor *c, struct slice *out)
 	c->at = 0;
 	c->seq = b->info.seq + 1;
 	c->done++;
+	readers_pass(c->store->readers, &c->reader, c->seq);
 	block_unref(b);
 	return -1;
 }
 
-static bool from_disk(struct cursor *c, const struct row *row,
+static bool from_disk(struct cursor *c, const struct block_info *info,
 		      struct slice *out)
 {
-	const struct block_info *info = &row->info;
 	uint32_t raw = (uint32_t)info->raw_bytes;
 	uint32_t to = limit(c, info->seq, raw);
 	bool stored = c->stored && to == raw && info->min_ns >= c->since_ns &&
@@ -285,7 +375,7 @@ static bool from_disk(struct cursor *c, const struct row *row,
 
 	c->seq = info->seq + 1;
 	c->done++;
-	struct block *b = to ? load(c, row, stored) : NULL;
+	struct block *b = to ? load(c, info, stored) : NULL;
 	if (!b)
 		return false;
 	*out = (struct slice){b, 0, stored ? b->used : to,
@@ -304,7 +394,7 @@ static bool at_end(const struct cursor *c)
  * that is missing in both was lost by its writer (a hole in the numbers).
  * 1 a row in *row, 2 a block in c->block, 0 nothing, -1 error.
  */
-static int find(struct cursor *c, struct row *row, struct err *e)
+static int find(struct cursor *c, struct block_info *row, struct err *e)
 {
 	struct block *b = feed_find(c->feed, c->seq);
 
@@ -314,7 +404,7 @@ static int find(struct cursor *c, struct row *row, struct err *e)
 			return -1;
 		}
 		if (c->row < c->n_rows &&
-		    (!b || c->rows[c->row].info.seq < b->info.seq)) {
+		    (!b || c->rows[c->row].seq < b->info.seq)) {
 			*row = c->rows[c->row++];
 			block_unref(b);
 			return 1;
@@ -331,7 +421,7 @@ static int find(struct cursor *c, struct row *row, struct err *e)
 
 int cursor_next(struct cursor *c, struct slice *out, struct err *e)
 {
-	struct row row;
+	struct block_info row;
 	int got;
 
 	for (;;) {
@@ -353,8 +443,11 @@ int cursor_next(struct cursor *c, struct slice *out, struct err *e)
 
 uint64_t cursor_lost(struct cursor *c, const char **reason)
 {
-	uint64_t lost = c->lost;
+	uint64_t expired = readers_expired(c->store->readers, &c->reader);
+	uint64_t lost = c->lost + expired;
 
+	if (expired)
+		snprintf(c->reason, sizeof(c->reason), "expired");
 	*reason = c->reason;
 	c->lost = 0;
 	return lost;

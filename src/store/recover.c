@@ -1,10 +1,15 @@
 /*
- * Segments that a daemon left open. Guarantees that every packet that lies
- * whole in the file is kept: whole frames get their rows, of a torn frame the
- * whole packets are written again as a frame. What cannot be ours is renamed,
- * never removed. Leaves out closed segments: their rows are trusted.
+ * Segments as they are on disk become the catalog's. Guarantees that every
+ * packet that lies whole in the file is kept: whole frames get their rows, of
+ * a torn frame the whole packets go into a segment of their own, which is
+ * durable before the torn frame is cut off; so a crash in the middle of this
+ * loses nothing either. What is damaged keeps its row, so that readers count
+ * it, and gets a row of the ledger. What cannot be ours is renamed, never
+ * removed. On start, closed segments are trusted; repair trusts none.
  */
+#include "ledger.h"
 #include "spool.h"
+#include "survey.h"
 
 #include "../log.h"
 
@@ -14,18 +19,23 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
+#define ASIDE ".damaged"
+
 struct recovery {
 	struct store *store;
+	const struct capture_row *row;
 	struct segment *segment;
-	uint64_t seq;	/* of the next block to find */
-	uint8_t *frame; /* FRAME_MAX */
-	uint8_t *raw;	/* BLOCK_MAX */
-	struct block_info *found;
-	unsigned n_found;
-	bool done; /* nothing more behind segment->end */
+	struct survey survey;
+	struct block_info *known;
+	size_t n_known;
+	bool from_footer; /* known is not from rows */
+	bool closed;
+	int64_t made_ns;
+	struct segment_end end;
 };
 
 static bool no_memory(struct err *e)
@@ -33,263 +43,498 @@ static bool no_memory(struct err *e)
 	return err_set(e, ERR_FAILED, "recovery: out of memory");
 }
 
-static bool remember(struct recovery *r, struct block_info *info, struct err *e)
+/* --- what the catalog and the footer say --- */
+
+static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
+		       struct err *e)
 {
-	void *more = realloc(r->found, (r->n_found + 1) * sizeof(*r->found));
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT " BLOCK_COLUMNS " FROM blocks b "
+				    "WHERE capture = ?1 AND segment = ?2 "
+				    "ORDER BY offset",
+				    "ii", r->row->id, first_seq);
+	int got = -1;
 
-	if (!more)
-		return no_memory(e);
-	r->found = more;
-	info->capture = r->segment->capture;
-	info->seq = r->seq++;
-	if (!segment_add(r->segment, info, e))
-		return false;
-	r->found[r->n_found++] = *info;
-	return true;
-}
+	while (q && (got = sql_step(q, e)) == 1) {
+		void *more =
+			realloc(r->known, (r->n_known + 1) * sizeof(*r->known));
 
-/* --- the walk --- */
-
-/* Decodes what a torn frame still has: bytes of whole packets in r->raw. */
-static uint32_t salvage(struct recovery *r, size_t have)
-{
-	ZSTD_DCtx *z = ZSTD_createDCtx();
-	ZSTD_inBuffer in = {r->frame, have, 0};
-	ZSTD_outBuffer out = {r->raw, BLOCK_MAX, 0};
-	struct block_info info;
-	size_t rc = 1, before;
-
-	do {
-		before = out.pos;
-		rc = z ? ZSTD_decompressStream(z, &out, &in) : 0;
-	} while (!ZSTD_isError(rc) && rc > 0 &&
-		 (in.pos < in.size || out.pos > before) && out.pos < out.size);
-	ZSTD_freeDCtx(z);
-	return packets_measure(r->raw, (uint32_t)out.pos, &info);
-}
-
-static bool rewrite_tail(struct recovery *r, uint32_t whole, struct err *e)
-{
-	struct block_info info = {0};
-	ZSTD_CCtx *z = ZSTD_createCCtx();
-
-	if (!z)
-		return no_memory(e);
-	ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
-	size_t n = ZSTD_compress2(z, r->frame, FRAME_MAX, r->raw, whole);
-	ZSTD_freeCCtx(z);
-	if (ZSTD_isError(n))
-		return err_set(e, ERR_FAILED, "compress: %s",
-			       ZSTD_getErrorName(n));
-	packets_measure(r->raw, whole, &info);
-	info.stored_bytes = n;
-	return segment_write(r->segment, r->segment->end, r->frame, n, e) &&
-	       remember(r, &info, e);
-}
-
-static bool whole_frame(struct recovery *r, size_t n, struct block_info *info)
-{
-	size_t raw = ZSTD_decompress(r->raw, BLOCK_MAX, r->frame, n);
-
-	if (ZSTD_isError(raw) || raw == 0)
-		return false;
-	memset(info, 0, sizeof(*info));
-	info->stored_bytes = n;
-	return packets_measure(r->raw, (uint32_t)raw, info) == raw;
-}
-
-/* Looks at what lies at segment->end. */
-static bool walk_step(struct recovery *r, struct err *e)
-{
-	struct segment *g = r->segment;
-	ssize_t got = pread(g->fd, r->frame, FRAME_MAX, (off_t)g->end);
-	struct block_info info;
-	uint32_t magic = 0;
-
-	if (got < 0)
-		return err_errno(e, "read segment %" PRIu64, g->first_seq);
-	if (got >= 4)
-		memcpy(&magic, r->frame, 4);
-	if (got == 0 || magic == SEGMENT_FOOTER_MAGIC) {
-		r->done = true;
-		return true;
+		if (!more) {
+			got = -1;
+			no_memory(e);
+			break;
+		}
+		r->known = more;
+		block_from_row(q, &r->known[r->n_known++]);
 	}
-	size_t n = ZSTD_findFrameCompressedSize(r->frame, (size_t)got);
-	if (!ZSTD_isError(n) && whole_frame(r, n, &info))
-		return remember(r, &info, e);
-	uint32_t whole = salvage(r, (size_t)got);
-	r->done = true;
-	log_warn("capture %" PRIu64 ": segment %" PRIu64 " ends in a torn "
-		 "frame; %" PRIu32 " bytes of whole packets are kept",
-		 g->capture, g->first_seq, whole);
-	return whole == 0 || rewrite_tail(r, whole, e);
+	sqlite3_finalize(q);
+	return got == 0;
+}
+
+static bool segment_row(sqlite3 *db, struct recovery *r, uint64_t first_seq,
+			struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT closed, made_ns FROM segments "
+				    "WHERE capture = ?1 AND first_seq = ?2",
+				    "ii", r->row->id, first_seq);
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1) {
+		r->closed = sqlite3_column_int(q, 0);
+		r->made_ns = sqlite3_column_int64(q, 1);
+	}
+	sqlite3_finalize(q);
+	return got >= 0;
+}
+
+/* A file that has no rows is asked itself. */
+static void known_footer(struct recovery *r)
+{
+	struct segment_footer head;
+
+	if (r->n_known)
+		return;
+	free(r->known);
+	r->known = footer_read(r->segment->fd, &head, NULL);
+	if (r->known && (head.capture != r->segment->capture ||
+			 head.first_seq != r->segment->first_seq)) {
+		free(r->known);
+		r->known = NULL;
+	}
+	r->n_known = r->known ? head.blocks : 0;
+	r->from_footer = r->known;
 }
 
 /* --- rows --- */
 
-/* The blocks of this segment that the catalog has. */
-static bool known_blocks(struct recovery *r, struct err *e)
+static bool forget_rows(sqlite3 *db, struct recovery *r, struct err *e)
 {
-	struct segment *g = r->segment;
-	struct block_info info;
-	sqlite3 *db = catalog_reader(r->store->catalog, e);
-	sqlite3_stmt *q =
-		db ? sql_query(db, e,
-			       "SELECT " BLOCK_COLUMNS " FROM blocks b "
-			       "WHERE capture = ?1 AND segment = ?2 "
-			       "ORDER BY seq",
-			       "ii", g->capture, g->first_seq)
-		   : NULL;
-	int got = -1;
+	uint64_t id = r->segment->capture, first = r->segment->first_seq;
 
-	while (q && (got = sql_step(q, e)) == 1) {
-		block_from_row(q, &info);
-		if (info.offset != g->end) {
-			err_set(e, ERR_FAILED,
-				"block %" PRIu64 " is not where the catalog "
-				"says",
-				info.seq);
-			got = -1;
-			break;
-		}
-		r->seq = info.seq + 1;
-		if (!segment_add(g, &info, e)) {
-			got = -1;
-			break;
-		}
-	}
+	return sql_exec(db, e,
+			"DELETE FROM blocks WHERE capture = ?1 AND "
+			"segment = ?2",
+			"ii", id, first) &&
+	       sql_exec(db, e,
+			"DELETE FROM segments WHERE capture = ?1 AND "
+			"first_seq = ?2",
+			"ii", id, first);
+}
+
+static bool ledger_has(sqlite3 *db, const struct ledger_row *row, bool *has,
+		       struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT 1 FROM ledger WHERE capture = ?1 "
+				    "AND cause = ?2 AND from_ns <= ?3 AND "
+				    "to_ns >= ?4 LIMIT 1",
+				    "iiii", row->capture, (int64_t)row->cause,
+				    row->from_ns, row->to_ns);
+	int got = q ? sql_step(q, e) : -1;
+
+	*has = got == 1;
 	sqlite3_finalize(q);
-	sqlite3_close(db);
-	return got == 0;
+	return got >= 0;
+}
+
+static bool ledger_damage(sqlite3 *db, uint64_t capture, int64_t from_ns,
+			  int64_t to_ns, uint64_t packets, const char *detail,
+			  struct err *e)
+{
+	struct ledger_row row = {.capture = capture,
+				 .cause = LEDGER_DAMAGE,
+				 .from_ns = from_ns,
+				 .to_ns = to_ns,
+				 .packets = packets};
+	bool has;
+
+	snprintf(row.detail, sizeof(row.detail), "%s", detail);
+	return ledger_has(db, &row, &has, e) &&
+	       (has || rows_ledger(db, &row, e));
+}
+
+/* What nobody can name lies between its neighbours. */
+static bool unnamed_damage(sqlite3 *db, struct recovery *r,
+			   const struct damage *d, struct err *e)
+{
+	const struct survey *v = &r->survey;
+	int64_t from = 0, to = 0;
+
+	for (size_t i = 0; i < v->n_blocks; i++) {
+		const struct block_info *b = &v->blocks[i];
+
+		if (b->offset < d->info.offset)
+			from = b->max_ns;
+		else if (!to)
+			to = b->min_ns;
+	}
+	if (!from)
+		from = to;
+	if (to < from)
+		to = from;
+	return ledger_damage(db, r->segment->capture, from, to, 0,
+			     "damaged frame", e);
+}
+
+static bool rows_damage(sqlite3 *db, struct recovery *r, struct err *e)
+{
+	const struct survey *v = &r->survey;
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < v->n_damages; i++) {
+		const struct damage *d = &v->damages[i];
+
+		ok = d->known
+			     ? ledger_damage(db, r->segment->capture,
+					     d->info.min_ns, d->info.max_ns + 1,
+					     d->info.packets, "damaged frame",
+					     e)
+			     : unnamed_damage(db, r, d, e);
+	}
+	for (size_t i = r->n_known - v->lost; ok && i < r->n_known; i++)
+		ok = ledger_damage(db, r->segment->capture, r->known[i].min_ns,
+				   r->known[i].max_ns + 1, r->known[i].packets,
+				   "did not reach the disk", e);
+	return ok;
+}
+
+static bool same_rows(const struct recovery *r)
+{
+	const struct survey *v = &r->survey;
+
+	return !r->from_footer && r->n_known == v->n_blocks &&
+	       (v->n_blocks == 0 ||
+		memcmp(r->known, v->blocks, v->n_blocks * sizeof(*v->blocks)) ==
+			0);
 }
 
 static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 {
 	struct recovery *r = arg;
+	struct survey *v = &r->survey;
 	struct segment *g = r->segment;
 
-	for (unsigned i = 0; i < r->n_found; i++)
-		if (!rows_add_block(db, &r->found[i], g->link_type, g->snaplen,
-				    e))
+	if (!rows_damage(db, r, e))
+		return false;
+	if (!same_rows(r)) {
+		if (!forget_rows(db, r, e))
 			return false;
-	return rows_close_segment(db, g->capture, g->first_seq, e);
+		for (size_t i = 0; i < v->n_blocks; i++)
+			if (!rows_add_block(db, &v->blocks[i], g->link_type,
+					    g->snaplen, e))
+				return false;
+		if (!sql_exec(db, e,
+			      "UPDATE segments SET made_ns = ?3 "
+			      "WHERE capture = ?1 AND first_seq = ?2",
+			      "iii", g->capture, g->first_seq, r->made_ns))
+			return false;
+	}
+	return v->n_blocks == 0 || rows_close_segment(db, &r->end, e);
 }
 
-/* --- one segment, one capture --- */
+/* --- the torn tail --- */
 
-static bool recover(struct recovery *r, const struct capture_row *row,
-		    struct err *e)
+/* Somebody wrote the torn block again: a segment that begins with it. */
+static bool written_again(const struct recovery *r)
 {
+	char name[SEGMENT_NAME_BYTES];
+	struct stat st;
+
+	segment_name(name, r->segment->capture, r->survey.next_seq);
+	return r->survey.next_seq != r->segment->first_seq &&
+	       fstatat(r->store->spool_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The salvaged packets as a segment under its final name, all or nothing. */
+static bool write_again(struct recovery *r, struct err *e)
+{
+	struct survey *v = &r->survey;
+	char name[SEGMENT_NAME_BYTES], part[SEGMENT_NAME_BYTES + 8];
+	int fd = r->store->spool_fd;
+
+	segment_name(name, r->segment->capture, v->next_seq);
+	snprintf(part, sizeof(part), "%s" SEGMENT_PART, name);
+	unlinkat(fd, part, 0); /* of a crash in here */
+	struct segment *g = segment_create_as(
+		fd, part, r->segment->capture, v->next_seq,
+		r->segment->link_type, r->segment->snaplen, e);
+	if (!g)
+		return false;
+	ZSTD_CCtx *z = ZSTD_createCCtx();
+	if (z)
+		ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
+	size_t n =
+		z ? ZSTD_compress2(z, v->frame, FRAME_MAX, v->raw, v->salvaged)
+		  : 0;
+	ZSTD_freeCCtx(z);
+	bool ok = z && !ZSTD_isError(n);
+	if (!ok)
+		no_memory(e);
+	else if (!segment_write(g, g->end, v->frame, n, e))
+		ok = false;
+	else if (fdatasync(g->fd) < 0 || renameat(fd, part, fd, name) < 0)
+		ok = err_errno(e, "write segment %s", name);
+	segment_free(g);
+	return ok && sync_capture_folder(r->store, r->segment->capture, e);
+}
+
+/* --- one segment --- */
+
+static bool recover_segment(struct store *s, const struct capture_row *row,
+			    uint64_t first_seq, bool all, struct err *e);
+
+/* The segment's own table is what its footer will say. */
+static bool take_blocks(struct recovery *r, struct err *e)
+{
+	struct survey *v = &r->survey;
 	struct segment *g = r->segment;
 
-	if (!known_blocks(r, e))
-		return false;
-	while (!r->done)
-		if (!walk_step(r, e))
+	for (size_t i = 0; i < v->n_blocks; i++) {
+		/* A gap that nobody can name leaves no entry in the table. */
+		g->end = v->blocks[i].offset;
+		if (!segment_add(g, &v->blocks[i], e))
 			return false;
-	if (g->n_blocks == 0) {
-		char name[SEGMENT_NAME_BYTES];
-
-		/* Not a packet in it, and its name will be used again. */
-		segment_name(name, g->capture, g->first_seq);
-		return unlinkat(r->store->spool_fd, name, 0) == 0 ||
-		       err_errno(e, "remove empty segment %s", name);
 	}
-	return segment_finish(g, row, e) &&
-	       catalog_run(r->store->catalog, run_rows, r, e);
+	g->end = v->frames_end;
+	return true;
 }
 
 /* Puts a file out of the way of the names that will be written. */
-static void set_aside(struct store *s, uint64_t capture, uint64_t first_seq,
-		      const struct err *why)
+static void set_aside(struct store *s, const char *name, const struct err *why)
 {
-	char name[SEGMENT_NAME_BYTES], aside[SEGMENT_NAME_BYTES + 16];
+	char aside[SEGMENT_NAME_BYTES + 16];
 
-	segment_name(name, capture, first_seq);
-	snprintf(aside, sizeof(aside), "%s.damaged", name);
+	snprintf(aside, sizeof(aside), "%s" ASIDE, name);
 	log_warn("%s: %s; it is kept as %s", name, why->what, aside);
 	if (renameat(s->spool_fd, name, s->spool_fd, aside) < 0)
 		log_warn("rename %s: %s", name, strerror(errno));
 }
 
+static bool remove_empty(struct recovery *r, struct err *e)
+{
+	char name[SEGMENT_NAME_BYTES];
+	struct err why;
+
+	/* Not a packet in it, and its name will be used again. */
+	segment_name(name, r->segment->capture, r->segment->first_seq);
+	if (r->survey.file_bytes > r->segment->head_bytes) {
+		err_set(&why, ERR_FAILED, "there is no whole packet in it");
+		set_aside(r->store, name, &why);
+		return true;
+	}
+	return unlinkat(r->store->spool_fd, name, 0) == 0 ||
+	       err_errno(e, "remove empty segment %s", name);
+}
+
+static bool finish(struct recovery *r, struct err *e)
+{
+	struct survey *v = &r->survey;
+	struct segment *g = r->segment;
+	bool whole = v->footer && v->table;
+
+	if (!take_blocks(r, e))
+		return false;
+	if (whole)
+		r->end = (struct segment_end){
+			g->capture, g->first_seq, g->n_blocks,
+			g->head_bytes + v->file_bytes - g->end};
+	else if (!segment_finish(g, r->row, &r->end, e))
+		return false;
+	if (fdatasync(g->fd) < 0)
+		return err_errno(e, "sync segment %" PRIu64, g->first_seq);
+	if (!same_rows(r) && v->n_blocks)
+		log_info("capture %" PRIu64 ": segment %" PRIu64 ": %zu blocks "
+			 "are in the catalog, of which it had %zu",
+			 g->capture, g->first_seq, v->n_blocks,
+			 r->from_footer ? (size_t)0 : r->n_known);
+	return catalog_run(r->store->catalog, run_rows, r, e);
+}
+
+static bool recover(struct recovery *r, bool all, struct err *e)
+{
+	struct survey *v = &r->survey;
+	struct segment *g = r->segment;
+
+	known_footer(r);
+	v->known = r->known;
+	v->n_known = r->n_known;
+	if (!survey_file(v, g, e))
+		return false;
+	for (size_t i = 0; i < v->n_damages; i++)
+		log_warn("capture %" PRIu64 ": segment %" PRIu64 ": a damaged "
+			 "frame at byte %" PRIu64,
+			 g->capture, g->first_seq, v->damages[i].info.offset);
+	if (v->tail_bytes)
+		log_warn("capture %" PRIu64 ": segment %" PRIu64 " ends in a "
+			 "torn frame; %" PRIu32 " bytes of whole packets are "
+			 "kept",
+			 g->capture, g->first_seq, v->salvaged);
+	uint64_t again = 0;
+	if (v->salvaged && !written_again(r)) {
+		again = v->next_seq;
+		if (!write_again(r, e))
+			return false;
+	}
+	bool empty = v->n_blocks == 0;
+	if (empty && again == g->first_seq)
+		; /* that was this file's name */
+	else if (!(empty ? remove_empty(r, e) : finish(r, e)))
+		return false;
+	if (empty && r->n_known && !r->from_footer &&
+	    !catalog_run(r->store->catalog, run_rows, r, e))
+		return false;
+	return !again || recover_segment(r->store, r->row, again, all, e);
+}
+
+/* Frame 0 can be written again when the rest says what it was. */
+static void open_segment(struct recovery *r, uint64_t first_seq, struct err *e)
+{
+	struct store *s = r->store;
+	char name[SEGMENT_NAME_BYTES];
+	struct stat st;
+
+	segment_name(name, r->row->id, first_seq);
+	r->segment = segment_resume(s->spool_fd, r->row->id, first_seq, e);
+	if (r->segment)
+		return;
+	if (fstatat(s->spool_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISREG(st.st_mode) && st.st_size == 0) {
+		unlinkat(s->spool_fd, name, 0);
+		return;
+	}
+	r->segment = segment_rescue(s->spool_fd, r->row->id, first_seq,
+				    r->row->link_type, r->row->snaplen, e);
+	if (!r->segment)
+		set_aside(s, name, e);
+}
+
 static bool recover_segment(struct store *s, const struct capture_row *row,
-			    uint64_t first_seq, struct err *e)
+			    uint64_t first_seq, bool all, struct err *e)
 {
-	struct recovery r = {.store = s, .seq = first_seq};
-	bool ok;
-
-	r.frame = malloc(FRAME_MAX);
-	r.raw = malloc(BLOCK_MAX);
-	if (!r.frame || !r.raw) {
-		ok = no_memory(e);
-	} else if (!(r.segment = segment_resume(s->spool_fd, row->id, first_seq,
-						e))) {
-		set_aside(s, row->id, first_seq, e);
-		ok = true;
-	} else {
-		ok = recover(&r, row, e);
-	}
-	if (ok && r.n_found)
-		log_info("capture %" PRIu64 ": segment %" PRIu64 ": %u blocks "
-			 "were not in the catalog and are now",
-			 row->id, first_seq, r.n_found);
-	segment_free(r.segment);
-	free(r.found);
-	free(r.frame);
-	free(r.raw);
-	return ok || err_wrap(e, "recover capture %" PRIu64, row->id);
-}
-
-/* 1 closed, 0 open or unknown, -1 error */
-static int is_closed(sqlite3 *db, uint64_t id, uint64_t first_seq,
-		     struct err *e)
-{
-	sqlite3_stmt *q = sql_query(db, e,
-				    "SELECT closed FROM segments WHERE "
-				    "capture = ?1 AND first_seq = ?2",
-				    "ii", id, first_seq);
-	int got = q ? sql_step(q, e) : -1;
-
-	if (got == 1)
-		got = sqlite3_column_int(q, 0) != 0;
-	sqlite3_finalize(q);
-	return got;
-}
-
-static bool recover_folder(struct store *s, const struct capture_row *row,
-			   DIR *dir, struct err *e)
-{
+	struct recovery r = {.store = s, .row = row};
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	bool ok = db;
-	uint64_t seq;
+	struct stat st;
+	bool ok = db && segment_row(db, &r, first_seq, e) &&
+		  (all || !r.closed ? known_rows(db, &r, first_seq, e) : true);
 
-	for (struct dirent *d; ok && (d = readdir(dir));) {
-		if (!segment_parse_name(d->d_name, &seq))
-			continue;
-		int closed = is_closed(db, row->id, seq, e);
-		ok = closed == 1 ||
-		     (closed == 0 && recover_segment(s, row, seq, e));
-	}
 	sqlite3_close(db);
+	if (ok && (all || !r.closed)) {
+		open_segment(&r, first_seq, e);
+		if (r.segment) {
+			if (!r.made_ns && fstat(r.segment->fd, &st) == 0)
+				r.made_ns = st.st_mtim.tv_sec * NS_PER_S +
+					    st.st_mtim.tv_nsec;
+			ok = recover(&r, all, e);
+		}
+	}
+	survey_done(&r.survey);
+	segment_free(r.segment);
+	free(r.known);
 	return ok;
 }
 
-bool recover_capture(struct store *s, const struct capture_row *row,
-		     struct err *e)
+/* --- rows whose file is not there --- */
+
+struct missing {
+	struct store *store;
+	uint64_t capture;
+};
+
+static bool forget_missing(sqlite3 *db, uint64_t id, uint64_t first_seq,
+			   struct err *e)
+{
+	struct segment g = {.capture = id, .first_seq = first_seq};
+	struct recovery r = {.segment = &g};
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT min_ns, max_ns, packets FROM "
+				    "segments WHERE capture = ?1 AND "
+				    "first_seq = ?2",
+				    "ii", id, first_seq);
+	bool ok = q && sql_step(q, e) == 1 &&
+		  ledger_damage(db, id, sqlite3_column_int64(q, 0),
+				sqlite3_column_int64(q, 1) + 1,
+				(uint64_t)sqlite3_column_int64(q, 2),
+				"the file is missing", e);
+
+	sqlite3_finalize(q);
+	log_warn("capture %" PRIu64 ": the file of segment %" PRIu64 " is "
+		 "missing",
+		 id, first_seq);
+	return ok && forget_rows(db, &r, e);
+}
+
+/* A file that comes back is indexed again by what it says. */
+static bool run_missing(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct missing *m = arg;
+	char name[SEGMENT_NAME_BYTES];
+	struct stat st;
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT first_seq FROM segments "
+				    "WHERE capture = ?1 AND NOT expired",
+				    "i", m->capture);
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		uint64_t seq = (uint64_t)sqlite3_column_int64(q, 0);
+
+		segment_name(name, m->capture, seq);
+		if (fstatat(m->store->spool_fd, name, &st,
+			    AT_SYMLINK_NOFOLLOW) < 0 &&
+		    errno == ENOENT &&
+		    !forget_missing(db, m->capture, seq, e)) {
+			got = -1;
+			break;
+		}
+	}
+	sqlite3_finalize(q);
+	return got == 0;
+}
+
+/* --- one capture --- */
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int is_segment(const struct dirent *d)
+{
+	uint64_t seq;
+
+	return segment_parse_name(d->d_name, &seq);
+}
+
+int segment_list(int spool_fd, uint64_t id, struct dirent ***files)
 {
 	char name[24];
 
-	snprintf(name, sizeof(name), "%" PRIu64, row->id);
-	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
+	*files = NULL;
+	snprintf(name, sizeof(name), "%" PRIu64, id);
+	return scandirat(spool_fd, name, files, is_segment, by_name);
+}
+
+bool recover_capture(struct store *s, const struct capture_row *row, bool all,
+		     struct err *e)
+{
+	struct missing m = {s, row->id};
+	struct dirent **files;
+	uint64_t seq;
+
+	if (!catalog_run(s->catalog, run_missing, &m, e))
+		return false;
+	int n = segment_list(s->spool_fd, row->id, &files);
+	if (n < 0)
 		return errno == ENOENT ||
-		       err_errno(e, "open folder %s of the spool", name);
-	DIR *dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return err_errno(e, "read folder %s of the spool", name);
+		       err_errno(e, "read folder %" PRIu64 " of the spool",
+				 row->id);
+	bool ok = true;
+	for (int i = 0; i < n; i++) {
+		if (ok && segment_parse_name(files[i]->d_name, &seq))
+			ok = recover_segment(s, row, seq, all, e);
+		free(files[i]);
 	}
-	bool ok = recover_folder(s, row, dir, e);
-	closedir(dir);
-	return ok;
+	free(files);
+	return ok || err_wrap(e, "recover capture %" PRIu64, row->id);
 }

@@ -60,9 +60,11 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 
 		if (done < 0 && errno == EINTR)
 			continue;
-		if (done < 0)
-			return err_errno(e, "write segment %" PRIu64, //
+		if (done < 0) {
+			g->error = errno;
+			return err_errno(e, "write segment %" PRIu64,
 					 g->first_seq);
+		}
 		from += done;
 		at += (uint64_t)done;
 		n -= (size_t)done;
@@ -70,50 +72,95 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 	return true;
 }
 
-static bool write_head(struct segment *g, struct err *e)
+/* Bytes of frame 0 in *frame; 0: memory is out. */
+static size_t head_frame(const struct segment *g,
+			 uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)])
 {
 	uint8_t head[SAVEFILE_HEAD_BYTES];
-	uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)];
 
 	savefile_head(head, g->link_type, g->snaplen);
-	size_t n = ZSTD_compress(frame, sizeof(frame), head, sizeof(head), 1);
-	if (ZSTD_isError(n))
-		return err_set(e, ERR_FAILED, "compress: %s",
-			       ZSTD_getErrorName(n));
+	size_t n = ZSTD_compress(frame, ZSTD_COMPRESSBOUND(sizeof(head)), head,
+				 sizeof(head), 1);
+	return ZSTD_isError(n) ? 0 : n;
+}
+
+static bool write_head(struct segment *g, struct err *e)
+{
+	uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)];
+	size_t n = head_frame(g, frame);
+
+	if (!n)
+		return err_set(e, ERR_FAILED, "segment: out of memory");
 	g->head_bytes = g->end = n;
 	return segment_write(g, 0, frame, n, e);
+}
+
+struct segment *segment_create_as(int spool_fd, const char *name,
+				  uint64_t capture, uint64_t first_seq,
+				  uint32_t link_type, uint32_t snaplen,
+				  struct err *e)
+{
+	struct segment *g = segment_new(capture, first_seq, e);
+
+	if (!g)
+		return NULL;
+	g->link_type = link_type;
+	g->snaplen = snaplen;
+	g->fd = openat(spool_fd, name,
+		       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		       0640);
+	if (g->fd < 0) {
+		err_errno(e, "make segment %s", name);
+	} else if (write_head(g, e)) {
+		return g;
+	} else {
+		unlinkat(spool_fd, name, 0);
+	}
+	segment_free(g);
+	return NULL;
 }
 
 struct segment *segment_create(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, uint32_t link_type,
 			       uint32_t snaplen, struct err *e)
 {
-	struct segment *g = segment_new(capture, first_seq, e);
 	char name[SEGMENT_NAME_BYTES], dir[24];
 
-	if (!g)
-		return NULL;
-	g->link_type = link_type;
-	g->snaplen = snaplen;
 	snprintf(dir, sizeof(dir), "%" PRIu64, capture);
 	segment_name(name, capture, first_seq);
 	if (mkdirat(spool_fd, dir, 0750) < 0 && errno != EEXIST) {
 		err_errno(e, "make folder %s in the spool", dir);
-		goto fail;
+		return NULL;
 	}
-	g->fd = openat(spool_fd, name,
-		       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-		       0640);
+	return segment_create_as(spool_fd, name, capture, first_seq, link_type,
+				 snaplen, e);
+}
+
+struct segment *segment_rescue(int spool_fd, uint64_t capture,
+			       uint64_t first_seq, uint32_t link_type,
+			       uint32_t snaplen, struct err *e)
+{
+	uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)], next[4];
+	struct segment *g = segment_new(capture, first_seq, e);
+	char name[SEGMENT_NAME_BYTES];
+
+	if (!g)
+		return NULL;
+	segment_name(name, capture, first_seq);
+	g->link_type = link_type;
+	g->snaplen = snaplen;
+	g->fd = openat(spool_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	size_t n = head_frame(g, frame);
 	if (g->fd < 0) {
-		err_errno(e, "make segment %s", name);
-		goto fail;
+		err_errno(e, "open segment %s", name);
+	} else if (n && pread(g->fd, next, 4, (off_t)n) == 4 &&
+		   memcmp(next, frame, 4) == 0) {
+		if (write_head(g, e))
+			return g;
+	} else {
+		err_set(e, ERR_FAILED,
+			"it does not begin as a segment of ours");
 	}
-	if (!write_head(g, e)) {
-		unlinkat(spool_fd, name, 0);
-		goto fail;
-	}
-	return g;
-fail:
 	segment_free(g);
 	return NULL;
 }
@@ -261,47 +308,90 @@ static size_t compress_footer(void *to, size_t room, const struct bytes *body)
 	return ZSTD_isError(n) ? 0 : n;
 }
 
-static void seek_table(struct bytes *out, const struct segment *g,
-		       uint32_t footer_bytes)
+/* An entry is at most 4 GiB; damage may be longer. */
+static uint32_t put_gap(struct bytes *b, uint64_t n)
 {
-	uint32_t entries = g->n_blocks + 2;
+	uint32_t entries = 0;
 
-	put32(out, SEEK_TABLE_MAGIC);
-	put32(out, entries * 8 + 9);
-	put32(out, (uint32_t)g->head_bytes);
-	put32(out, SAVEFILE_HEAD_BYTES);
-	for (uint32_t i = 0; i < g->n_blocks; i++) {
-		put32(out, (uint32_t)g->blocks[i].stored_bytes);
-		put32(out, (uint32_t)g->blocks[i].raw_bytes);
+	for (; n > 0; entries++) {
+		uint32_t part = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+
+		put32(b, part);
+		put32(b, 0);
+		n -= part;
 	}
-	put32(out, footer_bytes);
-	put32(out, 0); /* a skippable frame decodes to nothing */
-	put32(out, entries);
-	put(out, "", 1); /* descriptor: no checksums */
-	put32(out, SEEK_TABLE_FOOTER);
+	return entries;
+}
+
+uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
+		    uint64_t head_bytes, uint64_t frames_end,
+		    uint32_t footer_bytes, size_t *n)
+{
+	size_t gaps = n_blocks + 2 + frames_end / UINT32_MAX;
+	struct bytes b = {malloc(8 + (n_blocks + gaps + 2) * 8 + 9), 8};
+	uint32_t entries = (uint32_t)n_blocks + 2;
+	uint64_t at = head_bytes;
+
+	if (!b.at)
+		return NULL;
+	put32(&b, (uint32_t)head_bytes);
+	put32(&b, SAVEFILE_HEAD_BYTES);
+	for (size_t i = 0; i < n_blocks; i++) {
+		entries += put_gap(&b, blocks[i].offset - at);
+		put32(&b, (uint32_t)blocks[i].stored_bytes);
+		put32(&b, (uint32_t)blocks[i].raw_bytes);
+		at = blocks[i].offset + blocks[i].stored_bytes;
+	}
+	entries += put_gap(&b, frames_end - at);
+	put32(&b, footer_bytes);
+	put32(&b, 0); /* a skippable frame decodes to nothing */
+	put32(&b, entries);
+	put(&b, "", 1); /* descriptor: no checksums */
+	put32(&b, SEEK_TABLE_FOOTER);
+	*n = b.n;
+	b.n = 0;
+	put32(&b, SEEK_TABLE_MAGIC);
+	put32(&b, (uint32_t)*n - 8);
+	return b.at;
+}
+
+/* Ours, then the seek table. */
+static bool footer_bytes(const struct segment *g, const struct bytes *body,
+			 struct bytes *out)
+{
+	size_t room = ZSTD_compressBound(body->n), table_bytes = 0;
+	uint8_t *packed = malloc(room), *table = NULL;
+	size_t n = packed ? compress_footer(packed, room, body) : 0;
+
+	if (n)
+		table = seek_table(g->blocks, g->n_blocks, g->head_bytes,
+				   g->end, (uint32_t)n + 8, &table_bytes);
+	out->n = 0;
+	out->at = table ? malloc(8 + n + table_bytes) : NULL;
+	if (out->at) {
+		put32(out, SEGMENT_FOOTER_MAGIC);
+		put32(out, (uint32_t)n);
+		put(out, packed, n);
+		put(out, table, table_bytes);
+	}
+	free(table);
+	free(packed);
+	return out->at;
 }
 
 bool segment_finish(struct segment *g, const struct capture_row *row,
-		    struct err *e)
+		    struct segment_end *end, struct err *e)
 {
-	struct bytes body, out = {NULL, 0};
+	struct bytes body = {NULL, 0}, out = {NULL, 0};
 	bool ok = false;
 
-	if (!footer_body(g, row, &body))
-		return err_set(e, ERR_FAILED, "segment: out of memory");
-	size_t room = ZSTD_compressBound(body.n);
-	out.at = malloc(8 + room + 8 + (g->n_blocks + 2ul) * 8 + 9);
-	size_t n = out.at ? compress_footer(out.at + 8, room, &body) : 0;
-	if (n == 0) {
+	if (!footer_body(g, row, &body) || !footer_bytes(g, &body, &out))
 		err_set(e, ERR_FAILED, "segment: out of memory");
-	} else {
-		put32(&out, SEGMENT_FOOTER_MAGIC);
-		put32(&out, (uint32_t)n);
-		out.n += n;
-		seek_table(&out, g, (uint32_t)n + 8);
+	else
 		ok = segment_trim(g, e) &&
 		     segment_write(g, g->end, out.at, out.n, e);
-	}
+	*end = (struct segment_end){g->capture, g->first_seq, g->n_blocks,
+				    g->head_bytes + out.n};
 	free(body.at);
 	free(out.at);
 	return ok;

@@ -21,6 +21,7 @@
 #include "../err.h"
 
 #define SEGMENT_SUFFIX ".pcap.zst"
+#define SEGMENT_PART ".part"  /* behind it: not all there yet */
 #define SEGMENT_NAME_BYTES 48 /* with the capture's folder */
 /* A frame of a full block, also when it was flushed every second. */
 #define FRAME_MAX (BLOCK_MAX + BLOCK_MAX / 128 + (64u << 10))
@@ -53,6 +54,7 @@ struct segment {
 	uint32_t n_blocks, cap_blocks;
 	uint64_t raw_bytes;
 	int64_t opened_ns; /* CLOCK_MONOTONIC */
+	int error;	   /* errno of the last write that failed */
 };
 
 /* "<capture>/<first_seq, 20 digits>.pcap.zst" */
@@ -64,6 +66,16 @@ bool segment_parse_name(const char *name, uint64_t *first_seq);
 /* A new file below spool_fd with frame 0 in it. An existing file is an error:
  * nothing is ever overwritten. */
 struct segment *segment_create(int spool_fd, uint64_t capture,
+			       uint64_t first_seq, uint32_t link_type,
+			       uint32_t snaplen, struct err *e);
+/* The same under a name that it does not keep. */
+struct segment *segment_create_as(int spool_fd, const char *name,
+				  uint64_t capture, uint64_t first_seq,
+				  uint32_t link_type, uint32_t snaplen,
+				  struct err *e);
+/* One whose frame 0 is damaged: writes it again if it had the length that it
+ * has now. */
+struct segment *segment_rescue(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, uint32_t link_type,
 			       uint32_t snaplen, struct err *e);
 /* An existing one, to go on at its first byte after frame 0; the caller adds
@@ -78,9 +90,20 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 bool segment_add(struct segment *g, struct block_info *info, struct err *e);
 /* Forgets what is behind the last whole frame. */
 bool segment_trim(struct segment *g, struct err *e);
+/* What its row has to say once it is closed. */
+struct segment_end {
+	uint64_t capture, first_seq;
+	uint64_t blocks;
+	uint64_t other_bytes; /* of the file, besides blocks */
+};
 /* Writes both skippable frames. row: what the footer says about the capture.*/
 bool segment_finish(struct segment *g, const struct capture_row *row,
-		    struct err *e);
+		    struct segment_end *end, struct err *e);
+/* The seek table of a segment: an entry a frame, and for bytes between frames
+ * that are none, which decode to nothing. To free(); NULL: memory is out. */
+uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
+		    uint64_t head_bytes, uint64_t frames_end,
+		    uint32_t footer_bytes, size_t *n);
 void segment_free(struct segment *g); /* NULL is fine; writes nothing */
 
 #endif

@@ -8,12 +8,26 @@
 #include "segment.h"
 #include "store.h"
 
+#include <pthread.h>
+
 struct store {
 	struct catalog *catalog;
-	struct store_options options;
+	struct sync *sync;
+	struct readers *readers;
 	int spool_fd;
 	int lock_fd;
+	atomic_bool identity_old;
+	bool retaining; /* the thread's of sync: there is something to finish */
+	/* Guards the folders of captures that are deleted, or written into by
+	 * the thread of sync; so it is held across I/O, by nobody else. */
+	pthread_mutex_t folders;
+	pthread_mutex_t lock; /* guards everything below */
+	struct store_options options;
 };
+/* A copy, since they change while the daemon runs. */
+void store_options_now(struct store *s, struct store_options *o);
+
+int64_t realtime_ns(void);
 
 /* The columns of blocks, in the order of struct block_info. */
 #define BLOCK_COLUMNS                                                          \
@@ -25,8 +39,15 @@ void block_from_row(sqlite3_stmt *q, struct block_info *info);
  * first. On the catalog's thread. */
 bool rows_add_block(sqlite3 *db, const struct block_info *info,
 		    uint32_t link_type, uint32_t snaplen, struct err *e);
-bool rows_close_segment(sqlite3 *db, uint64_t capture, uint64_t first_seq,
+/* A segment of which rows are missing stays open, so that the next start
+ * finds them. */
+bool rows_close_segment(sqlite3 *db, const struct segment_end *end,
 			struct err *e);
+
+/* Adds a row to the ledger, or joins it to the newest of its cause. On the
+ * catalog's thread. */
+struct ledger_row;
+bool rows_ledger(sqlite3 *db, const struct ledger_row *row, struct err *e);
 
 /* One capture's row, from a connection of the caller's. */
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
@@ -35,9 +56,84 @@ bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
 		   struct err *e);
 
-/* Puts the segments of one capture in order that no writer closed. Before
- * any writer or cursor of the capture. */
-bool recover_capture(struct store *s, const struct capture_row *row,
+/* Puts the segments of one capture in order that no writer closed, or all of
+ * them. Before any writer or cursor of the capture. */
+bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 		     struct err *e);
+/* The files of a capture that have names of segments, in order: how many, -1
+ * errno. Each is to free(), then the array. */
+struct dirent;
+int segment_list(int spool_fd, uint64_t id, struct dirent ***files);
+
+/* --- sync.c: what is written becomes durable --- */
+
+struct sync *sync_start(struct store *s, struct err *e);
+void sync_stop(struct sync *y); /* one pass more; NULL is fine */
+/* A pass soon; wait: until one that began after the call is over. */
+void sync_now(struct sync *y, bool wait);
+bool sync_capture_folder(struct store *s, uint64_t capture, struct err *e);
+
+/* A writer's part of it. None of these waits for the disk. */
+struct sync_writer;
+struct sync_writer *sync_add(struct store *s, uint64_t capture);
+void sync_remove(struct sync_writer *w); /* NULL is fine */
+/* A new segment, which stays the writer's; -1: it has none now. */
+void sync_open(struct sync_writer *w, int fd);
+/* Everything published before ns (CLOCK_REALTIME) is written. dirty: some of
+ * it since the last call. */
+void sync_written(struct sync_writer *w, bool dirty, int64_t ns);
+/* The footer is written: its row is closed after the next sync. */
+bool sync_close(struct sync_writer *w, struct store *s, int fd,
+		const struct segment_end *end, struct err *e);
+/* What survives a power loss; *failed: the segment could not be synced. */
+int64_t sync_state(struct sync_writer *w, bool *failed);
+
+/* --- identity.c: what the spool says of a capture, besides packets --- */
+
+#define IDENTITY_FILE "capture"
+/* Brings the file of each capture up to date. On the thread of sync. */
+void identity_write_all(struct store *s);
+/* What was changed in the catalog goes to the file soon. */
+void identity_changed(struct store *s);
+/* Makes the rows of a capture that the catalog lacks, from its file, else
+ * from what its segments say. false: *e, and nothing was made. */
+bool identity_restore(struct store *s, uint64_t id, struct err *e);
+
+/* --- retain.c: what has to go --- */
+
+/* Expires what is over its bounds. On the thread of sync. */
+void retain(struct store *s);
+/* On start: ends what a crash interrupted. */
+bool retain_resume(struct store *s, struct err *e);
+/* A segment of that capture is closed at so many bytes on disk, so that its
+ * bounds can be kept; UINT64_MAX: no matter. */
+uint64_t retain_segment_bytes(struct store *s, const struct capture_row *row);
+
+/*
+ * Who reads, so that retention tells them what it takes. A reader says which
+ * segment it is about to open; from then on it has to find out by itself
+ * whether the file is still there, and before that it is told.
+ */
+struct reader {
+	uint64_t capture;
+	int64_t since_ns, until_ns;
+	uint64_t end_seq; /* what comes after it is not read */
+	/* Guarded by the lock of readers. */
+	uint64_t held;	    /* first_seq of the segment that it reads */
+	uint64_t held_gone; /* bytes of it, once it is expired */
+	uint64_t position;  /* everything before this block is done with */
+	uint64_t expired;   /* packets that it was going to read */
+	struct reader *next;
+};
+struct readers *readers_new(void);
+void readers_free(struct readers *l);
+void readers_add(struct readers *l, struct reader *r);
+void readers_remove(struct readers *l, struct reader *r);
+/* false: it went before, and was counted. last: its last block. */
+bool readers_hold(struct readers *l, struct reader *r, uint64_t segment,
+		  uint64_t last);
+/* Everything before that block is done with, from memory. */
+void readers_pass(struct readers *l, struct reader *r, uint64_t position);
+uint64_t readers_expired(struct readers *l, struct reader *r);
 
 #endif

@@ -38,8 +38,11 @@ bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
 		    uint32_t snaplen, struct err *e)
 {
 	return sql_exec(db, e,
-			"INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, 0, "
-			"?6, ?7, ?8, ?9, ?10) "
+			"INSERT INTO segments (capture, first_seq, last_seq, "
+			"link_type, snaplen, closed, stored_bytes, raw_bytes, "
+			"packets, min_ns, max_ns, made_ns) "
+			"VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?9, ?10, "
+			"?11) "
 			"ON CONFLICT DO UPDATE SET "
 			"last_seq = excluded.last_seq, "
 			"stored_bytes = stored_bytes + excluded.stored_bytes, "
@@ -47,9 +50,10 @@ bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
 			"packets = packets + excluded.packets, "
 			"min_ns = min(min_ns, excluded.min_ns), "
 			"max_ns = max(max_ns, excluded.max_ns)",
-			"iiiiiiiiii", i->capture, i->segment, i->seq,
+			"iiiiiiiiiii", i->capture, i->segment, i->seq,
 			(int64_t)link_type, (int64_t)snaplen, i->stored_bytes,
-			i->raw_bytes, i->packets, i->min_ns, i->max_ns) &&
+			i->raw_bytes, i->packets, i->min_ns, i->max_ns,
+			realtime_ns()) &&
 	       sql_exec(db, e,
 			"INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
 			"?7, ?8, ?9, ?10, ?11)",
@@ -58,13 +62,17 @@ bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
 			i->first_ns, i->last_ns, i->min_ns, i->max_ns);
 }
 
-bool rows_close_segment(sqlite3 *db, uint64_t capture, uint64_t first_seq,
+/* A segment that lacks rows stays open, so that the next start finds them. */
+bool rows_close_segment(sqlite3 *db, const struct segment_end *end,
 			struct err *e)
 {
 	return sql_exec(db, e,
-			"UPDATE segments SET closed = 1 "
-			"WHERE capture = ?1 AND first_seq = ?2",
-			"ii", capture, first_seq);
+			"UPDATE segments SET closed = 1, other_bytes = ?3 "
+			"WHERE capture = ?1 AND first_seq = ?2 AND "
+			"(SELECT count(*) FROM blocks WHERE capture = ?1 AND "
+			"segment = ?2 AND seq BETWEEN ?2 AND last_seq) = ?4",
+			"iiii", end->capture, end->first_seq, end->other_bytes,
+			end->blocks);
 }
 
 void capture_row_done(struct capture_row *r)
@@ -125,6 +133,8 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 	r->snaplen = (uint32_t)sqlite3_column_int64(q, 8);
 	r->buffer_bytes = (uint64_t)sqlite3_column_int64(q, 9);
 	r->created_ns = sqlite3_column_int64(q, 10);
+	r->keep_bytes = (uint64_t)sqlite3_column_int64(q, 11);
+	r->keep_age_ns = sqlite3_column_int64(q, 12);
 	if (!r->interface || !r->filter || !r->program)
 		out_of_memory(e);
 	else if (load_aliases(db, r, e)) {
@@ -139,7 +149,8 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 
 #define CAPTURE_COLUMNS                                                        \
 	"id, savefile, wanted, promiscuous, interface, filter, program, "      \
-	"link_type, snaplen, buffer_bytes, created_ns"
+	"link_type, snaplen, buffer_bytes, created_ns, keep_bytes, "           \
+	"keep_age_ns"
 
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 		  struct err *e)
@@ -218,9 +229,17 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
-			       "SELECT count(*), total(packets), "
-			       "total(raw_bytes), total(stored_bytes), "
-			       "min(min_ns), max(max_ns), max(last_seq) "
+			       "SELECT count(*) FILTER (WHERE NOT expired), "
+			       "coalesce(sum(packets) FILTER (WHERE NOT "
+			       "expired), 0), "
+			       "coalesce(sum(raw_bytes) FILTER (WHERE NOT "
+			       "expired), "
+			       "0), coalesce(sum(stored_bytes + other_bytes) "
+			       "FILTER (WHERE NOT expired), 0), "
+			       "min(min_ns) FILTER (WHERE NOT expired), "
+			       "max(max_ns) FILTER (WHERE NOT expired), "
+			       "max(coalesce(max(last_seq), 0), (SELECT "
+			       "expired_seq FROM captures WHERE id = ?1)) "
 			       "FROM segments WHERE capture = ?1",
 			       "i", id)
 		   : NULL;
@@ -241,6 +260,13 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 }
 
 /* --- changes --- */
+
+static bool changed(struct store *s, bool ok)
+{
+	if (ok)
+		identity_changed(s);
+	return ok;
+}
 
 struct alias_change {
 	uint64_t id;
@@ -272,7 +298,7 @@ bool store_alias_add(struct store *s, uint64_t id, const char *alias,
 {
 	struct alias_change c = {id, alias};
 
-	return catalog_run(s->catalog, run_alias_add, &c, e);
+	return changed(s, catalog_run(s->catalog, run_alias_add, &c, e));
 }
 
 static bool run_alias_remove(sqlite3 *db, void *arg, struct err *e)
@@ -291,7 +317,7 @@ bool store_alias_remove(struct store *s, const char *alias, struct err *e)
 {
 	struct alias_change c = {0, alias};
 
-	return catalog_run(s->catalog, run_alias_remove, &c, e);
+	return changed(s, catalog_run(s->catalog, run_alias_remove, &c, e));
 }
 
 static bool run_add(sqlite3 *db, void *arg, struct err *e)
@@ -301,13 +327,15 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 	if (!sql_exec(db, e,
 		      "INSERT INTO captures (savefile, wanted, promiscuous, "
 		      "interface, filter, program, link_type, snaplen, "
-		      "buffer_bytes, created_ns) "
-		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-		      "iiittbiiii", (int64_t)r->savefile, (int64_t)r->wanted,
+		      "buffer_bytes, created_ns, keep_bytes, keep_age_ns) "
+		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
+		      "?12)",
+		      "iiittbiiiiii", (int64_t)r->savefile, (int64_t)r->wanted,
 		      (int64_t)r->promiscuous, r->interface, r->filter,
 		      r->program ? r->program : "", r->program_bytes,
 		      (int64_t)r->link_type, (int64_t)r->snaplen,
-		      r->buffer_bytes, r->created_ns))
+		      r->buffer_bytes, r->created_ns, r->keep_bytes,
+		      r->keep_age_ns))
 		return false;
 	r->id = (uint64_t)sqlite3_last_insert_rowid(db);
 	for (size_t i = 0; i < r->n_aliases; i++)
@@ -318,7 +346,7 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 
 bool store_add(struct store *s, struct capture_row *row, struct err *e)
 {
-	return catalog_run(s->catalog, run_add, row, e);
+	return changed(s, catalog_run(s->catalog, run_add, row, e));
 }
 
 struct number_change {
@@ -339,7 +367,7 @@ bool store_set_wanted(struct store *s, uint64_t id, bool wanted, struct err *e)
 	struct number_change c = {
 		"UPDATE captures SET wanted = ?1 WHERE id = ?2", id, wanted};
 
-	return catalog_run(s->catalog, run_number, &c, e);
+	return changed(s, catalog_run(s->catalog, run_number, &c, e));
 }
 
 bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
@@ -349,7 +377,7 @@ bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
 		"UPDATE captures SET link_type = ?1 WHERE id = ?2", id,
 		link_type};
 
-	return catalog_run(s->catalog, run_number, &c, e);
+	return changed(s, catalog_run(s->catalog, run_number, &c, e));
 }
 
 /* --- delete: mark, remove the files, remove the rows --- */
@@ -372,14 +400,31 @@ static bool run_forget(sqlite3 *db, void *arg, struct err *e)
 			*id) &&
 	       sql_exec(db, e, "DELETE FROM segments WHERE capture = ?1", "i",
 			*id) &&
+	       sql_exec(db, e, "DELETE FROM holds WHERE capture = ?1", "i",
+			*id) &&
+	       sql_exec(db, e, "DELETE FROM marks WHERE capture = ?1", "i",
+			*id) &&
 	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", *id);
+}
+
+static bool is_ours(const char *name)
+{
+	char whole[SEGMENT_NAME_BYTES];
+	uint64_t seq;
+	size_t n = strlen(name), part = strlen(SEGMENT_PART);
+
+	if (n > part && n < sizeof(whole) &&
+	    strcmp(name + n - part, SEGMENT_PART) == 0)
+		n -= part;
+	snprintf(whole, sizeof(whole), "%.*s", (int)n, name);
+	return segment_parse_name(whole, &seq) ||
+	       strcmp(whole, IDENTITY_FILE) == 0;
 }
 
 /* Only files with names of ours; a folder that holds others stays. */
 static bool remove_files(struct store *s, uint64_t id, struct err *e)
 {
 	char name[24];
-	uint64_t seq;
 
 	snprintf(name, sizeof(name), "%" PRIu64, id);
 	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -392,8 +437,7 @@ static bool remove_files(struct store *s, uint64_t id, struct err *e)
 	}
 	bool ok = true;
 	for (struct dirent *d; ok && (d = readdir(dir));)
-		if (segment_parse_name(d->d_name, &seq) &&
-		    unlinkat(fd, d->d_name, 0) < 0)
+		if (is_ours(d->d_name) && unlinkat(fd, d->d_name, 0) < 0)
 			ok = err_errno(e, "remove %s/%s", name, d->d_name);
 	closedir(dir);
 	if (ok && unlinkat(s->spool_fd, name, AT_REMOVEDIR) < 0)
@@ -404,8 +448,10 @@ static bool remove_files(struct store *s, uint64_t id, struct err *e)
 
 static bool finish_delete(struct store *s, uint64_t id, struct err *e)
 {
-	return remove_files(s, id, e) &&
-	       catalog_run(s->catalog, run_forget, &id, e);
+	pthread_mutex_lock(&s->folders);
+	bool ok = remove_files(s, id, e);
+	pthread_mutex_unlock(&s->folders);
+	return ok && catalog_run(s->catalog, run_forget, &id, e);
 }
 
 bool store_delete(struct store *s, uint64_t id, struct err *e)
@@ -467,11 +513,34 @@ static bool recover_all(struct store *s, struct err *e)
 	if (!store_captures(s, &rows, &n, e))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		ok = ok && recover_capture(s, &rows[i], e);
+		ok = ok && recover_capture(s, &rows[i], false, e);
 		capture_row_done(&rows[i]);
 	}
 	free(rows);
 	return ok;
+}
+
+static void set_options(struct store *s, const struct store_options *o)
+{
+	pthread_mutex_lock(&s->lock);
+	s->options = *o;
+	s->options.spool = NULL; /* the caller's; spool_fd is ours */
+	if (!s->options.sync_interval_ns)
+		s->options.sync_interval_ns = NS_PER_S;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void store_options_now(struct store *s, struct store_options *o)
+{
+	pthread_mutex_lock(&s->lock);
+	*o = s->options;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void store_configure(struct store *s, const struct store_options *o)
+{
+	set_options(s, o);
+	sync_now(s->sync, false);
 }
 
 struct store *store_open(const struct store_options *o, struct err *e)
@@ -483,9 +552,15 @@ struct store *store_open(const struct store_options *o, struct err *e)
 		err_set(e, ERR_FAILED, "open store: out of memory");
 		return NULL;
 	}
-	s->options = *o;
-	s->options.spool = NULL; /* the caller's; spool_fd is ours */
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->folders, NULL);
+	set_options(s, o);
 	s->spool_fd = s->lock_fd = -1;
+	s->readers = readers_new();
+	if (!s->readers) {
+		err_set(e, ERR_FAILED, "open store: out of memory");
+		goto fail;
+	}
 	if (snprintf(path, sizeof(path), "%s/catalog.db", o->spool) >=
 	    (int)sizeof(path)) {
 		err_set(e, ERR_USAGE, "spool: the path is too long");
@@ -494,9 +569,13 @@ struct store *store_open(const struct store_options *o, struct err *e)
 	if (!open_spool(s, o->spool, e))
 		goto fail;
 	s->catalog = catalog_open(path, e);
-	if (!s->catalog || !resume_deletes(s, e) || !recover_all(s, e))
+	if (!s->catalog || !retain_resume(s, e) || !resume_deletes(s, e) ||
+	    !recover_all(s, e))
 		goto fail;
-	return s;
+	atomic_store(&s->identity_old, true);
+	s->sync = sync_start(s, e);
+	if (s->sync)
+		return s;
 fail:
 	store_close(s);
 	return NULL;
@@ -506,10 +585,14 @@ void store_close(struct store *s)
 {
 	if (!s)
 		return;
+	sync_stop(s->sync);
 	catalog_close(s->catalog);
+	readers_free(s->readers);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	if (s->spool_fd >= 0)
 		close(s->spool_fd);
+	pthread_mutex_destroy(&s->folders);
+	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

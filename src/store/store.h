@@ -31,6 +31,11 @@ struct store_options {
 	uint64_t segment_bytes; /* of packets */
 	int64_t segment_age_ns;
 	int compression_level;
+	/* What was written so long ago survives a power loss. 0: 1 s. */
+	int64_t sync_interval_ns;
+	/* Retention over all captures, 0: no bound. */
+	uint64_t spool_bytes;	   /* the segments together are kept below */
+	uint64_t free_floor_bytes; /* so much stays free on the file system */
 };
 
 /* Makes the folder and the catalog if they are not there, brings the schema
@@ -38,6 +43,9 @@ struct store_options {
  * ERR_STATE: another daemon has this spool. */
 struct store *store_open(const struct store_options *o, struct err *e);
 void store_close(struct store *s); /* writers and cursors are gone */
+/* New numbers for everything but the spool, from the next segment, sync and
+ * retention on. */
+void store_configure(struct store *s, const struct store_options *o);
 
 /* --- captures: the rows that survive a restart --- */
 
@@ -56,7 +64,9 @@ struct capture_row {
 	uint32_t snaplen;
 	uint64_t buffer_bytes;
 	int64_t created_ns;
-	char **aliases; /* sorted */
+	uint64_t keep_bytes; /* retention, on disk; 0: no bound */
+	int64_t keep_age_ns; /* 0: no bound */
+	char **aliases;	     /* sorted */
 	size_t n_aliases;
 };
 void capture_row_done(struct capture_row *r);
@@ -76,6 +86,58 @@ bool store_alias_remove(struct store *s, const char *alias, struct err *e);
 /* Rows and files. Cursors that are open go on. */
 bool store_delete(struct store *s, uint64_t id, struct err *e);
 
+/*
+ * --- retention ---
+ *
+ * Closed segments of a capture go, oldest first and one at a time, while they
+ * are over keep_bytes or all of their packets are over keep_age_ns old (a
+ * savefile's count from the import); then the oldest of all captures while
+ * the spool is over its bounds. A segment that overlaps a hold stays. Each
+ * that goes gets a row of the ledger.
+ */
+bool store_set_keep(struct store *s, uint64_t id, uint64_t keep_bytes,
+		    int64_t keep_age_ns, struct err *e);
+
+struct store_hold {
+	uint64_t id;
+	int64_t since_ns, until_ns; /* [since, until) is kept */
+	int64_t created_ns;
+	char reason[256];
+};
+/* Fills h->id; h->created_ns is set here. */
+bool store_hold_add(struct store *s, uint64_t capture, struct store_hold *h,
+		    struct err *e);
+/* ERR_NOT_FOUND */
+bool store_hold_remove(struct store *s, uint64_t capture, uint64_t hold,
+		       struct err *e);
+/* By id: an array to free(). */
+bool store_holds(struct store *s, uint64_t capture, struct store_hold **h,
+		 size_t *n, struct err *e);
+
+struct store_mark {
+	char name[ALIAS_MAX + 1];
+	int64_t at_ns;
+};
+/* ERR_EXISTS: a mark does not move; remove it first. */
+bool store_mark_add(struct store *s, uint64_t capture,
+		    const struct store_mark *m, struct err *e);
+bool store_mark_remove(struct store *s, uint64_t capture, const char *name,
+		       struct err *e); /* ERR_NOT_FOUND */
+bool store_mark_find(struct store *s, uint64_t capture, const char *name,
+		     int64_t *at_ns, struct err *e); /* ERR_NOT_FOUND */
+/* By time: an array to free(). */
+bool store_marks(struct store *s, uint64_t capture, struct store_mark **m,
+		 size_t *n, struct err *e);
+
+/* What the last 24 hours brought. */
+struct store_rate {
+	uint64_t bytes;	 /* on disk */
+	int64_t over_ns; /* in so long; 0: nothing to tell from */
+	uint64_t bytes_per_day;
+};
+bool store_rate(struct store *s, uint64_t id, struct store_rate *r,
+		struct err *e);
+
 struct store_totals {
 	uint64_t next_seq; /* of the first block that is not in the catalog */
 	uint64_t packets, raw_bytes, stored_bytes, segments;
@@ -90,6 +152,14 @@ struct writer;
 struct writer_status {
 	uint64_t dropped_disk; /* packets that could not be written */
 	char error[256];       /* the last one; "" when it went well since */
+	/* The disk says no: blocks are kept and tried again. What the capture
+	 * drops meanwhile, because the feed is full, is the disk's doing. */
+	bool stuck;
+	/* CLOCK_REALTIME: what was published before it survives a power loss;
+	 * 0: nothing does yet. A quiet capture's moves on too. */
+	int64_t synced_ns;
+	unsigned depth; /* blocks that wait, the open one included */
+	int level;	/* of compression, now */
 };
 /* Writes what the feed has from its first block on. Holds a reference to it. */
 struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
@@ -97,6 +167,10 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
  * catalog and the segment is closed when it returns; *st is the last status. */
 void writer_stop(struct writer *w, struct writer_status *st);
 void writer_status(struct writer *w, struct writer_status *st);
+/* What dropped_disk counted since the last call, for the ledger: packets and
+ * the time from the first to the last of them. false: none. */
+bool writer_take_lost(struct writer *w, uint64_t *packets, int64_t *from_ns,
+		      int64_t *to_ns);
 
 /* --- the way out --- */
 
@@ -119,7 +193,9 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
  * or gone is skipped and counted in cursor_lost.
  */
 int cursor_next(struct cursor *c, struct slice *out, struct err *e);
-/* Packets skipped since the last call, and why (static or the cursor's). */
+/* Packets skipped since the last call, and why (static or the cursor's).
+ * "expired": retention took segments that were still to come; those count
+ * whole, also for a range. */
 uint64_t cursor_lost(struct cursor *c, const char **reason);
 /* Blocks in the range when it was opened, and how many of them are done. */
 uint64_t cursor_blocks(const struct cursor *c);

@@ -3,20 +3,28 @@
  * to the catalog. Guarantees that what was published a second ago is in the
  * file (the open frame is flushed), that a block leaves the feed only after
  * its row is committed or its packets are counted as lost, and that a failing
- * disk costs packets and never the daemon. Leaves out fsync.
+ * disk costs memory, then packets, and never the daemon: a write that failed
+ * is tried again where it stopped, and nothing that is in the file is taken
+ * out of it. Leaves out fsync (sync.c).
  */
 #include "spool.h"
 
 #include "../log.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <zstd.h>
 
 /* What is older than a second is on disk: the flush begins a little before. */
 #define FLUSH_NS (900 * NS_PER_S / 1000)
+/* How often a failed write is tried again, and how long on the same file when
+ * the disk is not just full. A savefile's reader is told after that time. */
+#define RETRY_NS (NS_PER_S / 10)
+#define PATIENCE_NS (5 * NS_PER_S)
 
 struct writer {
 	struct store *store;
@@ -27,80 +35,100 @@ struct writer {
 	/* The thread's own. */
 	ZSTD_CCtx *zstd;
 	uint8_t *out; /* FRAME_MAX */
+	struct sync_writer *sync;
 	struct segment *segment;
-	uint64_t seq;	  /* the block to write next */
-	uint32_t taken;	  /* bytes of it in the frame so far */
-	uint32_t flushed; /* bytes of the frame behind segment->end */
+	uint64_t segment_bytes; /* on disk, at most */
+	uint64_t seq;		/* the block to write next */
+	uint32_t taken;		/* bytes of it that were compressed */
+	uint32_t in_file;	/* bytes of it that can be read from the file */
+	uint32_t flushed;	/* bytes of the frame behind segment->end */
+	uint32_t pending;	/* bytes in out, not yet written */
+	bool framed;		/* the frame was begun */
+	bool ended;		/* and has its end in out */
 	int64_t flushed_ns;
-	bool lost; /* this block could not be written */
+	int64_t stuck_ns;  /* since when the disk says no; 0: it does not */
+	bool savefile;	   /* somebody waits for the result */
+	atomic_bool hurry; /* rows are not tried again any more */
+	atomic_bool rows_stuck;
 
 	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t stop;
 	struct writer_status status;
+	uint64_t lost; /* not yet taken */
+	int64_t lost_from_ns, lost_to_ns;
 };
+
+/* --- how it goes --- */
+
+static void report(struct writer *w, const struct err *e)
+{
+	pthread_mutex_lock(&w->lock);
+	bool news = strncmp(w->status.error, e->what,
+			    sizeof(w->status.error) - 1) != 0;
+	snprintf(w->status.error, sizeof(w->status.error), "%.250s", e->what);
+	pthread_mutex_unlock(&w->lock);
+	if (news)
+		log_error("capture %" PRIu64 ": %s", feed_capture(w->feed),
+			  e->what);
+}
+
+static void report_good(struct writer *w)
+{
+	bool was_stuck = w->stuck_ns != 0;
+
+	w->stuck_ns = 0;
+	pthread_mutex_lock(&w->lock);
+	w->status.error[0] = '\0';
+	w->status.stuck = false;
+	pthread_mutex_unlock(&w->lock);
+	if (was_stuck)
+		log_info("capture %" PRIu64 ": the disk takes blocks again",
+			 feed_capture(w->feed));
+}
 
 /* --- rows --- */
 
-/* A block's row, the end of a segment, or only a block to release. */
+/* A block's row, or only a block to release. */
 struct row_job {
 	struct catalog_job job;
 	struct writer *writer;
 	struct block_info info;
 	uint32_t link_type, snaplen;
-	enum { ROW_BLOCK, ROW_CLOSE, ROW_RELEASE } what;
+	bool stored;
 };
-
-static void report(struct writer *w, uint64_t lost, const struct err *e)
-{
-	pthread_mutex_lock(&w->lock);
-	bool news = strncmp(w->status.error, e->what,
-			    sizeof(w->status.error) - 1) != 0;
-	w->status.dropped_disk += lost;
-	snprintf(w->status.error, sizeof(w->status.error), "%.250s", e->what);
-	pthread_mutex_unlock(&w->lock);
-	if (news)
-		log_error("capture %" PRIu64 ": %s; its packets are counted as "
-			  "lost",
-			  feed_capture(w->feed), e->what);
-}
-
-static void report_good(struct writer *w)
-{
-	pthread_mutex_lock(&w->lock);
-	w->status.error[0] = '\0';
-	pthread_mutex_unlock(&w->lock);
-}
 
 static bool row_run(sqlite3 *db, struct catalog_job *job, struct err *e)
 {
 	struct row_job *r = (struct row_job *)job;
 
-	switch (r->what) {
-	case ROW_BLOCK:
-		return rows_add_block(db, &r->info, r->link_type, r->snaplen,
-				      e);
-	case ROW_CLOSE:
-		return rows_close_segment(db, r->info.capture, r->info.segment,
-					  e);
-	default:
-		return true;
-	}
+	return !r->stored ||
+	       rows_add_block(db, &r->info, r->link_type, r->snaplen, e);
 }
 
+/* A block without a row is in its segment, whose end the next start walks. */
 static void row_done(struct catalog_job *job, const struct err *e)
 {
 	struct row_job *r = (struct row_job *)job;
 
 	if (e)
-		report(r->writer, r->what == ROW_BLOCK ? r->info.packets : 0,
-		       e);
-	if (r->what != ROW_CLOSE)
-		feed_release(r->writer->feed, r->info.seq);
+		report(r->writer, e);
+	atomic_store(&r->writer->rows_stuck, false);
+	feed_release(r->writer->feed, r->info.seq);
 	free(r);
+}
+
+static bool row_patient(const struct catalog_job *job)
+{
+	struct writer *w = ((const struct row_job *)job)->writer;
+
+	atomic_store(&w->rows_stuck, true);
+	return !atomic_load(&w->hurry);
 }
 
 /* Rows go through the catalog's queue even when there is nothing to commit,
  * so that blocks leave the feed in order. */
-static void post_row(struct writer *w, int what, const struct block_info *info)
+static void post_row(struct writer *w, bool stored,
+		     const struct block_info *info)
 {
 	struct row_job *r;
 
@@ -110,8 +138,9 @@ static void post_row(struct writer *w, int what, const struct block_info *info)
 		sched_yield();
 	r->job.run = row_run;
 	r->job.done = row_done;
+	r->job.patient = row_patient;
 	r->writer = w;
-	r->what = what;
+	r->stored = stored;
 	r->info = *info;
 	if (w->segment) {
 		r->link_type = w->segment->link_type;
@@ -122,34 +151,67 @@ static void post_row(struct writer *w, int what, const struct block_info *info)
 
 /* --- segments --- */
 
-static void close_segment(struct writer *w)
+static void drop_segment(struct writer *w)
 {
-	struct segment *g = w->segment;
-	struct block_info which = {.capture = g->capture,
-				   .segment = g->first_seq};
-	struct capture_row row;
-	struct err e;
-
-	if (!store_capture(w->store, g->capture, &row, &e)) {
-		report(w, 0, &e);
-	} else {
-		if (segment_finish(g, &row, &e))
-			post_row(w, ROW_CLOSE, &which);
-		else
-			report(w, 0, &e);
-		capture_row_done(&row);
-	}
-	segment_free(g);
+	sync_open(w->sync, -1);
+	segment_free(w->segment);
 	w->segment = NULL;
 }
 
-static bool segment_is_old(const struct writer *w)
+static bool close_segment(struct writer *w, struct err *e)
+{
+	struct segment *g = w->segment;
+	struct capture_row row;
+	struct segment_end end;
+
+	if (!store_capture(w->store, g->capture, &row, e))
+		return false;
+	bool ok = segment_finish(g, &row, &end, e) &&
+		  sync_close(w->sync, w->store, g->fd, &end, e);
+	capture_row_done(&row);
+	if (ok)
+		drop_segment(w);
+	return ok;
+}
+
+/* Its row stays open, so that the next start looks at it. */
+static void abandon_segment(struct writer *w)
+{
+	char name[SEGMENT_NAME_BYTES];
+
+	if (w->segment->n_blocks == 0 && w->in_file == 0) {
+		/* Its name will be needed. */
+		segment_name(name, w->segment->capture, w->segment->first_seq);
+		unlinkat(w->store->spool_fd, name, 0);
+	}
+	drop_segment(w);
+	w->taken = w->in_file = w->flushed = w->pending = 0;
+	w->framed = w->ended = false;
+}
+
+static bool segment_is_old(const struct writer *w,
+			   const struct store_options *o)
 {
 	const struct segment *g = w->segment;
 
 	return g && g->n_blocks > 0 &&
-	       monotonic_ns() - g->opened_ns >=
-		       w->store->options.segment_age_ns;
+	       monotonic_ns() - g->opened_ns >= o->segment_age_ns;
+}
+
+static bool open_segment(struct writer *w, const struct block *b, struct err *e)
+{
+	struct capture_row row;
+	uint64_t id = feed_capture(w->feed);
+
+	if (!store_capture(w->store, id, &row, e))
+		return false;
+	w->segment_bytes = retain_segment_bytes(w->store, &row);
+	capture_row_done(&row);
+	w->segment = segment_create(w->store->spool_fd, id, w->seq,
+				    b->link_type, b->snaplen, e);
+	if (w->segment)
+		sync_open(w->sync, w->segment->fd);
+	return w->segment;
 }
 
 /* The segment that block b belongs into. */
@@ -157,16 +219,18 @@ static bool right_segment(struct writer *w, const struct block *b,
 			  struct err *e)
 {
 	struct segment *g = w->segment;
+	struct store_options o;
+	bool failed = false;
 
-	if (g && (g->raw_bytes >= w->store->options.segment_bytes ||
-		  g->link_type != b->link_type || g->snaplen != b->snaplen ||
-		  segment_is_old(w)))
-		close_segment(w);
-	if (!w->segment)
-		w->segment = segment_create(w->store->spool_fd,
-					    feed_capture(w->feed), w->seq,
-					    b->link_type, b->snaplen, e);
-	return w->segment;
+	store_options_now(w->store, &o);
+	sync_state(w->sync, &failed);
+	if (g &&
+	    (g->raw_bytes >= o.segment_bytes || g->end >= w->segment_bytes ||
+	     g->link_type != b->link_type || g->snaplen != b->snaplen ||
+	     failed || segment_is_old(w, &o)) &&
+	    !close_segment(w, e))
+		return false;
+	return w->segment || open_segment(w, b, e);
 }
 
 /* --- frames --- */
@@ -174,100 +238,155 @@ static bool right_segment(struct writer *w, const struct block *b,
 static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 			struct err *e)
 {
+	struct store_options o;
+
 	if (!right_segment(w, b, e))
 		return false;
+	store_options_now(w->store, &o);
 	ZSTD_CCtx_reset(w->zstd, ZSTD_reset_session_only);
 	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
 	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel,
-			       w->store->options.compression_level);
+			       o.compression_level);
 	/* Without a size the window would be the level's and larger. */
 	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_windowLog, 20);
 	if (whole)
 		ZSTD_CCtx_setPledgedSrcSize(w->zstd, b->used);
-	w->flushed = 0;
+	w->framed = true;
 	return true;
 }
 
-/* Brings the frame up to byte `to` of b; `end` also ends it. */
+/* What is compressed goes to the file; what did not is kept for the next
+ * try. */
+static bool drain(struct writer *w, struct err *e)
+{
+	if (w->pending &&
+	    !segment_write(w->segment, w->segment->end + w->flushed, w->out,
+			   w->pending, e))
+		return false;
+	w->flushed += w->pending;
+	w->pending = 0;
+	return true;
+}
+
+/* Brings the frame up to byte `to` of b; `end` also ends it. After an error it
+ * goes on where it was. */
 static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 			bool end, struct err *e)
 {
-	ZSTD_inBuffer in = {b->arena, to, w->taken};
 	ZSTD_EndDirective how = end ? ZSTD_e_end : ZSTD_e_flush;
-	size_t left;
+	size_t left = 1;
 
-	if (w->taken == 0 && !begin_frame(w, b, end, e))
+	if (!drain(w, e) || (!w->framed && !begin_frame(w, b, end, e)))
 		return false;
-	do {
+	while (left > 0 && (w->taken < to || (end && !w->ended))) {
+		ZSTD_inBuffer in = {b->arena, to, w->taken};
 		ZSTD_outBuffer out = {w->out, FRAME_MAX, 0};
 
 		left = ZSTD_compressStream2(w->zstd, &out, &in, how);
 		if (ZSTD_isError(left))
 			return err_set(e, ERR_FAILED, "compress: %s",
 				       ZSTD_getErrorName(left));
-		if (!segment_write(w->segment, w->segment->end + w->flushed,
-				   out.dst, out.pos, e))
+		w->pending = (uint32_t)out.pos;
+		w->taken = (uint32_t)in.pos;
+		w->ended = end && left == 0;
+		if (!drain(w, e))
 			return false;
-		w->flushed += (uint32_t)out.pos;
-	} while (left > 0);
-	w->taken = to;
+	}
+	w->in_file = w->taken;
 	w->flushed_ns = monotonic_ns();
 	return true;
 }
 
-/* The disk said no: what is in the file stays, this block is given up, and
- * the next one tries a new segment. */
-static void give_up(struct writer *w, const struct err *e)
+static void next_block(struct writer *w)
 {
-	struct err trim;
-
-	w->lost = true;
-	report(w, 0, e);
-	if (!w->segment)
-		return;
-	if (segment_trim(w->segment, &trim)) {
-		close_segment(w);
-	} else {
-		segment_free(w->segment);
-		w->segment = NULL;
-	}
+	w->seq++;
+	w->taken = w->in_file = w->flushed = w->pending = 0;
+	w->framed = w->ended = false;
 }
 
-static void end_block(struct writer *w, struct block *b)
+/* --- when the disk says no --- */
+
+static bool disk_is_full(int error)
+{
+	return error == ENOSPC || error == EDQUOT || error == EROFS;
+}
+
+/* The block stays in the feed. A file that takes no more for another reason
+ * than space is given up after a while; what it has is kept. */
+static void trouble(struct writer *w, const struct err *e)
+{
+	int64_t now = monotonic_ns();
+
+	report(w, e);
+	pthread_mutex_lock(&w->lock);
+	w->status.stuck = true;
+	pthread_mutex_unlock(&w->lock);
+	if (!w->stuck_ns)
+		w->stuck_ns = now;
+	else if (w->segment && now - w->stuck_ns > PATIENCE_NS &&
+		 !disk_is_full(w->segment->error))
+		abandon_segment(w);
+	sync_now(w->store->sync, false);
+}
+
+/* Nobody can wait any longer for this block. */
+static void lose_block(struct writer *w, const struct block *b)
+{
+	const struct block_info *i = &b->info;
+	struct block_info rest = {0};
+
+	packets_measure(b->arena + w->in_file, b->used - w->in_file, &rest);
+	pthread_mutex_lock(&w->lock);
+	w->status.dropped_disk += rest.packets;
+	if (!w->lost || rest.min_ns < w->lost_from_ns)
+		w->lost_from_ns = rest.min_ns;
+	if (!w->lost || rest.max_ns > w->lost_to_ns)
+		w->lost_to_ns = rest.max_ns;
+	w->lost += rest.packets;
+	pthread_mutex_unlock(&w->lock);
+	if (w->segment && w->framed)
+		abandon_segment(w);
+	post_row(w, false, i);
+	next_block(w);
+}
+
+/* false: try again. */
+static bool end_block(struct writer *w, struct block *b)
 {
 	struct block_info info = b->info;
 	struct err e;
 
-	if (!w->lost && !write_frame(w, b, b->used, true, &e))
-		give_up(w, &e);
-	if (!w->lost) {
-		info.stored_bytes = w->flushed;
-		if (!segment_add(w->segment, &info, &e))
-			give_up(w, &e);
+	if (!write_frame(w, b, b->used, true, &e)) {
+		trouble(w, &e);
+		return false;
 	}
-	if (w->lost) {
-		pthread_mutex_lock(&w->lock);
-		w->status.dropped_disk += info.packets;
-		pthread_mutex_unlock(&w->lock);
-		post_row(w, ROW_RELEASE, &info);
-	} else {
-		report_good(w);
-		post_row(w, ROW_BLOCK, &info);
+	info.stored_bytes = w->flushed;
+	if (!segment_add(w->segment, &info, &e)) {
+		trouble(w, &e);
+		return false;
 	}
-	w->seq = info.seq + 1;
-	w->taken = w->flushed = 0;
-	w->lost = false;
+	report_good(w);
+	sync_written(w->sync, true, w->savefile ? 0 : info.last_ns);
+	post_row(w, true, &info);
+	next_block(w);
+	return true;
 }
 
 static void flush_block(struct writer *w, struct block *b)
 {
+	int64_t now = realtime_ns();
 	uint32_t filled = block_filled(b);
+	bool dirty = filled != w->in_file;
 	struct err e;
 
-	if (w->lost || filled == w->taken)
+	if (dirty && !write_frame(w, b, filled, false, &e)) {
+		trouble(w, &e);
 		return;
-	if (!write_frame(w, b, filled, false, &e))
-		give_up(w, &e);
+	}
+	if (dirty)
+		report_good(w);
+	w->flushed_ns = monotonic_ns();
+	sync_written(w->sync, dirty, now);
 }
 
 /* --- the thread --- */
@@ -277,18 +396,42 @@ static int64_t later(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* Works on block b; returns when to look again if nothing happens. */
-static int64_t step(struct writer *w, struct block *b)
+static int64_t idle(struct writer *w, int64_t now, int64_t real_ns)
+{
+	struct store_options o;
+	struct err e;
+
+	store_options_now(w->store, &o);
+	if (segment_is_old(w, &o)) {
+		if (!close_segment(w, &e)) {
+			trouble(w, &e);
+			return now;
+		}
+		report_good(w);
+	}
+	sync_written(w->sync, false, real_ns);
+	return now + NS_PER_S;
+}
+
+static bool give_up(const struct writer *w, bool stopping)
+{
+	return w->stuck_ns &&
+	       (stopping ||
+		(w->savefile && monotonic_ns() - w->stuck_ns > PATIENCE_NS));
+}
+
+/* Works on block b; returns when to look again if nothing happens. real_ns:
+ * when there was no newer block. */
+static int64_t step(struct writer *w, struct block *b, bool stopping,
+		    int64_t real_ns)
 {
 	int64_t now = monotonic_ns();
 
-	if (!b) {
-		if (segment_is_old(w))
-			close_segment(w);
-		return now + NS_PER_S;
-	}
+	if (!b)
+		return idle(w, now, real_ns);
 	if (block_sealed(b)) {
-		end_block(w, b);
+		if (!end_block(w, b) && give_up(w, stopping))
+			lose_block(w, b);
 		return now;
 	}
 	int64_t due = later(b->opened_ns, w->flushed_ns) + FLUSH_NS;
@@ -298,24 +441,43 @@ static int64_t step(struct writer *w, struct block *b)
 	return now + FLUSH_NS;
 }
 
+/* Until the next try; feed_wait would not wait for a sealed block. */
+static void wait_for_retry(struct writer *w)
+{
+	int64_t at = monotonic_ns() + RETRY_NS;
+	struct timespec until = {at / NS_PER_S, at % NS_PER_S};
+	int timed_out = 0;
+
+	pthread_mutex_lock(&w->lock);
+	while (!timed_out && !atomic_load(&w->stopping))
+		timed_out = pthread_cond_timedwait(&w->stop, &w->lock, &until);
+	pthread_mutex_unlock(&w->lock);
+}
+
 static void *writer_main(void *arg)
 {
 	struct writer *w = arg;
 	int64_t deadline = 0;
+	struct err e;
 
 	for (;;) {
 		bool stopping = atomic_load(&w->stopping);
 
-		if (!stopping)
+		if (!stopping && w->stuck_ns)
+			wait_for_retry(w);
+		else if (!stopping)
 			feed_wait(w->feed, w->seq, deadline);
+		int64_t real_ns = realtime_ns();
 		struct block *b = feed_find(w->feed, w->seq);
 		if (!b && stopping)
 			break;
-		deadline = step(w, b);
+		deadline = step(w, b, stopping, real_ns);
 		block_unref(b);
 	}
-	if (w->segment)
-		close_segment(w);
+	if (w->segment && !close_segment(w, &e)) {
+		report(w, &e);
+		abandon_segment(w);
+	}
 	return NULL;
 }
 
@@ -334,6 +496,8 @@ static uint64_t first_seq(struct feed *f)
 
 static void writer_free(struct writer *w)
 {
+	sync_remove(w->sync);
+	pthread_cond_destroy(&w->stop);
 	pthread_mutex_destroy(&w->lock);
 	ZSTD_freeCCtx(w->zstd);
 	free(w->out);
@@ -341,26 +505,42 @@ static void writer_free(struct writer *w)
 	free(w);
 }
 
+static void init_locks(struct writer *w)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->stop, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 {
 	struct writer *w = calloc(1, sizeof(*w));
+	struct capture_row row;
 
 	if (!w) {
 		err_set(e, ERR_FAILED, "writer: out of memory");
 		return NULL;
 	}
-	pthread_mutex_init(&w->lock, NULL);
+	init_locks(w);
 	w->store = s;
 	w->feed = feed_ref(f);
 	w->seq = first_seq(f);
 	w->zstd = ZSTD_createCCtx();
 	w->out = malloc(FRAME_MAX);
-	if (!w->zstd || !w->out)
+	w->sync = sync_add(s, feed_capture(f));
+	if (!w->zstd || !w->out || !w->sync) {
 		err_set(e, ERR_FAILED, "writer: out of memory");
-	else if (pthread_create(&w->thread, NULL, writer_main, w) != 0)
+	} else if (store_capture(s, feed_capture(f), &row, e)) {
+		w->savefile = row.savefile;
+		capture_row_done(&row);
+		if (pthread_create(&w->thread, NULL, writer_main, w) == 0)
+			return w;
 		err_set(e, ERR_FAILED, "writer: cannot make a thread");
-	else
-		return w;
+	}
 	writer_free(w);
 	return NULL;
 }
@@ -377,18 +557,46 @@ void writer_stop(struct writer *w, struct writer_status *st)
 {
 	struct err ignored;
 
+	pthread_mutex_lock(&w->lock);
 	atomic_store(&w->stopping, true);
+	pthread_cond_signal(&w->stop);
+	pthread_mutex_unlock(&w->lock);
 	feed_nudge(w->feed);
 	pthread_join(w->thread, NULL);
+	/* Rows that the disk refuses now are found in the segment at the next
+	 * start. */
+	atomic_store(&w->hurry, true);
+	sync_now(w->store->sync, true);
 	/* Jobs run in order: behind this one none of ours is left. */
 	catalog_run(w->store->catalog, run_nothing, NULL, &ignored);
-	*st = w->status;
+	writer_status(w, st);
 	writer_free(w);
 }
 
 void writer_status(struct writer *w, struct writer_status *st)
 {
+	struct store_options o;
+	bool failed;
+	int64_t synced_ns = sync_state(w->sync, &failed);
+
+	store_options_now(w->store, &o);
 	pthread_mutex_lock(&w->lock);
 	*st = w->status;
 	pthread_mutex_unlock(&w->lock);
+	st->stuck |= atomic_load(&w->rows_stuck);
+	st->synced_ns = synced_ns;
+	st->depth = feed_depth(w->feed);
+	st->level = o.compression_level;
+}
+
+bool writer_take_lost(struct writer *w, uint64_t *packets, int64_t *from_ns,
+		      int64_t *to_ns)
+{
+	pthread_mutex_lock(&w->lock);
+	*packets = w->lost;
+	*from_ns = w->lost_from_ns;
+	*to_ns = w->lost_to_ns;
+	w->lost = 0;
+	pthread_mutex_unlock(&w->lock);
+	return *packets > 0;
 }

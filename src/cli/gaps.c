@@ -1,0 +1,145 @@
+/* pcap gaps: what is missing in a range, by the daemon's ledger. */
+#include "cli.h"
+#include "table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+struct line {
+	struct time_range range;
+	const char *target;
+	bool json;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct line *line = state->input;
+
+	switch (key) {
+	case 1:
+		line->range.since = arg;
+		return 0;
+	case 2:
+		line->range.until = arg;
+		return 0;
+	case 3:
+		line->range.last = arg;
+		return 0;
+	case 'J':
+		line->json = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (line->target)
+			argp_error(state, "one capture at a time");
+		line->target = arg;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "say which capture, by id or alias");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"since", 1, "TIME", 0, "Gaps that end after, a time or a mark", 0},
+	{"until", 2, "TIME", 0, "Gaps that begin before", 0},
+	{"last", 3, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
+	{"json", 'J', NULL, 0, "Write JSON, in raw numbers", 0},
+	{0}};
+
+static const struct argp argp = {
+	options,
+	parse,
+	"[REMOTE:]ID|ALIAS",
+	"Lists the intervals in which packets of a capture are missing, with "
+	"their cause, and steps of the clock. PACKETS is what is known to be "
+	"missing; nothing there means that nobody could count.",
+	cli_common,
+	NULL,
+	NULL};
+
+static void print_json(const Pcap__V1__Coverage *c)
+{
+	printf("{\n   \"since_ns\": %" PRId64 ",\n   \"until_ns\": %" PRId64
+	       ",\n   \"from_ns\": %" PRId64 ",\n   \"to_ns\": %" PRId64
+	       ",\n   \"missing\": %" PRIu64 ",\n   \"gaps\": [",
+	       c->since_ns, c->until_ns, c->from_ns, c->to_ns, c->missing);
+	for (size_t i = 0; i < c->n_rows; i++) {
+		const Pcap__V1__Gap *g = c->rows[i];
+		printf("%s\n      {\"cause\": \"%s\", \"from_ns\": %" PRId64
+		       ", \"to_ns\": %" PRId64 ", \"packets\": %" PRIu64
+		       ", \"detail\": ",
+		       i ? "," : "", cause_text(g->cause), g->from_ns, g->to_ns,
+		       g->packets);
+		json_quote(stdout, g->detail);
+		putchar('}');
+	}
+	printf("\n   ]\n}\n");
+}
+
+static void print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
+{
+	char from[TIME_TEXT], to[TIME_TEXT], span[SPAN_TEXT];
+	struct table t;
+
+	table_init(&t, "gaps", false);
+	table_column(&t, "CAUSE", 0, SCOLS_JSON_STRING);
+	table_column(&t, "FROM", 0, SCOLS_JSON_STRING);
+	table_column(&t, "TO", 0, SCOLS_JSON_STRING);
+	table_column(&t, "LASTS", SCOLS_FL_RIGHT, SCOLS_JSON_STRING);
+	table_column(&t, "PACKETS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
+	table_column(&t, "DETAIL", SCOLS_FL_TRUNC, SCOLS_JSON_STRING);
+	for (size_t i = 0; i < c->n_rows; i++) {
+		const Pcap__V1__Gap *g = c->rows[i];
+		int64_t end = g->to_ns ? g->to_ns : now_ns;
+		bool clock = g->cause == PCAP__V1__GAP__CAUSE__CLOCK;
+
+		table_row(&t);
+		table_cell(&t, "%s", cause_text(g->cause));
+		table_cell(&t, "%s", time_short(g->from_ns, from));
+		table_cell(&t, "%s", g->to_ns ? time_short(g->to_ns, to) : "");
+		table_cell(&t, "%s",
+			   clock || end < g->from_ns
+				   ? ""
+				   : span_text(end - g->from_ns, span));
+		if (g->packets)
+			table_cell(&t, "%" PRIu64, g->packets);
+		else
+			table_cell(&t, "%s", "");
+		table_cell(&t, "%s", g->detail);
+	}
+	table_done(&t);
+	fflush(stdout);
+	coverage_say(c);
+}
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct line line = {0};
+	Pcap__V1__GapsRequest ask = PCAP__V1__GAPS_REQUEST__INIT;
+	char room[2][MARKED_TEXT];
+	int64_t now = clock_ns();
+	const char *name;
+
+	cli_parse(&argp, argc, argv, &line);
+	if (!target_parse(line.target, &name, &e) ||
+	    !range_marks(&line.range, room, name, now, &e) ||
+	    !time_range_parse(&line.range, now, &ask.since_ns, &ask.until_ns,
+			      &e))
+		return cli_fail(&e);
+	ask.name = (char *)name;
+	Pcap__V1__GapsResponse *m =
+		(Pcap__V1__GapsResponse *)cli_call("Gaps", &ask.base, &e);
+	if (!m)
+		return cli_fail(&e);
+	if (line.json)
+		print_json(m->coverage);
+	else
+		print_table(m->coverage, now);
+	pcap__v1__gaps_response__free_unpacked(m, NULL);
+	return cli_done();
+}
+
+const struct command command_gaps = {"gaps", "list what is missing, and why",
+				     &argp, run};

@@ -1,0 +1,146 @@
+/* pcap hold and pcap release: a range that retention may not take. */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* --- hold --- */
+
+struct line {
+	const char *name, *reason;
+	struct time_range range;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct line *line = state->input;
+
+	switch (key) {
+	case 1:
+		line->range.since = arg;
+		return 0;
+	case 2:
+		line->range.until = arg;
+		return 0;
+	case 3:
+		line->range.last = arg;
+		return 0;
+	case 'r':
+		line->reason = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (line->name)
+			argp_error(state, "one capture at a time");
+		line->name = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!line->name)
+			argp_error(state, "say which capture, by id or alias");
+		if (!line->range.since && !line->range.last)
+			argp_error(state, "say --since or --last");
+		if (!line->reason)
+			argp_error(state, "say why, with --reason");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"since", 1, "TIME", 0, "Packets at or after, a time or a mark", 0},
+	{"until", 2, "TIME", 0, "Packets before; now", 0},
+	{"last", 3, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
+	{"reason", 'r', "TEXT", 0, "Why, for those who come later", 0},
+	{0}};
+
+static const struct argp argp = {
+	options,
+	parse,
+	"[REMOTE:]ID|ALIAS",
+	"Keeps a range of a capture from retention, until 'pcap release'. "
+	"'pcap status' lists what is held.",
+	cli_common,
+	NULL,
+	NULL};
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct line line = {0};
+	Pcap__V1__HoldRequest ask = PCAP__V1__HOLD_REQUEST__INIT;
+	char room[2][MARKED_TEXT], a[TIME_TEXT], b[TIME_TEXT];
+	char text[CAPTURE_TEXT];
+	int64_t now = clock_ns();
+	const char *name;
+
+	cli_parse(&argp, argc, argv, &line);
+	if (!target_parse(line.name, &name, &e) ||
+	    !range_marks(&line.range, room, name, now, &e) ||
+	    !time_range_parse(&line.range, now, &ask.since_ns, &ask.until_ns,
+			      &e))
+		return cli_fail(&e);
+	ask.name = (char *)name;
+	ask.reason = (char *)line.reason;
+	if (!ask.until_ns)
+		ask.until_ns = now;
+	Pcap__V1__HoldResponse *m =
+		(Pcap__V1__HoldResponse *)cli_call("Hold", &ask.base, &e);
+	if (!m)
+		return cli_fail(&e);
+	printf("hold %" PRIu64 " on %s: %s to %s\n", m->hold->id,
+	       capture_text(m->capture, text), time_text(m->hold->since_ns, a),
+	       time_text(m->hold->until_ns, b));
+	pcap__v1__hold_response__free_unpacked(m, NULL);
+	return cli_done();
+}
+
+const struct command command_hold = {"hold", "keep a range from retention",
+				     &argp, run};
+
+/* --- release --- */
+
+static error_t release_parse(int key, char *arg, struct argp_state *state)
+{
+	struct words *words = state->input;
+
+	(void)arg;
+	switch (key) {
+	case ARGP_KEY_ARGS:
+		words->v = state->argv + state->next;
+		words->n = state->argc - state->next;
+		return 0;
+	case ARGP_KEY_END:
+		if (words->n != 2)
+			argp_error(state, "say a capture and a hold's number");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp release_argp = {
+	NULL,
+	release_parse,
+	"[REMOTE:]ID|ALIAS HOLD",
+	"Gives what is held back to retention. HOLD is the number that 'pcap "
+	"hold' told; 'pcap status' lists them.",
+	cli_common,
+	NULL,
+	NULL};
+
+static int release_run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct words words = {0};
+	Pcap__V1__ReleaseRequest ask = PCAP__V1__RELEASE_REQUEST__INIT;
+	const char *name;
+
+	cli_parse(&release_argp, argc, argv, &words);
+	if (!target_parse(words.v[0], &name, &e) ||
+	    !number_parse("the hold", words.v[1], 1, INT64_MAX, &ask.hold, &e))
+		return cli_fail(&e);
+	ask.name = (char *)name;
+	return cli_change("Release", &ask.base, "released a hold of");
+}
+
+const struct command command_release = {"release",
+					"give a held range back to retention",
+					&release_argp, release_run};

@@ -1,0 +1,86 @@
+/* pcap set: how much of a capture is kept, from now on. */
+#include "cli.h"
+
+#include <stdio.h>
+
+struct line {
+	const char *name;
+	struct keep keep;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct line *line = state->input;
+
+	switch (key) {
+	case 1:
+		line->keep.bytes = arg;
+		return 0;
+	case 2:
+		line->keep.age = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (line->name)
+			argp_error(state, "one capture at a time");
+		line->name = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!line->name)
+			argp_error(state, "say which capture, by id or alias");
+		if (!line->keep.bytes && !line->keep.age)
+			argp_error(state, "say --keep-bytes or --keep-age");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"keep-bytes", 1, "BYTES", 0,
+	 "Remove the oldest when more is stored: 500M, 200G, none", 0},
+	{"keep-age", 2, "LENGTH", 0,
+	 "Remove what is older than that: 12h, 30d, none", 0},
+	{0}};
+
+static const struct argp argp = {
+	options,
+	parse,
+	"[REMOTE:]ID|ALIAS",
+	"Changes how much of a capture is kept, also while it runs. What is "
+	"over the bound goes at once, but for what 'pcap hold' keeps.",
+	cli_common,
+	NULL,
+	NULL};
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct line line = {0};
+	Pcap__V1__SetRequest ask = PCAP__V1__SET_REQUEST__INIT;
+	const char *name;
+
+	cli_parse(&argp, argc, argv, &line);
+	if (!target_parse(line.name, &name, &e) || !keep_parse(&line.keep, &e))
+		return cli_fail(&e);
+	ask.name = (char *)name;
+	if (line.keep.bytes) {
+		ask.bytes_case = PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
+		ask.keep_bytes = line.keep.keep_bytes;
+	}
+	if (line.keep.age) {
+		ask.age_case = PCAP__V1__SET_REQUEST__AGE_KEEP_AGE_NS;
+		ask.keep_age_ns = line.keep.keep_age_ns;
+	}
+	int code = cli_change("Set", &ask.base, "changed");
+	if (code != 0)
+		return code;
+	Pcap__V1__StatusResponse *m = status_ask(name, &e);
+	if (!m)
+		return cli_fail(&e);
+	for (size_t i = 0; i < m->n_captures; i++)
+		forecast_say(m->captures[i], "");
+	pcap__v1__status_response__free_unpacked(m, NULL);
+	return cli_done();
+}
+
+const struct command command_set = {"set", "change how much is kept", &argp,
+				    run};

@@ -1,0 +1,295 @@
+/*
+ * What is kept of a capture and what is missing: Status, Gaps, Set, Hold,
+ * Release, Mark. Guarantees that a request which is out of bounds changes
+ * nothing. Leaves out what control.h does: this only translates.
+ */
+#include "rpc.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define GAPS_MAX 20000
+
+static int64_t wall_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+/* --- Status --- */
+
+/* A capture's part of the answer, and what it points at. */
+struct kept {
+	Pcap__V1__CaptureStatus status;
+	Pcap__V1__Capture capture;
+	struct store_hold *holds;
+	struct store_mark *marks;
+	Pcap__V1__Hold *hold_messages, **hold_list;
+	Pcap__V1__Mark *mark_messages, **mark_list;
+};
+
+static void kept_done(struct kept *k)
+{
+	free(k->holds);
+	free(k->marks);
+	free(k->hold_messages);
+	free(k->hold_list);
+	free(k->mark_messages);
+	free(k->mark_list);
+}
+
+static void wire_hold(Pcap__V1__Hold *m, const struct store_hold *h)
+{
+	pcap__v1__hold__init(m);
+	m->id = h->id;
+	m->since_ns = h->since_ns;
+	m->until_ns = h->until_ns;
+	m->created_ns = h->created_ns;
+	m->reason = (char *)h->reason;
+}
+
+static bool kept_notes(struct kept *k, struct store *s, uint64_t id,
+		       struct err *e)
+{
+	size_t n_holds = 0, n_marks = 0;
+
+	if (!store_holds(s, id, &k->holds, &n_holds, e) ||
+	    !store_marks(s, id, &k->marks, &n_marks, e))
+		return false;
+	k->hold_messages = calloc(n_holds + 1, sizeof(*k->hold_messages));
+	k->hold_list = calloc(n_holds + 1, sizeof(void *));
+	k->mark_messages = calloc(n_marks + 1, sizeof(*k->mark_messages));
+	k->mark_list = calloc(n_marks + 1, sizeof(void *));
+	if (!k->hold_messages || !k->hold_list || !k->mark_messages ||
+	    !k->mark_list)
+		return err_set(e, ERR_FAILED, "out of memory");
+	for (size_t i = 0; i < n_holds; i++) {
+		wire_hold(&k->hold_messages[i], &k->holds[i]);
+		k->hold_list[i] = &k->hold_messages[i];
+	}
+	for (size_t i = 0; i < n_marks; i++) {
+		pcap__v1__mark__init(&k->mark_messages[i]);
+		k->mark_messages[i].name = k->marks[i].name;
+		k->mark_messages[i].at_ns = k->marks[i].at_ns;
+		k->mark_list[i] = &k->mark_messages[i];
+	}
+	k->status.n_holds = n_holds;
+	k->status.holds = k->hold_list;
+	k->status.n_marks = n_marks;
+	k->status.marks = k->mark_list;
+	return true;
+}
+
+static bool kept_rate(struct kept *k, struct store *s, uint64_t id,
+		      uint64_t keep_bytes, struct err *e)
+{
+	Pcap__V1__CaptureStatus *m = &k->status;
+	struct store_rate rate = {0};
+
+	if (!store_rate(s, id, &rate, e))
+		return false;
+	m->rate_bytes = rate.bytes;
+	m->rate_over_ns = rate.over_ns;
+	m->rate_bytes_per_day = rate.bytes_per_day;
+	if (keep_bytes && rate.bytes_per_day) {
+		double days = (double)keep_bytes / (double)rate.bytes_per_day;
+		/* 290 years of nanoseconds fit. */
+		m->forecast_ns = days < 100000 ? (int64_t)(days * 86400e9)
+					       : 100000ll * 86400 * NS_PER_S;
+	}
+	return true;
+}
+
+static bool kept_fill(struct kept *k, struct control *ctl,
+		      struct capture_view *v, uint64_t queue_max, struct err *e)
+{
+	struct store *s = control_store(ctl);
+	Pcap__V1__CaptureStatus *m = &k->status;
+
+	pcap__v1__capture_status__init(m);
+	wire_capture(&k->capture, v);
+	text_clean(v->writer.error);
+	m->capture = &k->capture;
+	m->newest_ns = v->live.newest_ns ? v->live.newest_ns : v->totals.max_ns;
+	m->synced_ns = v->writer.synced_ns;
+	m->queue_blocks = v->writer.depth;
+	m->queue_max = queue_max;
+	m->compression_level = v->writer.level;
+	m->disk_error = v->writer.error;
+	return kept_rate(k, s, v->row.id, v->row.keep_bytes, e) &&
+	       kept_notes(k, s, v->row.id, e);
+}
+
+static void answer_status(struct call *c, struct capture_view *v, size_t n)
+{
+	Pcap__V1__StatusResponse answer = PCAP__V1__STATUS_RESPONSE__INIT;
+	struct config config = control_config(c->server->control);
+	struct kept *all = calloc(n + 1, sizeof(*all));
+	Pcap__V1__CaptureStatus **list = calloc(n + 1, sizeof(*list));
+	struct err e = ERR_INIT;
+	bool ok = all && list;
+
+	if (!ok)
+		err_set(&e, ERR_FAILED, "out of memory");
+	for (size_t i = 0; ok && i < n; i++) {
+		ok = kept_fill(&all[i], c->server->control, &v[i],
+			       config.memory_blocks, &e);
+		list[i] = &all[i].status;
+	}
+	answer.n_captures = n;
+	answer.captures = list;
+	answer.now_ns = wall_ns();
+	answer.spool_bytes = config.spool_bytes;
+	answer.free_floor_bytes = config.free_floor;
+	if (ok)
+		call_answer(c, &answer.base);
+	else
+		call_fail(c, &e);
+	for (size_t i = 0; all && i < n; i++)
+		kept_done(&all[i]);
+	free(all);
+	free(list);
+}
+
+void run_status(struct call *c)
+{
+	const Pcap__V1__ListRequest *r = (const void *)c->request;
+	struct capture_view *v = NULL;
+	size_t n = 0;
+	struct err e = ERR_INIT;
+
+	if ((*r->name && !check_name(r->name, &e)) ||
+	    !control_list(c->server->control, r->name, &v, &n, &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	answer_status(c, v, n);
+	for (size_t i = 0; i < n; i++)
+		capture_view_done(&v[i]);
+	free(v);
+}
+
+/* --- Gaps --- */
+
+void run_gaps(struct call *c)
+{
+	const Pcap__V1__GapsRequest *r = (const void *)c->request;
+	Pcap__V1__GapsResponse answer = PCAP__V1__GAPS_RESPONSE__INIT;
+	Pcap__V1__Capture capture;
+	struct coverage coverage;
+	struct capture_view v;
+	struct err e = ERR_INIT;
+
+	if (!check_name(r->name, &e) ||
+	    !check_range(r->since_ns, r->until_ns, &e) ||
+	    !control_coverage(c->server->control, r->name, r->since_ns,
+			      r->until_ns, &coverage, &v, &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	wire_capture(&capture, &v);
+	answer.capture = &capture;
+	answer.coverage = wire_coverage(&coverage, GAPS_MAX);
+	call_answer(c, &answer.base);
+	free(answer.coverage);
+	free(coverage.rows);
+	capture_view_done(&v);
+}
+
+/* --- changes --- */
+
+void run_set(struct call *c)
+{
+	const Pcap__V1__SetRequest *r = (const void *)c->request;
+	bool bytes = r->bytes_case == PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
+	bool age = r->age_case == PCAP__V1__SET_REQUEST__AGE_KEEP_AGE_NS;
+	struct capture_view v;
+	struct err e = ERR_INIT;
+
+	if (!bytes && !age)
+		err_set(&e, ERR_USAGE,
+			"expected keep_bytes or keep_age_ns, got neither");
+	else if (check_name(r->name, &e) &&
+		 check_keep(bytes ? r->keep_bytes : 0, age ? r->keep_age_ns : 0,
+			    &e) &&
+		 control_set_keep(c->server->control, r->name,
+				  bytes ? &r->keep_bytes : NULL,
+				  age ? &r->keep_age_ns : NULL, &v, &e)) {
+		answer_change(c, &v);
+		return;
+	}
+	call_fail(c, &e);
+}
+
+void run_hold(struct call *c)
+{
+	const Pcap__V1__HoldRequest *r = (const void *)c->request;
+	Pcap__V1__HoldResponse answer = PCAP__V1__HOLD_RESPONSE__INIT;
+	Pcap__V1__Capture capture;
+	Pcap__V1__Hold message;
+	struct store_hold h = {.since_ns = r->since_ns,
+			       .until_ns = r->until_ns};
+	struct capture_view v;
+	struct err e = ERR_INIT;
+	bool ok = check_name(r->name, &e) &&
+		  check_range(r->since_ns, r->until_ns, &e);
+
+	if (ok && !r->until_ns)
+		ok = err_set(&e, ERR_USAGE,
+			     "expected a range with an end, got none");
+	if (ok && strlen(r->reason) >= sizeof(h.reason))
+		ok = err_set(&e, ERR_USAGE,
+			     "expected a reason of at most %zu bytes, got %zu",
+			     sizeof(h.reason) - 1, strlen(r->reason));
+	if (ok)
+		strcpy(h.reason, r->reason);
+	if (!ok || !control_hold(c->server->control, r->name, &h, &v, &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	wire_capture(&capture, &v);
+	wire_hold(&message, &h);
+	answer.capture = &capture;
+	answer.hold = &message;
+	call_answer(c, &answer.base);
+	capture_view_done(&v);
+}
+
+void run_release(struct call *c)
+{
+	const Pcap__V1__ReleaseRequest *r = (const void *)c->request;
+	struct capture_view v;
+	struct err e = ERR_INIT;
+
+	if (check_name(r->name, &e) &&
+	    control_release(c->server->control, r->name, r->hold, &v, &e))
+		answer_change(c, &v);
+	else
+		call_fail(c, &e);
+}
+
+void run_mark(struct call *c)
+{
+	const Pcap__V1__MarkRequest *r = (const void *)c->request;
+	struct store_mark m = {.at_ns = r->at_ns ? r->at_ns : wall_ns()};
+	struct capture_view v;
+	struct err e = ERR_INIT;
+	size_t n = strlen(r->mark);
+	bool ok = check_name(r->name, &e) && check_range(r->at_ns, 0, &e);
+
+	if (ok && n > ALIAS_MAX)
+		ok = err_set(&e, ERR_USAGE,
+			     "expected a mark of at most %d bytes, got %zu",
+			     ALIAS_MAX, n);
+	if (ok)
+		strcpy(m.name, r->mark);
+	if (ok &&
+	    control_mark(c->server->control, r->name, &m, r->remove, &v, &e))
+		answer_change(c, &v);
+	else
+		call_fail(c, &e);
+}

@@ -1,0 +1,486 @@
+/*
+ * The file `capture` in a capture's folder: its definition, names, bounds,
+ * holds and marks, so that the catalog can be made again from the spool
+ * alone. Guarantees that the file is a whole old or a whole new one, and that
+ * it follows the catalog within a sync interval or at the next start. Leaves
+ * out the ledger, which only the catalog has.
+ *
+ * A line is a key, a blank and a value; in text \\ is a backslash and \n the
+ * end of a line. Lines with keys that are not known are for newer versions.
+ */
+#include "spool.h"
+#include "survey.h"
+
+#include "../log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TITLE "pcapd capture 1\n"
+#define FILE_MAX (4u << 20)
+
+struct identity {
+	struct capture_row row;
+	uint64_t expired_seq;
+	bool gone; /* deleted meanwhile */
+	struct store_hold *holds;
+	size_t n_holds;
+	struct store_mark *marks;
+	size_t n_marks;
+};
+
+static void identity_done(struct identity *i)
+{
+	capture_row_done(&i->row);
+	free(i->holds);
+	free(i->marks);
+}
+
+/* --- writing --- */
+
+static void put_text(FILE *to, const char *text)
+{
+	for (; *text; text++) {
+		if (*text == '\\')
+			fputs("\\\\", to);
+		else if (*text == '\n')
+			fputs("\\n", to);
+		else
+			fputc(*text, to);
+	}
+	fputc('\n', to);
+}
+
+static void put_number(FILE *to, const char *key, uint64_t value)
+{
+	fprintf(to, "%s %" PRIu64 "\n", key, value);
+}
+
+static void put_identity(FILE *to, const struct identity *i)
+{
+	const struct capture_row *r = &i->row;
+
+	fputs(TITLE, to);
+	put_number(to, "id", r->id);
+	put_number(to, "savefile", r->savefile);
+	put_number(to, "wanted", r->wanted);
+	put_number(to, "promiscuous", r->promiscuous);
+	put_number(to, "link_type", r->link_type);
+	put_number(to, "snaplen", r->snaplen);
+	put_number(to, "buffer_bytes", r->buffer_bytes);
+	put_number(to, "created_ns", (uint64_t)r->created_ns);
+	put_number(to, "keep_bytes", r->keep_bytes);
+	put_number(to, "keep_age_ns", (uint64_t)r->keep_age_ns);
+	put_number(to, "expired_seq", i->expired_seq);
+	fputs("interface ", to);
+	put_text(to, r->interface);
+	fputs("filter ", to);
+	put_text(to, r->filter);
+	fputs("program ", to);
+	for (size_t at = 0; at < r->program_bytes; at++)
+		fprintf(to, "%02x", ((const uint8_t *)r->program)[at]);
+	fputc('\n', to);
+	for (size_t n = 0; n < r->n_aliases; n++) {
+		fputs("alias ", to);
+		put_text(to, r->aliases[n]);
+	}
+	for (size_t n = 0; n < i->n_holds; n++) {
+		const struct store_hold *h = &i->holds[n];
+
+		fprintf(to,
+			"hold %" PRIu64 " %" PRId64 " %" PRId64 " %" PRId64 " ",
+			h->id, h->since_ns, h->until_ns, h->created_ns);
+		put_text(to, h->reason);
+	}
+	for (size_t n = 0; n < i->n_marks; n++) {
+		fprintf(to, "mark %" PRId64 " ", i->marks[n].at_ns);
+		put_text(to, i->marks[n].name);
+	}
+	fputs("end\n", to);
+}
+
+static char *read_file(int spool_fd, const char *name, size_t *n)
+{
+	int fd = openat(spool_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char *text = fd >= 0 ? malloc(FILE_MAX + 1) : NULL;
+	ssize_t got = text ? read(fd, text, FILE_MAX) : -1;
+
+	if (fd >= 0)
+		close(fd);
+	if (got < 0) {
+		free(text);
+		return NULL;
+	}
+	text[got] = '\0';
+	*n = (size_t)got;
+	return text;
+}
+
+static bool replace_file(struct store *s, uint64_t id, const char *text,
+			 size_t n, struct err *e)
+{
+	char name[64], part[80], dir[24];
+
+	snprintf(dir, sizeof(dir), "%" PRIu64, id);
+	snprintf(name, sizeof(name), "%s/" IDENTITY_FILE, dir);
+	snprintf(part, sizeof(part), "%s" SEGMENT_PART, name);
+	if (mkdirat(s->spool_fd, dir, 0750) < 0 && errno != EEXIST)
+		return err_errno(e, "make folder %s in the spool", dir);
+	int fd = openat(s->spool_fd, part,
+			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+			0640);
+	if (fd < 0)
+		return err_errno(e, "make %s", part);
+	bool ok = write(fd, text, n) == (ssize_t)n && fdatasync(fd) == 0 &&
+		  renameat(s->spool_fd, part, s->spool_fd, name) == 0;
+	if (!ok)
+		err_errno(e, "write %s", name);
+	close(fd);
+	return ok && sync_capture_folder(s, id, e);
+}
+
+static bool write_one(struct store *s, const struct identity *i, struct err *e)
+{
+	char name[64], *text = NULL;
+	size_t n = 0, n_old = 0;
+	FILE *to = open_memstream(&text, &n);
+
+	if (!to)
+		return err_set(e, ERR_FAILED, "catalog: out of memory");
+	put_identity(to, i);
+	bool ok = !ferror(to);
+	if (fclose(to) != 0 || !ok) {
+		free(text);
+		return err_set(e, ERR_FAILED, "catalog: out of memory");
+	}
+	snprintf(name, sizeof(name), "%" PRIu64 "/" IDENTITY_FILE, i->row.id);
+	char *old = read_file(s->spool_fd, name, &n_old);
+	if (!old || n != n_old || memcmp(old, text, n) != 0)
+		ok = replace_file(s, i->row.id, text, n, e);
+	free(old);
+	free(text);
+	return ok;
+}
+
+static bool load(struct store *s, struct identity *i, struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT expired_seq FROM captures WHERE id = ?1 "
+			       "AND NOT deleted",
+			       "i", i->row.id)
+		   : NULL;
+	int got = q ? sql_step(q, e) : -1;
+	bool ok = got >= 0;
+
+	i->gone = got == 0;
+	if (got == 1)
+		i->expired_seq = (uint64_t)sqlite3_column_int64(q, 0);
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return ok && store_holds(s, i->row.id, &i->holds, &i->n_holds, e) &&
+	       store_marks(s, i->row.id, &i->marks, &i->n_marks, e);
+}
+
+void identity_write_all(struct store *s)
+{
+	struct capture_row *rows;
+	struct err e;
+	size_t n;
+
+	if (!store_captures(s, &rows, &n, &e)) {
+		log_err(LOG_LEVEL_WARN, &e);
+		atomic_store(&s->identity_old, true);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct identity one = {.row = rows[i]};
+
+		pthread_mutex_lock(&s->folders);
+		if (!load(s, &one, &e) ||
+		    (!one.gone && !write_one(s, &one, &e))) {
+			log_err(LOG_LEVEL_WARN, &e);
+			atomic_store(&s->identity_old, true);
+		}
+		pthread_mutex_unlock(&s->folders);
+		identity_done(&one);
+	}
+	free(rows);
+}
+
+void identity_changed(struct store *s)
+{
+	atomic_store(&s->identity_old, true);
+	sync_now(s->sync, false);
+}
+
+/* --- reading --- */
+
+/* Undoes put_text in place. */
+static char *text_of(char *value)
+{
+	char *to = value;
+
+	for (const char *from = value; *from; from++) {
+		if (*from == '\\' && from[1])
+			*to++ = *++from == 'n' ? '\n' : *from;
+		else
+			*to++ = *from;
+	}
+	*to = '\0';
+	return value;
+}
+
+static bool add_alias(struct capture_row *r, const char *alias)
+{
+	void *more =
+		realloc(r->aliases, (r->n_aliases + 1) * sizeof(*r->aliases));
+
+	if (!more)
+		return false;
+	r->aliases = more;
+	r->aliases[r->n_aliases] = strdup(alias);
+	return r->aliases[r->n_aliases++];
+}
+
+static bool add_hold(struct identity *i, char *value)
+{
+	struct store_hold h = {0};
+	void *more = realloc(i->holds, (i->n_holds + 1) * sizeof(*i->holds));
+	int at = 0;
+
+	if (!more)
+		return false;
+	i->holds = more;
+	if (sscanf(value, "%" SCNu64 " %" SCNd64 " %" SCNd64 " %" SCNd64 "%n",
+		   &h.id, &h.since_ns, &h.until_ns, &h.created_ns, &at) < 4 ||
+	    value[at] != ' ')
+		return false;
+	snprintf(h.reason, sizeof(h.reason), "%s", text_of(value + at + 1));
+	i->holds[i->n_holds++] = h;
+	return true;
+}
+
+static bool add_mark(struct identity *i, char *value)
+{
+	struct store_mark m = {0};
+	void *more = realloc(i->marks, (i->n_marks + 1) * sizeof(*i->marks));
+	int at = 0;
+
+	if (!more)
+		return false;
+	i->marks = more;
+	if (sscanf(value, "%" SCNd64 "%n", &m.at_ns, &at) < 1 ||
+	    value[at] != ' ')
+		return false;
+	snprintf(m.name, sizeof(m.name), "%s", text_of(value + at + 1));
+	i->marks[i->n_marks++] = m;
+	return true;
+}
+
+static bool set_program(struct capture_row *r, const char *hex)
+{
+	size_t n = strlen(hex) / 2;
+	uint8_t *to = malloc(n + 1);
+	unsigned byte;
+
+	free(r->program);
+	r->program = to;
+	r->program_bytes = to ? n : 0;
+	for (size_t i = 0; to && i < n; i++) {
+		if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
+			return false;
+		to[i] = (uint8_t)byte;
+	}
+	return to;
+}
+
+static bool set_string(char **to, char *value)
+{
+	free(*to);
+	*to = strdup(text_of(value));
+	return *to;
+}
+
+static bool take_line(struct identity *i, const char *key, char *value)
+{
+	struct capture_row *r = &i->row;
+	uint64_t n = strtoull(value, NULL, 10);
+
+	if (!strcmp(key, "id"))
+		return r->id == n;
+	if (!strcmp(key, "savefile"))
+		r->savefile = n;
+	else if (!strcmp(key, "wanted"))
+		r->wanted = n;
+	else if (!strcmp(key, "promiscuous"))
+		r->promiscuous = n;
+	else if (!strcmp(key, "link_type"))
+		r->link_type = (uint32_t)n;
+	else if (!strcmp(key, "snaplen"))
+		r->snaplen = (uint32_t)n;
+	else if (!strcmp(key, "buffer_bytes"))
+		r->buffer_bytes = n;
+	else if (!strcmp(key, "created_ns"))
+		r->created_ns = (int64_t)n;
+	else if (!strcmp(key, "keep_bytes"))
+		r->keep_bytes = n;
+	else if (!strcmp(key, "keep_age_ns"))
+		r->keep_age_ns = (int64_t)n;
+	else if (!strcmp(key, "expired_seq"))
+		i->expired_seq = n;
+	else if (!strcmp(key, "interface"))
+		return set_string(&r->interface, value);
+	else if (!strcmp(key, "filter"))
+		return set_string(&r->filter, value);
+	else if (!strcmp(key, "program"))
+		return set_program(r, value);
+	else if (!strcmp(key, "alias"))
+		return add_alias(r, text_of(value));
+	else if (!strcmp(key, "hold"))
+		return add_hold(i, value);
+	else if (!strcmp(key, "mark"))
+		return add_mark(i, value);
+	return true;
+}
+
+static bool parse(struct identity *i, char *text, size_t n)
+{
+	size_t title = strlen(TITLE);
+
+	if (n < title + 4 || memcmp(text, TITLE, title) != 0 ||
+	    memcmp(text + n - 5, "\nend\n", 5) != 0)
+		return false;
+	for (char *line = text + title, *end; (end = strchr(line, '\n'));
+	     line = end + 1) {
+		*end = '\0';
+		char *value = strchr(line, ' ');
+
+		if (value)
+			*value++ = '\0';
+		if (!take_line(i, line, value ? value : end))
+			return false;
+	}
+	return i->row.interface && i->row.filter;
+}
+
+/* --- making rows again --- */
+
+static bool from_file(struct store *s, uint64_t id, struct identity *i)
+{
+	char name[64];
+	size_t n;
+
+	snprintf(name, sizeof(name), "%" PRIu64 "/" IDENTITY_FILE, id);
+	char *text = read_file(s->spool_fd, name, &n);
+	*i = (struct identity){.row.id = id};
+	bool ok = text && parse(i, text, n);
+	free(text);
+	if (!ok) {
+		identity_done(i);
+		*i = (struct identity){.row.id = id};
+	}
+	return ok;
+}
+
+/* The newest segment with a whole footer knows best; without one, frame 0
+ * tells at least how to read the packets. */
+static bool from_segments(struct store *s, uint64_t id, struct identity *i)
+{
+	struct dirent **files;
+	struct segment_footer head;
+	uint64_t seq;
+	bool found = false;
+	struct err ignored;
+	int n = segment_list(s->spool_fd, id, &files);
+
+	for (int at = n - 1; at >= 0; at--) {
+		struct segment *g = NULL;
+
+		if (!found && segment_parse_name(files[at]->d_name, &seq))
+			g = segment_resume(s->spool_fd, id, seq, &ignored);
+		if (g) {
+			void *blocks = footer_read(g->fd, &head, &i->row);
+
+			found = blocks && head.capture == id;
+			if (blocks && !found)
+				capture_row_done(&i->row);
+			if (!found) {
+				i->row.link_type = g->link_type;
+				i->row.snaplen = g->snaplen;
+			}
+			free(blocks);
+		}
+		segment_free(g);
+		free(files[at]);
+	}
+	free(files);
+	i->row.id = id;
+	i->row.created_ns = realtime_ns();
+	if (!found && n > 0) {
+		i->row.savefile = true;
+		i->row.interface = strdup("unknown");
+		i->row.filter = strdup("");
+	}
+	return n > 0 && i->row.interface && i->row.filter;
+}
+
+static bool run_restore(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct identity *i = arg;
+	const struct capture_row *r = &i->row;
+	bool ok = sql_exec(
+		db, e,
+		"INSERT INTO captures (id, savefile, wanted, promiscuous, "
+		"interface, filter, program, link_type, snaplen, buffer_bytes, "
+		"created_ns, keep_bytes, keep_age_ns, expired_seq) VALUES (?1, "
+		"?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+		"iiiittbiiiiiii", r->id, (int64_t)r->savefile,
+		(int64_t)r->wanted, (int64_t)r->promiscuous, r->interface,
+		r->filter, r->program ? r->program : "", r->program_bytes,
+		(int64_t)r->link_type, (int64_t)r->snaplen, r->buffer_bytes,
+		r->created_ns, r->keep_bytes, r->keep_age_ns, i->expired_seq);
+
+	/* Names that another capture has by now stay with that one. */
+	for (size_t n = 0; ok && n < r->n_aliases; n++)
+		ok = sql_exec(db, e,
+			      "INSERT INTO aliases VALUES (?1, ?2) "
+			      "ON CONFLICT DO NOTHING",
+			      "ti", r->aliases[n], r->id);
+	for (size_t n = 0; ok && n < i->n_holds; n++)
+		ok = sql_exec(db, e,
+			      "INSERT OR REPLACE INTO holds (id, capture, "
+			      "since_ns, until_ns, created_ns, reason) VALUES "
+			      "(?1, ?2, ?3, ?4, ?5, ?6)",
+			      "iiiiit", i->holds[n].id, r->id,
+			      i->holds[n].since_ns, i->holds[n].until_ns,
+			      i->holds[n].created_ns, i->holds[n].reason);
+	for (size_t n = 0; ok && n < i->n_marks; n++)
+		ok = sql_exec(db, e,
+			      "INSERT OR REPLACE INTO marks VALUES "
+			      "(?1, ?2, ?3)",
+			      "iti", r->id, i->marks[n].name,
+			      i->marks[n].at_ns);
+	return ok;
+}
+
+bool identity_restore(struct store *s, uint64_t id, struct err *e)
+{
+	struct identity i;
+	bool ok = from_file(s, id, &i) || from_segments(s, id, &i);
+
+	if (!ok)
+		err_set(e, ERR_NOT_FOUND, "folder %" PRIu64 " is no capture's",
+			id);
+	else
+		ok = catalog_run(s->catalog, run_restore, &i, e);
+	identity_done(&i);
+	return ok;
+}

@@ -1,0 +1,408 @@
+/*
+ * The ledger's rows. Guarantees that what touches is one row, so that a
+ * capture that runs for a year has some thousand of them, and that an interval
+ * is never joined over one that is not its own. Leaves out when to add what:
+ * see ledger.h.
+ */
+#include "ledger.h"
+
+#include "../block.h"
+#include "spool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Rows are joined when so little lies between them, up to such a length. Long
+ * rows say less about when, many rows fill the catalog. */
+#define JOIN_NS (10 * NS_PER_S)
+#define ROW_NS (3600 * NS_PER_S)
+
+static const struct {
+	const char *name;
+	bool gap, joined;
+} causes[LEDGER_CAUSES] = {
+	[LEDGER_RECEIVED] = {"received", false, true},
+	[LEDGER_KERNEL] = {"kernel", true, true},
+	[LEDGER_INTERFACE] = {"interface", true, true},
+	[LEDGER_MEMORY] = {"memory", true, true},
+	[LEDGER_DISK] = {"disk", true, true},
+	[LEDGER_STOPPED] = {"stopped", true, false},
+	[LEDGER_RESTART] = {"restart", true, false},
+	[LEDGER_DOWN] = {"down", true, false},
+	[LEDGER_DAMAGE] = {"damage", true, false},
+	[LEDGER_CLOCK] = {"clock", false, false},
+	[LEDGER_EXPIRED] = {"expired", true, true},
+};
+
+const char *ledger_cause_name(enum ledger_cause cause)
+{
+	bool known = (unsigned)cause < LEDGER_CAUSES && causes[cause].name;
+
+	return known ? causes[cause].name : "unknown";
+}
+
+bool ledger_is_gap(enum ledger_cause cause)
+{
+	return (unsigned)cause >= LEDGER_CAUSES || causes[cause].gap;
+}
+
+#define LEDGER_COLUMNS "capture, cause, from_ns, to_ns, packets, detail"
+
+static void from_row(sqlite3_stmt *q, struct ledger_row *r)
+{
+	const unsigned char *detail = sqlite3_column_text(q, 5);
+
+	r->capture = (uint64_t)sqlite3_column_int64(q, 0);
+	r->cause = (enum ledger_cause)sqlite3_column_int(q, 1);
+	r->from_ns = sqlite3_column_int64(q, 2);
+	r->to_ns = sqlite3_column_int64(q, 3);
+	r->packets = (uint64_t)sqlite3_column_int64(q, 4);
+	snprintf(r->detail, sizeof(r->detail), "%s",
+		 detail ? (const char *)detail : "");
+}
+
+/* --- adding --- */
+
+/* 1 there is one, 0 none, -1 error. */
+static int newest(sqlite3 *db, const struct ledger_row *r, int64_t *id,
+		  struct ledger_row *found, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e,
+		"SELECT " LEDGER_COLUMNS ", id FROM ledger WHERE "
+		"capture = ?1 AND cause = ?2 ORDER BY id DESC LIMIT 1",
+		"ii", r->capture, (int64_t)r->cause);
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1) {
+		from_row(q, found);
+		*id = sqlite3_column_int64(q, 6);
+	}
+	sqlite3_finalize(q);
+	return got;
+}
+
+/* A row that one of these finds has nothing to be added to: 1 yes, 0, -1. */
+static int exists(sqlite3 *db, struct err *e, const char *sql,
+		  const struct ledger_row *r)
+{
+	sqlite3_stmt *q =
+		sql_query(db, e, sql, "iiiit", r->capture, (int64_t)r->cause,
+			  r->from_ns, r->to_ns, r->detail);
+	int got = q ? sql_step(q, e) : -1;
+
+	sqlite3_finalize(q);
+	return got;
+}
+
+/* Segments that are still there between what expired before and now: a range
+ * that is held. */
+static int held_between(sqlite3 *db, const struct ledger_row *before,
+			const struct ledger_row *r, struct err *e)
+{
+	sqlite3_stmt *q =
+		sql_query(db, e,
+			  "SELECT 1 FROM segments WHERE capture = ?1 "
+			  "AND max_ns >= ?2 AND min_ns < ?3 LIMIT 1",
+			  "iii", r->capture, before->to_ns, r->from_ns);
+	int got = q ? sql_step(q, e) : -1;
+
+	sqlite3_finalize(q);
+	return got;
+}
+
+bool ledger_joins(const struct ledger_row *before, const struct ledger_row *r)
+{
+	int64_t between = r->from_ns - before->to_ns;
+
+	return causes[r->cause].joined && before->capture == r->capture &&
+	       before->cause == r->cause && r->to_ns >= r->from_ns &&
+	       r->to_ns != LEDGER_OPEN && between >= 0 &&
+	       between <= (r->cause == LEDGER_RECEIVED ? 0 : JOIN_NS) &&
+	       r->to_ns - before->from_ns <= ROW_NS &&
+	       strcmp(before->detail, r->detail) == 0;
+}
+
+/* What expired is one interval, however long, up to what is held. */
+static int touches(sqlite3 *db, const struct ledger_row *before,
+		   const struct ledger_row *r, struct err *e)
+{
+	if (r->cause != LEDGER_EXPIRED)
+		return ledger_joins(before, r);
+	if (r->from_ns < before->from_ns || strcmp(before->detail, r->detail))
+		return 0;
+	int held = held_between(db, before, r, e);
+	return held < 0 ? -1 : !held;
+}
+
+static bool insert(sqlite3 *db, const struct ledger_row *r, struct err *e)
+{
+	/* A capture that was deleted meanwhile needs no rows. */
+	return sql_exec(db, e,
+			"INSERT INTO ledger (" LEDGER_COLUMNS ") "
+			"SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS "
+			"(SELECT 1 FROM captures WHERE id = ?1)",
+			"iiiiit", r->capture, (int64_t)r->cause, r->from_ns,
+			r->to_ns, r->packets, r->detail);
+}
+
+static bool extend(sqlite3 *db, int64_t id, const struct ledger_row *r,
+		   struct err *e)
+{
+	return sql_exec(db, e,
+			"UPDATE ledger SET packets = packets + ?2, to_ns = "
+			"CASE to_ns WHEN ?4 THEN max(from_ns, ?3) "
+			"ELSE max(to_ns, ?3) END WHERE id = ?1",
+			"iiii", id, r->packets, r->to_ns, LEDGER_OPEN);
+}
+
+bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
+{
+	struct ledger_row before;
+	int64_t id = 0;
+	int found = newest(db, r, &id, &before, e);
+
+	if (found < 0)
+		return false;
+	bool open = found && before.to_ns == LEDGER_OPEN;
+	if (r->from_ns == LEDGER_ANY || open) {
+		/* It ends what is open, or goes on with it. */
+		return !open || r->to_ns == LEDGER_OPEN || extend(db, id, r, e);
+	}
+	if (r->cause == LEDGER_DAMAGE) {
+		/* Whoever reads it finds it again. */
+		found = exists(db, e,
+			       "SELECT 1 FROM ledger WHERE capture = ?1 AND "
+			       "cause = ?2 AND from_ns = ?3 AND to_ns = ?4 AND "
+			       "detail = ?5 LIMIT 1",
+			       r);
+		return found == 1 || (found == 0 && insert(db, r, e));
+	}
+	int joined = found ? touches(db, &before, r, e) : 0;
+	if (joined < 0)
+		return false;
+	return joined ? extend(db, id, r, e) : insert(db, r, e);
+}
+
+struct addition {
+	const struct ledger_row *rows;
+	size_t n;
+};
+
+static bool run_add(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct addition *a = arg;
+
+	for (size_t i = 0; i < a->n; i++)
+		if (!rows_ledger(db, &a->rows[i], e))
+			return false;
+	return true;
+}
+
+bool ledger_add(struct store *s, const struct ledger_row *rows, size_t n,
+		struct err *e)
+{
+	struct addition a = {rows, n};
+
+	return n == 0 || catalog_run(s->catalog, run_add, &a, e) ||
+	       err_wrap(e, "ledger");
+}
+
+/* --- reading --- */
+
+static bool collect(sqlite3_stmt *q, struct ledger_row **rows, size_t *n,
+		    struct err *e)
+{
+	struct ledger_row *all = NULL;
+	size_t room = 0, count = 0;
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		if (count == room) {
+			room = room ? 2 * room : 64;
+			void *more = realloc(all, room * sizeof(*all));
+			if (!more) {
+				err_set(e, ERR_FAILED, "out of memory");
+				got = -1;
+				break;
+			}
+			all = more;
+		}
+		from_row(q, &all[count++]);
+	}
+	if (got < 0) {
+		free(all);
+		return false;
+	}
+	*rows = all;
+	*n = count;
+	return true;
+}
+
+bool ledger_list(struct store *s, uint64_t capture, int64_t since_ns,
+		 int64_t until_ns, struct ledger_row **rows, size_t *n,
+		 struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT " LEDGER_COLUMNS " FROM ledger WHERE "
+			       "capture = ?1 AND (max(from_ns, to_ns) > ?2 OR "
+			       "(from_ns = to_ns AND from_ns >= ?2)) "
+			       "AND min(from_ns, to_ns) < ?3 ORDER BY id",
+			       "iii", capture, since_ns ? since_ns : INT64_MIN,
+			       until_ns ? until_ns : INT64_MAX)
+		   : NULL;
+	bool ok = collect(q, rows, n, e);
+
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return ok || err_wrap(e, "ledger");
+}
+
+/* --- coverage --- */
+
+static bool overlaps(const struct ledger_row *r, int64_t since_ns,
+		     int64_t until_ns)
+{
+	int64_t from = r->from_ns < r->to_ns ? r->from_ns : r->to_ns;
+	int64_t to = r->from_ns < r->to_ns ? r->to_ns : r->from_ns;
+
+	return from < until_ns && (to > since_ns || from == since_ns);
+}
+
+/* The first and the last of what was received. */
+static void watched(const struct ledger_row *rows, size_t n, int64_t *from_ns,
+		    int64_t *to_ns)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].cause != LEDGER_RECEIVED)
+			continue;
+		if (!any || rows[i].from_ns < *from_ns)
+			*from_ns = rows[i].from_ns;
+		if (!any || rows[i].to_ns > *to_ns)
+			*to_ns = rows[i].to_ns;
+		any = true;
+	}
+}
+
+static bool has_expired(const struct ledger_row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].cause == LEDGER_EXPIRED)
+			return true;
+	return false;
+}
+
+/* The ends that were not given: what was never asked for is no gap. */
+static void set_range(struct coverage *c, const struct coverage_of *of,
+		      int64_t from_ns, int64_t to_ns)
+{
+	if (!c->since_ns) {
+		c->since_ns = from_ns;
+		/* Of what has expired only the end is of interest. */
+		if (of->min_ns && (!from_ns || of->min_ns < from_ns ||
+				   has_expired(c->rows, c->n)))
+			c->since_ns = of->min_ns;
+	}
+	if (!c->until_ns && of->runs) {
+		c->until_ns = of->now_ns;
+	} else if (!c->until_ns) {
+		c->until_ns = to_ns;
+		if (of->max_ns >= to_ns)
+			c->until_ns = of->max_ns + (of->max_ns != 0);
+	} else if (!of->savefile && c->until_ns > of->now_ns) {
+		c->until_ns = of->now_ns; /* what is to come is no gap */
+	}
+	if (c->until_ns < c->since_ns)
+		c->until_ns = c->since_ns;
+}
+
+static int64_t within(const struct coverage *c, int64_t ns)
+{
+	return ns < c->since_ns	  ? c->since_ns
+	       : ns > c->until_ns ? c->until_ns
+				  : ns;
+}
+
+static void set_covered(struct coverage *c, int64_t from_ns, int64_t to_ns)
+{
+	if (to_ns < c->since_ns || from_ns >= c->until_ns || !to_ns)
+		return;
+	c->from_ns = within(c, from_ns);
+	c->to_ns = within(c, to_ns);
+}
+
+/* Leaves the rows of interest, and makes one of the time before the first. */
+static void pick_rows(struct coverage *c, const struct coverage_of *of)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct ledger_row *r = &c->rows[i];
+
+		if (r->cause == LEDGER_RECEIVED ||
+		    !overlaps(r, c->since_ns, c->until_ns))
+			continue;
+		if (ledger_is_gap(r->cause)) {
+			c->gaps++;
+			c->missing += r->packets;
+		}
+		c->rows[n++] = *r;
+	}
+	c->n = n;
+	if (of->savefile || c->since_ns >= of->created_ns)
+		return;
+	/* There is room: see ledger_coverage. */
+	memmove(c->rows + 1, c->rows, n * sizeof(*c->rows));
+	c->rows[0] = (struct ledger_row){.capture = of->capture,
+					 .cause = LEDGER_STOPPED,
+					 .from_ns = c->since_ns,
+					 .to_ns = within(c, of->created_ns),
+					 .detail = "before it was made"};
+	c->n++;
+	c->gaps++;
+}
+
+bool ledger_coverage(struct store *s, const struct coverage_of *of,
+		     int64_t since_ns, int64_t until_ns, struct coverage *c,
+		     struct err *e)
+{
+	int64_t from = 0, to = 0;
+
+	*c = (struct coverage){.since_ns = since_ns, .until_ns = until_ns};
+	if (!ledger_list(s, of->capture, 0, 0, &c->rows, &c->n, e))
+		return false;
+	void *more = realloc(c->rows, (c->n + 1) * sizeof(*c->rows));
+	if (!more) {
+		free(c->rows);
+		return err_set(e, ERR_FAILED, "out of memory");
+	}
+	c->rows = more;
+	watched(c->rows, c->n, &from, &to);
+	if (of->savefile) {
+		from = of->min_ns;
+		to = of->max_ns;
+	}
+	set_range(c, of, from, to);
+	/* What came since the last row is watched as well. */
+	set_covered(c, from, of->runs ? of->now_ns : to);
+	pick_rows(c, of);
+	return true;
+}
+
+bool ledger_known_until(struct store *s, uint64_t capture, int64_t *ns,
+			struct err *e)
+{
+	struct ledger_row found,
+		ask = {.capture = capture, .cause = LEDGER_RECEIVED};
+	int64_t id;
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	int got = db ? newest(db, &ask, &id, &found, e) : -1;
+
+	sqlite3_close(db);
+	*ns = got == 1 ? found.to_ns : 0;
+	return got >= 0 || err_wrap(e, "ledger");
+}
