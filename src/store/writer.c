@@ -5,6 +5,7 @@
  * its row is committed or its packets are counted as lost, and that a failing
  * disk costs packets and never the daemon. Leaves out fsync.
  */
+#include "frame.h"
 #include "spool.h"
 
 #include "../log.h"
@@ -13,7 +14,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <zstd.h>
 
 /* What is older than a second is on disk: the flush begins a little before. */
 #define FLUSH_NS (900 * NS_PER_S / 1000)
@@ -25,8 +25,8 @@ struct writer {
 	atomic_bool stopping;
 
 	/* The thread's own. */
-	ZSTD_CCtx *zstd;
-	uint8_t *out; /* FRAME_MAX */
+	struct frame *frame;
+	uint8_t *out; /* FRAME_MAX and a page, on a page's border */
 	struct segment *segment;
 	uint64_t seq;	  /* the block to write next */
 	uint32_t taken;	  /* bytes of it in the frame so far */
@@ -174,16 +174,13 @@ static bool right_segment(struct writer *w, const struct block *b,
 static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 			struct err *e)
 {
+	int level = frame_level(w->store->options.compression_level,
+				feed_backlog(w->feed, w->seq + 1),
+				feed_max(w->feed));
+
 	if (!right_segment(w, b, e))
 		return false;
-	ZSTD_CCtx_reset(w->zstd, ZSTD_reset_session_only);
-	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
-	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel,
-			       w->store->options.compression_level);
-	/* Without a size the window would be the level's and larger. */
-	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_windowLog, 20);
-	if (whole)
-		ZSTD_CCtx_setPledgedSrcSize(w->zstd, b->used);
+	frame_begin(w->frame, level, whole ? b->arena : NULL, b->used);
 	w->flushed = 0;
 	return true;
 }
@@ -192,25 +189,22 @@ static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 			bool end, struct err *e)
 {
-	ZSTD_inBuffer in = {b->arena, to, w->taken};
-	ZSTD_EndDirective how = end ? ZSTD_e_end : ZSTD_e_flush;
-	size_t left;
+	bool more;
 
 	if (w->taken == 0 && !begin_frame(w, b, end, e))
 		return false;
 	do {
-		ZSTD_outBuffer out = {w->out, FRAME_MAX, 0};
+		uint64_t at = w->segment->end + w->flushed;
+		/* In memory as in the file, which direct writes ask for. */
+		uint8_t *out = w->out + at % SEGMENT_ALIGN;
+		size_t n;
 
-		left = ZSTD_compressStream2(w->zstd, &out, &in, how);
-		if (ZSTD_isError(left))
-			return err_set(e, ERR_FAILED, "compress: %s",
-				       ZSTD_getErrorName(left));
-		if (!segment_write(w->segment, w->segment->end + w->flushed,
-				   out.dst, out.pos, e))
+		if (!frame_add(w->frame, b->arena, &w->taken, to, end, out,
+			       FRAME_MAX, &n, &more, e) ||
+		    !segment_write(w->segment, at, out, n, e))
 			return false;
-		w->flushed += (uint32_t)out.pos;
-	} while (left > 0);
-	w->taken = to;
+		w->flushed += (uint32_t)n;
+	} while (more);
 	w->flushed_ns = monotonic_ns();
 	return true;
 }
@@ -303,6 +297,7 @@ static void *writer_main(void *arg)
 	struct writer *w = arg;
 	int64_t deadline = 0;
 
+	pthread_setname_np(pthread_self(), "pcapd-writer");
 	for (;;) {
 		bool stopping = atomic_load(&w->stopping);
 
@@ -335,7 +330,7 @@ static uint64_t first_seq(struct feed *f)
 static void writer_free(struct writer *w)
 {
 	pthread_mutex_destroy(&w->lock);
-	ZSTD_freeCCtx(w->zstd);
+	frame_free(w->frame);
 	free(w->out);
 	feed_unref(w->feed);
 	free(w);
@@ -353,9 +348,9 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 	w->store = s;
 	w->feed = feed_ref(f);
 	w->seq = first_seq(f);
-	w->zstd = ZSTD_createCCtx();
-	w->out = malloc(FRAME_MAX);
-	if (!w->zstd || !w->out)
+	w->frame = frame_new();
+	w->out = aligned_alloc(SEGMENT_ALIGN, FRAME_MAX + SEGMENT_ALIGN);
+	if (!w->frame || !w->out)
 		err_set(e, ERR_FAILED, "writer: out of memory");
 	else if (pthread_create(&w->thread, NULL, writer_main, w) != 0)
 		err_set(e, ERR_FAILED, "writer: cannot make a thread");
