@@ -23,6 +23,7 @@ struct feed {
 	uint64_t next_seq; /* of the block after the newest in ring */
 	struct feed_watch *watches;
 	bool nudged, closed;
+	bool patient; /* the producer waits for room */
 };
 
 int64_t monotonic_ns(void)
@@ -121,6 +122,7 @@ static struct block *open_locked(struct feed *f, uint32_t link_type,
 struct block *feed_open(struct feed *f, uint32_t link_type, uint32_t snaplen)
 {
 	pthread_mutex_lock(&f->lock);
+	f->patient = false;
 	struct block *b = open_locked(f, link_type, snaplen);
 	pthread_mutex_unlock(&f->lock);
 	return b;
@@ -130,6 +132,7 @@ struct block *feed_open_wait(struct feed *f, uint32_t link_type,
 			     uint32_t snaplen)
 {
 	pthread_mutex_lock(&f->lock);
+	f->patient = true;
 	while (!f->closed && f->count == f->max_blocks)
 		pthread_cond_wait(&f->room, &f->lock);
 	struct block *b = open_locked(f, link_type, snaplen);
@@ -208,6 +211,16 @@ void feed_nudge(struct feed *f)
 	f->nudged = true;
 	pthread_cond_signal(&f->sealed);
 	pthread_mutex_unlock(&f->lock);
+}
+
+unsigned feed_backlog(struct feed *f, uint64_t seq)
+{
+	pthread_mutex_lock(&f->lock);
+	struct block *b = newest(f);
+	uint64_t end = f->next_seq - (b && !block_sealed(b));
+	bool none = f->patient || seq >= end;
+	pthread_mutex_unlock(&f->lock);
+	return none ? 0 : (unsigned)(end - seq);
 }
 
 void feed_release(struct feed *f, uint64_t seq)

@@ -60,6 +60,9 @@ void feed_seal(struct feed *f, struct block *b);
  * or the feed is drained and closed, or feed_nudge. */
 void feed_wait(struct feed *f, uint64_t seq, int64_t deadline_ns);
 void feed_nudge(struct feed *f);
+/* Sealed blocks from seq on, which a producer that cannot wait made; 0 for
+ * one that waits for room. */
+unsigned feed_backlog(struct feed *f, uint64_t seq);
 /* Blocks up to and with seq are in the catalog (or given up). */
 void feed_release(struct feed *f, uint64_t seq);
 

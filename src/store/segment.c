@@ -16,6 +16,9 @@
 #include <unistd.h>
 #include <zstd.h>
 
+/* Less than this is kept in the page cache, where it is written on. */
+#define DIRECT_MIN (128u << 10)
+
 void segment_name(char out[SEGMENT_NAME_BYTES], uint64_t capture,
 		  uint64_t first_seq)
 {
@@ -43,20 +46,18 @@ static struct segment *segment_new(uint64_t capture, uint64_t first_seq,
 		err_set(e, ERR_FAILED, "segment: out of memory");
 		return NULL;
 	}
-	g->fd = -1;
+	g->fd = g->direct_fd = -1;
 	g->capture = capture;
 	g->first_seq = first_seq;
 	g->opened_ns = monotonic_ns();
 	return g;
 }
 
-bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
-		   struct err *e)
+static bool write_at(struct segment *g, int fd, uint64_t at,
+		     const uint8_t *from, size_t n, struct err *e)
 {
-	const uint8_t *from = bytes;
-
 	while (n > 0) {
-		ssize_t done = pwrite(g->fd, from, n, (off_t)at);
+		ssize_t done = pwrite(fd, from, n, (off_t)at);
 
 		if (done < 0 && errno == EINTR)
 			continue;
@@ -70,6 +71,46 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 		n -= (size_t)done;
 	}
 	return true;
+}
+
+/*
+ * The whole pages at the beginning of n bytes, around the page cache: copying
+ * into fresh pages of it costs more than compressing does. Returns how many
+ * bytes are written; 0 asks for the other way.
+ */
+static size_t write_directly(struct segment *g, uint64_t at,
+			     const uint8_t *from, size_t n)
+{
+	ssize_t done =
+		pwrite(g->direct_fd, from, n - n % SEGMENT_ALIGN, (off_t)at);
+
+	if (done > 0)
+		return (size_t)done / SEGMENT_ALIGN * SEGMENT_ALIGN;
+	/* A file system that allowed the open may still refuse. What else is
+	 * wrong the plain write will find and tell. */
+	if (errno == EINVAL) {
+		close(g->direct_fd);
+		g->direct_fd = -1;
+	}
+	return 0;
+}
+
+/* The ends go through the page cache: no page is in both, so that neither
+ * waits for the other. In order, so that a reader sees the file grow. */
+bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
+		   struct err *e)
+{
+	const uint8_t *from = bytes;
+	size_t rest = at % SEGMENT_ALIGN, done = 0;
+
+	if (g->direct_fd >= 0 && n >= DIRECT_MIN &&
+	    (uintptr_t)from % SEGMENT_ALIGN == rest) {
+		done = rest ? SEGMENT_ALIGN - rest : 0;
+		if (!write_at(g, g->fd, at, from, done, e))
+			return false;
+		done += write_directly(g, at + done, from + done, n - done);
+	}
+	return write_at(g, g->fd, at + done, from + done, n - done, e);
 }
 
 /* Bytes of frame 0 in *frame; 0: memory is out. */
@@ -132,8 +173,14 @@ struct segment *segment_create(int spool_fd, uint64_t capture,
 		err_errno(e, "make folder %s in the spool", dir);
 		return NULL;
 	}
-	return segment_create_as(spool_fd, name, capture, first_seq, link_type,
-				 snaplen, e);
+	struct segment *g = segment_create_as(spool_fd, name, capture,
+					      first_seq, link_type, snaplen, e);
+	/* Not every file system can. */
+	if (g)
+		g->direct_fd =
+			openat(spool_fd, name,
+			       O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_DIRECT);
+	return g;
 }
 
 struct segment *segment_rescue(int spool_fd, uint64_t capture,
@@ -403,6 +450,8 @@ void segment_free(struct segment *g)
 		return;
 	if (g->fd >= 0)
 		close(g->fd);
+	if (g->direct_fd >= 0)
+		close(g->direct_fd);
 	free(g->blocks);
 	free(g);
 }

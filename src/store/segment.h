@@ -25,6 +25,9 @@
 #define SEGMENT_NAME_BYTES 48 /* with the capture's folder */
 /* A frame of a full block, also when it was flushed every second. */
 #define FRAME_MAX (BLOCK_MAX + BLOCK_MAX / 128 + (64u << 10))
+_Static_assert(FRAME_MAX % 4096 == 0, "for aligned_alloc");
+/* What the disk takes without the page cache begins and ends on these. */
+#define SEGMENT_ALIGN 4096u
 #define SEGMENT_FOOTER_MAGIC 0x184D2A5Cu
 #define SEEK_TABLE_MAGIC 0x184D2A5Eu
 #define SEEK_TABLE_FOOTER 0x8F92EAB1u
@@ -46,6 +49,7 @@ struct capture_row;
 
 struct segment {
 	int fd;
+	int direct_fd; /* the same file around the page cache, or -1 */
 	uint64_t capture, first_seq;
 	uint32_t link_type, snaplen;
 	uint64_t head_bytes; /* of frame 0 */
@@ -82,7 +86,12 @@ struct segment *segment_rescue(int spool_fd, uint64_t capture,
  * the blocks that it knows with segment_add. */
 struct segment *segment_resume(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, struct err *e);
-/* Writes at offset `at`, which may be behind end for a frame in parts. */
+/*
+ * Writes at offset `at`, which may be behind end for a frame in parts. Readers
+ * see it when it returns. Much at once goes to the disk directly if it lies in
+ * memory as in the file: (uintptr_t)bytes and `at` leave the same rest when
+ * divided by SEGMENT_ALIGN.
+ */
 bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 		   struct err *e);
 /* A frame at end is whole: info (with stored_bytes) is given its segment and

@@ -7,6 +7,7 @@
  * is tried again where it stopped, and nothing that is in the file is taken
  * out of it. Leaves out fsync (sync.c).
  */
+#include "frame.h"
 #include "spool.h"
 
 #include "../log.h"
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <zstd.h>
 
 /* What is older than a second is on disk: the flush begins a little before. */
 #define FLUSH_NS (900 * NS_PER_S / 1000)
@@ -33,8 +33,8 @@ struct writer {
 	atomic_bool stopping;
 
 	/* The thread's own. */
-	ZSTD_CCtx *zstd;
-	uint8_t *out; /* FRAME_MAX */
+	struct frame *frame;
+	uint8_t *out; /* FRAME_MAX and a page, on a page's border */
 	struct sync_writer *sync;
 	struct segment *segment;
 	uint64_t segment_bytes; /* on disk, at most */
@@ -50,6 +50,7 @@ struct writer {
 	bool savefile;	   /* somebody waits for the result */
 	atomic_bool hurry; /* rows are not tried again any more */
 	atomic_bool rows_stuck;
+	atomic_int level; /* of the newest frame */
 
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t stop;
@@ -240,19 +241,22 @@ static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 {
 	struct store_options o;
 
+	store_options_now(w->store, &o);
+	int level = frame_level(o.compression_level,
+				feed_backlog(w->feed, w->seq + 1),
+				feed_max(w->feed));
 	if (!right_segment(w, b, e))
 		return false;
-	store_options_now(w->store, &o);
-	ZSTD_CCtx_reset(w->zstd, ZSTD_reset_session_only);
-	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
-	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel,
-			       o.compression_level);
-	/* Without a size the window would be the level's and larger. */
-	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_windowLog, 20);
-	if (whole)
-		ZSTD_CCtx_setPledgedSrcSize(w->zstd, b->used);
+	frame_begin(w->frame, level, whole ? b->arena : NULL, b->used);
+	atomic_store(&w->level, level);
 	w->framed = true;
 	return true;
+}
+
+/* In memory as in the file, which direct writes ask for. */
+static uint8_t *out_place(const struct writer *w)
+{
+	return w->out + (w->segment->end + w->flushed) % SEGMENT_ALIGN;
 }
 
 /* What is compressed goes to the file; what did not is kept for the next
@@ -260,8 +264,8 @@ static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 static bool drain(struct writer *w, struct err *e)
 {
 	if (w->pending &&
-	    !segment_write(w->segment, w->segment->end + w->flushed, w->out,
-			   w->pending, e))
+	    !segment_write(w->segment, w->segment->end + w->flushed,
+			   out_place(w), w->pending, e))
 		return false;
 	w->flushed += w->pending;
 	w->pending = 0;
@@ -273,22 +277,18 @@ static bool drain(struct writer *w, struct err *e)
 static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 			bool end, struct err *e)
 {
-	ZSTD_EndDirective how = end ? ZSTD_e_end : ZSTD_e_flush;
-	size_t left = 1;
+	bool more = true;
 
 	if (!drain(w, e) || (!w->framed && !begin_frame(w, b, end, e)))
 		return false;
-	while (left > 0 && (w->taken < to || (end && !w->ended))) {
-		ZSTD_inBuffer in = {b->arena, to, w->taken};
-		ZSTD_outBuffer out = {w->out, FRAME_MAX, 0};
+	while (more && (w->taken < to || (end && !w->ended))) {
+		size_t n;
 
-		left = ZSTD_compressStream2(w->zstd, &out, &in, how);
-		if (ZSTD_isError(left))
-			return err_set(e, ERR_FAILED, "compress: %s",
-				       ZSTD_getErrorName(left));
-		w->pending = (uint32_t)out.pos;
-		w->taken = (uint32_t)in.pos;
-		w->ended = end && left == 0;
+		if (!frame_add(w->frame, b->arena, &w->taken, to, end,
+			       out_place(w), FRAME_MAX, &n, &more, e))
+			return false;
+		w->pending = (uint32_t)n;
+		w->ended = end && !more;
 		if (!drain(w, e))
 			return false;
 	}
@@ -460,6 +460,7 @@ static void *writer_main(void *arg)
 	int64_t deadline = 0;
 	struct err e;
 
+	pthread_setname_np(pthread_self(), "pcapd-writer");
 	for (;;) {
 		bool stopping = atomic_load(&w->stopping);
 
@@ -499,7 +500,7 @@ static void writer_free(struct writer *w)
 	sync_remove(w->sync);
 	pthread_cond_destroy(&w->stop);
 	pthread_mutex_destroy(&w->lock);
-	ZSTD_freeCCtx(w->zstd);
+	frame_free(w->frame);
 	free(w->out);
 	feed_unref(w->feed);
 	free(w);
@@ -519,6 +520,7 @@ static void init_locks(struct writer *w)
 struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 {
 	struct writer *w = calloc(1, sizeof(*w));
+	struct store_options o;
 	struct capture_row row;
 
 	if (!w) {
@@ -526,13 +528,15 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 		return NULL;
 	}
 	init_locks(w);
+	store_options_now(s, &o);
+	atomic_init(&w->level, o.compression_level);
 	w->store = s;
 	w->feed = feed_ref(f);
 	w->seq = first_seq(f);
-	w->zstd = ZSTD_createCCtx();
-	w->out = malloc(FRAME_MAX);
+	w->frame = frame_new();
+	w->out = aligned_alloc(SEGMENT_ALIGN, FRAME_MAX + SEGMENT_ALIGN);
 	w->sync = sync_add(s, feed_capture(f));
-	if (!w->zstd || !w->out || !w->sync) {
+	if (!w->frame || !w->out || !w->sync) {
 		err_set(e, ERR_FAILED, "writer: out of memory");
 	} else if (store_capture(s, feed_capture(f), &row, e)) {
 		w->savefile = row.savefile;
@@ -575,18 +579,16 @@ void writer_stop(struct writer *w, struct writer_status *st)
 
 void writer_status(struct writer *w, struct writer_status *st)
 {
-	struct store_options o;
 	bool failed;
 	int64_t synced_ns = sync_state(w->sync, &failed);
 
-	store_options_now(w->store, &o);
 	pthread_mutex_lock(&w->lock);
 	*st = w->status;
 	pthread_mutex_unlock(&w->lock);
 	st->stuck |= atomic_load(&w->rows_stuck);
 	st->synced_ns = synced_ns;
 	st->depth = feed_depth(w->feed);
-	st->level = o.compression_level;
+	st->level = atomic_load(&w->level);
 }
 
 bool writer_take_lost(struct writer *w, uint64_t *packets, int64_t *from_ns,

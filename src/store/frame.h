@@ -1,0 +1,46 @@
+/*
+ * frame: the compressor of one writer. Private to this folder.
+ *
+ * What: a block becomes one zstd frame with a checksum, in one go or in parts
+ * that are each readable when flushed. How hard it is compressed follows what
+ * waits behind it, so that compression never costs a packet, and follows what
+ * compressing brought, so that what does not shrink is only stored.
+ * Threads: one at a time.
+ * Ownership: frame_new gives, frame_free takes.
+ */
+#ifndef PCAPD_STORE_FRAME_H
+#define PCAPD_STORE_FRAME_H
+
+#include "../block.h"
+#include "../err.h"
+
+#include <stddef.h>
+
+/* As fast as zstd goes down to, below that a block is stored. */
+#define FRAME_LEVEL_FAST (-20)
+/* zstd finds nothing and writes raw blocks. */
+#define FRAME_LEVEL_STORED (-131072)
+
+struct frame;
+
+struct frame *frame_new(void);	  /* NULL: out of memory */
+void frame_free(struct frame *f); /* NULL is fine */
+
+/* wanted: the level when nothing waits; waiting of at most max blocks lie
+ * behind this one. */
+int frame_level(int wanted, unsigned waiting, unsigned max);
+
+/*
+ * A new frame at that level. whole: its n bytes are all there and come with
+ * the first frame_add, which ends it; otherwise NULL.
+ */
+void frame_begin(struct frame *f, int level, const uint8_t *whole, uint32_t n);
+/*
+ * Adds bytes [*taken, to) and makes them readable, or ends the frame. Fills at
+ * most room bytes of out; call again while *more.
+ */
+bool frame_add(struct frame *f, const uint8_t *bytes, uint32_t *taken,
+	       uint32_t to, bool end, uint8_t *out, size_t room, size_t *filled,
+	       bool *more, struct err *e);
+
+#endif

@@ -1,0 +1,297 @@
+/*
+ * Frames, and how they come into a file. libzstd's decoder says whether a
+ * frame is one.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "feed.h"
+#include "store/frame.h"
+#include "store/segment.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#define MIB (1u << 20)
+
+struct world {
+	struct frame *frame;
+	uint8_t *text, *noise; /* MIB each: shrinks; does not */
+	uint8_t *packed, *plain;
+};
+
+static int set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	uint64_t x = 88172645463325252u;
+
+	w->frame = frame_new();
+	w->text = malloc(MIB);
+	w->noise = malloc(MIB);
+	w->packed = aligned_alloc(SEGMENT_ALIGN, FRAME_MAX + SEGMENT_ALIGN);
+	w->plain = malloc(MIB);
+	for (uint32_t i = 0; i < MIB; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		w->noise[i] = (uint8_t)x;
+		/* Long runs that come again, and some that do not. */
+		w->text[i] = (uint8_t)(i % 100 < 30 ? x : i % 100);
+	}
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	frame_free(w->frame);
+	free(w->text);
+	free(w->noise);
+	free(w->packed);
+	free(w->plain);
+	free(w);
+	return 0;
+}
+
+/* A block in one go; its size on disk. */
+static size_t pack(struct world *w, int level, const uint8_t *from, uint32_t n)
+{
+	struct err e = ERR_INIT;
+	uint32_t taken = 0;
+	size_t filled;
+	bool more;
+
+	frame_begin(w->frame, level, from, n);
+	assert_true(frame_add(w->frame, from, &taken, n, true, w->packed,
+			      FRAME_MAX, &filled, &more, &e));
+	assert_false(more);
+	assert_int_equal(taken, n);
+	return filled;
+}
+
+static void assert_unpacks(struct world *w, size_t packed, const uint8_t *to,
+			   uint32_t n)
+{
+	assert_int_equal(ZSTD_findFrameCompressedSize(w->packed, packed),
+			 packed);
+	assert_int_equal(ZSTD_getFrameContentSize(w->packed, packed), n);
+	assert_int_equal(ZSTD_decompress(w->plain, MIB, w->packed, packed), n);
+	assert_memory_equal(w->plain, to, n);
+}
+
+static void every_level_makes_a_frame_with_a_checksum(void **state)
+{
+	static const int levels[] = {19, 3, 1, -1, -5, -20, FRAME_LEVEL_STORED};
+	static const uint32_t sizes[] = {1, 16, 5000, 128 << 10, MIB - 1, MIB};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++)
+		for (size_t k = 0; k < sizeof(sizes) / sizeof(*sizes); k++) {
+			uint32_t n = sizes[k];
+			size_t packed = pack(w, levels[i], w->text, n);
+
+			assert_unpacks(w, packed, w->text, n);
+			/* The checksum is the last thing in it. */
+			w->packed[packed - 1] ^= 1;
+			assert_true(ZSTD_isError(ZSTD_decompress(
+				w->plain, MIB, w->packed, packed)));
+		}
+}
+
+static void stored_is_no_larger_than_its_headers(void **state)
+{
+	struct world *w = *state;
+	size_t packed = pack(w, FRAME_LEVEL_STORED, w->text, MIB);
+
+	assert_true(packed >= MIB && packed < MIB + 64);
+	assert_unpacks(w, packed, w->text, MIB);
+}
+
+static void what_does_not_shrink_is_stored_until_it_does(void **state)
+{
+	struct world *w = *state;
+	/* Some shrinking, but not worth the time. */
+	for (uint32_t i = 0; i < MIB; i += 2000)
+		memset(w->noise + i, 0, 50);
+	size_t first = pack(w, -1, w->noise, MIB);
+	assert_true(first < MIB && first > MIB - MIB / 32);
+	for (int i = 0; i < 3; i++) {
+		size_t packed = pack(w, -1, w->noise, MIB);
+		assert_true(packed >= MIB);
+		assert_unpacks(w, packed, w->noise, MIB);
+	}
+	for (int i = 0; i < 3; i++) {
+		size_t packed = pack(w, -1, w->text, MIB);
+		assert_true(packed < MIB / 2);
+		assert_unpacks(w, packed, w->text, MIB);
+	}
+	/* Half of one and half of the other is worth it. */
+	pack(w, -1, w->noise, MIB);
+	memcpy(w->noise, w->text, MIB / 2);
+	assert_true(pack(w, -1, w->noise, MIB) < 3 * MIB / 4);
+}
+
+static void flushed_parts_are_readable(void **state)
+{
+	struct world *w = *state;
+	struct err e = ERR_INIT;
+	uint32_t taken = 0;
+	size_t at = 0;
+
+	for (int level = -1; level >= -20; level -= 19) {
+		taken = 0;
+		at = 0;
+		frame_begin(w->frame, level, NULL, 0);
+		for (uint32_t to = 1000; to <= 20000; to += 1000) {
+			bool more = true;
+
+			while (more) {
+				size_t n;
+
+				assert_true(frame_add(w->frame, w->text, &taken,
+						      to, to == 20000,
+						      w->packed + at, 200, &n,
+						      &more, &e));
+				at += n;
+			}
+			assert_int_equal(taken, to);
+			ZSTD_DCtx *z = ZSTD_createDCtx();
+			ZSTD_inBuffer in = {w->packed, at, 0};
+			ZSTD_outBuffer out = {w->plain, MIB, 0};
+			while (in.pos < in.size)
+				assert_false(ZSTD_isError(
+					ZSTD_decompressStream(z, &out, &in)));
+			ZSTD_freeDCtx(z);
+			assert_int_equal(out.pos, to);
+			assert_memory_equal(w->plain, w->text, to);
+		}
+	}
+}
+
+static void level_falls_with_what_waits_and_comes_back(void **state)
+{
+	(void)state;
+	for (int wanted = -20; wanted <= 19; wanted++) {
+		int last = wanted;
+
+		for (unsigned waiting = 0; waiting <= 32; waiting++) {
+			int level = frame_level(wanted, waiting, 32);
+
+			assert_true(level <= last);
+			last = level;
+			if (waiting <= 4)
+				assert_int_equal(level, wanted);
+			else if (waiting < 16)
+				assert_in_range(level + 100, 80, wanted + 100);
+			else
+				assert_int_equal(level, FRAME_LEVEL_STORED);
+		}
+	}
+	assert_true(frame_level(-1, 10, 32) < -5);
+	/* The smallest that can be configured. */
+	assert_int_equal(frame_level(-1, 0, 2), -1);
+	assert_int_equal(frame_level(-1, 1, 2), FRAME_LEVEL_STORED);
+}
+
+static void fill_one(struct feed *f, bool wait)
+{
+	const struct packet_head h = {1, 2, 3, 3};
+	struct block *b =
+		wait ? feed_open_wait(f, 1, 100) : feed_open(f, 1, 100);
+
+	block_append(b, &h, "abc");
+	feed_publish(f, b, 1);
+	feed_seal(f, b);
+}
+
+static void backlog_counts_sealed_blocks_of_who_cannot_wait(void **state)
+{
+	struct feed *f = feed_new(1, 1, 8);
+
+	(void)state;
+	assert_int_equal(feed_backlog(f, 1), 0);
+	for (int i = 0; i < 3; i++)
+		fill_one(f, false);
+	assert_int_equal(feed_backlog(f, 1), 3);
+	struct block *open = feed_open(f, 1, 100);
+	assert_int_equal(feed_backlog(f, 1), 3);
+	assert_int_equal(feed_backlog(f, 3), 1);
+	assert_int_equal(feed_backlog(f, 4), 0);
+	assert_int_equal(feed_backlog(f, 9), 0);
+	feed_seal(f, open);
+	fill_one(f, true);
+	assert_int_equal(feed_backlog(f, 1), 0);
+	fill_one(f, false);
+	assert_int_equal(feed_backlog(f, 1), 5);
+	feed_close(f);
+	feed_unref(f);
+}
+
+/* At every place in a page, short and long, and the file is what was written
+ * and no longer. */
+static void writes_of_any_size_land_where_they_belong(void **state)
+{
+	struct world *w = *state;
+	char folder[] = "/var/tmp/pcapd-frame-XXXXXX", path[128];
+	struct err e = ERR_INIT;
+
+	assert_non_null(mkdtemp(folder));
+	int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct segment *g = segment_create(dir, 7, 1, 1, 65535, &e);
+	assert_non_null(g);
+	static const uint32_t sizes[] = {1,    130000,	4095,	1048576,
+					 4096, 1048575, 131072, 700000,
+					 3,    800001};
+	uint64_t at = g->end;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		uint8_t *out = w->packed + at % SEGMENT_ALIGN;
+		struct stat st;
+
+		memcpy(out, w->noise, sizes[i]);
+		assert_true(segment_write(g, at, out, sizes[i], &e));
+		assert_int_equal(fstat(g->fd, &st), 0);
+		assert_int_equal(st.st_size, at + sizes[i]);
+		assert_int_equal(pread(g->fd, w->plain, sizes[i], (off_t)at),
+				 sizes[i]);
+		assert_memory_equal(w->plain, w->noise, sizes[i]);
+		at += sizes[i];
+	}
+	/* Elsewhere in memory it is the page cache's. */
+	assert_true(segment_write(g, at, w->noise + 1, MIB - 1, &e));
+	assert_int_equal(pread(g->fd, w->plain, MIB - 1, (off_t)at), MIB - 1);
+	assert_memory_equal(w->plain, w->noise + 1, MIB - 1);
+	segment_free(g);
+	snprintf(path, sizeof(path), "%s/7/00000000000000000001.pcap.zst",
+		 folder);
+	unlink(path);
+	unlinkat(dir, "7", AT_REMOVEDIR);
+	close(dir);
+	assert_int_equal(rmdir(folder), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(every_level_makes_a_frame_with_a_checksum),
+		TEST(stored_is_no_larger_than_its_headers),
+		TEST(what_does_not_shrink_is_stored_until_it_does),
+		TEST(flushed_parts_are_readable),
+		TEST(level_falls_with_what_waits_and_comes_back),
+		TEST(backlog_counts_sealed_blocks_of_who_cannot_wait),
+		TEST(writes_of_any_size_land_where_they_belong),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
