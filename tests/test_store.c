@@ -541,7 +541,9 @@ static void snapshot(const struct world *w, struct world *copy)
 	*copy = (struct world){.options = w->options, .row = w->row};
 	strcpy(copy->spool, "/tmp/pcapd-test-XXXXXX");
 	assert_non_null(mkdtemp(copy->spool));
-	shell("cp -r %s/. %s/", w->spool, copy->spool);
+	/* A file that is replaced meanwhile is copied in the next round. */
+	shell("until cp -r %s/. %s/ 2>/dev/null; do :; done", w->spool,
+	      copy->spool);
 }
 
 /* Opens the copy; what it has must be a prefix of the log. */
