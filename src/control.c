@@ -372,7 +372,7 @@ static void entry_options(struct control *ctl, const struct entry *t,
 
 /* A thread that has not gone round for so long, a writer that has written
  * nothing for so long with a full feed: they hang. */
-#define HANGS_NS (10 * NS_PER_S)
+#define HANGS_NS (5 * NS_PER_S)
 #define WRITER_HANGS_NS (30 * NS_PER_S)
 
 static void tell(struct control *ctl, uint64_t capture, enum ledger_cause cause,
@@ -494,6 +494,8 @@ static void tell_begin(struct control *ctl, struct entry *t)
 	tell(ctl, t->row.id, LEDGER_STOPPED, LEDGER_ANY, now.real_ns, 0, "");
 	tell(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, now.real_ns, 0, "");
 	account_begin(&t->account, t->row.id, &look);
+	/* A kill may come before the first row of what is received. */
+	tell(ctl, t->row.id, LEDGER_RECEIVED, now.real_ns, now.real_ns, 0, "");
 	t->front_ns = monotonic_ns();
 	tell_outages(ctl, t, t->source);
 }

@@ -3,6 +3,8 @@
  *
  * The threads, and who waits for what:
  *	main		signals, by signalfd; starts and stops everything
+ *	pcapd-ledger	once a second: what captures received and lost ->
+ *			the catalog; the watchdog believes it
  *	capture, each	libpcap's ring -> the open block; never waits for
  *anybody writer, each	sealed blocks -> segments; waits for the disk catalog
  *the one that writes SQLite pcapd-accept	connections on the socket
@@ -27,6 +29,7 @@
 #include <grpc/support/log.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +41,8 @@
 
 #define CONFIG_FILE "/etc/pcapd.conf"
 #define GRACE_MS 3000
+/* The last look at the captures that found them well is not older. */
+#define WELL_NS (5 * NS_PER_S)
 
 const char *argp_program_version = "pcapd " PCAPD_VERSION;
 
@@ -165,13 +170,36 @@ static void reload(const struct args *a, struct control *ctl, struct server *s)
 	sd_notify(0, "READY=1");
 }
 
+/* A service manager that hears nothing starts pcapd again: it is told only
+ * while captures make progress. */
+static void feed_watchdog(struct control *ctl)
+{
+	static bool was_well = true;
+	bool well = control_is_well(ctl, WELL_NS);
+
+	if (well)
+		sd_notify(0, "WATCHDOG=1");
+	else if (was_well)
+		log_error("a capture or the catalog makes no progress");
+	was_well = well;
+}
+
 /* Until one of the signals says stop. */
 static void run(const struct args *a, struct control *ctl, struct server *s,
 		int signals)
 {
 	struct signalfd_siginfo info;
+	uint64_t watchdog_us = 0;
+	bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
+	int patience_ms = watched ? (int)(watchdog_us / 3000) : -1;
 
 	for (;;) {
+		struct pollfd fd = {.fd = signals, .events = POLLIN};
+
+		if (watched)
+			feed_watchdog(ctl);
+		if (poll(&fd, 1, patience_ms) == 0)
+			continue;
 		ssize_t n = read(signals, &info, sizeof(info));
 
 		if (n < 0 && errno == EINTR)

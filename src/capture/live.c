@@ -229,6 +229,10 @@ static void answer(struct capture *c, int n)
 		return;
 	bool empty = n <= 0 &&
 		     (!c->source || now >= until || source_drained(c->source));
+	/* Whoever asks what there is also asks what is missing. */
+	if (c->source)
+		source_add_drops(c->source, &c->drops);
+	show_counts(c);
 	pthread_mutex_lock(&c->lock);
 	if (empty || c->fill.newest_ns > c->asked_real_ns) {
 		c->sure_ns = c->asked_ns;
