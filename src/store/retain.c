@@ -1,9 +1,9 @@
 /*
  * What has to go, and who is told. Guarantees the order marked in the catalog,
- * durable, file removed, rows removed, so that after a crash at any point the
- * catalog and the folder tell the same story; that a segment goes only when
- * no hold overlaps it; and that a reader gets all of a segment that it has
- * begun, or is told. Leaves out the open segment of a writer.
+ * durable, file removed, durable, rows removed, so that after a crash at any
+ * point the catalog and the folder tell the same story; that a segment goes
+ * only when no hold overlaps it; and that a reader gets all of a segment that
+ * it has begun, or is told. Leaves out the open segment of a writer.
  */
 #include "ledger.h"
 #include "spool.h"
@@ -265,6 +265,9 @@ static bool remove_marked(struct store *s, struct victim *v, struct err *e)
 	segment_name(name, v->capture, v->first_seq);
 	if (unlinkat(s->spool_fd, name, 0) < 0 && errno != ENOENT)
 		return err_errno(e, "remove expired segment %s", name);
+	/* A file that came back without rows would be taken for a new one. */
+	if (!sync_capture_folder(s, v->capture, e))
+		return false;
 	return catalog_run(s->catalog, run_forget, v, e);
 }
 
@@ -354,8 +357,10 @@ static bool retain_pass(struct store *s, sqlite3 *db, struct err *e)
 void retain(struct store *s)
 {
 	struct err e;
-	sqlite3 *db = catalog_reader(s->catalog, &e);
 
+	if (s->repairing)
+		return;
+	sqlite3 *db = catalog_reader(s->catalog, &e);
 	if (!db || !remove_all_marked(s, db, &e) || !retain_pass(s, db, &e))
 		log_err(LOG_LEVEL_WARN, &e);
 	sqlite3_close(db);
