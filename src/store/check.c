@@ -181,6 +181,7 @@ static bool check_segment(struct check *c, uint64_t id, uint64_t seq,
 
 		v.known = known ? known : x.rows;
 		v.n_known = known ? head.blocks : x.n;
+		v.closed = known || x.closed;
 		if (survey_file(&v, g, &why))
 			say_segment(c, name, &v, &x);
 		else
