@@ -526,7 +526,8 @@ static void rows_that_could_not_be_written_are_kept_in_order(void **state)
 
 	assert_non_null(k);
 	snprintf(hide, sizeof(hide),
-		 "sqlite3 %s/catalog.db 'ALTER TABLE ledger RENAME TO hidden'",
+		 "sqlite3 -cmd '.timeout 9000' %s/catalog.db "
+		 "'ALTER TABLE ledger RENAME TO hidden'",
 		 w->spool);
 	if (system(hide) != 0) {
 		keeper_stop(k);
@@ -541,7 +542,8 @@ static void rows_that_could_not_be_written_are_kept_in_order(void **state)
 		keeper_catch_up(k);
 	}
 	snprintf(hide, sizeof(hide),
-		 "sqlite3 %s/catalog.db 'ALTER TABLE hidden RENAME TO ledger'",
+		 "sqlite3 -cmd '.timeout 9000' %s/catalog.db "
+		 "'ALTER TABLE hidden RENAME TO ledger'",
 		 w->spool);
 	assert_int_equal(system(hide), 0);
 	assert_int_equal(count(w), 0);

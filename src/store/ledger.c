@@ -113,14 +113,15 @@ static int held_between(sqlite3 *db, const struct ledger_row *before,
 
 bool ledger_joins(const struct ledger_row *before, const struct ledger_row *r)
 {
-	int64_t between = r->from_ns - before->to_ns;
+	int64_t most = r->cause == LEDGER_RECEIVED ? 0 : JOIN_NS, between;
 
 	return causes[r->cause].joined && before->capture == r->capture &&
 	       before->cause == r->cause && r->to_ns >= r->from_ns &&
-	       r->to_ns != LEDGER_OPEN && between >= 0 &&
-	       between <= (r->cause == LEDGER_RECEIVED ? 0 : JOIN_NS) &&
-	       r->to_ns - before->from_ns <= ROW_NS &&
-	       strcmp(before->detail, r->detail) == 0;
+	       r->from_ns >= before->to_ns && r->to_ns != LEDGER_OPEN &&
+	       !__builtin_sub_overflow(r->from_ns, before->to_ns, &between) &&
+	       between <= most &&
+	       !__builtin_sub_overflow(r->to_ns, before->from_ns, &between) &&
+	       between <= ROW_NS && strcmp(before->detail, r->detail) == 0;
 }
 
 /* What expired is one interval, however long, up to what is held. */
