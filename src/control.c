@@ -1289,6 +1289,21 @@ static void tell_restart(struct control *ctl, const struct entry *t,
 	tell(ctl, t->row.id, LEDGER_RESTART, known, now, 0, "");
 }
 
+/* Before a packet can be stored behind it: a daemon that is killed again before
+ * the keeper wrote the row finds this one, which is still open. */
+static void tell_absence(struct control *ctl, const struct entry *t,
+			 int64_t known)
+{
+	struct ledger_row row = {.capture = t->row.id,
+				 .cause = LEDGER_RESTART,
+				 .from_ns = known,
+				 .to_ns = LEDGER_OPEN};
+	struct err e;
+
+	if (!ledger_add(ctl->store, &row, 1, &e))
+		log_err(LOG_LEVEL_WARN, &e);
+}
+
 static void resume(struct control *ctl, struct entry *t)
 {
 	struct err e;
@@ -1300,6 +1315,8 @@ static void resume(struct control *ctl, struct entry *t)
 	tell(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, known, 0, "");
 	if (!t->row.wanted)
 		return;
+	if (known)
+		tell_absence(ctl, t, known);
 	bool runs = run(ctl, t, &e);
 	if (known)
 		tell_restart(ctl, t, known, clocks_now().real_ns);
