@@ -309,6 +309,10 @@ static uint64_t missing_bytes(struct store *s, uint64_t free_floor)
 
 	if (!free_floor || fstatvfs(s->spool_fd, &fs) < 0)
 		return 0;
+	/* A floor that is too high for the disk would leave nothing. */
+	uint64_t half = (uint64_t)fs.f_blocks * fs.f_frsize / 2;
+	if (free_floor > half)
+		free_floor = half;
 	uint64_t have =
 		(uint64_t)fs.f_bavail * fs.f_frsize + held_bytes(s->readers);
 	return have < free_floor ? free_floor - have : 0;
