@@ -173,6 +173,33 @@ static void mirror_sync(int fd)
 	close(from);
 }
 
+/* What is there when it begins has been synced. */
+static void mirror_all(const char *path)
+{
+	char name[PATH_MAX], to[PATH_MAX];
+	struct stat st;
+	struct dirent *d;
+	DIR *dir = opendir(path);
+
+	while (dir && (d = readdir(dir))) {
+		snprintf(name, sizeof(name), "%.3000s/%.255s", path, d->d_name);
+		if (d->d_name[0] == '.' || stat(name, &st) < 0)
+			continue;
+		if (S_ISDIR(st.st_mode)) {
+			mirror_all(name);
+			continue;
+		}
+		inode_path(to, st.st_ino);
+		int from = open(name, O_RDONLY);
+		copy(from, to);
+		close(from);
+	}
+	if (dir) {
+		closedir(dir);
+		mirror_folder(path);
+	}
+}
+
 /* --- the calls --- */
 
 /* half: how much of it a torn or short write does. */
@@ -304,6 +331,7 @@ void fault_arm(const char *below_path, const char *mirror_path,
 	if (mirror[0]) {
 		snprintf(inodes, sizeof(inodes), "%s/.inode", mirror);
 		mkdir(inodes, 0700);
+		mirror_all(folder);
 	}
 	kind = what;
 	count = 0;

@@ -349,6 +349,112 @@ static void a_power_loss_keeps_what_was_synced(void **state)
 	every(FAULT_DIE, 0, 1, true, "power loss");
 }
 
+/* --- a crash while the last one is put in order --- */
+
+#define MANY 900u
+
+static void write_one_block(void)
+{
+	struct store *s = open_store();
+	uint64_t id = add_capture(s);
+	struct feed *f = feed_new(id, 1, 8);
+	struct writer_status st;
+	struct packet_head h;
+	uint8_t body[PACKET];
+	struct err e;
+	struct writer *w = writer_start(s, f, &e);
+	struct block *b = feed_open(f, 1, 65535);
+
+	for (uint64_t i = 0; i < MANY; i++) {
+		make(i, &h, body);
+		block_append(b, &h, body);
+	}
+	feed_publish(f, b, MANY);
+	feed_seal(f, b);
+	writer_stop(w, &st);
+	feed_unref(f);
+	store_close(s);
+}
+
+/* In a process of its own: SQLite and threads do not like fork. */
+static int in_child(void (*run)(void), long n, const char *mirrored)
+{
+	int status;
+
+	fflush(NULL);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		stderr = freopen("/dev/null", "w", stderr);
+		fault_arm(spool, mirrored, n ? FAULT_DIE : FAULT_NONE, n, 0, 1);
+		run();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void reopen(void)
+{
+	store_close(open_store());
+}
+
+static uint64_t packets_there(const char *what, long n)
+{
+	struct store_totals t;
+	struct err e;
+
+	assert_whole(what, n);
+	struct store *s = store_open(&options, &e);
+	assert_non_null(s);
+	assert_true(store_totals(s, 1, &t, &e));
+	store_close(s);
+	return t.packets;
+}
+
+static void crash_in_recovery(bool power, const char *what)
+{
+	long n = 0;
+	uint64_t whole = 0, now;
+	int code;
+
+	do {
+		shell("rm -rf %s %s; mkdir %s; cp -r %s.torn %s", spool, mirror,
+		      mirror, spool, spool);
+		code = in_child(reopen, n, power ? mirror : NULL);
+		assert_true(code == 0 || code == FAULT_STATUS);
+		if (power && n)
+			shell("rm -rf %s %s/.inode; mv %s %s", spool, mirror,
+			      mirror, spool);
+		now = packets_there(what, n);
+		if (n == 0)
+			whole = now;
+		if (now != whole)
+			fail_msg("%s %ld: %d packets of %d", what, n, (int)now,
+				 (int)whole);
+	} while (n++ == 0 || code == FAULT_STATUS);
+	print_message("%s: %ld calls\n", what, n);
+	assert_in_range(whole, MANY / 3, MANY - 1);
+	assert_in_range(n, 20, 1000);
+}
+
+static void a_crash_in_recovery_loses_nothing_that_was_whole(void **state)
+{
+	(void)state;
+	shell("rm -rf %s", spool);
+	memset(progress, 0, sizeof(*progress));
+	assert_int_equal(in_child(write_one_block, 0, NULL), 0);
+	shell("sqlite3 %s/catalog.db 'DELETE FROM blocks; DELETE FROM "
+	      "segments'",
+	      spool);
+	shell("truncate -s 600000 %s/1/00000000000000000001.pcap.zst", spool);
+	shell("mv %s %s.torn", spool, spool);
+	crash_in_recovery(false, "crash in recovery");
+	crash_in_recovery(true, "power loss in recovery");
+	shell("rm -rf %s.torn", spool);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -376,6 +482,8 @@ int main(void)
 		cmocka_unit_test(a_short_write_is_gone_on_with),
 		cmocka_unit_test(a_crash_loses_only_the_end),
 		cmocka_unit_test(a_power_loss_keeps_what_was_synced),
+		cmocka_unit_test(
+			a_crash_in_recovery_loses_nothing_that_was_whole),
 	};
 
 	cmocka_set_test_filter(getenv("PCAPD_FAULTS_TEST"));
