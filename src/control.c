@@ -372,7 +372,7 @@ static void entry_options(struct control *ctl, const struct entry *t,
 
 /* A thread that has not gone round for so long, a writer that has written
  * nothing for so long with a full feed: they hang. */
-#define HANGS_NS (10 * NS_PER_S)
+#define HANGS_NS (5 * NS_PER_S)
 #define WRITER_HANGS_NS (30 * NS_PER_S)
 
 static void tell(struct control *ctl, uint64_t capture, enum ledger_cause cause,
@@ -494,6 +494,8 @@ static void tell_begin(struct control *ctl, struct entry *t)
 	tell(ctl, t->row.id, LEDGER_STOPPED, LEDGER_ANY, now.real_ns, 0, "");
 	tell(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, now.real_ns, 0, "");
 	account_begin(&t->account, t->row.id, &look);
+	/* A kill may come before the first row of what is received. */
+	tell(ctl, t->row.id, LEDGER_RECEIVED, now.real_ns, now.real_ns, 0, "");
 	t->front_ns = monotonic_ns();
 	tell_outages(ctl, t, t->source);
 }
@@ -1287,6 +1289,21 @@ static void tell_restart(struct control *ctl, const struct entry *t,
 	tell(ctl, t->row.id, LEDGER_RESTART, known, now, 0, "");
 }
 
+/* Before a packet can be stored behind it: a daemon that is killed again before
+ * the keeper wrote the row finds this one, which is still open. */
+static void tell_absence(struct control *ctl, const struct entry *t,
+			 int64_t known)
+{
+	struct ledger_row row = {.capture = t->row.id,
+				 .cause = LEDGER_RESTART,
+				 .from_ns = known,
+				 .to_ns = LEDGER_OPEN};
+	struct err e;
+
+	if (!ledger_add(ctl->store, &row, 1, &e))
+		log_err(LOG_LEVEL_WARN, &e);
+}
+
 static void resume(struct control *ctl, struct entry *t)
 {
 	struct err e;
@@ -1298,6 +1315,8 @@ static void resume(struct control *ctl, struct entry *t)
 	tell(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, known, 0, "");
 	if (!t->row.wanted)
 		return;
+	if (known)
+		tell_absence(ctl, t, known);
 	bool runs = run(ctl, t, &e);
 	if (known)
 		tell_restart(ctl, t, known, clocks_now().real_ns);

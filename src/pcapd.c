@@ -6,6 +6,8 @@
  *	pcapd-capture	one each: libpcap's ring -> the open block; no waiting
  *	writer		one each: sealed blocks -> segments; waits for disks
  *	catalog		the one that writes SQLite
+ *	pcapd-ledger	once a second: what captures received and lost -> the
+ *			catalog; the watchdog believes it
  *	pcapd-accept	connections on the socket
  *	pcapd-grpc	gRPC's events; never waits; sends what comes next
  *	pcapd-pump	slices -> listeners that filter
@@ -28,6 +30,7 @@
 #include <grpc/support/log.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +42,8 @@
 
 #define CONFIG_FILE "/etc/pcapd.conf"
 #define GRACE_MS 3000
+/* The last look at the captures that found them well is not older. */
+#define WELL_NS (5 * NS_PER_S)
 
 const char *argp_program_version = "pcapd " PCAPD_VERSION;
 
@@ -55,6 +60,7 @@ static const struct {
 
 struct args {
 	const char *config; /* NULL: CONFIG_FILE if it is there */
+	const char *verb;   /* NULL: to serve */
 	const char *values[SETTINGS];
 };
 
@@ -64,6 +70,13 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 
 	if (key == 'c') {
 		a->config = value;
+		return 0;
+	}
+	if (key == ARGP_KEY_ARG) {
+		if (a->verb ||
+		    (strcmp(value, "check") && strcmp(value, "repair")))
+			argp_error(state, "there is no '%s' to do", value);
+		a->verb = value;
 		return 0;
 	}
 	for (size_t i = 0; i < SETTINGS; i++)
@@ -87,7 +100,11 @@ static const struct argp_option options[] = {
 static const struct argp parser = {
 	.options = options,
 	.parser = parse_option,
+	.args_doc = "[check|repair]",
 	.doc = "Captures packets, keeps them, and serves them to pcap(1).\v"
+	       "With check it says what is wrong with the spool, and changes "
+	       "nothing; with repair it makes catalog and segments agree. "
+	       "Both need a spool that no daemon uses.\n\n"
 	       "pcapd stays in the foreground. SIGTERM stops it, SIGHUP makes "
 	       "it read its settings again.",
 };
@@ -166,13 +183,36 @@ static void reload(const struct args *a, struct control *ctl, struct server *s)
 	sd_notify(0, "READY=1");
 }
 
+/* A service manager that hears nothing starts pcapd again: it is told only
+ * while captures make progress. */
+static void feed_watchdog(struct control *ctl)
+{
+	static bool was_well = true;
+	bool well = control_is_well(ctl, WELL_NS);
+
+	if (well)
+		sd_notify(0, "WATCHDOG=1");
+	else if (was_well)
+		log_error("a capture or the catalog makes no progress");
+	was_well = well;
+}
+
 /* Until one of the signals says stop. */
 static void run(const struct args *a, struct control *ctl, struct server *s,
 		int signals)
 {
 	struct signalfd_siginfo info;
+	uint64_t watchdog_us = 0;
+	bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
+	int patience_ms = watched ? (int)(watchdog_us / 3000) : -1;
 
 	for (;;) {
+		struct pollfd fd = {.fd = signals, .events = POLLIN};
+
+		if (watched)
+			feed_watchdog(ctl);
+		if (poll(&fd, 1, patience_ms) == 0)
+			continue;
 		ssize_t n = read(signals, &info, sizeof(info));
 
 		if (n < 0 && errno == EINTR)
@@ -211,6 +251,35 @@ static bool serve(const struct args *a, const struct config *c, int signals,
 	return s != NULL;
 }
 
+static void say_line(void *ctx, const char *line)
+{
+	(void)ctx;
+	puts(line);
+}
+
+static bool check_or_repair(const char *verb, const struct config *c,
+			    struct err *e)
+{
+	struct store_options o = {
+		.spool = c->spool,
+		.segment_bytes = c->segment_bytes,
+		.compression_level = (int)c->compression_level,
+	};
+	struct store_findings f;
+
+	if (!(strcmp(verb, "check") == 0
+		      ? store_check(c->spool, say_line, NULL, &f, e)
+		      : store_repair(&o, say_line, NULL, &f, e)))
+		return false;
+	printf("%" PRIu64 " segments, %" PRIu64 " whole blocks, %" PRIu64
+	       " damaged frames (%" PRIu64 " packets), %" PRIu64 " problems\n",
+	       f.segments, f.blocks, f.damaged_frames, f.damaged_packets,
+	       f.problems);
+	return f.problems == 0 ||
+	       err_set(e, ERR_INCOMPLETE, "spool %s is not as it should be",
+		       c->spool);
+}
+
 int main(int argc, char **argv)
 {
 	struct args args = {0};
@@ -222,6 +291,11 @@ int main(int argc, char **argv)
 	argp_parse(&parser, argc, argv, 0, NULL, &args);
 	if (!load(&args, &config, &e))
 		goto fail;
+	if (args.verb) {
+		if (!check_or_repair(args.verb, &config, &e))
+			goto fail;
+		return 0;
+	}
 	signals = open_signals(&e);
 	if (signals < 0)
 		goto fail;

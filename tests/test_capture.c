@@ -631,7 +631,7 @@ static void recreated_interface_is_followed_at_once(void **state)
 	int64_t deadline = monotonic_ns() + 10 * NS_PER_S;
 	uint32_t sent = 0;
 	/* Nothing says from outside which of the two it captures on. */
-	while (l->catcher.packets == 0 && monotonic_ns() < deadline) {
+	while (status(l).received == 0 && monotonic_ns() < deadline) {
 		sent = send_frames(l->sender, sent, 1);
 		poll(NULL, 0, 20);
 	}

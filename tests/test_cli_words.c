@@ -163,6 +163,64 @@ static void commands_are_found_and_typing_errors_are_guessed(void **state)
 	}
 }
 
+static void bytes_have_a_unit_or_none(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} good[] = {
+		{"0", 0},
+		{"none", 0},
+		{"1023", 1023},
+		{"64K", 64 << 10},
+		{"500m", 500ull << 20},
+		{"200G", 200ull << 30},
+		{"200GiB", 200ull << 30},
+		{"2T", 2ull << 40},
+		{"8191P", 8191ull << 50},
+	};
+	static const char *const bad[] = {"",	 "G",	  "-1G",   "1.5G",
+					  "1 G", "200GB", "8192P", "many"};
+	uint64_t bytes = 1;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(good); i++) {
+		assert_true(
+			size_parse("--keep-bytes", good[i].text, &bytes, &e));
+		assert_int_equal(bytes, good[i].bytes);
+	}
+	for (size_t i = 0; i < LENGTH(bad); i++) {
+		assert_false(size_parse("--keep-bytes", bad[i], &bytes, &e));
+		assert_int_equal(e.kind, ERR_USAGE);
+	}
+	assert_string_equal(e.what, "--keep-bytes: expected bytes such as "
+				    "500M, 200G or 1T, or none, not 'many'");
+}
+
+static void spans_are_short(void **state)
+{
+	static const struct {
+		int64_t ns;
+		const char *text;
+	} all[] = {
+		{0, "0 ms"},
+		{250000000, "250 ms"},
+		{3400000000, "3.4 s"},
+		{100 * 1000000000ll, "100 s"},
+		{120 * 1000000000ll, "2 min"},
+		{36 * 3600 * 1000000000ll, "36 h"},
+		{74 * 3600 * 1000000000ll, "3.1 days"},
+		{30 * 86400 * 1000000000ll, "30 days"},
+		{4400 * 86400 * 1000000000ll, "4400 days"},
+	};
+	char out[SPAN_TEXT];
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(all); i++)
+		assert_string_equal(span_text(all[i].ns, out), all[i].text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +228,8 @@ int main(void)
 		cmocka_unit_test(an_unknown_remote_is_not_found),
 		cmocka_unit_test(numbers_are_whole_and_in_range),
 		cmocka_unit_test(sizes_have_four_letters_or_so),
+		cmocka_unit_test(bytes_have_a_unit_or_none),
+		cmocka_unit_test(spans_are_short),
 		cmocka_unit_test(a_capture_is_named_by_id_and_aliases),
 		cmocka_unit_test(the_words_of_a_filter_are_joined_by_blanks),
 		cmocka_unit_test(

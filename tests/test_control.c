@@ -369,6 +369,109 @@ static void running_is_remembered_and_twice_is_refused(void **state)
 	capture_view_done(&v);
 }
 
+/* --- the ledger --- */
+
+static struct coverage coverage(struct world *w, const char *name,
+				int64_t since_ns, int64_t until_ns)
+{
+	struct coverage c;
+	struct capture_view v;
+
+	if (!control_coverage(w->ctl, name, since_ns, until_ns, &c, &v, &w->e))
+		fail_msg("%s", w->e.what);
+	capture_view_done(&v);
+	return c;
+}
+
+static void starts_stops_and_restarts_are_in_the_ledger(void **state)
+{
+	static const enum ledger_cause causes[] = {
+		LEDGER_STOPPED, LEDGER_STOPPED, LEDGER_RESTART, LEDGER_STOPPED};
+	struct world *w = *state;
+	struct capture_view v;
+	bool created, added;
+
+	need_capture();
+	assert_true(init(w, "lo", "udp", "dns", false, &v, &created, &added));
+	int64_t made = v.row.created_ns;
+	capture_view_done(&v);
+	for (int round = 0; round < 2; round++) {
+		assert_true(control_start(w->ctl, "dns", &v, &w->e));
+		capture_view_done(&v);
+		if (round == 1)
+			reopen(w);
+		assert_true(control_stop_one(w->ctl, "dns", &v, &w->e));
+		capture_view_done(&v);
+	}
+	struct coverage c = coverage(w, "dns", made, INT64_MAX);
+	assert_int_equal(c.n, 4);
+	assert_int_equal(c.gaps, 4);
+	for (size_t i = 0; i < c.n; i++) {
+		assert_int_equal(c.rows[i].cause, causes[i]);
+		assert_true(c.rows[i].from_ns >= made);
+		if (i)
+			assert_true(c.rows[i].from_ns >= c.rows[i - 1].to_ns);
+	}
+	assert_true(c.rows[3].to_ns == LEDGER_OPEN);
+	assert_true(c.from_ns >= c.rows[0].to_ns);
+	assert_true(c.to_ns <= c.rows[3].from_ns);
+	free(c.rows);
+	/* What nobody asked for is no gap. */
+	c = coverage(w, "dns", 0, 0);
+	assert_int_equal(c.gaps, 2);
+	free(c.rows);
+	/* It goes with its capture. */
+	assert_true(control_delete(w->ctl, "dns", &v, &w->e));
+	capture_view_done(&v);
+	assert_false(control_coverage(w->ctl, "dns", 0, 0, &c, &v, &w->e));
+	assert_int_equal(w->e.kind, ERR_NOT_FOUND);
+}
+
+static void limits_holds_and_marks_are_kept(void **state)
+{
+	struct world *w = *state;
+	struct capture_view v;
+	struct memory m;
+	uint64_t packets, bytes = 5 << 20;
+	int64_t age = 1000000 * 86400ll * 1000000, at = 0;
+	struct store_hold hold = {.since_ns = 1, .until_ns = 2, .reason = "x"};
+	struct store_mark mark = {.name = "boom", .at_ns = 77};
+	struct store_mark bad = {.name = "a b", .at_ns = 77};
+
+	make_file(&m, 1, 3);
+	assert_true(import(w, "trace", &m, &v, &packets));
+	uint64_t id = v.row.id;
+	capture_view_done(&v);
+	assert_true(control_set_keep(w->ctl, "trace", &bytes, NULL, &v, &w->e));
+	capture_view_done(&v);
+	assert_true(control_set_keep(w->ctl, "trace", NULL, &age, &v, &w->e));
+	assert_int_equal(v.row.keep_bytes, bytes);
+	assert_int_equal(v.row.keep_age_ns, age);
+	capture_view_done(&v);
+	assert_true(control_hold(w->ctl, "trace", &hold, &v, &w->e));
+	capture_view_done(&v);
+	assert_true(control_mark(w->ctl, "trace", &mark, false, &v, &w->e));
+	capture_view_done(&v);
+	assert_false(control_mark(w->ctl, "trace", &bad, false, &v, &w->e));
+	assert_string_equal(w->e.what,
+			    "mark 'a b': expected 1 to 64 of A-Z a-z 0-9 . _ "
+			    "-, not only digits");
+	reopen(w);
+	assert_true(
+		store_mark_find(control_store(w->ctl), id, "boom", &at, &w->e));
+	assert_int_equal(at, 77);
+	assert_false(control_release(w->ctl, "trace", hold.id + 1, &v, &w->e));
+	assert_int_equal(w->e.kind, ERR_NOT_FOUND);
+	assert_true(control_release(w->ctl, "trace", hold.id, &v, &w->e));
+	assert_int_equal(v.row.keep_bytes, bytes);
+	assert_int_equal(v.row.keep_age_ns, age);
+	capture_view_done(&v);
+	assert_true(control_mark(w->ctl, "trace", &mark, true, &v, &w->e));
+	capture_view_done(&v);
+	assert_false(control_mark(w->ctl, "trace", &mark, true, &v, &w->e));
+	assert_int_equal(w->e.kind, ERR_NOT_FOUND);
+}
+
 /* Loopback of a namespace of our own, so that nobody else's packets are
  * there. */
 static bool private_loopback(void)
@@ -399,6 +502,8 @@ int main(void)
 		WORLD(the_same_interface_and_program_is_the_same_capture),
 		WORLD(a_refused_init_changes_nothing),
 		WORLD(running_is_remembered_and_twice_is_refused),
+		WORLD(starts_stops_and_restarts_are_in_the_ledger),
+		WORLD(limits_holds_and_marks_are_kept),
 	};
 
 	can_capture = private_loopback();

@@ -334,13 +334,16 @@ static void a_step_back_is_listed_and_no_gap(void **state)
 {
 	struct world *w = *state;
 	struct coverage_of of = {
-		.created_ns = T0 - DAY, .now_ns = T0 - 2 * S, .runs = true};
+		.created_ns = T0 - DAY, .now_ns = T0 - 3500 * S, .runs = true};
 
 	add(w, LEDGER_RECEIVED, T0 - 10 * S, T0, 1);
 	add(w, LEDGER_CLOCK, T0, T0 - 3600 * S, 0);
 	add(w, LEDGER_RECEIVED, T0 - 3600 * S, T0 - 3500 * S, 1);
 	struct coverage c = cover(w, of, 0, 0);
 	assert_int_equal(c.since_ns, T0 - 3600 * S);
+	assert_int_equal(c.until_ns, T0);
+	assert_int_equal(c.from_ns, T0 - 3600 * S);
+	assert_int_equal(c.to_ns, T0);
 	assert_int_equal(c.gaps, 0);
 	assert_int_equal(c.n, 1);
 	assert_row(&c.rows[0], LEDGER_CLOCK, T0, T0 - 3600 * S, 0);
@@ -445,7 +448,9 @@ static void a_step_of_the_clock_ends_an_interval(void **state)
 		assert_int_equal(account_take(&a, &look, false, rows), 0);
 		look = look_at(2 * S, steps[i], 7);
 		look.kernel = 1;
-		assert_int_equal(account_take(&a, &look, false, rows), 3);
+		assert_int_equal(account_take(&a, &look, false, rows), 4);
+		assert_row(&rows[3], LEDGER_RECEIVED, T0 + 2 * S + steps[i],
+			   T0 + 2 * S + steps[i], 0);
 		assert_row(&rows[0], LEDGER_KERNEL, T0 + S, T0 + 2 * S, 1);
 		assert_row(&rows[1], LEDGER_RECEIVED, T0, T0 + 2 * S, 7);
 		assert_row(&rows[2], LEDGER_CLOCK, T0 + 2 * S,
@@ -526,7 +531,8 @@ static void rows_that_could_not_be_written_are_kept_in_order(void **state)
 
 	assert_non_null(k);
 	snprintf(hide, sizeof(hide),
-		 "sqlite3 %s/catalog.db 'ALTER TABLE ledger RENAME TO hidden'",
+		 "sqlite3 -cmd '.timeout 9000' %s/catalog.db "
+		 "'ALTER TABLE ledger RENAME TO hidden'",
 		 w->spool);
 	if (system(hide) != 0) {
 		keeper_stop(k);
@@ -541,7 +547,8 @@ static void rows_that_could_not_be_written_are_kept_in_order(void **state)
 		keeper_catch_up(k);
 	}
 	snprintf(hide, sizeof(hide),
-		 "sqlite3 %s/catalog.db 'ALTER TABLE hidden RENAME TO ledger'",
+		 "sqlite3 -cmd '.timeout 9000' %s/catalog.db "
+		 "'ALTER TABLE hidden RENAME TO ledger'",
 		 w->spool);
 	assert_int_equal(system(hide), 0);
 	assert_int_equal(count(w), 0);

@@ -105,6 +105,7 @@ static int set_up(void **state)
 	w->options.segment_bytes = 1 << 20;
 	w->options.segment_age_ns = 3600 * NS_PER_S;
 	w->options.compression_level = -1;
+	w->options.sync_interval_ns = NS_PER_S / 20;
 	w->clock_ns = 1700000000ull * NS_PER_S;
 	w->rng = 42;
 	open_world(w);
@@ -699,6 +700,181 @@ static void damaged_blocks_are_counted_and_the_rest_is_served(void **state)
 	close_world(w);
 }
 
+/* --- retention --- */
+
+static struct store_totals totals(const struct world *w)
+{
+	struct store_totals t;
+	struct err e;
+
+	assert_true(store_totals(w->store, w->row.id, &t, &e));
+	return t;
+}
+
+static void wait_for_fewer(const struct world *w, uint64_t segments)
+{
+	int64_t deadline = monotonic_ns() + 60 * NS_PER_S;
+
+	while (totals(w).segments > segments)
+		assert_true(monotonic_ns() < deadline);
+}
+
+/* Everything is closed and a new writer runs. */
+static void many_segments(struct world *w)
+{
+	packets(w, 12000);
+	close_world(w);
+	open_world(w);
+	assert_in_range(totals(w).segments, 5, 100);
+}
+
+static void the_oldest_go_until_the_bound_is_kept(void **state)
+{
+	struct world *w = *state;
+	struct store_totals before;
+	struct err e;
+
+	many_segments(w);
+	before = totals(w);
+	assert_true(store_set_keep(w->store, w->row.id, before.stored_bytes / 2,
+				   0, &e));
+	wait_for_fewer(w, before.segments - 1);
+	close_world(w); /* with a last pass */
+	open_world(w);
+	struct store_totals t = totals(w);
+	assert_in_range(t.stored_bytes, before.stored_bytes / 4,
+			before.stored_bytes / 2);
+	assert_int_equal(t.next_seq, before.next_seq);
+	struct cursor_range r = {0};
+	struct pick pick = {.pool = block_pool_new(4)};
+	struct log got = {0};
+	read_all(w, &r, &pick, &got);
+	assert_int_equal(got.packets, t.packets);
+	assert_memory_equal(got.bytes, w->log.bytes + w->log.n - got.n, got.n);
+	block_pool_unref(pick.pool);
+	free(got.bytes);
+	close_world(w);
+}
+
+static void what_is_older_than_its_bound_goes(void **state)
+{
+	struct world *w = *state;
+	struct err e;
+	uint64_t next;
+
+	many_segments(w);
+	next = totals(w).next_seq;
+	/* The packets are of 2023. */
+	assert_true(
+		store_set_keep(w->store, w->row.id, 0, 3600 * NS_PER_S, &e));
+	wait_for_fewer(w, 0);
+	assert_int_equal(totals(w).packets, 0);
+	/* Numbers of blocks go on. */
+	assert_int_equal(totals(w).next_seq, next);
+	close_world(w);
+}
+
+static void a_hold_keeps_its_range_until_it_is_released(void **state)
+{
+	struct world *w = *state;
+	struct store_hold hold = {.reason = "why"}, *holds;
+	struct store_totals before;
+	struct err e;
+	size_t n;
+
+	many_segments(w);
+	before = totals(w);
+	hold.since_ns = before.min_ns;
+	hold.until_ns = before.min_ns + 1;
+	assert_true(store_hold_add(w->store, w->row.id, &hold, &e));
+	assert_true(store_set_keep(w->store, w->row.id, 0, NS_PER_S, &e));
+	wait_for_fewer(w, 1);
+	close_world(w);
+	open_world(w);
+	assert_int_equal(totals(w).segments, 1);
+	assert_int_equal(totals(w).min_ns, before.min_ns);
+	assert_true(store_holds(w->store, w->row.id, &holds, &n, &e));
+	assert_int_equal(n, 1);
+	assert_string_equal(holds[0].reason, "why");
+	assert_true(store_hold_remove(w->store, w->row.id, holds[0].id, &e));
+	assert_false(store_hold_remove(w->store, w->row.id, holds[0].id, &e));
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	free(holds);
+	wait_for_fewer(w, 0);
+	close_world(w);
+}
+
+static void a_reader_ends_its_segment_and_is_told_of_the_rest(void **state)
+{
+	struct world *w = *state;
+	struct cursor_range range = {0};
+	struct slice s;
+	struct err e;
+	const char *why;
+	uint64_t got = 0, lost;
+
+	many_segments(w);
+	uint64_t all = totals(w).packets;
+	struct cursor *c = cursor_open(w->store, w->feed, &range, &e);
+	assert_int_equal(cursor_next(c, &s, &e), 1);
+	got += s.block->info.packets;
+	uint64_t first = s.block->info.segment;
+	block_unref(s.block);
+	assert_true(store_set_keep(w->store, w->row.id, 0, NS_PER_S, &e));
+	wait_for_fewer(w, 0);
+	while (cursor_next(c, &s, &e) == 1) {
+		assert_int_equal(s.block->info.segment, first);
+		got += s.block->info.packets;
+		block_unref(s.block);
+	}
+	lost = cursor_lost(c, &why);
+	assert_string_equal(why, "expired");
+	assert_int_equal(got + lost, all);
+	cursor_close(c);
+	close_world(w);
+}
+
+static void a_mark_is_found_by_its_name(void **state)
+{
+	struct world *w = *state;
+	struct store_mark mark = {"outage", 1234}, *marks;
+	struct err e;
+	int64_t at;
+	size_t n;
+
+	assert_true(store_mark_add(w->store, w->row.id, &mark, &e));
+	assert_false(store_mark_add(w->store, w->row.id, &mark, &e));
+	assert_int_equal(e.kind, ERR_EXISTS);
+	assert_true(store_mark_find(w->store, w->row.id, "outage", &at, &e));
+	assert_int_equal(at, 1234);
+	assert_true(store_marks(w->store, w->row.id, &marks, &n, &e));
+	assert_int_equal(n, 1);
+	free(marks);
+	assert_true(store_mark_remove(w->store, w->row.id, "outage", &e));
+	assert_false(store_mark_find(w->store, w->row.id, "outage", &at, &e));
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	close_world(w);
+}
+
+static void what_is_published_is_synced_within_seconds(void **state)
+{
+	struct world *w = *state;
+	int64_t deadline = monotonic_ns() + 30 * NS_PER_S;
+	struct timespec now;
+	struct writer_status st;
+
+	packet(w);
+	clock_gettime(CLOCK_REALTIME, &now);
+	int64_t ns = now.tv_sec * NS_PER_S + now.tv_nsec;
+	do {
+		writer_status(w->writer, &st);
+		assert_true(monotonic_ns() < deadline);
+	} while (st.synced_ns < ns);
+	assert_false(block_sealed(w->open));
+	assert_int_equal(st.depth, 1);
+	close_world(w);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -715,6 +891,12 @@ int main(void)
 		WORLD(a_deleted_capture_leaves_nothing_and_foreign_files_alone),
 		WORLD(an_alias_names_one_capture),
 		WORLD(damaged_blocks_are_counted_and_the_rest_is_served),
+		WORLD(the_oldest_go_until_the_bound_is_kept),
+		WORLD(what_is_older_than_its_bound_goes),
+		WORLD(a_hold_keeps_its_range_until_it_is_released),
+		WORLD(a_reader_ends_its_segment_and_is_told_of_the_rest),
+		WORLD(a_mark_is_found_by_its_name),
+		WORLD(what_is_published_is_synced_within_seconds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

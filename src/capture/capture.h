@@ -74,8 +74,9 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 void capture_stop(struct capture *c, struct capture_status *s);
 /*
  * Returns when every packet that the kernel had accepted at the call is
- * published: the kernel keeps the newest ones for some 20 ms before it hands
- * them over. At the latest after a quarter of a second.
+ * published, and what it had dropped is counted: the kernel keeps the newest
+ * ones for some 20 ms before it hands them over. At the latest after a quarter
+ * of a second.
  */
 void capture_catch_up(struct capture *c);
 /* capture_start gives a reference and capture_stop takes one; whoever may be

@@ -87,7 +87,7 @@ static void cond_init_monotonic(pthread_cond_t *cond)
 }
 
 /* With lock held. */
-static void end_outage(struct capture *c)
+static void end_outage(struct capture *c, int64_t now_ns)
 {
 	struct capture_outage *o = &c->outages[CAPTURE_OUTAGES - 1];
 
@@ -96,21 +96,22 @@ static void end_outage(struct capture *c)
 		o = &c->outages[c->n_outages++];
 		o->from_ns = c->out_since_ns;
 	}
-	o->to_ns = real_ns();
+	o->to_ns = now_ns;
 	snprintf(o->reason, sizeof(o->reason), "%.100s", c->status.reason);
 }
 
 static void show_waiting(struct capture *c, const char *reason)
 {
 	struct capture_status *s = &c->status;
+	int64_t now = real_ns();
 
 	pthread_mutex_lock(&c->lock);
 	if (s->waiting && (!reason || strcmp(reason, s->reason) != 0)) {
-		end_outage(c);
+		end_outage(c, now);
 		s->waiting = false;
 	}
 	if (reason && !s->waiting) {
-		c->out_since_ns = real_ns();
+		c->out_since_ns = now;
 		c->out_told = false;
 	}
 	s->waiting = reason;
@@ -229,6 +230,10 @@ static void answer(struct capture *c, int n)
 		return;
 	bool empty = n <= 0 &&
 		     (!c->source || now >= until || source_drained(c->source));
+	/* Whoever asks what there is also asks what is missing. */
+	if (c->source)
+		source_add_drops(c->source, &c->drops);
+	show_counts(c);
 	pthread_mutex_lock(&c->lock);
 	if (empty || c->fill.newest_ns > c->asked_real_ns) {
 		c->sure_ns = c->asked_ns;

@@ -183,11 +183,13 @@ void run_gaps(struct call *c)
 	struct coverage coverage;
 	struct capture_view v;
 	struct err e = ERR_INIT;
+	bool ok = check_name(r->name, &e) &&
+		  check_range(r->since_ns, r->until_ns, &e);
 
-	if (!check_name(r->name, &e) ||
-	    !check_range(r->since_ns, r->until_ns, &e) ||
-	    !control_coverage(c->server->control, r->name, r->since_ns,
-			      r->until_ns, &coverage, &v, &e)) {
+	if (ok && (!r->until_ns || r->until_ns > wall_ns()))
+		control_catch_up(c->server->control, r->name);
+	if (!ok || !control_coverage(c->server->control, r->name, r->since_ns,
+				     r->until_ns, &coverage, &v, &e)) {
 		call_fail(c, &e);
 		return;
 	}

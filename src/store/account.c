@@ -122,7 +122,9 @@ size_t account_take(struct account *a, const struct account_look *look,
 	if (stepped) {
 		add_received(a, look, end, &r);
 		add_step(a, end, look->now.real_ns, &r);
+		/* The row that goes on from here. */
 		a->covered_ns = look->now.real_ns;
+		add_received(a, look, a->covered_ns, &r);
 	} else if (last || look->now.boot_ns - a->written_ns >= ACCOUNT_NS) {
 		add_received(a, look,
 			     last || look->stored_ns > end ? end

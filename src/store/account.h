@@ -43,7 +43,7 @@ struct account {
 void account_begin(struct account *a, uint64_t capture,
 		   const struct account_look *look);
 
-#define ACCOUNT_ROWS 5
+#define ACCOUNT_ROWS 6
 /* Rows since the last look. last: there will be no other, and everything is
  * stored. */
 size_t account_take(struct account *a, const struct account_look *look,

@@ -20,7 +20,7 @@ extern const char *const schema_migrations[];
 extern const unsigned schema_version;
 
 /* How long a full disk has to become less full. */
-#define RETRY_NS (NS_PER_S / 10)
+#define RETRY_NS (NS_PER_S / 50)
 /* A log that long is begun again, which writers have to wait for. */
 #define LOG_PAGES 4096
 
@@ -342,6 +342,11 @@ bool catalog_run(struct catalog *c,
 }
 
 /* --- open and close --- */
+
+unsigned catalog_version(void)
+{
+	return schema_version;
+}
 
 static bool migrate(sqlite3 *db, struct err *e)
 {

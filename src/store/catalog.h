@@ -28,6 +28,7 @@ struct catalog_job {
 	struct catalog_job *next;
 };
 
+unsigned catalog_version(void); /* of the schema */
 /* Opens or makes the file, and runs the migrations that it lacks. */
 struct catalog *catalog_open(const char *path, struct err *e);
 void catalog_close(struct catalog *c); /* runs what is posted; NULL is fine */

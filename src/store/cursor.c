@@ -5,6 +5,7 @@
  * cannot be read is counted. Leaves out filters and exact times: a block is
  * returned whole when it may have packets in the range (pick.h decides).
  */
+#include "ledger.h"
 #include "spool.h"
 
 #include <errno.h>
@@ -223,6 +224,22 @@ static const char *why_gone(struct cursor *c, const struct segment_row *g)
 	return there ? "its file is missing" : "expired";
 }
 
+/* What was stored and cannot be read; whoever asks for gaps is told, too. */
+static void lose_damaged(struct cursor *c, const struct block_info *info,
+			 const char *why)
+{
+	struct ledger_row row = {.capture = info->capture,
+				 .cause = LEDGER_DAMAGE,
+				 .from_ns = info->min_ns,
+				 .to_ns = info->max_ns,
+				 .packets = info->packets};
+	struct err ignored;
+
+	lose(c, info, why);
+	snprintf(row.detail, sizeof(row.detail), "%.110s", c->reason);
+	ledger_add(c->store, &row, 1, &ignored);
+}
+
 static bool open_segment(struct cursor *c, const struct segment_row *g)
 {
 	char name[SEGMENT_NAME_BYTES];
@@ -277,7 +294,8 @@ static bool read_frame(struct cursor *c, const struct block_info *info,
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			lose(c, info, n < 0 ? strerror(errno) : "cut off");
+			lose_damaged(c, info,
+				     n < 0 ? strerror(errno) : "cut off");
 			return false;
 		}
 		have += (size_t)n;
@@ -295,7 +313,8 @@ static bool decode(struct cursor *c, const struct block_info *info,
 	b->used = (uint32_t)n;
 	if (!ZSTD_isError(n) && n == info->raw_bytes)
 		return true;
-	lose(c, info, ZSTD_isError(n) ? ZSTD_getErrorName(n) : "wrong length");
+	lose_damaged(c, info,
+		     ZSTD_isError(n) ? ZSTD_getErrorName(n) : "wrong length");
 	return false;
 }
 

@@ -82,13 +82,15 @@ static int newest(sqlite3 *db, const struct ledger_row *r, int64_t *id,
 	return got;
 }
 
-/* A row that one of these finds has nothing to be added to: 1 yes, 0, -1. */
-static int exists(sqlite3 *db, struct err *e, const char *sql,
-		  const struct ledger_row *r)
+/* Whoever reads damage finds it again: 1 it is known, 0, -1. */
+static int known_damage(sqlite3 *db, const struct ledger_row *r, struct err *e)
 {
-	sqlite3_stmt *q =
-		sql_query(db, e, sql, "iiiit", r->capture, (int64_t)r->cause,
-			  r->from_ns, r->to_ns, r->detail);
+	sqlite3_stmt *q = sql_query(
+		db, e,
+		"SELECT 1 FROM ledger WHERE capture = ?1 AND "
+		"cause = ?2 AND from_ns <= ?3 AND to_ns >= ?4 "
+		"LIMIT 1",
+		"iiii", r->capture, (int64_t)r->cause, r->from_ns, r->to_ns);
 	int got = q ? sql_step(q, e) : -1;
 
 	sqlite3_finalize(q);
@@ -113,14 +115,15 @@ static int held_between(sqlite3 *db, const struct ledger_row *before,
 
 bool ledger_joins(const struct ledger_row *before, const struct ledger_row *r)
 {
-	int64_t between = r->from_ns - before->to_ns;
+	int64_t most = r->cause == LEDGER_RECEIVED ? 0 : JOIN_NS, between;
 
 	return causes[r->cause].joined && before->capture == r->capture &&
 	       before->cause == r->cause && r->to_ns >= r->from_ns &&
-	       r->to_ns != LEDGER_OPEN && between >= 0 &&
-	       between <= (r->cause == LEDGER_RECEIVED ? 0 : JOIN_NS) &&
-	       r->to_ns - before->from_ns <= ROW_NS &&
-	       strcmp(before->detail, r->detail) == 0;
+	       r->from_ns >= before->to_ns && r->to_ns != LEDGER_OPEN &&
+	       !__builtin_sub_overflow(r->from_ns, before->to_ns, &between) &&
+	       between <= most &&
+	       !__builtin_sub_overflow(r->to_ns, before->from_ns, &between) &&
+	       between <= ROW_NS && strcmp(before->detail, r->detail) == 0;
 }
 
 /* What expired is one interval, however long, up to what is held. */
@@ -170,12 +173,7 @@ bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
 		return !open || r->to_ns == LEDGER_OPEN || extend(db, id, r, e);
 	}
 	if (r->cause == LEDGER_DAMAGE) {
-		/* Whoever reads it finds it again. */
-		found = exists(db, e,
-			       "SELECT 1 FROM ledger WHERE capture = ?1 AND "
-			       "cause = ?2 AND from_ns = ?3 AND to_ns = ?4 AND "
-			       "detail = ?5 LIMIT 1",
-			       r);
+		found = known_damage(db, r, e);
 		return found == 1 || (found == 0 && insert(db, r, e));
 	}
 	int joined = found ? touches(db, &before, r, e) : 0;
@@ -296,6 +294,11 @@ static bool has_expired(const struct ledger_row *rows, size_t n)
 	return false;
 }
 
+static int64_t latest_of(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* The ends that were not given: what was never asked for is no gap. */
 static void set_range(struct coverage *c, const struct coverage_of *of,
 		      int64_t from_ns, int64_t to_ns)
@@ -307,15 +310,14 @@ static void set_range(struct coverage *c, const struct coverage_of *of,
 				   has_expired(c->rows, c->n)))
 			c->since_ns = of->min_ns;
 	}
-	if (!c->until_ns && of->runs) {
-		c->until_ns = of->now_ns;
-	} else if (!c->until_ns) {
-		c->until_ns = to_ns;
-		if (of->max_ns >= to_ns)
-			c->until_ns = of->max_ns + (of->max_ns != 0);
-	} else if (!of->savefile && c->until_ns > of->now_ns) {
-		c->until_ns = of->now_ns; /* what is to come is no gap */
-	}
+	/* Where the clock was set back it is not now that is the latest. */
+	int64_t latest = latest_of(of->max_ns ? of->max_ns + 1 : 0, to_ns);
+	if (of->runs || (c->until_ns && !of->savefile))
+		latest = latest_of(latest, of->now_ns);
+	if (!c->until_ns)
+		c->until_ns = latest;
+	else if (!of->savefile && c->until_ns > latest)
+		c->until_ns = latest; /* what is to come is no gap */
 	if (c->until_ns < c->since_ns)
 		c->until_ns = c->since_ns;
 }
@@ -335,8 +337,9 @@ static void set_covered(struct coverage *c, int64_t from_ns, int64_t to_ns)
 	c->to_ns = within(c, to_ns);
 }
 
-/* Leaves the rows of interest, and makes one of the time before the first. */
-static void pick_rows(struct coverage *c, const struct coverage_of *of)
+/* Leaves the rows of interest, and makes one of the time before made_ns. */
+static void pick_rows(struct coverage *c, const struct coverage_of *of,
+		      int64_t made_ns)
 {
 	size_t n = 0;
 
@@ -353,14 +356,14 @@ static void pick_rows(struct coverage *c, const struct coverage_of *of)
 		c->rows[n++] = *r;
 	}
 	c->n = n;
-	if (of->savefile || c->since_ns >= of->created_ns)
+	if (of->savefile || c->since_ns >= made_ns)
 		return;
 	/* There is room: see ledger_coverage. */
 	memmove(c->rows + 1, c->rows, n * sizeof(*c->rows));
 	c->rows[0] = (struct ledger_row){.capture = of->capture,
 					 .cause = LEDGER_STOPPED,
 					 .from_ns = c->since_ns,
-					 .to_ns = within(c, of->created_ns),
+					 .to_ns = within(c, made_ns),
 					 .detail = "before it was made"};
 	c->n++;
 	c->gaps++;
@@ -388,8 +391,9 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	}
 	set_range(c, of, from, to);
 	/* What came since the last row is watched as well. */
-	set_covered(c, from, of->runs ? of->now_ns : to);
-	pick_rows(c, of);
+	set_covered(c, from, of->runs ? latest_of(of->now_ns, to) : to);
+	/* It was watched before it was made, if the clock was set back. */
+	pick_rows(c, of, from && from < of->created_ns ? from : of->created_ns);
 	return true;
 }
 

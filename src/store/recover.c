@@ -359,6 +359,7 @@ static bool recover(struct recovery *r, bool all, struct err *e)
 	known_footer(r);
 	v->known = r->known;
 	v->n_known = r->n_known;
+	v->closed = r->closed || r->from_footer;
 	if (!survey_file(v, g, e))
 		return false;
 	for (size_t i = 0; i < v->n_damages; i++)

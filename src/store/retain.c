@@ -1,9 +1,9 @@
 /*
  * What has to go, and who is told. Guarantees the order marked in the catalog,
- * durable, file removed, rows removed, so that after a crash at any point the
- * catalog and the folder tell the same story; that a segment goes only when
- * no hold overlaps it; and that a reader gets all of a segment that it has
- * begun, or is told. Leaves out the open segment of a writer.
+ * durable, file removed, durable, rows removed, so that after a crash at any
+ * point the catalog and the folder tell the same story; that a segment goes
+ * only when no hold overlaps it; and that a reader gets all of a segment that
+ * it has begun, or is told. Leaves out the open segment of a writer.
  */
 #include "ledger.h"
 #include "spool.h"
@@ -265,6 +265,9 @@ static bool remove_marked(struct store *s, struct victim *v, struct err *e)
 	segment_name(name, v->capture, v->first_seq);
 	if (unlinkat(s->spool_fd, name, 0) < 0 && errno != ENOENT)
 		return err_errno(e, "remove expired segment %s", name);
+	/* A file that came back without rows would be taken for a new one. */
+	if (!sync_capture_folder(s, v->capture, e))
+		return false;
 	return catalog_run(s->catalog, run_forget, v, e);
 }
 
@@ -306,6 +309,10 @@ static uint64_t missing_bytes(struct store *s, uint64_t free_floor)
 
 	if (!free_floor || fstatvfs(s->spool_fd, &fs) < 0)
 		return 0;
+	/* A floor that is too high for the disk would leave nothing. */
+	uint64_t half = (uint64_t)fs.f_blocks * fs.f_frsize / 2;
+	if (free_floor > half)
+		free_floor = half;
 	uint64_t have =
 		(uint64_t)fs.f_bavail * fs.f_frsize + held_bytes(s->readers);
 	return have < free_floor ? free_floor - have : 0;
@@ -354,8 +361,10 @@ static bool retain_pass(struct store *s, sqlite3 *db, struct err *e)
 void retain(struct store *s)
 {
 	struct err e;
-	sqlite3 *db = catalog_reader(s->catalog, &e);
 
+	if (s->repairing)
+		return;
+	sqlite3 *db = catalog_reader(s->catalog, &e);
 	if (!db || !remove_all_marked(s, db, &e) || !retain_pass(s, db, &e))
 		log_err(LOG_LEVEL_WARN, &e);
 	sqlite3_close(db);

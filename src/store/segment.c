@@ -136,6 +136,23 @@ static bool write_head(struct segment *g, struct err *e)
 	return segment_write(g, 0, frame, n, e);
 }
 
+/* A file without a block is one whose making failed, and whose removal did
+ * too. -1 and EEXIST: there may be more in it. */
+static int open_empty(int spool_fd, const char *name, const struct segment *g)
+{
+	uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)];
+	struct stat st;
+	int fd = openat(spool_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (size_t)st.st_size <= head_frame(g, frame))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	errno = EEXIST;
+	return -1;
+}
+
 struct segment *segment_create_as(int spool_fd, const char *name,
 				  uint64_t capture, uint64_t first_seq,
 				  uint32_t link_type, uint32_t snaplen,
@@ -150,6 +167,8 @@ struct segment *segment_create_as(int spool_fd, const char *name,
 	g->fd = openat(spool_fd, name,
 		       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
 		       0640);
+	if (g->fd < 0 && errno == EEXIST)
+		g->fd = open_empty(spool_fd, name, g);
 	if (g->fd < 0) {
 		err_errno(e, "make segment %s", name);
 	} else if (write_head(g, e)) {
@@ -240,8 +259,8 @@ static bool read_head(struct segment *g, struct err *e)
 	return true;
 }
 
-struct segment *segment_resume(int spool_fd, uint64_t capture,
-			       uint64_t first_seq, struct err *e)
+static struct segment *segment_open(int spool_fd, int flags, uint64_t capture,
+				    uint64_t first_seq, struct err *e)
 {
 	struct segment *g = segment_new(capture, first_seq, e);
 	char name[SEGMENT_NAME_BYTES];
@@ -249,7 +268,7 @@ struct segment *segment_resume(int spool_fd, uint64_t capture,
 	if (!g)
 		return NULL;
 	segment_name(name, capture, first_seq);
-	g->fd = openat(spool_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	g->fd = openat(spool_fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
 	if (g->fd < 0) {
 		err_errno(e, "open segment %s", name);
 	} else if (read_head(g, e)) {
@@ -257,6 +276,18 @@ struct segment *segment_resume(int spool_fd, uint64_t capture,
 	}
 	segment_free(g);
 	return NULL;
+}
+
+struct segment *segment_resume(int spool_fd, uint64_t capture,
+			       uint64_t first_seq, struct err *e)
+{
+	return segment_open(spool_fd, O_RDWR, capture, first_seq, e);
+}
+
+struct segment *segment_look(int spool_fd, uint64_t capture, uint64_t first_seq,
+			     struct err *e)
+{
+	return segment_open(spool_fd, O_RDONLY, capture, first_seq, e);
 }
 
 bool segment_add(struct segment *g, struct block_info *info, struct err *e)

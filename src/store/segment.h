@@ -86,6 +86,9 @@ struct segment *segment_rescue(int spool_fd, uint64_t capture,
  * the blocks that it knows with segment_add. */
 struct segment *segment_resume(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, struct err *e);
+/* As segment_resume, to read only. */
+struct segment *segment_look(int spool_fd, uint64_t capture, uint64_t first_seq,
+			     struct err *e);
 /*
  * Writes at offset `at`, which may be behind end for a frame in parts. Readers
  * see it when it returns. Much at once goes to the disk directly if it lies in

@@ -17,6 +17,7 @@ struct store {
 	int spool_fd;
 	int lock_fd;
 	atomic_bool identity_old;
+	bool repairing; /* nothing expires meanwhile */
 	bool retaining; /* the thread's of sync: there is something to finish */
 	/* Guards the folders of captures that are deleted, or written into by
 	 * the thread of sync; so it is held across I/O, by nobody else. */
@@ -60,6 +61,10 @@ bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
  * them. Before any writer or cursor of the capture. */
 bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 		     struct err *e);
+bool recover_all(struct store *s, bool all, struct err *e);
+/* store_open that leaves recovery to the caller. */
+struct store *store_open_for_repair(const struct store_options *o,
+				    struct err *e);
 /* The files of a capture that have names of segments, in order: how many, -1
  * errno. Each is to free(), then the array. */
 struct dirent;

@@ -346,7 +346,13 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 
 bool store_add(struct store *s, struct capture_row *row, struct err *e)
 {
-	return changed(s, catalog_run(s->catalog, run_add, row, e));
+	if (!catalog_run(s->catalog, run_add, row, e))
+		return false;
+	/* Before there are segments of it: an id that came back after a power
+	 * loss would find them. */
+	atomic_store(&s->identity_old, true);
+	sync_now(s->sync, true);
+	return true;
 }
 
 struct number_change {
@@ -504,7 +510,7 @@ static bool open_spool(struct store *s, const char *path, struct err *e)
 	return err_hint(e, "Stop that one, or choose another --spool.");
 }
 
-static bool recover_all(struct store *s, struct err *e)
+bool recover_all(struct store *s, bool all, struct err *e)
 {
 	struct capture_row *rows;
 	size_t n;
@@ -513,7 +519,7 @@ static bool recover_all(struct store *s, struct err *e)
 	if (!store_captures(s, &rows, &n, e))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		ok = ok && recover_capture(s, &rows[i], false, e);
+		ok = ok && recover_capture(s, &rows[i], all, e);
 		capture_row_done(&rows[i]);
 	}
 	free(rows);
@@ -543,7 +549,8 @@ void store_configure(struct store *s, const struct store_options *o)
 	sync_now(s->sync, false);
 }
 
-struct store *store_open(const struct store_options *o, struct err *e)
+static struct store *open_store(const struct store_options *o, bool repair,
+				struct err *e)
 {
 	struct store *s = calloc(1, sizeof(*s));
 	char path[4096];
@@ -555,6 +562,7 @@ struct store *store_open(const struct store_options *o, struct err *e)
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->folders, NULL);
 	set_options(s, o);
+	s->repairing = repair;
 	s->spool_fd = s->lock_fd = -1;
 	s->readers = readers_new();
 	if (!s->readers) {
@@ -570,7 +578,7 @@ struct store *store_open(const struct store_options *o, struct err *e)
 		goto fail;
 	s->catalog = catalog_open(path, e);
 	if (!s->catalog || !retain_resume(s, e) || !resume_deletes(s, e) ||
-	    !recover_all(s, e))
+	    (!repair && !recover_all(s, false, e)))
 		goto fail;
 	atomic_store(&s->identity_old, true);
 	s->sync = sync_start(s, e);
@@ -579,6 +587,17 @@ struct store *store_open(const struct store_options *o, struct err *e)
 fail:
 	store_close(s);
 	return NULL;
+}
+
+struct store *store_open(const struct store_options *o, struct err *e)
+{
+	return open_store(o, false, e);
+}
+
+struct store *store_open_for_repair(const struct store_options *o,
+				    struct err *e)
+{
+	return open_store(o, true, e);
 }
 
 void store_close(struct store *s)

@@ -202,4 +202,24 @@ uint64_t cursor_blocks(const struct cursor *c);
 uint64_t cursor_blocks_done(const struct cursor *c);
 void cursor_close(struct cursor *c);
 
+/* --- a spool that nobody uses --- */
+
+struct store_findings {
+	uint64_t problems; /* lines that were said */
+	uint64_t segments, blocks;
+	uint64_t damaged_frames, damaged_packets;
+};
+typedef void (*store_say)(void *ctx, const char *line);
+
+/* Looks at every frame and compares it with the catalog; writes nothing. say:
+ * a line for each problem. false: it could not be done. ERR_STATE: a daemon
+ * has this spool. */
+bool store_check(const char *spool, store_say say, void *ctx,
+		 struct store_findings *found, struct err *e);
+/* Makes catalog and segments agree: a catalog that cannot be read is put
+ * aside and made again from the segments. *found: what store_check says
+ * after. Nothing that may be a packet is removed. */
+bool store_repair(const struct store_options *o, store_say say, void *ctx,
+		  struct store_findings *found, struct err *e);
+
 #endif

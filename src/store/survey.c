@@ -130,6 +130,27 @@ static bool is_magic(struct survey *v, uint64_t at)
 	       magic == SEGMENT_FOOTER_MAGIC || magic == SEEK_TABLE_MAGIC;
 }
 
+/* The seek table is at the end and says how long the footer is: both are
+ * found without the frames. */
+static uint64_t footer_offset(int fd, uint64_t file_bytes)
+{
+	uint8_t end[9], entry[8];
+	uint32_t entries, magic, footer_bytes;
+
+	if (file_bytes < 9 || read_at(fd, file_bytes - 9, end, 9) != 9)
+		return 0;
+	memcpy(&entries, end, 4);
+	memcpy(&magic, end + 5, 4);
+	uint64_t table = (uint64_t)entries * 8 + 17;
+	if (magic != SEEK_TABLE_FOOTER || table > file_bytes ||
+	    read_at(fd, file_bytes - 17, entry, 8) != 8)
+		return 0;
+	memcpy(&footer_bytes, entry, 4);
+	return footer_bytes + table <= file_bytes
+		       ? file_bytes - table - footer_bytes
+		       : 0;
+}
+
 /* --- where to go on after damage --- */
 
 static const struct block_info *known_from(const struct survey *v,
@@ -287,15 +308,30 @@ static bool is_torn(struct survey *v, uint64_t at)
 	return !altered || magic == SEGMENT_FOOTER_MAGIC;
 }
 
+/* The footer, also when its first bytes are damaged. */
+static bool is_footer(struct survey *v, uint64_t at)
+{
+	return footer_at(v, at) || footer_offset(v->fd, v->file_bytes) == at;
+}
+
+/* What is behind the last known block of a closed segment is the rest of a
+ * footer, if it is nothing else. */
+static bool was_footer(const struct survey *v, uint64_t at)
+{
+	return v->closed && v->n_known && !known_from(v, at);
+}
+
 static bool walk(struct survey *v, const struct segment *g, struct err *e)
 {
 	uint64_t at = g->head_bytes;
 
-	while (at < v->file_bytes && !footer_at(v, at)) {
+	while (at < v->file_bytes) {
 		struct block_info info;
 		size_t n = whole_frame(v, at, &info);
-		uint64_t next = n ? at + n : resync(v, at);
 
+		if (!n && is_footer(v, at))
+			break;
+		uint64_t next = n ? at + n : resync(v, at);
 		if (n) {
 			const struct block_info *k = known_from(v, at);
 
@@ -304,8 +340,9 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 			info.seq = k && k->offset == at ? k->seq : v->next_seq;
 			if (!add_block(v, &info, e))
 				return false;
-		} else if (next == v->file_bytes && !known_at(v, at) &&
-			   is_torn(v, at)) {
+		} else if (next == v->file_bytes &&
+			   (was_footer(v, at) ||
+			    (!known_at(v, at) && is_torn(v, at)))) {
 			break;
 		} else if (!add_gap(v, at, next, e)) {
 			return false;
@@ -405,27 +442,6 @@ static struct block_info *footer_parse(const uint8_t *body, size_t n,
 	return NULL;
 }
 
-/* The seek table is at the end and says how long the footer is: both are
- * found without the frames. */
-static uint64_t footer_offset(int fd, uint64_t file_bytes)
-{
-	uint8_t end[9], entry[8];
-	uint32_t entries, magic, footer_bytes;
-
-	if (file_bytes < 9 || read_at(fd, file_bytes - 9, end, 9) != 9)
-		return 0;
-	memcpy(&entries, end, 4);
-	memcpy(&magic, end + 5, 4);
-	uint64_t table = (uint64_t)entries * 8 + 17;
-	if (magic != SEEK_TABLE_FOOTER || table > file_bytes ||
-	    read_at(fd, file_bytes - 17, entry, 8) != 8)
-		return 0;
-	memcpy(&footer_bytes, entry, 4);
-	return footer_bytes + table <= file_bytes
-		       ? file_bytes - table - footer_bytes
-		       : 0;
-}
-
 struct block_info *footer_read(int fd, struct segment_footer *head,
 			       struct capture_row *row)
 {
@@ -496,7 +512,8 @@ bool survey_file(struct survey *v, const struct segment *g, struct err *e)
 	if (!walk(v, g, e))
 		return false;
 	look_at_footer(v, g);
-	if (!v->footer && !v->table && !footer_at(v, v->frames_end))
+	if (!v->footer && !v->table && !is_footer(v, v->frames_end) &&
+	    !was_footer(v, v->frames_end))
 		v->tail_bytes = (uint32_t)(v->file_bytes - v->frames_end);
 	return true;
 }

@@ -24,6 +24,7 @@ struct survey {
 	 * offset. The caller's. */
 	const struct block_info *known;
 	size_t n_known;
+	bool closed; /* a footer is behind the last of them */
 
 	/* Whole blocks, and known ones that are damaged, by offset. */
 	struct block_info *blocks;

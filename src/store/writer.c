@@ -23,8 +23,9 @@
 #define FLUSH_NS (900 * NS_PER_S / 1000)
 /* How often a failed write is tried again, and how long on the same file when
  * the disk is not just full. A savefile's reader is told after that time. */
-#define RETRY_NS (NS_PER_S / 10)
+#define RETRY_NS (NS_PER_S / 50)
 #define PATIENCE_NS (5 * NS_PER_S)
+#define STOP_PATIENCE_NS NS_PER_S
 
 struct writer {
 	struct store *store;
@@ -55,6 +56,7 @@ struct writer {
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t stop;
 	struct writer_status status;
+	unsigned rows; /* posted and not done */
 	uint64_t lost; /* not yet taken */
 	int64_t lost_from_ns, lost_to_ns;
 };
@@ -115,6 +117,10 @@ static void row_done(struct catalog_job *job, const struct err *e)
 		report(r->writer, e);
 	atomic_store(&r->writer->rows_stuck, false);
 	feed_release(r->writer->feed, r->info.seq);
+	pthread_mutex_lock(&r->writer->lock);
+	r->writer->rows--;
+	pthread_cond_signal(&r->writer->stop);
+	pthread_mutex_unlock(&r->writer->lock);
 	free(r);
 }
 
@@ -147,6 +153,9 @@ static void post_row(struct writer *w, bool stored,
 		r->link_type = w->segment->link_type;
 		r->snaplen = w->segment->snaplen;
 	}
+	pthread_mutex_lock(&w->lock);
+	w->rows++;
+	pthread_mutex_unlock(&w->lock);
 	catalog_post(w->store->catalog, &r->job);
 }
 
@@ -415,9 +424,10 @@ static int64_t idle(struct writer *w, int64_t now, int64_t real_ns)
 
 static bool give_up(const struct writer *w, bool stopping)
 {
-	return w->stuck_ns &&
-	       (stopping ||
-		(w->savefile && monotonic_ns() - w->stuck_ns > PATIENCE_NS));
+	int64_t stuck = w->stuck_ns ? monotonic_ns() - w->stuck_ns : 0;
+
+	return (stopping && stuck > STOP_PATIENCE_NS) ||
+	       (w->savefile && stuck > PATIENCE_NS);
 }
 
 /* Works on block b; returns when to look again if nothing happens. real_ns:
@@ -442,14 +452,14 @@ static int64_t step(struct writer *w, struct block *b, bool stopping,
 }
 
 /* Until the next try; feed_wait would not wait for a sealed block. */
-static void wait_for_retry(struct writer *w)
+static void wait_for_retry(struct writer *w, bool stopping)
 {
 	int64_t at = monotonic_ns() + RETRY_NS;
 	struct timespec until = {at / NS_PER_S, at % NS_PER_S};
 	int timed_out = 0;
 
 	pthread_mutex_lock(&w->lock);
-	while (!timed_out && !atomic_load(&w->stopping))
+	while (!timed_out && atomic_load(&w->stopping) == stopping)
 		timed_out = pthread_cond_timedwait(&w->stop, &w->lock, &until);
 	pthread_mutex_unlock(&w->lock);
 }
@@ -464,8 +474,8 @@ static void *writer_main(void *arg)
 	for (;;) {
 		bool stopping = atomic_load(&w->stopping);
 
-		if (!stopping && w->stuck_ns)
-			wait_for_retry(w);
+		if (w->stuck_ns)
+			wait_for_retry(w, stopping);
 		else if (!stopping)
 			feed_wait(w->feed, w->seq, deadline);
 		int64_t real_ns = realtime_ns();
@@ -475,9 +485,12 @@ static void *writer_main(void *arg)
 		deadline = step(w, b, stopping, real_ns);
 		block_unref(b);
 	}
-	if (w->segment && !close_segment(w, &e)) {
-		report(w, &e);
-		abandon_segment(w);
+	while (w->segment && !close_segment(w, &e)) {
+		trouble(w, &e);
+		if (give_up(w, true))
+			abandon_segment(w);
+		else
+			wait_for_retry(w, true);
 	}
 	return NULL;
 }
@@ -557,6 +570,18 @@ static bool run_nothing(sqlite3 *db, void *arg, struct err *e)
 	return true;
 }
 
+static void wait_for_rows(struct writer *w)
+{
+	int64_t at = monotonic_ns() + STOP_PATIENCE_NS;
+	struct timespec until = {at / NS_PER_S, at % NS_PER_S};
+	int timed_out = 0;
+
+	pthread_mutex_lock(&w->lock);
+	while (!timed_out && w->rows)
+		timed_out = pthread_cond_timedwait(&w->stop, &w->lock, &until);
+	pthread_mutex_unlock(&w->lock);
+}
+
 void writer_stop(struct writer *w, struct writer_status *st)
 {
 	struct err ignored;
@@ -567,6 +592,7 @@ void writer_stop(struct writer *w, struct writer_status *st)
 	pthread_mutex_unlock(&w->lock);
 	feed_nudge(w->feed);
 	pthread_join(w->thread, NULL);
+	wait_for_rows(w);
 	/* Rows that the disk refuses now are found in the segment at the next
 	 * start. */
 	atomic_store(&w->hurry, true);

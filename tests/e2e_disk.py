@@ -1,0 +1,174 @@
+#!/usr/bin/python3 -B
+"""A disk that is full: pcapd goes on, makes room where it may, keeps in memory
+what it can, says what it drops, and stores again as soon as there is room."""
+
+import atexit
+import json
+import os
+import random
+import subprocess
+import tempfile
+import time
+import unittest
+
+from e2e_live import Link
+from harness import (NS, OK, PCAPD, SANITIZE, Daemon, first_difference, main,
+                     output, packets_of, savefile, udp_packet, until)
+
+T0 = 1767225600 * NS
+
+
+def made(n, first=0):
+    dice = random.Random(3)
+    packets = []
+    for i in range(first, first + n):
+        p = udp_packet(T0 + i * 1000003, i, 1400)
+        p.body = p.body[:46] + dice.randbytes(1354)
+        packets.append(p)
+    return packets
+
+
+def number(packet):
+    return int.from_bytes(packet.body[42:46], "big")
+
+
+class Full(unittest.TestCase):
+    def setUp(self):
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("a file system of its own needs root")
+        self.mount = tempfile.mkdtemp(prefix="pcapd-disk-")
+        try:
+            output("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs",
+                   self.mount)
+        except AssertionError as error:
+            os.rmdir(self.mount)
+            raise unittest.SkipTest("cannot mount: %s" % error)
+        atexit.register(self.unmount)
+
+    def unmount(self):
+        output("umount", "-l", self.mount, status=None)
+        if os.path.isdir(self.mount):
+            os.rmdir(self.mount)
+
+    def tearDown(self):
+        atexit.unregister(self.unmount)
+        self.unmount()
+
+    def daemon(self, config, **more):
+        return Daemon(config=config, spool=os.path.join(self.mount, "spool"),
+                      **more)
+
+    def check(self, daemon):
+        done = subprocess.run([PCAPD, "check", "--spool", daemon.spool],
+                              stdout=subprocess.PIPE)
+        self.assertEqual(done.returncode, OK, done.stdout.decode())
+
+    def fill(self, leave):
+        path = os.path.join(self.mount, "filler")
+        space = os.statvfs(self.mount)
+        with open(path, "wb") as file:
+            for _ in range(max(0, space.f_bavail * space.f_frsize - leave)
+                           // 65536):
+                file.write(bytes(65536))
+        return path
+
+    def test_the_oldest_makes_room(self):
+        """Three times as much as there is room for, as fast as it goes."""
+        daemon = self.daemon("segment-bytes = 1M\nfree-floor = 8M\n").start()
+        packets = made(50000 // (4 if SANITIZE else 1))
+        path = os.path.join(daemon.folder, "in.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile(packets))
+        daemon.run("import", "much", path)
+        got = packets_of(daemon.run("replay", "much", status=None)[0])[1]
+        first_difference(self, got, packets[-len(got):])
+        self.assertLess(3000, len(got))
+        gaps = json.loads(daemon.run("gaps", "much", "--json")[0])["gaps"]
+        daemon.stop()
+        self.check(daemon)
+        self.assertEqual({g["cause"] for g in gaps} or {"expired"},
+                         {"expired"})
+
+    def test_a_held_range_stays(self):
+        daemon = self.daemon("segment-bytes = 1M\nspool-bytes = 6M\n"
+                             "free-floor = 0\n").start()
+        packets = made(12000)
+        path = os.path.join(daemon.folder, "in.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile(packets[:2000]))
+        daemon.run("import", "some", path)
+        daemon.run("hold", "some", "--since", "@%d" % (T0 // NS), "--until",
+                   "@%d" % (T0 // NS + 1), "--reason", "evidence")
+        with open(path, "wb") as file:
+            file.write(savefile(packets[2000:]))
+        daemon.run("import", "some", path)
+
+        def small():
+            total = sum(os.path.getsize(s) for s in daemon.segments(1))
+            return total < 9 << 20
+
+        until(small, "retention")
+        got = packets_of(daemon.run("replay", "some", status=None)[0])[1]
+        held = [p for p in packets if p.ns < T0 + NS]
+        first_difference(self, got[:len(held)], held)
+        self.assertLess(len(got), len(packets))
+        first_difference(self, got[-500:], packets[-500:])
+        daemon.stop()
+        self.check(daemon)
+
+    def test_a_full_disk_costs_packets_and_never_the_daemon(self):
+        link = Link()
+        daemon = self.daemon("segment-bytes = 1M\nfree-floor = 0\n"
+                             "memory-blocks = 4\n", prefix=link.receiver)
+        daemon.start()
+        daemon.run("init", link.far, "--alias", "live")
+        daemon.run("start", "live")
+        filler = self.fill(4 << 20)
+        load = os.path.join(daemon.folder, "load.pcap")
+        with open(load, "wb") as file:
+            file.write(savefile(made(8000)))
+        link.send_all(load, 2000)
+        until(lambda: "No space left" in daemon.said(), "a full disk")
+        self.assertIsNone(daemon.process.poll())
+        # What is stored is served meanwhile.
+        before = packets_of(daemon.run("replay", "live", status=None)[0])[1]
+        self.assertLess(1000, len(before))
+        os.unlink(filler)
+        until(lambda: "the disk takes blocks again" in daemon.said(),
+              "the writer")
+        with open(load, "wb") as file:
+            file.write(savefile(made(1000, first=8000)))
+        link.send_all(load, 2000)
+        got = packets_of(daemon.run("replay", "live", status=None)[0])[1]
+        numbers = [number(p) for p in got]
+        self.assertEqual(numbers, sorted(set(numbers)))
+        self.assertEqual(numbers[-1000:], list(range(8000, 9000)))
+        self.assertEqual(numbers[:len(before)],
+                         [number(p) for p in before])
+        out = json.loads(daemon.run("gaps", "live", "--json")[0])
+        missing = 9000 - len(got)
+        if missing:
+            self.assertEqual({g["cause"] for g in out["gaps"]},
+                             {"disk"}, out["gaps"])
+            self.assertEqual(out["missing"], missing, out)
+        daemon.stop()
+        self.check(daemon)
+
+    def test_a_restart_on_a_full_disk_serves_what_is_there(self):
+        daemon = self.daemon("segment-bytes = 1M\nfree-floor = 0\n").start()
+        packets = made(3000)
+        path = os.path.join(daemon.folder, "in.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile(packets))
+        daemon.run("import", "kept", path)
+        self.fill(0)
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.start()
+        got = packets_of(daemon.run("replay", "kept")[0])[1]
+        first_difference(self, got, packets)
+        daemon.stop()
+
+
+if __name__ == "__main__":
+    main()

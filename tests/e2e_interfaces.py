@@ -1,0 +1,223 @@
+#!/usr/bin/python3 -B
+"""Interfaces that go down, come up, are removed, made again, renamed, or were
+never there: what is sent while they are there is captured, and the ledger says
+when they were not."""
+
+import json
+import os
+import time
+import unittest
+
+from e2e_live import Link, content, in_file
+from harness import (INCOMPLETE, NS, Daemon, first_difference, main, output,
+                     packets_of, savefile, udp_packet, until)
+
+T0 = 10 ** 18
+
+
+class Interfaces(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.link = Link()
+
+    def setUp(self):
+        self.daemon = Daemon(prefix=self.link.receiver).start()
+        self.addCleanup(self.daemon.kill)
+        self.sent = []
+
+    def ip(self, *arguments, far=True):
+        output("ip", "-n", self.link.names[far], *arguments)
+
+    def begin(self, interface=None):
+        interface = interface or self.link.far
+        self.daemon.run("init", interface, "--alias", "live", "--start")
+
+    def state(self):
+        return self.daemon.capture("live")["state"]
+
+    def until_state(self, state):
+        until(lambda: self.state() == state, state)
+
+    def until_running(self, near=None):
+        """The link carries packets, and the capture has it."""
+        until(lambda: "state UP" in output(
+            "ip", "-n", self.link.names[0], "link", "show",
+            near or self.link.near).decode(), "the link")
+        self.until_state("running")
+
+    def send(self, n=50):
+        first = len(self.sent)
+        path = os.path.join(self.daemon.folder, "some.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile([udp_packet(T0 + i, i)
+                                 for i in range(first, first + n)]))
+        self.sent += in_file(path)
+        self.link.send_all(path)
+        until(lambda: int(self.daemon.capture("live")["packets"]) >=
+              len(self.sent), "%d packets" % len(self.sent))
+
+    def all_is_there(self):
+        out, _ = self.daemon.run("replay", "live")
+        first_difference(self, content(packets_of(out)[1]),
+                         content(self.sent))
+
+    def outages(self):
+        out, _ = self.daemon.run("gaps", "live", "--json")
+        return [g for g in json.loads(out)["gaps"] if g["cause"] == "down"]
+
+    def assert_outage(self, gap, before, after, reason):
+        self.assertGreaterEqual(gap["from_ns"], before)
+        self.assertLessEqual(gap["to_ns"], after)
+        self.assertGreater(gap["to_ns"], gap["from_ns"])
+        self.assertIn(reason, gap["detail"])
+
+    def test_down_and_up(self):
+        self.begin()
+        self.until_running()
+        self.send()
+        before = time.time_ns()
+        self.ip("link", "set", self.link.far, "down")
+        self.until_state("waiting")
+        (gap,) = self.outages()
+        self.assertEqual(gap["to_ns"], 0)  # it goes on
+        self.assertIn("waits: %s: the interface is down" % self.link.far,
+                      self.daemon.run("status", "live")[0].decode())
+        self.ip("link", "set", self.link.far, "up")
+        self.until_running()
+        after = time.time_ns()
+        self.send()
+        self.all_is_there()
+        (gap,) = self.outages()
+        self.assert_outage(gap, before, after, "the interface is down")
+        self.daemon.run("replay", "live", "--strict", status=INCOMPLETE)
+        self.daemon.stop()
+
+    def test_removed_and_made_again(self):
+        self.begin()
+        self.until_running()
+        self.send()
+        for _ in range(2):
+            before = time.time_ns()
+            self.link.unplug()
+            self.until_state("waiting")
+            self.link.plug()
+            self.until_running()
+            after = time.time_ns()
+            self.send()
+        # In one go, which a look from time to time would not see.
+        self.link.unplug()
+        self.link.plug()
+        self.until_running()
+        until(lambda: len(self.outages()) >= 3, "the third outage")
+        self.send()
+        self.all_is_there()
+        outages = self.outages()
+        for one, next_one in zip(outages, outages[1:]):
+            self.assertLessEqual(one["to_ns"], next_one["from_ns"])
+        self.assertTrue(any(before <= g["from_ns"] <= g["to_ns"] <= after
+                            for g in outages), outages)
+        self.daemon.stop()
+
+    def test_renamed_away_and_back(self):
+        self.begin()
+        self.until_running()
+        self.send()
+        sent = list(self.sent)
+        self.ip("link", "set", self.link.far, "down")
+        self.ip("link", "set", self.link.far, "name", "other0")
+        self.ip("link", "set", "other0", "up")
+        self.until_state("waiting")
+        # A capture is of a name: what other0 gets is not captured.
+        until(lambda: "state UP" in output(
+            "ip", "-n", self.link.names[0], "link", "show",
+            self.link.near).decode(), "the link")
+        path = os.path.join(self.daemon.folder, "lost.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile([udp_packet(T0, 7777)]))
+        self.link.send_all(path)
+        self.ip("link", "set", "other0", "down")
+        self.ip("link", "set", "other0", "name", self.link.far)
+        self.ip("link", "set", self.link.far, "up")
+        self.until_running()
+        self.send()
+        self.assertEqual(len(self.sent), len(sent) + 50)
+        self.all_is_there()
+        self.daemon.stop()
+
+    def test_missing_at_start_and_after_a_restart(self):
+        before = time.time_ns()
+        self.begin()
+        self.until_running()
+        self.send()
+        self.daemon.stop()
+        self.link.unplug()
+        self.daemon.start()
+        self.assertEqual(self.state(), "waiting")
+        self.assertIn("no such interface",
+                      self.daemon.capture("live")["waiting_for"])
+        out, _ = self.daemon.run("gaps", "live", "--json")
+        causes = [g["cause"] for g in json.loads(out)["gaps"]]
+        self.assertEqual(sorted(causes), ["down", "restart"])
+        self.link.plug()
+        self.until_running()
+        self.send()
+        self.all_is_there()
+        # It came down, and then up.
+        outages = self.outages()
+        self.assert_outage(outages[0], before, time.time_ns(),
+                           "no such interface")
+        for gap in outages[1:]:
+            self.assertEqual(gap["from_ns"], outages[0]["to_ns"])
+            self.assertIn("is down", gap["detail"])
+        self.daemon.stop()
+
+    def test_a_stop_ends_an_outage(self):
+        self.begin()
+        self.until_running()
+        self.ip("link", "set", self.link.far, "down")
+        self.until_state("waiting")
+        self.daemon.run("stop", "live")
+        (gap,) = self.outages()
+        self.assertGreater(gap["to_ns"], gap["from_ns"])
+        self.daemon.run("start", "live")
+        self.until_state("waiting")
+        self.daemon.kill()
+        self.ip("link", "set", self.link.far, "up")
+        self.daemon.start()
+        self.until_running()
+        # What went on at the kill is not taken to go on.
+        for gap in self.outages():
+            self.assertGreater(gap["to_ns"], 0)
+        self.send()
+        self.all_is_there()
+        self.daemon.stop()
+
+    def test_a_quiet_link_is_covered_and_holds_no_block(self):
+        """Days are the same as seconds: nothing waits for a next packet."""
+        self.daemon.stop()
+        self.daemon.configure("block-age = 1s\nsegment-age = 2s\n")
+        self.daemon.start()
+        self.begin()
+        self.until_running()
+        self.send()
+        until(lambda: self.status()["queue_blocks"] == 0, "the block to close")
+        stored = int(self.daemon.capture("live")["stored_bytes"])
+        self.assertGreater(stored, 0)
+        newest = self.status()["newest_ns"]
+        until(lambda: self.status()["synced_ns"] > newest + 3 * NS,
+              "coverage without packets")
+        out, _ = self.daemon.run("gaps", "live", "--json")
+        answer = json.loads(out)
+        self.assertEqual(answer["gaps"], [])
+        self.assertGreater(answer["to_ns"], newest + 3 * NS)
+        self.send()
+        self.all_is_there()
+        self.daemon.stop()
+
+    def status(self):
+        out, _ = self.daemon.run("status", "live", "--json")
+        return json.loads(out)["captures"][0]
+
+
+if __name__ == "__main__":
+    main()
