@@ -11,9 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 extern const char *const schema_migrations[];
 extern const unsigned schema_version;
+
+/* A commit costs more than the rows in it. */
+#define LINGER_NS 20000000
+#define LINGER_JOBS 16
 
 struct catalog {
 	char *path;
@@ -22,6 +27,8 @@ struct catalog {
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t posted;
 	struct catalog_job *first, **last;
+	unsigned lingering; /* of them, who let others come with them */
+	bool hurry;	    /* somebody does not */
 	bool closing;
 };
 
@@ -127,14 +134,33 @@ static bool exec(sqlite3 *db, const char *sql, struct err *e)
 
 /* --- the thread --- */
 
+/* With the lock held, and something posted. */
+static void linger(struct catalog *c)
+{
+	struct timespec until;
+	int timed_out = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += LINGER_NS;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	while (!timed_out && !c->hurry && c->lingering < LINGER_JOBS &&
+	       !c->closing)
+		timed_out =
+			pthread_cond_timedwait(&c->posted, &c->lock, &until);
+}
+
 static struct catalog_job *take_all(struct catalog *c)
 {
 	pthread_mutex_lock(&c->lock);
 	while (!c->first && !c->closing)
 		pthread_cond_wait(&c->posted, &c->lock);
+	linger(c);
 	struct catalog_job *jobs = c->first;
 	c->first = NULL;
 	c->last = &c->first;
+	c->lingering = 0;
+	c->hurry = false;
 	pthread_mutex_unlock(&c->lock);
 	return jobs;
 }
@@ -183,19 +209,37 @@ static void *catalog_main(void *arg)
 	struct catalog *c = arg;
 	struct catalog_job *jobs;
 
+	pthread_setname_np(pthread_self(), "pcapd-catalog");
 	while ((jobs = take_all(c)))
 		run_group(c->db, jobs);
 	return NULL;
 }
 
-void catalog_post(struct catalog *c, struct catalog_job *job)
+static void post(struct catalog *c, struct catalog_job *job, bool linger)
 {
 	job->next = NULL;
 	pthread_mutex_lock(&c->lock);
+	bool first = !c->first;
 	*c->last = job;
 	c->last = &job->next;
-	pthread_cond_signal(&c->posted);
+	if (linger)
+		c->lingering++;
+	else
+		c->hurry = true;
+	/* Who lingers is woken for the first and the last of a group only. */
+	if (first || c->hurry || c->lingering >= LINGER_JOBS)
+		pthread_cond_signal(&c->posted);
 	pthread_mutex_unlock(&c->lock);
+}
+
+void catalog_post(struct catalog *c, struct catalog_job *job)
+{
+	post(c, job, false);
+}
+
+void catalog_post_lingering(struct catalog *c, struct catalog_job *job)
+{
+	post(c, job, true);
 }
 
 struct waiting_job {
@@ -301,6 +345,7 @@ static sqlite3 *connect(const char *path, int flags, struct err *e)
 struct catalog *catalog_open(const char *path, struct err *e)
 {
 	struct catalog *c = calloc(1, sizeof(*c));
+	pthread_condattr_t attr;
 
 	if (!c || !(c->path = strdup(path))) {
 		free(c);
@@ -309,7 +354,10 @@ struct catalog *catalog_open(const char *path, struct err *e)
 	}
 	c->last = &c->first;
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->posted, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->posted, &attr);
+	pthread_condattr_destroy(&attr);
 	c->db = connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
 	if (!c->db)
 		goto fail;

@@ -14,9 +14,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* What is older than a second is on disk: the flush begins a little before. */
 #define FLUSH_NS (900 * NS_PER_S / 1000)
+#define OUT_BYTES (2u << 20) /* a huge page */
+_Static_assert(OUT_BYTES >= FRAME_MAX + SEGMENT_ALIGN, "a frame anywhere");
 
 struct writer {
 	struct store *store;
@@ -26,7 +29,7 @@ struct writer {
 
 	/* The thread's own. */
 	struct frame *frame;
-	uint8_t *out; /* FRAME_MAX and a page, on a page's border */
+	uint8_t *out; /* OUT_BYTES */
 	struct segment *segment;
 	uint64_t seq;	  /* the block to write next */
 	uint32_t taken;	  /* bytes of it in the frame so far */
@@ -117,7 +120,11 @@ static void post_row(struct writer *w, int what, const struct block_info *info)
 		r->link_type = w->segment->link_type;
 		r->snaplen = w->segment->snaplen;
 	}
-	catalog_post(w->store->catalog, &r->job);
+	/* A block keeps its place in the feed until then. */
+	if (what == ROW_BLOCK && feed_room(w->feed) > feed_max(w->feed) / 2)
+		catalog_post_lingering(w->store->catalog, &r->job);
+	else
+		catalog_post(w->store->catalog, &r->job);
 }
 
 /* --- segments --- */
@@ -349,7 +356,10 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 	w->feed = feed_ref(f);
 	w->seq = first_seq(f);
 	w->frame = frame_new();
-	w->out = aligned_alloc(SEGMENT_ALIGN, FRAME_MAX + SEGMENT_ALIGN);
+	w->out = aligned_alloc(OUT_BYTES, OUT_BYTES);
+	/* Direct writes look up every page. */
+	if (w->out)
+		madvise(w->out, OUT_BYTES, MADV_HUGEPAGE);
 	if (!w->frame || !w->out)
 		err_set(e, ERR_FAILED, "writer: out of memory");
 	else if (pthread_create(&w->thread, NULL, writer_main, w) != 0)
