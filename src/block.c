@@ -46,6 +46,14 @@ void block_pool_unref(struct block_pool *p)
 	free(p);
 }
 
+void block_pool_trim(struct block_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	while (p->kept)
+		munmap(p->free[--p->kept], BLOCK_MAX);
+	pthread_mutex_unlock(&p->lock);
+}
+
 static uint8_t *arena_get(struct block_pool *p)
 {
 	uint8_t *arena = NULL;

@@ -97,6 +97,8 @@ struct slice {
  */
 struct block_pool *block_pool_new(unsigned keep);
 void block_pool_unref(struct block_pool *p);
+/* Gives the kept arenas back to the system. */
+void block_pool_trim(struct block_pool *p);
 
 /* NULL when memory is out. */
 struct block *block_new(struct block_pool *p, uint32_t link_type,

@@ -226,6 +226,7 @@ unsigned feed_backlog(struct feed *f, uint64_t seq)
 void feed_release(struct feed *f, uint64_t seq)
 {
 	struct block *gone[16];
+	bool idle;
 	unsigned n;
 
 	do {
@@ -237,12 +238,16 @@ void feed_release(struct feed *f, uint64_t seq)
 			f->head = (f->head + 1) % f->max_blocks;
 			f->count--;
 		}
+		idle = f->count == 0;
 		if (n)
 			pthread_cond_signal(&f->room);
 		pthread_mutex_unlock(&f->lock);
 		for (unsigned i = 0; i < n; i++)
 			block_unref(gone[i]);
 	} while (n == 16);
+	/* Stopped: nobody needs a block soon. */
+	if (idle)
+		block_pool_trim(f->pool);
 }
 
 struct block *feed_find(struct feed *f, uint64_t seq)

@@ -3,9 +3,10 @@
  *
  * The threads, and who waits for what:
  *	main		signals, by signalfd; starts and stops everything
- *	capture, each	libpcap's ring -> the open block; never waits for
- *anybody writer, each	sealed blocks -> segments; waits for the disk catalog
- *the one that writes SQLite pcapd-accept	connections on the socket
+ *	pcapd-capture	one each: libpcap's ring -> the open block; no waiting
+ *	writer		one each: sealed blocks -> segments; waits for disks
+ *	catalog		the one that writes SQLite
+ *	pcapd-accept	connections on the socket
  *	pcapd-grpc	gRPC's events; never waits; sends what comes next
  *	pcapd-pump	slices -> listeners that filter
  *	pcapd-worker	requests with one answer; wait for the catalog

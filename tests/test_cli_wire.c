@@ -156,12 +156,38 @@ static void broken_bytes_are_never_read_differently(void **state)
 	}
 }
 
+static void hints_are_read_back_as_they_were_written(void **state)
+{
+	static const struct {
+		const char *coded, *plain;
+	} rows[] = {
+		{"Stop it first: 'pcap stop web'.",
+		 "Stop it first: 'pcap stop web'."},
+		{"100%25 of %C3%A4", "100% of \xc3\xa4"},
+		{"%", "%"},
+		{"a%4", "a%4"},
+		{"%zz%41", "%zzA"},
+		{"", ""},
+	};
+	char plain[40];
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		percent_read(plain, sizeof(plain), rows[i].coded,
+			     strlen(rows[i].coded));
+		assert_string_equal(plain, rows[i].plain);
+	}
+	percent_read(plain, 4, "%41BCDE", 7);
+	assert_string_equal(plain, "ABC");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_are_found_where_protobuf_put_them),
 		cmocka_unit_test(other_events_take_the_long_way),
 		cmocka_unit_test(compressed_packets_say_how_long_they_are),
+		cmocka_unit_test(hints_are_read_back_as_they_were_written),
 		cmocka_unit_test(broken_bytes_are_never_read_differently),
 	};
 

@@ -248,7 +248,7 @@ static void there_are_at_most_max_captures(void **state)
 	struct capture_view v;
 	struct memory m;
 	uint64_t packets;
-	char alias[8];
+	char alias[16];
 
 	for (int i = 0; i < 4; i++) {
 		make_file(&m, 1, 1);

@@ -479,6 +479,51 @@ static void open_segment_holds_what_is_a_second_old(void **state)
 	close_world(w);
 }
 
+static bool feed_is_empty(const struct world *w)
+{
+	return feed_depth(w->feed) == 0;
+}
+
+static bool ends_with_a_seek_table(const struct world *w, const char *name)
+{
+	const uint8_t magic[4] = {0xb1, 0xea, 0x92, 0x8f};
+	uint8_t last[4] = {0};
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", w->spool, name);
+	FILE *f = fopen(path, "rb");
+	assert_non_null(f);
+	bool read = fseek(f, -4, SEEK_END) == 0 && fread(last, 4, 1, f) == 1;
+	fclose(f);
+	return read && memcmp(last, magic, 4) == 0;
+}
+
+/* By the clock: no packet has to come for it. */
+static void
+an_old_segment_is_closed_and_the_next_packet_opens_another(void **state)
+{
+	struct world *w = *state;
+	static char names[4][64];
+	int64_t deadline = monotonic_ns() + 20 * NS_PER_S;
+
+	close_world(w);
+	w->options.segment_age_ns = NS_PER_S / 10;
+	open_world(w);
+	packet(w);
+	seal(w);
+	while (!feed_is_empty(w))
+		assert_true(monotonic_ns() < deadline);
+	assert_int_equal(segment_names(w, names, 4), 1);
+	while (!ends_with_a_seek_table(w, names[0]))
+		assert_true(monotonic_ns() < deadline);
+	packet(w);
+	close_world(w);
+	assert_int_equal(segment_names(w, names, 4), 2);
+	open_world(w);
+	assert_everything(w);
+	close_world(w);
+}
+
 /* --- a daemon that died --- */
 
 static off_t size_of(const char *path)
@@ -661,6 +706,7 @@ int main(void)
 		WORLD(live_readers_get_every_packet_once_across_rotation),
 		WORLD(zstd_decodes_segments_to_savefiles),
 		WORLD(open_segment_holds_what_is_a_second_old),
+		WORLD(an_old_segment_is_closed_and_the_next_packet_opens_another),
 		WORLD(a_torn_tail_is_cut_at_the_last_whole_packet),
 		WORLD(a_second_daemon_is_refused),
 		WORLD(a_deleted_capture_leaves_nothing_and_foreign_files_alone),

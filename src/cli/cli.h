@@ -2,7 +2,7 @@
  * cli: the command `pcap`. Private contract of this folder.
  *
  * What: a table of commands (commands.c), a file each; what they share is
- * below. Results that are not packets go to stdout, talk goes to stderr.
+ * below. Packets and lists go to stdout, talk goes to stderr.
  * Threads: one, but for stream.c, which says so.
  * Ownership: stated at each function.
  */

@@ -87,10 +87,9 @@ static bool say(const Pcap__V1__ImportResponse *m, const char *file,
 {
 	char name[CAPTURE_TEXT], size[SIZE_TEXT];
 
-	printf("%s: %" PRIu64 " packets, %s, into %s%s\n", file, m->packets,
-	       size_text(m->raw_bytes, size), m->created ? "the new " : "",
-	       m->capture ? capture_text(m->capture, name) : "?");
-	fflush(stdout);
+	cli_say("%s: %" PRIu64 " packets, %s, into %s%s", file, m->packets,
+		size_text(m->raw_bytes, size), m->created ? "the new " : "",
+		m->capture ? capture_text(m->capture, name) : "?");
 	if (!m->incomplete[0])
 		return true;
 	return err_set(e, ERR_INCOMPLETE, "%s", m->incomplete);
@@ -160,8 +159,7 @@ static int run(int argc, char **argv)
 			break;
 	}
 	client_close(c);
-	int printed = cli_done();
-	return code ? code : printed;
+	return code;
 }
 
 const struct command command_import = {

@@ -74,17 +74,17 @@ static void say(const Pcap__V1__InitResponse *m, const struct line *line)
 
 	capture_text(c, name);
 	if (m->created)
-		printf("created %s\n", name);
+		cli_say("created %s", name);
 	else if (m->alias_added)
-		printf("added the alias to %s, which has that interface and "
-		       "filter\n",
-		       name);
+		cli_say("added the alias to %s, which has that interface and "
+			"filter",
+			name);
 	else
-		printf("%s has that interface and filter already\n", name);
+		cli_say("%s has that interface and filter already", name);
 	if (c->state == PCAP__V1__CAPTURE__STATE__WAITING)
-		printf("%s waits: %s\n", name, c->waiting_for);
+		cli_say("%s waits: %s", name, c->waiting_for);
 	else if (line->start)
-		printf("started %s\n", name);
+		cli_say("started %s", name);
 }
 
 static bool fill(Pcap__V1__InitRequest *ask, const struct line *line,
@@ -132,7 +132,7 @@ static int run(int argc, char **argv)
 	}
 	say(m, &line);
 	pcap__v1__init_response__free_unpacked(m, NULL);
-	return cli_done();
+	return 0;
 }
 
 const struct command command_init = {"init", "define a capture", &argp, run};

@@ -12,12 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define PIPE_BYTES (1 << 20)
+#define HEAP_KEPT (32 << 20)
 /* For the counts at the end; a daemon that hangs does not keep us. */
 #define PATIENCE_MS 1000
 
@@ -298,6 +300,10 @@ int stream_run(const struct stream *s)
 	struct err e = ERR_INIT;
 	int code;
 
+	/* What gRPC receives comes and goes by the megabyte: without this the
+	 * heap is given back and faulted in again each time. */
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
+	mallopt(M_MMAP_THRESHOLD, HEAP_KEPT);
 	if (!out_check(&r, &e) || !watch_init(&r.watch, &e))
 		return cli_fail(&e);
 	r.client = cli_connect(&e);

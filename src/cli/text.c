@@ -134,9 +134,9 @@ static void change_say(const Pcap__V1__Capture *c, const char *done)
 {
 	char name[CAPTURE_TEXT];
 
-	printf("%s %s\n", done, capture_text(c, name));
+	cli_say("%s %s", done, capture_text(c, name));
 	if (c->state == PCAP__V1__CAPTURE__STATE__WAITING)
-		printf("%s waits: %s\n", name, c->waiting_for);
+		cli_say("%s waits: %s", name, c->waiting_for);
 }
 
 int cli_change(const char *method, const ProtobufCMessage *request,
@@ -150,7 +150,7 @@ int cli_change(const char *method, const ProtobufCMessage *request,
 		return cli_fail(&e);
 	for (size_t i = 0; i < m->n_captures; i++)
 		change_say(m->captures[i], done);
-	int code = cli_done();
+	int code = 0;
 	for (size_t i = 0; i < m->n_failures; i++) {
 		err_set(&e, ERR_FAILED, "%s", m->failures[i]);
 		code = cli_fail(&e);

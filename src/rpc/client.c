@@ -283,8 +283,9 @@ static void hint_from_trailers(struct client *c, struct err *e)
 	for (size_t i = 0; i < c->trailing.count; i++) {
 		grpc_metadata *m = &c->trailing.metadata[i];
 		if (grpc_slice_str_cmp(m->key, "pcap-hint") == 0)
-			err_hint(e, "%.*s", (int)GRPC_SLICE_LENGTH(m->value),
-				 (char *)GRPC_SLICE_START_PTR(m->value));
+			percent_read(e->hint, sizeof(e->hint),
+				     (char *)GRPC_SLICE_START_PTR(m->value),
+				     GRPC_SLICE_LENGTH(m->value));
 	}
 }
 

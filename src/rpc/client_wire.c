@@ -7,6 +7,8 @@
 
 #include "pcap.pb-c.h"
 
+#include <string.h>
+
 enum { VARINT = 0, BYTES = 2 };
 
 static bool varint_read(const uint8_t *p, size_t n, size_t *at, uint64_t *v)
@@ -69,4 +71,29 @@ bool packets_front_read(const uint8_t *p, size_t n, size_t total,
 	read.data = at;
 	*f = read;
 	return true;
+}
+
+static int hex_digit(char c)
+{
+	const char *digits = "0123456789abcdef0123456789ABCDEF";
+	const char *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)((at - digits) % 16) : -1;
+}
+
+void percent_read(char *to, size_t room, const char *from, size_t n)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < n && at + 1 < room; i++) {
+		bool coded = from[i] == '%' && i + 2 < n &&
+			     hex_digit(from[i + 1]) >= 0 &&
+			     hex_digit(from[i + 2]) >= 0;
+
+		to[at++] = coded ? (char)(hex_digit(from[i + 1]) << 4 |
+					  hex_digit(from[i + 2]))
+				 : from[i];
+		i += coded ? 2 : 0;
+	}
+	to[at] = '\0';
 }

@@ -27,4 +27,8 @@ struct packets_front {
 bool packets_front_read(const uint8_t *p, size_t n, size_t total,
 			struct packets_front *f);
 
+/* Undoes percent-encoding (RFC 3986, 2.1) of the n bytes at from; what is not
+ * one stays as it is. to has room for `room` bytes and is terminated. */
+void percent_read(char *to, size_t room, const char *from, size_t n);
+
 #endif

@@ -1,0 +1,924 @@
+/*
+ * Summaries. Guarantees the promise of summary.h for any bytes whatever, and
+ * work bounded by the packets: no allocation, a few steps a word. Leaves out
+ * headers behind a second tag, a tunnel or an IPv6 extension: packets with
+ * these are in a class with fewer words.
+ */
+#include "summary.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define VERSION 1
+
+enum {
+	LINKTYPE_NULL = 0,
+	LINKTYPE_ETHERNET = 1,
+	LINKTYPE_RAW = 101,
+	LINKTYPE_LOOP = 108,
+	LINKTYPE_LINUX_SLL = 113,
+	LINKTYPE_IPV4 = 228,
+	LINKTYPE_IPV6 = 229,
+	LINKTYPE_LINUX_SLL2 = 276
+};
+enum {
+	TYPE_IP4 = 0x0800,
+	TYPE_ARP = 0x0806,
+	TYPE_RARP = 0x8035,
+	TYPE_TAG = 0x8100,
+	TYPE_IP6 = 0x86dd,
+	TYPE_TAG_8021AD = 0x88a8,
+	TYPE_TAG_OLD = 0x9100
+};
+enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
+
+/* --- layouts: one table for those who fill sets and those who ask --- */
+
+/* What says which protocol follows the link layer's header. */
+enum type_word {
+	NO_TYPE,
+	ETHERTYPE,
+	FAMILY,
+	VERSION_NIBBLE,
+	ONLY_IP4,
+	ONLY_IP6
+};
+
+struct link {
+	enum type_word type;
+	uint32_t type_at, header; /* where the next header begins */
+	bool tags;
+};
+
+static struct link link_of(uint32_t link_type)
+{
+	switch (link_type) {
+	case LINKTYPE_ETHERNET:
+		return (struct link){ETHERTYPE, 12, 14, true};
+	case LINKTYPE_LINUX_SLL:
+		return (struct link){ETHERTYPE, 14, 16, false};
+	case LINKTYPE_LINUX_SLL2:
+		return (struct link){ETHERTYPE, 0, 20, false};
+	case LINKTYPE_NULL:
+	case LINKTYPE_LOOP:
+		return (struct link){FAMILY, 0, 4, false};
+	case LINKTYPE_RAW:
+		return (struct link){VERSION_NIBBLE, 0, 0, false};
+	case LINKTYPE_IPV4:
+		return (struct link){ONLY_IP4, 0, 0, false};
+	case LINKTYPE_IPV6:
+		return (struct link){ONLY_IP6, 0, 0, false};
+	default:
+		return (struct link){NO_TYPE, 0, 0, false};
+	}
+}
+
+static void add_word(struct layout *l, uint32_t offset, unsigned bytes,
+		     enum word_place place)
+{
+	assert(l->n < SUMMARY_WORDS);
+	l->words[l->n++] = (struct word){.offset = (uint16_t)offset,
+					 .bytes = (uint8_t)bytes,
+					 .place = (uint8_t)place};
+}
+
+static void add_fixed(struct layout *l, uint32_t offset, unsigned bytes,
+		      uint32_t value)
+{
+	add_word(l, offset, bytes, WORD_AT);
+	l->words[l->n - 1].fixed = true;
+	l->words[l->n - 1].value = value;
+}
+
+static void add_link_words(struct layout *l, uint32_t link_type, bool tagged)
+{
+	if (link_type == LINKTYPE_ETHERNET) {
+		/* A filter loads an address as its last 4 bytes, then the
+		 * first 2. */
+		add_word(l, 2, 4, WORD_AT);
+		add_word(l, 0, 2, WORD_AT);
+		add_word(l, 8, 4, WORD_AT);
+		add_word(l, 6, 2, WORD_AT);
+		for (uint32_t i = l->n - 4; i < l->n; i++)
+			l->words[i].lesser = true;
+		if (tagged) {
+			add_word(l, 12, 2, WORD_AT);
+			add_word(l, 14, 2, WORD_AT);
+		}
+	} else if (link_type == LINKTYPE_LINUX_SLL) {
+		add_word(l, 0, 2, WORD_AT); /* direction */
+	} else if (link_type == LINKTYPE_LINUX_SLL2) {
+		add_word(l, 4, 4, WORD_AT); /* interface */
+		add_word(l, 10, 1, WORD_AT);
+	}
+}
+
+static void add_type(struct layout *l, const struct link *k, uint32_t type_at,
+		     enum summary_kind kind)
+{
+	if (k->type == ETHERTYPE && kind <= KIND_IP4_FRAGMENT)
+		add_fixed(l, type_at, 2, TYPE_IP4);
+	else if (k->type == ETHERTYPE && kind <= KIND_IP6_OTHER)
+		add_fixed(l, type_at, 2, TYPE_IP6);
+	else if (k->type == ETHERTYPE)
+		add_word(l, type_at, 2, WORD_AT);
+	else if (k->type == FAMILY)
+		add_word(l, 0, 4, WORD_AT);
+	else
+		add_word(l, 0, 1, WORD_AT); /* with the version in it */
+}
+
+static unsigned protocol_of(enum summary_kind kind)
+{
+	switch (kind) {
+	case KIND_IP4_TCP:
+	case KIND_IP4_TCP_80:
+	case KIND_IP4_TCP_443:
+	case KIND_IP6_TCP:
+	case KIND_IP6_TCP_443:
+		return PROTOCOL_TCP;
+	case KIND_IP4_UDP:
+	case KIND_IP4_UDP_53:
+	case KIND_IP4_UDP_443:
+	case KIND_IP6_UDP:
+	case KIND_IP6_UDP_53:
+		return PROTOCOL_UDP;
+	default:
+		return 0;
+	}
+}
+
+/* at: of the byte that names the protocol. */
+static void add_protocol(struct layout *l, uint32_t at, enum summary_kind kind)
+{
+	if (protocol_of(kind))
+		add_fixed(l, at, 1, protocol_of(kind));
+	else
+		add_word(l, at, 1, WORD_AT);
+}
+
+static void add_ip4(struct layout *l, uint32_t at, enum summary_kind kind)
+{
+	add_protocol(l, at + 9, kind);
+	add_word(l, at + 6, 2, WORD_AT); /* fragment */
+	add_word(l, at + 12, 4, WORD_AT);
+	add_word(l, at + 16, 4, WORD_AT);
+	if (kind == KIND_IP4_FRAGMENT)
+		return;
+	l->header = at;
+	add_word(l, at, 2, WORD_AFTER_HEADER); /* port, or ICMP's type, code */
+	add_word(l, at + 2, 2, WORD_AFTER_HEADER);
+}
+
+static void add_ip6(struct layout *l, uint32_t at, enum summary_kind kind)
+{
+	add_protocol(l, at + 6, kind);
+	for (uint32_t i = 8; i < 40; i += 4)
+		add_word(l, at + i, 4, WORD_AT);
+	/* Port, ICMP's type and code, or a fragment's next header. */
+	add_word(l, at + 40, 2, WORD_AT);
+	add_word(l, at + 42, 2, WORD_AT);
+}
+
+void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
+{
+	struct link k = link_of(link_type);
+	bool tagged = class >= SUMMARY_KINDS;
+	enum summary_kind kind = class % SUMMARY_KINDS;
+	uint32_t tag = tagged ? 4 : 0, at = k.header + tag;
+
+	*l = (struct layout){.header = NO_HEADER};
+	if (k.type == NO_TYPE || (tagged && !k.tags))
+		return;
+	add_word(l, 0, 4, WORD_WIRE_LENGTH);
+	l->words[0].base = 6;
+	add_link_words(l, link_type, tagged);
+	add_type(l, &k, k.type_at + tag, kind);
+	if (kind <= KIND_IP4_FRAGMENT) {
+		add_ip4(l, at, kind);
+	} else if (kind <= KIND_IP6_OTHER) {
+		add_ip6(l, at, kind);
+	} else if (kind == KIND_ARP) {
+		add_word(l, at + 6, 2, WORD_AT);
+		add_word(l, at + 14, 4, WORD_AT);
+		add_word(l, at + 24, 4, WORD_AT);
+	} else {
+		add_word(l, at, 2, WORD_AT); /* LLC, MPLS, a second tag */
+	}
+}
+
+/* --- a packet's class --- */
+
+static uint32_t be16(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 8 | p[1];
+}
+
+static uint32_t be32(const uint8_t *p)
+{
+	return be16(p) << 16 | be16(p + 2);
+}
+
+static bool has_port(const uint8_t *ports, uint32_t port)
+{
+	return be16(ports) == port || be16(ports + 2) == port;
+}
+
+static enum summary_kind kind_of_ip4(const uint8_t *ip, uint32_t n)
+{
+	if (n >= 8 && be16(ip + 6) & 0x1fff)
+		return KIND_IP4_FRAGMENT;
+	if (n < 10 || (ip[9] != PROTOCOL_TCP && ip[9] != PROTOCOL_UDP))
+		return KIND_IP4_OTHER;
+	bool tcp = ip[9] == PROTOCOL_TCP;
+	uint32_t header = 4u * (ip[0] & 0xf);
+
+	if (n >= header + 4) {
+		if (has_port(ip + header, 443))
+			return tcp ? KIND_IP4_TCP_443 : KIND_IP4_UDP_443;
+		if (has_port(ip + header, tcp ? 80 : 53))
+			return tcp ? KIND_IP4_TCP_80 : KIND_IP4_UDP_53;
+	}
+	return tcp ? KIND_IP4_TCP : KIND_IP4_UDP;
+}
+
+static enum summary_kind kind_of_ip6(const uint8_t *ip, uint32_t n)
+{
+	if (n < 7 || (ip[6] != PROTOCOL_TCP && ip[6] != PROTOCOL_UDP))
+		return KIND_IP6_OTHER;
+	bool tcp = ip[6] == PROTOCOL_TCP;
+
+	if (n >= 44 && has_port(ip + 40, tcp ? 443 : 53))
+		return tcp ? KIND_IP6_TCP_443 : KIND_IP6_UDP_53;
+	return tcp ? KIND_IP6_TCP : KIND_IP6_UDP;
+}
+
+/* An EtherType that tells the kind, from whatever the link type has. The
+ * family is AF_INET or some system's AF_INET6 in either byte order. */
+static uint32_t type_of(const struct link *k, const uint8_t *p, uint32_t n)
+{
+	uint32_t family;
+
+	switch (k->type) {
+	case ETHERTYPE:
+		return n >= k->header ? be16(p + k->type_at) : 0;
+	case FAMILY:
+		if (n < 4)
+			return 0;
+		family =
+			be32(p) > 0xffff ? __builtin_bswap32(be32(p)) : be32(p);
+		if (family == 2)
+			return TYPE_IP4;
+		return family == 10 || family == 24 || family == 28 ||
+				       family == 30
+			       ? TYPE_IP6
+			       : 0;
+	case VERSION_NIBBLE:
+		if (n == 0)
+			return 0;
+		return p[0] >> 4 == 4	? TYPE_IP4
+		       : p[0] >> 4 == 6 ? TYPE_IP6
+					: 0;
+	case ONLY_IP4:
+		return TYPE_IP4;
+	case ONLY_IP6:
+		return TYPE_IP6;
+	default:
+		return 0;
+	}
+}
+
+static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
+{
+	uint32_t type = type_of(k, p, n), at = k->header;
+	unsigned tagged = 0;
+
+	if (k->tags && (type == TYPE_TAG || type == TYPE_TAG_8021AD ||
+			type == TYPE_TAG_OLD)) {
+		tagged = SUMMARY_KINDS;
+		at += 4;
+		type = n >= at ? be16(p + at - 2) : 0;
+	}
+	switch (type) {
+	case TYPE_IP4:
+		return tagged + kind_of_ip4(p + at, n - at);
+	case TYPE_IP6:
+		return tagged + kind_of_ip6(p + at, n - at);
+	case TYPE_ARP:
+	case TYPE_RARP:
+		return tagged + KIND_ARP;
+	default:
+		return tagged + KIND_OTHER;
+	}
+}
+
+/* --- the maker: one hash table of (set, value) --- */
+
+/* A key is never 0, which marks a free slot. */
+#define KEY(set, value) ((uint64_t)((set) + 1) << 32 | (value))
+#define KEY_SET(key) ((uint32_t)((key) >> 32) - 1)
+
+struct stored_word { /* of a class: what is in the packet and not fixed */
+	uint32_t offset;
+	uint16_t set;
+	bool after_header;
+	uint8_t drop; /* low bits of the 4 bytes at offset */
+};
+
+struct maker_class {
+	uint32_t header, n;
+	uint32_t end; /* no load of 4 bytes at a word goes over this, but for
+			 the length of the IPv4 header */
+	struct stored_word words[SUMMARY_WORDS];
+};
+
+/* What was added not long ago: most packets are much like one of these. */
+#define RECENT_BITS 8
+struct recent {
+	uint32_t class; /* + 1 */
+	uint32_t values[SUMMARY_WORDS];
+};
+
+struct summary_maker {
+	uint32_t link_type;
+	struct link link;
+	uint32_t present;
+	uint32_t max_keys, n_keys;
+	unsigned slot_bits;
+	uint64_t multiplier; /* random: nobody can make packets that collide */
+	uint64_t *slots;
+	uint64_t *spare; /* as many */
+	uint32_t count[SUMMARY_SETS];
+	uint8_t level[SUMMARY_SETS];
+	uint8_t base[SUMMARY_SETS];
+	uint8_t shift[SUMMARY_SETS];
+	struct maker_class classes[SUMMARY_CLASSES];
+	struct recent recent[1u << RECENT_BITS];
+};
+
+static size_t slot_of(const struct summary_maker *m, uint64_t key)
+{
+	return (size_t)(key * m->multiplier >> (64 - m->slot_bits));
+}
+
+/* The key's slot, or the free one where it belongs. */
+static uint64_t *slot_find(struct summary_maker *m, uint64_t key)
+{
+	size_t mask = ((size_t)1 << m->slot_bits) - 1, i = slot_of(m, key);
+
+	while (m->slots[i] && m->slots[i] != key)
+		i = (i + 1) & mask;
+	return &m->slots[i];
+}
+
+/* Brings the table to these levels, none of them finer than before. */
+static void rebuild(struct summary_maker *m, const uint8_t *level)
+{
+	size_t n = (size_t)1 << m->slot_bits;
+	uint64_t *old = m->slots;
+	uint8_t more[SUMMARY_SETS];
+
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		uint8_t shift = level[set] == SUMMARY_ANY
+					? 32
+					: m->base[set] + 4 * level[set];
+
+		more[set] = shift - m->shift[set];
+		m->shift[set] = shift;
+		m->level[set] = level[set];
+	}
+	m->slots = m->spare;
+	m->spare = old;
+	memset(m->slots, 0, n * sizeof(*m->slots));
+	memset(m->count, 0, sizeof(m->count));
+	m->n_keys = 0;
+	for (size_t i = 0; i < n; i++) {
+		uint32_t set = KEY_SET(old[i]);
+
+		if (!old[i] || level[set] == SUMMARY_ANY)
+			continue;
+		uint64_t key = KEY(set, (uint32_t)old[i] >> more[set]);
+		uint64_t *slot = slot_find(m, key);
+		if (*slot)
+			continue;
+		*slot = key;
+		m->count[set]++;
+		m->n_keys++;
+	}
+}
+
+/* Keys of such a set stay in the table until it is built again: packets that
+ * are cut must not cost more than whole ones. */
+static void set_any(struct summary_maker *m, uint32_t set)
+{
+	m->level[set] = SUMMARY_ANY;
+	m->shift[set] = 32;
+}
+
+/* The largest of the sets that are not `any`. */
+static uint32_t largest(const uint32_t *size, const uint8_t *level)
+{
+	uint32_t most = 0;
+
+	for (uint32_t i = 1; i < SUMMARY_SETS; i++)
+		if (level[i] != SUMMARY_ANY &&
+		    (size[i] > size[most] || level[most] == SUMMARY_ANY))
+			most = i;
+	return most;
+}
+
+/*
+ * The largest sets, which have half of the table together, pay for it: they
+ * become coarser until a quarter of it is free. Much at a time, so that what
+ * floods every word costs a few steps a value, too.
+ */
+static void make_room(struct summary_maker *m)
+{
+	uint8_t level[SUMMARY_SETS], left[SUMMARY_SETS];
+	uint32_t sum = 0;
+
+	memcpy(left, m->level, sizeof(left));
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (left[set] == SUMMARY_ANY)
+			sum += m->count[set];
+	while (sum < (m->max_keys + 1) / 2) {
+		uint32_t most = largest(m->count, left);
+
+		sum += m->count[most];
+		left[most] = SUMMARY_ANY;
+	}
+	do {
+		for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+			level[set] =
+				m->level[set] + (left[set] != m->level[set]);
+		rebuild(m, level);
+	} while (m->n_keys > m->max_keys - (m->max_keys + 3) / 4);
+}
+
+static inline void add_value(struct summary_maker *m, uint32_t set,
+			     uint32_t value)
+{
+	while (m->level[set] != SUMMARY_ANY) {
+		uint64_t key = KEY(set, value >> m->shift[set]);
+		uint64_t *slot = slot_find(m, key);
+
+		if (*slot)
+			return;
+		if (m->n_keys < m->max_keys) {
+			*slot = key;
+			m->count[set]++;
+			m->n_keys++;
+			return;
+		}
+		make_room(m);
+	}
+}
+
+/* Some of the packet's words are behind its end, or may be. */
+static void add_short_packet(struct summary_maker *m,
+			     const struct maker_class *c, const uint8_t *p,
+			     uint32_t n, uint32_t header)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct stored_word *w = &c->words[i];
+		uint32_t at = w->offset + (w->after_header ? header : 0);
+
+		if (at + 4 <= n)
+			add_value(m, w->set, be32(p + at) >> w->drop);
+		else if (at + 4 - w->drop / 8 <= n)
+			add_value(m, w->set,
+				  w->drop == 24 ? p[at] : be16(p + at));
+		else if (at < n && m->level[w->set] != SUMMARY_ANY)
+			set_any(m, w->set);
+	}
+}
+
+static void add_packet(struct summary_maker *m, const struct packet_head *h,
+		       const uint8_t *p)
+{
+	uint32_t n = h->caplen, class = class_of(&m->link, p, n);
+	const struct maker_class *c = &m->classes[class];
+	uint32_t header = n > c->header ? 4u * (p[c->header] & 0xf) : 0;
+	uint32_t values[SUMMARY_WORDS], mix = class;
+
+	m->present |= 1u << class;
+	if (c->end == 0)
+		return;
+	add_value(m, class * SUMMARY_WORDS, h->len);
+	if (n < c->end + header) {
+		add_short_packet(m, c, p, n, header);
+		return;
+	}
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct stored_word *w = &c->words[i];
+
+		values[i] =
+			be32(p + w->offset + (w->after_header ? header : 0)) >>
+			w->drop;
+		mix += values[i] * (2 * i + 3);
+	}
+	struct recent *r = &m->recent[mix * 0x9e3779b1u >> (32 - RECENT_BITS)];
+	if (r->class == class + 1 &&
+	    memcmp(r->values, values, c->n * sizeof(*values)) == 0)
+		return;
+	r->class = class + 1;
+	memcpy(r->values, values, c->n * sizeof(*values));
+	for (uint32_t i = 0; i < c->n; i++)
+		add_value(m, c->words[i].set, values[i]);
+}
+
+void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
+			   uint32_t n)
+{
+	struct packet_head h;
+	const uint8_t *body;
+	uint32_t at = 0;
+
+	while (packet_next(records, n, &at, &h, &body) > 0) {
+		/* Where the next one begins is known early. */
+		__builtin_prefetch(records + at);
+		__builtin_prefetch(records + at + 64);
+		add_packet(m, &h, body);
+	}
+}
+
+void summary_maker_union(struct summary_maker *m, const struct summary *s)
+{
+	uint8_t level[SUMMARY_SETS];
+	bool coarser = false;
+
+	assert(s->link_type == m->link_type);
+	m->present |= s->present;
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		coarser |= s->level[set] > m->level[set];
+		level[set] = s->level[set] > m->level[set] ? s->level[set]
+							   : m->level[set];
+	}
+	if (coarser)
+		rebuild(m, level);
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		if (!s->count[set])
+			continue;
+		unsigned shift = m->base[set] + 4u * s->level[set];
+		const uint32_t *v = s->values + s->first[set];
+
+		for (uint32_t i = 0; i < s->count[set]; i++)
+			add_value(m, set, v[i] << shift);
+	}
+}
+
+static void learn_layouts(struct summary_maker *m)
+{
+	struct layout l;
+
+	for (uint32_t c = 0; c < SUMMARY_CLASSES; c++) {
+		struct maker_class *to = &m->classes[c];
+
+		summary_layout(m->link_type, c, &l);
+		to->header = l.header;
+		to->n = 0;
+		to->end = 0;
+		for (uint32_t i = 0; i < l.n; i++) {
+			uint32_t set = c * SUMMARY_WORDS + i;
+
+			const struct word *w = &l.words[i];
+
+			m->base[set] = w->base;
+			if (w->offset + 4u > to->end)
+				to->end = w->offset + 4u;
+			if (w->fixed || w->place == WORD_WIRE_LENGTH)
+				continue;
+			to->words[to->n++] = (struct stored_word){
+				w->offset, (uint16_t)set,
+				w->place == WORD_AFTER_HEADER,
+				(uint8_t)(32 - 8 * w->bytes)};
+		}
+	}
+}
+
+void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
+{
+	if (link_type != m->link_type) {
+		m->link_type = link_type;
+		m->link = link_of(link_type);
+		memset(m->base, 0, sizeof(m->base));
+		learn_layouts(m);
+	}
+	m->present = 0;
+	m->n_keys = 0;
+	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
+	memset(m->count, 0, sizeof(m->count));
+	memset(m->level, 0, sizeof(m->level));
+	memset(m->recent, 0, sizeof(m->recent));
+	memcpy(m->shift, m->base, sizeof(m->shift));
+}
+
+struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
+{
+	struct summary_maker *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->max_keys = max_keys ? max_keys : 1;
+	/* Half empty at least. */
+	for (m->slot_bits = 4; (1ull << m->slot_bits) < 2ull * m->max_keys;)
+		m->slot_bits++;
+	m->slots = calloc((size_t)1 << m->slot_bits, sizeof(*m->slots));
+	m->spare = calloc((size_t)1 << m->slot_bits, sizeof(*m->spare));
+	if (!m->slots || !m->spare ||
+	    getrandom(&m->multiplier, sizeof(m->multiplier), 0) !=
+		    sizeof(m->multiplier)) {
+		summary_maker_free(m);
+		return NULL;
+	}
+	m->multiplier |= 1;
+	m->link_type = ~link_type;
+	summary_maker_reset(m, link_type);
+	return m;
+}
+
+void summary_maker_free(struct summary_maker *m)
+{
+	if (!m)
+		return;
+	free(m->slots);
+	free(m->spare);
+	free(m);
+}
+
+/* --- out of the table, in order --- */
+
+/* Least byte first; a pass over bytes that are all the same is left out. */
+static void sort_values(uint32_t *v, uint32_t n, uint32_t *spare)
+{
+	uint32_t *from = v, *to = spare;
+
+	if (n < 32) { /* insertion */
+		for (uint32_t i = 1; i < n; i++) {
+			uint32_t x = v[i], j = i;
+
+			for (; j > 0 && v[j - 1] > x; j--)
+				v[j] = v[j - 1];
+			v[j] = x;
+		}
+		return;
+	}
+	for (unsigned shift = 0; shift < 32; shift += 8) {
+		uint32_t at[257] = {0};
+
+		for (uint32_t i = 0; i < n; i++)
+			at[(from[i] >> shift & 0xff) + 1]++;
+		if (at[(from[0] >> shift & 0xff) + 1] == n)
+			continue;
+		for (unsigned i = 1; i < 257; i++)
+			at[i] += at[i - 1];
+		for (uint32_t i = 0; i < n; i++)
+			to[at[from[i] >> shift & 0xff]++] = from[i];
+		uint32_t *was = from;
+		from = to;
+		to = was;
+	}
+	if (from != v)
+		memcpy(v, from, n * sizeof(*v));
+}
+
+struct summary *summary_make(struct summary_maker *m)
+{
+	struct summary *s = malloc(sizeof(*s) + m->n_keys * sizeof(*s->values));
+	uint32_t at[SUMMARY_SETS], total = 0;
+
+	if (!s)
+		return NULL;
+	s->link_type = m->link_type;
+	s->present = m->present;
+	memcpy(s->level, m->level, sizeof(s->level));
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		s->count[set] =
+			s->level[set] == SUMMARY_ANY ? 0 : m->count[set];
+		s->first[set] = at[set] = total;
+		total += s->count[set];
+	}
+	for (size_t i = 0; i < (size_t)1 << m->slot_bits; i++) {
+		uint64_t key = m->slots[i];
+
+		if (key && s->level[KEY_SET(key)] != SUMMARY_ANY)
+			s->values[at[KEY_SET(key)]++] = (uint32_t)key;
+	}
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		sort_values(s->values + s->first[set], s->count[set],
+			    (uint32_t *)m->spare);
+	return s;
+}
+
+void summary_free(struct summary *s)
+{
+	free(s);
+}
+
+/* --- as bytes: version, link type, classes, then each class's sets: level and
+ * count, the first value, and how much more each of the others is --- */
+
+static uint8_t *put_number(uint8_t *to, uint32_t v)
+{
+	for (; v >= 0x80; v >>= 7)
+		*to++ = (uint8_t)(v | 0x80);
+	*to++ = (uint8_t)v;
+	return to;
+}
+
+static size_t number_bytes(uint32_t v)
+{
+	return v < 1u << 7    ? 1
+	       : v < 1u << 14 ? 2
+	       : v < 1u << 21 ? 3
+	       : v < 1u << 28 ? 4
+			      : 5;
+}
+
+static bool get_number(const uint8_t **from, const uint8_t *end, uint32_t *v)
+{
+	uint64_t got = 0;
+
+	for (unsigned shift = 0; shift < 35 && *from < end; shift += 7) {
+		uint8_t b = *(*from)++;
+
+		got |= (uint64_t)(b & 0x7f) << shift;
+		if (b & 0x80)
+			continue;
+		*v = (uint32_t)got;
+		/* One way to write a number. */
+		return got <= UINT32_MAX && (b || shift == 0);
+	}
+	return false;
+}
+
+static size_t set_bytes(const struct summary *s, uint32_t set)
+{
+	const uint32_t *v = s->values + s->first[set];
+	uint32_t count = s->count[set];
+	size_t n = number_bytes(count << 2 | s->level[set]);
+
+	if (count)
+		n += number_bytes(v[0]);
+	for (uint32_t i = 1; i < count; i++)
+		n += number_bytes(v[i] - v[i - 1] - 1);
+	return n;
+}
+
+/* The sets that are written, in order: set from *at on; false at the end. */
+static bool next_set(const struct summary *s, struct layout *l, uint32_t *at)
+{
+	for (; *at < SUMMARY_SETS; ++*at) {
+		uint32_t class = *at / SUMMARY_WORDS, i = *at % SUMMARY_WORDS;
+
+		if (!(s->present >> class & 1)) {
+			*at += SUMMARY_WORDS - 1;
+			continue;
+		}
+		if (i == 0)
+			summary_layout(s->link_type, class, l);
+		if (i < l->n && !l->words[i].fixed)
+			return true;
+	}
+	return false;
+}
+
+size_t summary_bytes(const struct summary *s)
+{
+	struct layout l;
+	size_t n = 1 + number_bytes(s->link_type) + number_bytes(s->present);
+
+	for (uint32_t set = 0; next_set(s, &l, &set); set++)
+		n += set_bytes(s, set);
+	return n;
+}
+
+static void coarsen(struct summary *s, uint32_t set)
+{
+	uint32_t *v = s->values + s->first[set], n = 0;
+
+	if (++s->level[set] != SUMMARY_ANY)
+		for (uint32_t i = 0; i < s->count[set]; i++)
+			if (n == 0 || v[n - 1] != v[i] >> 4)
+				v[n++] = v[i] >> 4;
+	s->count[set] = n;
+}
+
+/* How much sooner a lesser set pays than another of its size. */
+#define LESSER 16
+
+bool summary_fit(struct summary *s, size_t max_bytes)
+{
+	uint32_t cost[SUMMARY_SETS] = {0}, weight[SUMMARY_SETS];
+	struct layout l;
+	size_t total = summary_bytes(s);
+
+	if (total <= max_bytes)
+		return true;
+	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
+		weight[set] = l.words[set % SUMMARY_WORDS].lesser ? LESSER : 1;
+		cost[set] = (uint32_t)set_bytes(s, set) * weight[set];
+	}
+	while (total > max_bytes) {
+		uint32_t most = largest(cost, s->level);
+
+		if (!cost[most] || s->level[most] == SUMMARY_ANY)
+			return false;
+		total -= cost[most] / weight[most];
+		coarsen(s, most);
+		total += set_bytes(s, most);
+		cost[most] = (uint32_t)set_bytes(s, most) * weight[most];
+	}
+	return true;
+}
+
+void summary_write(const struct summary *s, uint8_t *to)
+{
+	struct layout l;
+
+	*to++ = VERSION;
+	to = put_number(to, s->link_type);
+	to = put_number(to, s->present);
+	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
+		const uint32_t *v = s->values + s->first[set];
+
+		to = put_number(to, s->count[set] << 2 | s->level[set]);
+		for (uint32_t i = 0; i < s->count[set]; i++)
+			to = put_number(to, i ? v[i] - v[i - 1] - 1 : v[0]);
+	}
+}
+
+/* Values of a set, of `bits` bits each at most. */
+static bool get_values(const uint8_t **from, const uint8_t *end, uint32_t *v,
+		       uint32_t count, unsigned bits)
+{
+	uint64_t value = 0;
+	uint32_t delta;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (!get_number(from, end, &delta))
+			return false;
+		value += delta + (i ? 1ull : 0);
+		if (value >> bits)
+			return false;
+		v[i] = (uint32_t)value;
+	}
+	return true;
+}
+
+static bool get_sets(struct summary *s, const uint8_t **from,
+		     const uint8_t *end)
+{
+	struct layout l;
+	uint32_t total = 0;
+
+	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
+		const struct word *w = &l.words[set % SUMMARY_WORDS];
+		uint32_t head;
+
+		if (!get_number(from, end, &head))
+			return false;
+		unsigned level = head & 3, count = head >> 2;
+		unsigned shift = summary_shift(w, level);
+		/* A byte a value at least, so values[] has the room. */
+		if (count > (size_t)(end - *from) ||
+		    (count && shift > 8u * w->bytes))
+			return false;
+		s->level[set] = (uint8_t)level;
+		s->first[set] = total;
+		s->count[set] = count;
+		if (!get_values(from, end, s->values + total, count,
+				8u * w->bytes - shift))
+			return false;
+		total += count;
+	}
+	return *from == end;
+}
+
+struct summary *summary_read(const uint8_t *from, size_t n, struct err *e)
+{
+	const uint8_t *end = from + n;
+	struct summary *s;
+
+	if (n == 0 || n > SUMMARY_BYTES_MAX || *from++ != VERSION) {
+		err_set(e, ERR_FAILED,
+			"summary: expected version %d and at most %u bytes, "
+			"got version %d and %zu bytes",
+			VERSION, SUMMARY_BYTES_MAX, n ? from[-1] : 0, n);
+		return NULL;
+	}
+	s = calloc(1, sizeof(*s) + n * sizeof(*s->values));
+	if (!s) {
+		err_errno(e, "summary");
+		return NULL;
+	}
+	if (get_number(&from, end, &s->link_type) &&
+	    get_number(&from, end, &s->present) &&
+	    s->present >> SUMMARY_CLASSES == 0 && get_sets(s, &from, end))
+		return s;
+	err_set(e, ERR_FAILED, "summary: damaged after %zu of %zu bytes",
+		n - (size_t)(end - from), n);
+	summary_free(s);
+	return NULL;
+}

@@ -1,0 +1,587 @@
+#!/usr/bin/python3 -B
+"""A client that is not ours: Python's gRPC over the UNIX socket, with classes
+made from what reflection tells. Then what a peer can do wrong: each mistake
+gets its status and the daemon lives on."""
+
+import os
+import random
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import unittest
+
+from harness import (NS, PATIENCE, SOURCE, Daemon, first_difference, main,
+                     need, output, packets_of, savefile, udp_packet, until)
+
+try:
+    import grpc
+    from google.protobuf import (descriptor_pb2, descriptor_pool,
+                                 message_factory)
+except ImportError as missing:
+    print("SKIPPED: %s; scripts/packages installs it" % missing)
+    sys.exit(77)
+
+T0 = 1767225600 * NS
+REFLECTION = "grpc.reflection.v1alpha."
+
+
+def reflection_messages():
+    """The few messages of server reflection v1alpha that are used here."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="reflection_for_test.proto", package=REFLECTION[:-1],
+        syntax="proto3")
+    field = descriptor_pb2.FieldDescriptorProto
+
+    def message(name, *fields):
+        made = file.message_type.add(name=name)
+        for number, label, kind, text, type_name in fields:
+            made.field.add(name=text, number=number, label=label, type=kind,
+                           type_name=type_name)
+
+    one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
+    text, raw, inner = field.TYPE_STRING, field.TYPE_BYTES, field.TYPE_MESSAGE
+    message("ServerReflectionRequest",
+            (3, one, text, "file_by_filename", None),
+            (4, one, text, "file_containing_symbol", None),
+            (7, one, text, "list_services", None))
+    message("Files", (1, many, raw, "file_descriptor_proto", None))
+    message("Service", (1, one, text, "name", None))
+    message("Services", (1, many, inner, "service",
+                         "." + REFLECTION + "Service"))
+    message("Error", (1, one, field.TYPE_INT32, "error_code", None),
+            (2, one, text, "error_message", None))
+    message("ServerReflectionResponse",
+            (4, one, inner, "file_descriptor_response",
+             "." + REFLECTION + "Files"),
+            (6, one, inner, "list_services_response",
+             "." + REFLECTION + "Services"),
+            (7, one, inner, "error_response", "." + REFLECTION + "Error"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return (classes(pool, REFLECTION + "ServerReflectionRequest"),
+            classes(pool, REFLECTION + "ServerReflectionResponse"))
+
+
+def classes(pool, name):
+    return message_factory.MessageFactory(pool).GetPrototype(
+        pool.FindMessageTypeByName(name))
+
+
+class Client:
+    """Calls by name: client.call("List", name="web")."""
+
+    def __init__(self, path):
+        self.channel = grpc.insecure_channel("unix:" + path, options=[
+            ("grpc.max_send_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1)])
+        self.ask, self.answer = reflection_messages()
+        self.pool = descriptor_pool.DescriptorPool()
+        self.services = [s.name for s in self.reflect(
+            list_services="*").list_services_response.service]
+        seen = set()
+        for service in self.services:
+            for raw in self.reflect(
+                    file_containing_symbol=service
+                    ).file_descriptor_response.file_descriptor_proto:
+                file = descriptor_pb2.FileDescriptorProto.FromString(raw)
+                if file.name not in seen:
+                    seen.add(file.name)
+                    self.pool.Add(file)
+
+    def reflect(self, **request):
+        stream = self.channel.stream_stream(
+            "/%sServerReflection/ServerReflectionInfo" % REFLECTION,
+            self.ask.SerializeToString, self.answer.FromString)
+        return next(stream(iter([self.ask(**request)]), timeout=PATIENCE))
+
+    def type(self, name):
+        return classes(self.pool, "pcap.v1." + name)
+
+    def method(self, name, service="pcap.v1.Pcap"):
+        """(multicallable, request class), shaped as the descriptor says."""
+        found = self.pool.FindServiceByName(service).FindMethodByName(name)
+        proto = descriptor_pb2.MethodDescriptorProto()
+        found.CopyToProto(proto)
+        ask = classes(self.pool, found.input_type.full_name)
+        answer = classes(self.pool, found.output_type.full_name)
+        kind = "%s_%s" % (
+            "stream" if proto.client_streaming else "unary",
+            "stream" if proto.server_streaming else "unary")
+        return getattr(self.channel, kind)(
+            "/%s/%s" % (service, name), ask.SerializeToString,
+            answer.FromString), ask
+
+    def call(self, name, /, **fields):
+        """name: of the method; a field may have that name, too."""
+        method, ask = self.method(name)
+        return method(ask(**fields), timeout=PATIENCE)
+
+    def raw(self, name, data, stream=False):
+        kind = self.channel.unary_stream if stream else \
+            self.channel.unary_unary
+        answer = kind("/pcap.v1.Pcap/" + name, bytes, bytes)(
+            data, timeout=PATIENCE)
+        return list(answer) if stream else answer
+
+    def upload(self, alias, data, chunk=65536, file="from-python.pcap"):
+        method, ask = self.method("Import")
+        pieces = [data[i:i + chunk] for i in range(0, len(data), chunk)]
+        return method(iter(
+            [ask(alias=alias, file=file, data=pieces[0] if pieces else b"")] +
+            [ask(data=piece) for piece in pieces[1:]]), timeout=PATIENCE)
+
+
+def collect(stream):
+    """(savefile, End, number of lost packets)"""
+    out, last, lost = b"", None, 0
+    for message in stream:
+        event = message.WhichOneof("event")
+        if event == "header":
+            assert not out
+            out = message.header.savefile_header
+        elif event == "packets":
+            before = out
+            out += message.packets.data
+            n = len(packets_of(before[:24] + message.packets.data)[1])
+            assert n == message.packets.count, "whole packets, counted"
+        elif event == "lost":
+            lost += message.lost.packets
+        elif event == "end":
+            assert last is None
+            last = message.end
+    return out, last, lost
+
+
+class Case(unittest.TestCase):
+    config = ""
+
+    def setUp(self):
+        self.daemon = Daemon(self.config).start()
+        self.addCleanup(self.daemon.kill)
+        self.client = Client(self.daemon.socket)
+
+    def stop(self):
+        self.client.channel.close()
+        self.daemon.stop()
+
+    def fails(self, code, call, *arguments, **fields):
+        """The error's text; it is one line for people."""
+        with self.assertRaises(grpc.RpcError) as caught:
+            answer = call(*arguments, **fields)
+            if hasattr(answer, "__next__"):
+                list(answer)
+        error = caught.exception
+        self.assertEqual(error.code(), code, error.details())
+        self.assertTrue(error.details())
+        self.assertNotIn("\n", error.details())
+        self.lives()
+        return error.details()
+
+    def lives(self):
+        self.assertIsNone(self.daemon.process.poll(), self.daemon.said())
+        self.client.call("Version")
+
+
+class Reading(Case):
+    def test_reflection_names_every_service(self):
+        self.assertLessEqual(
+            {"pcap.v1.Pcap", "grpc.health.v1.Health",
+             REFLECTION + "ServerReflection"}, set(self.client.services))
+        self.stop()
+
+    def test_reflection_tells_what_protoc_makes_of_the_proto_file(self):
+        need("protoc")
+        with tempfile.NamedTemporaryFile() as file:
+            output("protoc", "-I", SOURCE + "/proto",
+                   "--descriptor_set_out=" + file.name,
+                   SOURCE + "/proto/pcap.proto")
+            want = descriptor_pb2.FileDescriptorSet.FromString(
+                file.read()).file[0]
+        for ask in ({"file_by_filename": "pcap.proto"},
+                    {"file_containing_symbol": "pcap.v1.Pcap"},
+                    {"file_containing_symbol": "pcap.v1.Packets"},
+                    {"file_containing_symbol": "pcap.v1.Pcap.List"}):
+            got = [descriptor_pb2.FileDescriptorProto.FromString(raw)
+                   for raw in self.client.reflect(
+                       **ask).file_descriptor_response.file_descriptor_proto]
+            self.assertIn(want, got)
+        for ask in ({"file_by_filename": "no.proto"},
+                    {"file_containing_symbol": "pcap.v1.Nothing"}):
+            self.assertEqual(
+                self.client.reflect(**ask).error_response.error_code, 5)
+        self.stop()
+
+    def test_health(self):
+        check, ask = self.client.method("Check", "grpc.health.v1.Health")
+        for name in ("", "pcap.v1.Pcap"):
+            self.assertEqual(check(ask(service=name), timeout=9).status, 1)
+        self.fails(grpc.StatusCode.NOT_FOUND, check, ask(service="nobody"),
+                   timeout=PATIENCE)
+        self.stop()
+
+    def test_version_interfaces_and_an_empty_list(self):
+        self.assertTrue(self.client.call("Version").version)
+        self.assertIn("libpcap", self.client.call("Version").libpcap)
+        lo = [i for i in self.client.call("Interfaces").interfaces
+              if i.name == "lo"]
+        self.assertTrue(lo and lo[0].loopback)
+        self.assertEqual(len(self.client.call("List").captures), 0)
+        self.stop()
+
+    def test_import_list_and_replay(self):
+        packets = [udp_packet(T0 + i * NS, i) for i in range(20000)]
+        data = savefile(packets)
+        answer = self.client.upload("fromhere", data, chunk=9999)
+        self.assertTrue(answer.created)
+        self.assertEqual(answer.packets, 20000)
+        self.assertEqual(answer.raw_bytes, len(data) - 24)
+        self.assertEqual(answer.incomplete, "")
+        capture, = self.client.call("List", name="fromhere").captures
+        self.assertEqual(list(capture.aliases), ["fromhere"])
+        self.assertEqual((capture.packets, capture.raw_bytes),
+                         (20000, len(data) - 24))
+        self.assertEqual((capture.min_ns, capture.max_ns),
+                         (T0, T0 + 19999 * NS))
+        self.assertTrue(capture.savefile)
+        out, end, lost = collect(self.client.call("Replay", name="fromhere"))
+        self.assertTrue(out == data)
+        self.assertEqual((end.packets, end.lost, lost), (20000, 0, 0))
+        self.assertTrue(end.complete)
+        self.assertEqual((end.min_ns, end.max_ns), (T0, T0 + 19999 * NS))
+        by_id, _, _ = collect(self.client.call("Replay",
+                                               name=str(capture.id)))
+        self.assertTrue(by_id == data)
+        out, end, _ = collect(self.client.call(
+            "Replay", name="fromhere", filter="udp src port 1030",
+            since_ns=T0 + 100 * NS, until_ns=T0 + 15000 * NS, snaplen=50,
+            max_packets=7))
+        want = [p for p in packets[100:15000]
+                if p.body[34:36] == struct.pack(">H", 1030)][:7]
+        for p in want:
+            p.body = p.body[:50]
+        first_difference(self, packets_of(out)[1], want)
+        self.assertEqual(end.packets, 7)
+        out, end, _ = collect(self.client.call("Replay", name="fromhere",
+                                               filter="tcp"))
+        self.assertEqual((len(out), end.packets, end.examined),
+                         (24, 0, 20000))
+        self.assertTrue(end.complete)
+        self.stop()
+
+    def test_zstd_is_sent_only_to_who_asks_and_is_the_same(self):
+        need("zstd")
+        data = savefile([udp_packet(T0 + i, i) for i in range(30000)])
+        self.client.upload("z", data)
+        out = b""
+        for message in self.client.call("Replay", name="z",
+                                        accept_zstd=True):
+            event = message.WhichOneof("event")
+            if event == "header":
+                out += message.header.savefile_header
+            elif event == "packets" and message.packets.zstd:
+                plain = output("zstd", "-dc", stdin=message.packets.data)
+                self.assertEqual(len(plain), message.packets.raw_bytes)
+                out += plain
+            elif event == "packets":
+                out += message.packets.data
+        self.assertTrue(out == data)
+        for message in self.client.call("Replay", name="z"):
+            self.assertFalse(message.packets.zstd)
+        self.stop()
+
+    def test_listen_on_loopback(self):
+        if os.geteuid() != 0:
+            self.skipTest("raw sockets need a privilege")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.1", 0))
+            port = udp.getsockname()[1]
+            capture = self.client.call(
+                "Init", interface="lo", filter="udp port %d" % port,
+                alias="loop", start=True).capture
+            until(lambda: self.client.call(
+                "List", name="loop").captures[0].state == 2, "running")
+            stream = self.client.call("Listen", name="loop", max_packets=5)
+            self.assertEqual(next(stream).WhichOneof("event"), "header")
+            for i in range(5):
+                udp.sendto(b"packet %d" % i, ("127.0.0.1", port))
+            data = b""
+            end = None
+            for message in stream:
+                if message.WhichOneof("event") == "packets":
+                    data += message.packets.data
+                elif message.WhichOneof("event") == "end":
+                    end = message.end
+            bodies = [p.body[42:] for p in packets_of(savefile([]) + data)[1]]
+            self.assertEqual(bodies, [b"packet %d" % i for i in range(5)])
+            self.assertEqual(end.packets, 5)
+        self.assertEqual(capture.interface, "lo")
+        self.client.call("Stop", name="loop")
+        self.client.call("Delete", name="loop")
+        self.assertEqual(len(self.client.call("List").captures), 0)
+        self.stop()
+
+    def test_streams_are_told_that_the_daemon_stops(self):
+        self.client.upload("tail", savefile([udp_packet(T0, 1)]))
+        stream = self.client.call("Replay", name="tail", live=True)
+        events = [next(stream).WhichOneof("event"),
+                  next(stream).WhichOneof("event")]
+        self.assertEqual(events[0], "header")
+        self.daemon.process.terminate()
+        end, status = None, grpc.StatusCode.OK
+        try:
+            for message in stream:
+                if message.WhichOneof("event") == "end":
+                    end = message.end
+        except grpc.RpcError as error:
+            status = error.code()
+        self.assertIsNotNone(end)
+        self.assertFalse(end.complete)
+        self.assertIn("stopping", end.note)
+        self.assertIn(status, (grpc.StatusCode.OK,
+                               grpc.StatusCode.UNAVAILABLE))
+        self.assertEqual(self.daemon.wait(), 0)
+
+
+class Wrong(Case):
+    def test_names_filters_times_and_states(self):
+        code, call = grpc.StatusCode, self.client.call
+        self.client.upload("here", savefile([udp_packet(T0, 1)]))
+        self.assertIn("nobody", self.fails(code.NOT_FOUND, call, "Replay",
+                                           name="nobody"))
+        self.fails(code.NOT_FOUND, call, "Listen", name="77")
+        self.fails(code.NOT_FOUND, call, "Delete", name="nobody")
+        self.fails(code.NOT_FOUND, call, "RemoveAlias", alias="nobody")
+        self.fails(code.INVALID_ARGUMENT, call, "Replay", name="here",
+                   filter="tcp prot 80")
+        self.assertIn("8192", self.fails(
+            code.RESOURCE_EXHAUSTED, call, "Replay", name="here",
+            filter="host " + "1" * 9000))
+        self.fails(code.INVALID_ARGUMENT, call, "Replay", name="here",
+                   since_ns=2, until_ns=1)
+        self.fails(code.INVALID_ARGUMENT, call, "AddAlias", name="here",
+                   alias="../etc")
+        self.fails(code.INVALID_ARGUMENT, call, "AddAlias", name="here",
+                   alias="123")
+        self.client.upload("there", savefile([udp_packet(T0, 1)]))
+        self.assertIn("there", self.fails(
+            code.ALREADY_EXISTS, call, "AddAlias", name="here",
+            alias="there"))
+        self.fails(code.FAILED_PRECONDITION, call, "Stop", name="here")
+        self.fails(code.NOT_FOUND, call, "Init", interface="no-such-if0")
+        self.fails(code.INVALID_ARGUMENT, call, "Init", interface="lo",
+                   snaplen=1 << 30)
+        self.fails(code.INVALID_ARGUMENT, call, "Init", interface="x" * 200)
+        self.assertEqual(len(call("List").captures), 2)
+        self.stop()
+
+    def test_hints_come_in_the_trailing_metadata(self):
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.client.call("Start", name="nobody")
+        trailing = dict(caught.exception.trailing_metadata())
+        self.assertIn("pcap list", trailing.get("pcap-hint", ""))
+        self.stop()
+
+    def test_malformed_messages(self):
+        dice = random.Random(3)
+        for name in ("List", "Init", "Start", "AddAlias", "Delete"):
+            self.fails(grpc.StatusCode.INVALID_ARGUMENT, self.client.raw,
+                       name, b"\x0a\xff\xff\xff\x7fshort")
+        for name in ("Replay", "Listen"):
+            self.fails(grpc.StatusCode.INVALID_ARGUMENT, self.client.raw,
+                       name, b"\xff\xff\xff\xff", stream=True)
+        for _ in range(300):
+            data = dice.randbytes(dice.randint(1, 60))
+            for name, stream in (("List", False), ("Replay", True)):
+                try:
+                    self.client.raw(name, data, stream)
+                except grpc.RpcError as error:
+                    self.assertIn(error.code(), (
+                        grpc.StatusCode.INVALID_ARGUMENT,
+                        grpc.StatusCode.NOT_FOUND), data)
+        self.lives()
+        self.stop()
+
+    def test_text_that_is_no_utf8_or_has_a_nul(self):
+        for name in (b"\xff\xfe", b"a\0b", b"\0"):
+            with self.assertRaises(grpc.RpcError) as caught:
+                self.client.raw("Start", bytes([0x0a, len(name)]) + name)
+            self.assertIn(caught.exception.code(), (
+                grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND))
+        self.lives()
+        self.stop()
+
+    def test_oversized_messages(self):
+        self.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, self.client.raw,
+                   "List", b"\x0a\xff\xff\xff\x02" + b"x" * (6 << 20))
+        self.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, self.client.upload,
+                   "big", bytes(9 << 20), chunk=9 << 20)
+        self.assertEqual(len(self.client.call("List").captures), 0)
+        self.stop()
+
+    def test_unknown_methods_and_services(self):
+        for path in ("/pcap.v1.Pcap/Nothing", "/pcap.v9.Pcap/List", "/x"):
+            call = self.client.channel.unary_unary(path, bytes, bytes)
+            self.fails(grpc.StatusCode.UNIMPLEMENTED, call, b"",
+                       timeout=PATIENCE)
+        self.stop()
+
+    def test_uploads_that_make_no_sense(self):
+        method, ask = self.client.method("Import")
+        code = grpc.StatusCode.INVALID_ARGUMENT
+        packets = savefile([udp_packet(T0, 1)])
+        self.fails(code, method, iter([]), timeout=PATIENCE)
+        self.fails(code, method, iter([ask(data=packets)]), timeout=PATIENCE)
+        self.fails(code, self.client.upload, "text", b"no packets " * 20)
+        self.fails(code, self.client.upload, "nothing", b"")
+        self.fails(code, self.client.upload, "99", packets)
+        self.assertEqual(len(self.client.call("List").captures), 0)
+        self.stop()
+
+    def test_a_truncated_upload_says_what_went_in(self):
+        data = savefile([udp_packet(T0 + i, i) for i in range(100)])
+        answer = self.client.upload("cut", data[:-3])
+        self.assertEqual(answer.packets, 99)
+        self.assertIn("truncated", answer.incomplete)
+        self.stop()
+
+    def test_an_upload_that_is_given_up_leaves_a_usable_capture(self):
+        data = savefile([udp_packet(T0 + i, i, 500) for i in range(9000)])
+        method, ask = self.client.method("Import")
+        go_on = threading.Event()
+
+        def pieces():
+            yield ask(alias="half", file="f", data=data[:len(data) // 2])
+            go_on.wait(PATIENCE)
+
+        future = method.future(pieces())
+        until(lambda: [c for c in self.client.call("List").captures
+                       if c.packets], "the first packets")
+        future.cancel()
+        go_on.set()
+        until(lambda: self.client.call(
+            "List", name="half").captures[0].state == 1, "stopped")
+        out, end, _ = collect(self.client.call("Replay", name="half"))
+        self.assertTrue(data.startswith(out))
+        self.assertTrue(end.complete)
+        self.client.upload("half", data)
+        again, _, _ = collect(self.client.call("Replay", name="half"))
+        self.assertEqual(len(again), len(out) + len(data) - 24)
+        self.stop()
+
+    def test_bytes_that_are_no_grpc(self):
+        for data in (b"GET / HTTP/1.0\r\n\r\n", os.urandom(4096), b"",
+                     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
+                     os.urandom(300)):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(self.daemon.socket)
+                try:
+                    peer.sendall(data)
+                    peer.shutdown(socket.SHUT_WR)
+                    peer.settimeout(PATIENCE)
+                    while peer.recv(4096):
+                        pass
+                except OSError:
+                    pass
+            self.lives()
+        self.stop()
+
+
+class Bounds(Case):
+    config = ("max-replays = 2\nmax-listeners = 3\nmax-connections = 8\n"
+              "max-captures = 4\n")
+
+    def test_replays_at_once(self):
+        data = savefile([udp_packet(T0 + i, i, 1400) for i in range(30000)])
+        self.client.upload("much", data)
+        stuck = []
+        for _ in range(2):
+            stream = self.client.call("Replay", name="much", live=True)
+            next(stream)
+            stuck.append(stream)
+        said = self.fails(grpc.StatusCode.RESOURCE_EXHAUSTED,
+                          self.client.call, "Replay", name="much")
+        self.assertIn("max-replays", said)
+        for stream in stuck:
+            stream.cancel()
+
+        def again():
+            try:
+                return collect(self.client.call("Replay", name="much"))[0]
+            except grpc.RpcError:
+                return None
+
+        self.assertTrue(until(again, "room for a replay") == data)
+        self.stop()
+
+    def test_streams_that_are_given_up_leave_nothing(self):
+        data = savefile([udp_packet(T0 + i, i, 1400) for i in range(9000)])
+        self.client.upload("much", data)
+
+        def open_files():
+            return len(os.listdir("/proc/%d/fd" % self.daemon.process.pid))
+
+        # Once, so that what is opened once and kept is not counted.
+        collect(self.client.call("Replay", name="much"))
+        before = open_files()
+        for kind in ["Replay", "Listen"] * 20:
+            def begin():
+                stream = self.client.call(kind, name="much")
+                try:
+                    next(stream)
+                    return stream
+                except grpc.RpcError as error:
+                    self.assertEqual(error.code(),
+                                     grpc.StatusCode.RESOURCE_EXHAUSTED)
+                    return None
+            until(begin, "room for one more").cancel()
+        # SQLite keeps a few descriptors to use again: as many as were open
+        # at once, which is far from as many as there were streams.
+        until(lambda: open_files() <= before + 6, "files to be closed")
+        self.stop()
+
+    def test_listeners_at_once(self):
+        self.client.upload("quiet", savefile([udp_packet(T0, 1)]))
+        streams = []
+        for _ in range(3):
+            stream = self.client.call("Listen", name="quiet")
+            next(stream)
+            streams.append(stream)
+        said = self.fails(grpc.StatusCode.RESOURCE_EXHAUSTED,
+                          self.client.call, "Listen", name="quiet")
+        self.assertIn("max-listeners", said)
+        self.stop()
+
+    def test_captures(self):
+        data = savefile([udp_packet(T0, 1)])
+        for i in range(4):
+            self.client.upload("c%d" % i, data)
+        said = self.fails(grpc.StatusCode.RESOURCE_EXHAUSTED,
+                          self.client.upload, "c4", data)
+        self.assertIn("max-captures", said)
+        self.client.upload("c0", data)
+        self.stop()
+
+    def test_connections(self):
+        idle = []
+        for _ in range(40):
+            peer = socket.socket(socket.AF_UNIX)
+            peer.connect(self.daemon.socket)
+            idle.append(peer)
+        self.lives()
+        for peer in idle:
+            peer.close()
+
+        def fresh():
+            try:
+                return Client(self.daemon.socket).call("Version")
+            except grpc.RpcError:
+                return None
+
+        until(fresh, "a new connection")
+        self.stop()
+
+
+if __name__ == "__main__":
+    main()

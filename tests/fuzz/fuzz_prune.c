@@ -1,0 +1,169 @@
+/*
+ * Any program over any summary, and over the summary of any packets.
+ *
+ * Input: the number of instructions (2 bytes, little-endian), those, a byte
+ * that says which link type, or 255; then a block's records, or, behind 255,
+ * a summary as it lies on disk.
+ *
+ * Holds: it ends, in bounds; a summary that is read is written as it was; what
+ * bpf_filter accepts is not ruled out, whatever the packets were united from
+ * or cut down to.
+ *
+ *	clang -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Isrc \
+ *		tests/fuzz/fuzz_prune.c src/store/summary.c src/store/prune.c \
+ *		src/block.c src/err.c -lpcap -lpthread -o fuzz_prune
+ *	./fuzz_prune -max_len=4096 tests/fuzz/prune
+ */
+#include "store/prune.h"
+
+#include <stdlib.h>
+
+static const uint32_t link_types[] = {1, 113, 276, 101, 228, 229, 0, 108, 9};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+/* Codes that bpf_filter knows; it aborts at any other. */
+static bool known(uint32_t code)
+{
+	switch (code) {
+	case BPF_RET | BPF_K:
+	case BPF_RET | BPF_A:
+	case BPF_LD | BPF_W | BPF_ABS:
+	case BPF_LD | BPF_H | BPF_ABS:
+	case BPF_LD | BPF_B | BPF_ABS:
+	case BPF_LD | BPF_W | BPF_IND:
+	case BPF_LD | BPF_H | BPF_IND:
+	case BPF_LD | BPF_B | BPF_IND:
+	case BPF_LD | BPF_W | BPF_LEN:
+	case BPF_LDX | BPF_W | BPF_LEN:
+	case BPF_LDX | BPF_B | BPF_MSH:
+	case BPF_LD | BPF_IMM:
+	case BPF_LDX | BPF_IMM:
+	case BPF_LD | BPF_MEM:
+	case BPF_LDX | BPF_MEM:
+	case BPF_ST:
+	case BPF_STX:
+	case BPF_JMP | BPF_JA:
+	case BPF_ALU | BPF_NEG:
+	case BPF_MISC | BPF_TAX:
+	case BPF_MISC | BPF_TXA:
+		return true;
+	default:
+		return (BPF_CLASS(code) == BPF_JMP && code < 0x50 &&
+			BPF_OP(code) != BPF_JA) ||
+		       (BPF_CLASS(code) == BPF_ALU && code < 0xb0 &&
+			BPF_OP(code) != BPF_NEG);
+	}
+}
+
+/* Can bpf_filter run it, to an end, with nothing that is not set? */
+static bool runnable(const struct bpf_program *p)
+{
+	if (!bpf_validate(p->bf_insns, (int)p->bf_len))
+		return false;
+	for (uint32_t i = 0; i < p->bf_len; i++) {
+		const struct bpf_insn *at = &p->bf_insns[i];
+
+		if (!known(at->code) ||
+		    (at->code == (BPF_JMP | BPF_JA) && at->k >= p->bf_len - i))
+			return false;
+		/* Undefined in C, so in bpf_filter. */
+		if (BPF_CLASS(at->code) == BPF_ALU &&
+		    (BPF_OP(at->code) == BPF_LSH ||
+		     BPF_OP(at->code) == BPF_RSH) &&
+		    (BPF_SRC(at->code) == BPF_X || at->k > 31))
+			return false;
+		if (BPF_MODE(at->code) == BPF_MEM &&
+		    BPF_CLASS(at->code) <= BPF_LDX)
+			return false;
+	}
+	return true;
+}
+
+static void ask_summary(const struct bpf_program *p, const uint8_t *from,
+			size_t n)
+{
+	struct err e = ERR_INIT;
+	struct summary *s = summary_read(from, n, &e);
+
+	if (!s)
+		return;
+	uint8_t *again = malloc(n);
+	if (summary_bytes(s) != n)
+		abort();
+	summary_write(s, again);
+	if (memcmp(again, from, n) != 0)
+		abort();
+	free(again);
+	prune_may_match(p, s);
+	if (summary_fit(s, n / 2) && summary_bytes(s) > n / 2)
+		abort();
+	prune_may_match(p, s);
+	summary_free(s);
+}
+
+static bool matches(const struct bpf_program *p, const uint8_t *records,
+		    uint32_t n)
+{
+	struct packet_head h;
+	const uint8_t *body;
+	uint32_t at = 0;
+
+	while (packet_next(records, n, &at, &h, &body) > 0)
+		if (bpf_filter(p->bf_insns, body, h.len, h.caplen))
+			return true;
+	return false;
+}
+
+static void ask_packets(const struct bpf_program *p, uint32_t link_type,
+			const uint8_t *records, uint32_t n)
+{
+	struct summary_maker *m = summary_maker_new(link_type, 24);
+	struct summary_maker *all = summary_maker_new(link_type, 4096);
+	bool match = matches(p, records, n);
+
+	summary_maker_packets(m, records, n);
+	struct summary *s = summary_make(m);
+	if (match && !prune_may_match(p, s))
+		abort();
+	summary_maker_union(all, s);
+	summary_free(s);
+	summary_maker_reset(m, link_type);
+	s = summary_make(m);
+	if (prune_may_match(p, s) && runnable(p))
+		abort(); /* no packets */
+	summary_maker_union(all, s);
+	summary_free(s);
+	s = summary_make(all);
+	summary_fit(s, n / 4);
+	if (match && !prune_may_match(p, s))
+		abort();
+	summary_free(s);
+	summary_maker_free(all);
+	summary_maker_free(m);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	if (n < 3)
+		return 0;
+	uint32_t insns = data[0] | (uint32_t)data[1] << 8;
+	size_t bytes = insns * sizeof(struct bpf_insn);
+	data += 2;
+	n -= 2;
+	if (bytes >= n)
+		return 0;
+	struct bpf_program p = {insns, malloc(bytes + 1)};
+	memcpy(p.bf_insns, data, bytes);
+	data += bytes;
+	n -= bytes;
+	if (data[0] == 255)
+		ask_summary(&p, data + 1, n - 1);
+	else if (runnable(&p))
+		ask_packets(&p,
+			    link_types[data[0] % (sizeof(link_types) /
+						  sizeof(*link_types))],
+			    data + 1, (uint32_t)n - 1);
+	free(p.bf_insns);
+	return 0;
+}
