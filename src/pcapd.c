@@ -3,9 +3,9 @@
  *
  * The threads, and who waits for what:
  *	main		signals, by signalfd; starts and stops everything
- *	pcapd-capture	one each: libpcap's ring -> the open block; no waiting
- *	writer		one each: sealed blocks -> segments; waits for disks
- *	catalog		the one that writes SQLite
+ *	pcapd-capture	one each: kernel's ring -> open block; never waits
+ *	pcapd-writer	one each: sealed blocks -> segments; waits for disks
+ *	pcapd-catalog	the one that writes SQLite
  *	pcapd-ledger	once a second: what captures received and lost -> the
  *			catalog; the watchdog believes it
  *	pcapd-accept	connections on the socket

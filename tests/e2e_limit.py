@@ -4,6 +4,7 @@ link made for it. The catalog is asked through sqlite3, the frames through
 zstd."""
 
 import os
+import random
 import tempfile
 import unittest
 
@@ -11,10 +12,24 @@ from e2e_live import Link, content, in_file
 from harness import (SANITIZE, Daemon, first_difference, main, output,
                      packets_of, savefile, udp_packet, until)
 
-COUNT = 30000 if SANITIZE else 90000
-RATE = 20000 if SANITIZE else 60000  # packets a second of 800 bytes
-# Far more work than one core can do for them.
-SLOW = "compression-level = 19\nmemory-blocks = 12\n"
+COUNT = 10000  # of 800 bytes: eight blocks
+SLOW = "compression-level = 9\nmemory-blocks = 10\n"
+# Large writes wait for as long as there is a gate.
+GATE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at)
+{
+	ssize_t (*real)(int, const void *, size_t, off_t) =
+		(ssize_t (*)(int, const void *, size_t, off_t))
+		dlsym(RTLD_NEXT, "pwrite");
+	while (n > 65536 && access(getenv("GATE"), F_OK) == 0)
+		usleep(10000);
+	return real(fd, bytes, n, at);
+}
+"""
 
 
 class Limit(unittest.TestCase):
@@ -22,9 +37,16 @@ class Limit(unittest.TestCase):
     def setUpClass(cls):
         cls.link = Link()
         cls.folder = tempfile.TemporaryDirectory(prefix="pcapd-limit-")
-        cls.flood = cls.write("flood.pcap", [
-            udp_packet(10 ** 18 + i, i * 2654435761 % 2 ** 32, 800)
-            for i in range(COUNT)])
+        # Half of each packet shrinks.
+        noise = random.Random(1)
+        packets = [udp_packet(10 ** 18 + i, i, 800) for i in range(COUNT)]
+        for p in packets:
+            p.body = p.body[:400] + noise.randbytes(400)
+        cls.flood = cls.write("flood.pcap", packets)
+        cls.gate = os.path.join(cls.folder.name, "gate")
+        cls.shim = cls.gate + ".so"
+        output("cc", "-shared", "-fPIC", "-x", "c", "-o", cls.shim, "-",
+               "-ldl", stdin=GATE.encode())
 
     @classmethod
     def tearDownClass(cls):
@@ -38,14 +60,6 @@ class Limit(unittest.TestCase):
             file.write(savefile(packets))
         return path
 
-    def running(self, config):
-        daemon = Daemon(config, prefix=self.link.receiver).start()
-        self.addCleanup(daemon.kill)
-        daemon.run("init", self.link.far, "--alias", "live", "--start",
-                   "-B", "8")
-        until(lambda: daemon.capture("live")["state"] == "running", "running")
-        return daemon
-
     def ratios(self, daemon):
         """Of each block in the catalog, from the first: stored / raw."""
         said = output("sqlite3", daemon.spool + "/catalog.db",
@@ -53,39 +67,46 @@ class Limit(unittest.TestCase):
                       "ORDER BY seq").decode()
         return [float(line) for line in said.split()]
 
+    def has(self, daemon, n):
+        until(lambda: int(daemon.capture("live")["packets"]) >= n,
+              "%d packets" % n)
+
+    @unittest.skipIf(SANITIZE, "a sanitizer wants to be loaded first")
     def test_packets_are_stored_when_there_is_no_time_to_compress_them(self):
-        daemon = self.running(SLOW)
-        self.link.send_all(self.flood, RATE)
-        until(lambda: int(daemon.capture("live")["packets"]) >= COUNT,
-              "all packets")
+        daemon = Daemon(SLOW, prefix=self.link.receiver + [
+            "env", "LD_PRELOAD=" + self.shim, "GATE=" + self.gate]).start()
+        self.addCleanup(daemon.kill)
+        daemon.run("init", self.link.far, "--alias", "live", "--start")
+        until(lambda: daemon.capture("live")["state"] == "running", "running")
+        with open(self.gate, "w"):
+            pass
+        self.link.send_all(self.flood, 10000)
+        self.has(daemon, COUNT)
+        os.unlink(self.gate)
+        # It comes back as soon as the backlog is gone.
+        until(lambda: len(self.ratios(daemon)) >= COUNT * 816 >> 20, "rows")
+        self.link.send_all(self.flood, 10000)
+        self.has(daemon, 2 * COUNT)
         daemon.run("stop", "live")
         seen = daemon.capture("live")
         for kind in ("kernel", "interface", "memory", "disk"):
             self.assertEqual(int(seen["dropped_" + kind]), 0, kind)
         ratios = self.ratios(daemon)
-        self.assertLess(ratios[0], 0.5)
-        self.assertGreater(max(ratios), 1)
-        # It comes back as soon as the backlog is gone.
-        daemon.run("start", "live")
-        until(lambda: daemon.capture("live")["state"] == "running", "running")
-        few = self.write("few.pcap", in_file(self.flood)[:2000])
-        self.link.send_all(few, 2000)
-        until(lambda: int(daemon.capture("live")["packets"]) >= COUNT + 2000,
-              "all packets")
-        daemon.run("stop", "live")
-        self.assertLess(self.ratios(daemon)[-1], 0.5)
+        self.assertLess(ratios[0], 0.7)
+        self.assertGreater(ratios[1], 1)
+        self.assertLess(ratios[-1], 0.7)
         out, _ = daemon.run("replay", "live")
         first_difference(self, content(packets_of(out)[1]),
-                         content(in_file(self.flood) + in_file(few)))
+                         content(2 * in_file(self.flood)))
         for path in daemon.segments(1):
             output("zstd", "-t", "-q", path)
         daemon.stop()
 
     def test_an_import_waits_for_the_compressor(self):
-        daemon = Daemon(SLOW.replace("19", "9")).start()
+        daemon = Daemon(SLOW).start()
         self.addCleanup(daemon.kill)
         daemon.run("import", "file", self.flood)
-        self.assertLess(max(self.ratios(daemon)), 0.5)
+        self.assertLess(max(self.ratios(daemon)), 0.7)
         daemon.stop()
 
 

@@ -223,6 +223,16 @@ static int set_up(void **state)
 	return 0;
 }
 
+/* The same behaviour where the ring is not read without libpcap. */
+static int set_up_libpcap(void **state)
+{
+	int r = set_up(state);
+	struct live *l = *state;
+
+	l->options.libpcap = true;
+	return r;
+}
+
 static int tear_down(void **state)
 {
 	struct live *l = *state;
@@ -808,6 +818,105 @@ static void interfaces_are_listed(void **state)
 	free(all);
 }
 
+/* --- the ring beside libpcap --- */
+
+/* Frame i with up to two tags: none, 802.1Q, 802.1ad with 802.1Q, a priority
+ * without a number, a tag and next to nothing behind it. */
+static uint32_t make_tagged(uint8_t frame[ETH_FRAME_LEN + 8], uint32_t i)
+{
+	static const struct {
+		uint32_t n;
+		uint8_t bytes[8];
+	} tags[] = {
+		{0, {0}},
+		{4, {0x81, 0, 0x20, 77}},
+		{8, {0x88, 0xa8, 0, 5, 0x81, 0, 0x0f, 0xff}},
+		{4, {0x81, 0, 0xe0, 0}},
+		{4, {0x81, 0, 0, 0}},
+	};
+	uint32_t which = i % (sizeof(tags) / sizeof(*tags));
+	uint32_t n = make_frame(frame, i), tag = tags[which].n;
+
+	memmove(frame + 12 + tag, frame + 12, n - 12);
+	memcpy(frame + 12, tags[which].bytes, tag);
+	return n + tag - (tag && i % 3 == 0 ? n - 16 : 0);
+}
+
+static void assert_same(const struct bytes *a, const struct bytes *b)
+{
+	struct packet_head h = {0}, g = {0};
+	const uint8_t *body = NULL, *other = NULL;
+	uint32_t at = 0, to = 0;
+
+	while (packet_next(a->at, (uint32_t)a->n, &at, &h, &body) == 1) {
+		assert_int_equal(
+			packet_next(b->at, (uint32_t)b->n, &to, &g, &other), 1);
+		assert_int_equal(h.caplen, g.caplen);
+		assert_int_equal(h.len, g.len);
+		assert_memory_equal(body, other, h.caplen);
+		assert_in_range(h.nsec, 0, NS_PER_S - 1);
+		assert_true(packet_time_ns(&h) - packet_time_ns(&g) < NS_PER_S);
+		assert_true(packet_time_ns(&g) - packet_time_ns(&h) < NS_PER_S);
+	}
+	assert_int_equal(at, a->n);
+	assert_int_equal(to, b->n);
+}
+
+static void ring_gives_the_same_bytes_as_libpcap(void **state)
+{
+	static const struct {
+		const char *filter;
+		uint32_t snaplen, expected; /* of 1000 */
+	} cases[] = {
+		{"", 262144, 1000},
+		{"", 16, 1000}, /* a tag is put back, then it is cut */
+		{"", 13, 1000},
+		{"", 11, 1000},
+		{"ether[5] = 1", 100, 1000},
+		{"vlan", 262144, 0},
+		{"vlan 77", 262144, 200},
+		{"not vlan", 60, 0},
+		{"ether proto 0x88b5", 262144, 0},
+	};
+	struct live *l = *state, *other = NULL;
+	uint8_t frame[ETH_FRAME_LEN + 8];
+
+	need_namespace();
+	ip("link set v0 arp off");
+	ip("link set v1 arp off");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		/* What the system itself sends is not counted on. */
+		l->options = on_v0;
+		snprintf(l->options.filter, sizeof(l->options.filter),
+			 "ether dst 02:00:00:00:00:01%s%s",
+			 *cases[i].filter ? " and " : "", cases[i].filter);
+		l->options.snaplen = cases[i].snaplen;
+		other = calloc(1, sizeof(*other));
+		other->options = l->options;
+		other->options.libpcap = true;
+		begin(l, 8);
+		begin(other, 8);
+		for (uint32_t k = 0; k < 1000; k++) {
+			uint32_t n = make_tagged(frame, k);
+			while (send(l->sender, frame, n, 0) != (ssize_t)n)
+				assert_int_equal(errno, ENOBUFS);
+		}
+		struct capture_status a = end(l), b = end(other);
+		assert_int_equal(a.received, b.received);
+		if (cases[i].expected)
+			assert_int_equal(a.received, cases[i].expected);
+		assert_true(a.received > 0);
+		assert_same(&l->catcher.records, &other->catcher.records);
+		for (struct live *x = l; x; x = x == l ? other : NULL) {
+			catch_done(&x->catcher);
+			feed_close(x->feed);
+			feed_unref(x->feed);
+			x->feed = NULL;
+		}
+		free(other);
+	}
+}
+
 /* --- filling, without a network --- */
 
 static void change_of_link_type_begins_another_block(void **state)
@@ -922,7 +1031,10 @@ static void enter_namespace(void)
 			      strerror(errno));
 }
 
-#define live_test(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define live_test(test)                                                        \
+	cmocka_unit_test_setup_teardown(test, set_up, tear_down),              \
+		cmocka_unit_test_setup_teardown(test, set_up_libpcap,          \
+						tear_down)
 
 int main(void)
 {
@@ -951,6 +1063,9 @@ int main(void)
 		live_test(wrong_filter_does_not_start),
 		live_test(probe_tells_link_type_and_filter),
 		live_test(interfaces_are_listed),
+		cmocka_unit_test_setup_teardown(
+			ring_gives_the_same_bytes_as_libpcap, set_up,
+			tear_down),
 		cmocka_unit_test(change_of_link_type_begins_another_block),
 		cmocka_unit_test(every_packet_is_received_or_dropped),
 		cmocka_unit_test(

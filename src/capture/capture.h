@@ -2,8 +2,8 @@
  * capture: where packets come from. The contract of this folder.
  *
  * What: live interfaces and savefiles, both into a feed. A live capture is a
- * thread that moves packets from libpcap's ring into the feed's open block
- * with one copy, publishes when libpcap's dispatch returns, and seals a block
+ * thread that moves packets from the kernel's ring into the feed's open block
+ * with one copy, publishes when a batch ends, and seals a block
  * when it is full or block_age_ns old, by the clock.
  * Threads: capture_start makes one; capture_stop ends it and may be called
  * from any other. capture_status from any thread.
@@ -32,6 +32,7 @@ struct capture_options {
 	bool promiscuous;
 	uint64_t buffer_bytes;
 	int64_t block_age_ns;
+	bool libpcap; /* takes the packets also where the ring could be read */
 };
 
 struct capture_status {

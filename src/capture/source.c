@@ -1,16 +1,21 @@
 /*
- * Live packets through libpcap. Guarantees nanoseconds whatever the device
- * has, errors of our kinds with the interface's name, and drop counts that do
- * not wrap. Leaves out retrying and what happens to the packets.
+ * Live packets, through libpcap or from the kernel's ring. libpcap opens the
+ * interface, says what is wrong with it and compiles the filter; where the ring
+ * can be read without it, that is done. Guarantees nanoseconds whatever the
+ * device has, errors of our kinds with the interface's name, and drop counts
+ * that do not wrap. Leaves out retrying and what happens to the packets.
  */
-#include "source.h"
+#include "ring.h"
 
 #include <stdlib.h>
 
+#define LINK_TYPE_ETHERNET 1
+
 struct source {
+	struct ring *ring; /* or NULL; then */
 	pcap_t *pcap;
 	int fd;
-	uint32_t link_type;
+	uint32_t link_type, snaplen;
 	unsigned fraction_ns;	  /* of one unit in tv_usec */
 	struct pcap_stat counted; /* as of the last source_add_drops */
 	unsigned taken;		  /* wraps as ps_recv does */
@@ -59,12 +64,13 @@ static bool activation_error(pcap_t *p, int code, const char *interface,
 	}
 }
 
-static bool activate(pcap_t *p, const struct capture_options *o, struct err *e)
+static bool activate(pcap_t *p, const struct capture_options *o,
+		     uint64_t buffer_bytes, struct err *e)
 {
 	pcap_set_snaplen(p, (int)o->snaplen);
 	pcap_set_promisc(p, o->promiscuous);
 	pcap_set_timeout(p, SOURCE_TIMEOUT_MS);
-	pcap_set_buffer_size(p, (int)o->buffer_bytes);
+	pcap_set_buffer_size(p, (int)buffer_bytes);
 	/* Refused by devices that have only microseconds. */
 	pcap_set_tstamp_precision(p, PCAP_TSTAMP_PRECISION_NANO);
 	int code = pcap_activate(p);
@@ -81,8 +87,8 @@ static bool activate(pcap_t *p, const struct capture_options *o, struct err *e)
 	return true;
 }
 
-static bool set_filter(pcap_t *p, const struct capture_options *o,
-		       struct filter **filter, struct err *e)
+static struct filter *set_filter(pcap_t *p, const struct capture_options *o,
+				 struct err *e)
 {
 	char why[PCAP_ERRBUF_SIZE];
 	bpf_u_int32 net, mask;
@@ -90,24 +96,63 @@ static bool set_filter(pcap_t *p, const struct capture_options *o,
 	if (pcap_lookupnet(o->interface, &net, &mask, why) != 0)
 		mask = PCAP_NETMASK_UNKNOWN;
 	struct filter *f = filter_compile_live(p, o->filter, mask, e);
-	if (!f)
+	if (!f || pcap_setfilter(p, &f->program) == 0)
+		return f;
+	err_set(e, ERR_FAILED, "filter: %s", pcap_geterr(p));
+	filter_free(f);
+	return NULL;
+}
+
+static bool open_pcap(struct source *s, const struct capture_options *o,
+		      uint64_t buffer_bytes, struct filter **filter,
+		      struct err *e)
+{
+	char why[PCAP_ERRBUF_SIZE];
+
+	s->pcap = pcap_create(o->interface, why);
+	if (!s->pcap)
+		return err_set(e, ERR_FAILED, "open %s: %s", o->interface, why);
+	if (!activate(s->pcap, o, buffer_bytes, e))
 		return false;
-	if (pcap_setfilter(p, &f->program) != 0) {
-		err_set(e, ERR_FAILED, "filter: %s", pcap_geterr(p));
-		filter_free(f);
+	*filter = set_filter(s->pcap, o, e);
+	if (!*filter)
 		return false;
-	}
-	if (filter)
-		*filter = f;
-	else
-		filter_free(f);
+	s->fd = pcap_get_selectable_fd(s->pcap);
+	s->link_type = link_type_of_dlt(pcap_datalink(s->pcap));
+	s->snaplen = (uint32_t)pcap_snapshot(s->pcap);
+	s->fraction_ns =
+		pcap_get_tstamp_precision(s->pcap) == PCAP_TSTAMP_PRECISION_NANO
+			? 1
+			: 1000;
 	return true;
+}
+
+/* libpcap with the least of buffers until it is known whether it stays. */
+static bool open_best(struct source *s, const struct capture_options *o,
+		      struct filter **filter, struct err *e)
+{
+	bool ours = !o->libpcap && strcmp(o->interface, "any") != 0;
+
+	if (!open_pcap(s, o, ours ? CAPTURE_BUFFER_MIN : o->buffer_bytes,
+		       filter, e))
+		return false;
+	if (!ours)
+		return true;
+	if (s->link_type == LINK_TYPE_ETHERNET && s->fraction_ns == 1)
+		s->ring = ring_open(o, *filter);
+	pcap_close(s->pcap);
+	s->pcap = NULL;
+	if (s->ring)
+		return true;
+	filter_free(*filter);
+	*filter = NULL;
+	return open_pcap(s, o, o->buffer_bytes, filter, e);
 }
 
 struct source *source_open(const struct capture_options *o,
 			   struct filter **filter, struct err *e)
 {
-	char why[PCAP_ERRBUF_SIZE];
+	struct filter *f = NULL;
 	struct source *s;
 
 	if (!options_check(o, e))
@@ -117,29 +162,23 @@ struct source *source_open(const struct capture_options *o,
 		err_errno(e, "open %s", o->interface);
 		return NULL;
 	}
-	s->pcap = pcap_create(o->interface, why);
-	if (!s->pcap) {
-		err_set(e, ERR_FAILED, "open %s: %s", o->interface, why);
-		goto fail;
+	if (!open_best(s, o, &f, e)) {
+		filter_free(f);
+		source_close(s);
+		return NULL;
 	}
-	if (!activate(s->pcap, o, e) || !set_filter(s->pcap, o, filter, e))
-		goto fail;
-	s->fd = pcap_get_selectable_fd(s->pcap);
-	s->link_type = link_type_of_dlt(pcap_datalink(s->pcap));
-	s->fraction_ns =
-		pcap_get_tstamp_precision(s->pcap) == PCAP_TSTAMP_PRECISION_NANO
-			? 1
-			: 1000;
+	if (filter)
+		*filter = f;
+	else
+		filter_free(f);
 	return s;
-fail:
-	source_close(s);
-	return NULL;
 }
 
 void source_close(struct source *s)
 {
 	if (!s)
 		return;
+	ring_close(s->ring);
 	if (s->pcap)
 		pcap_close(s->pcap);
 	free(s);
@@ -152,12 +191,12 @@ uint32_t source_link_type(const struct source *s)
 
 uint32_t source_snaplen(const struct source *s)
 {
-	return (uint32_t)pcap_snapshot(s->pcap);
+	return s->snaplen;
 }
 
 int source_fd(const struct source *s)
 {
-	return s->fd;
+	return s->ring ? ring_fd(s->ring) : s->fd;
 }
 
 static void deliver(u_char *user, const struct pcap_pkthdr *from,
@@ -181,6 +220,8 @@ int source_take(struct source *s, int max, source_packet packet, void *ctx,
 {
 	unsigned before = s->taken;
 
+	if (s->ring)
+		return ring_take(s->ring, max, packet, ctx, e);
 	s->packet = packet;
 	s->ctx = ctx;
 	int n = pcap_dispatch(s->pcap, max, deliver, (u_char *)s);
@@ -194,7 +235,9 @@ void source_add_drops(struct source *s, struct source_drops *d)
 {
 	struct pcap_stat now;
 
-	if (pcap_stats(s->pcap, &now) != 0)
+	if (s->ring)
+		ring_add_drops(s->ring, d);
+	if (s->ring || pcap_stats(s->pcap, &now) != 0)
 		return;
 	/* 32 bits that wrap: differences are right, sums are not. */
 	d->kernel += (unsigned)(now.ps_drop - s->counted.ps_drop);
@@ -206,6 +249,8 @@ bool source_drained(struct source *s)
 {
 	struct pcap_stat now;
 
+	if (s->ring)
+		return ring_drained(s->ring);
 	/* libpcap swallows some packets that the kernel counts (copies on
 	 * loopback, what came before the filter); then this never holds. */
 	return pcap_stats(s->pcap, &now) == 0 &&

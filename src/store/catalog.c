@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 extern const char *const schema_migrations[];
 extern const unsigned schema_version;
@@ -27,6 +28,9 @@ extern const unsigned schema_version;
 struct jobs {
 	struct catalog_job *first, **last;
 };
+/* A commit costs more than the rows in it. */
+#define LINGER_NS 20000000
+#define LINGER_JOBS 16
 
 struct catalog {
 	char *path;
@@ -37,6 +41,8 @@ struct catalog {
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t posted;
 	struct jobs jobs;
+	unsigned lingering; /* of them, who let others come with them */
+	bool hurry;	    /* somebody does not */
 	bool closing;
 };
 
@@ -165,6 +171,22 @@ static bool exec(sqlite3 *db, const char *sql, struct err *e)
 
 /* --- the thread --- */
 
+/* With the lock held, and something posted. */
+static void linger(struct catalog *c)
+{
+	struct timespec until;
+	int timed_out = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += LINGER_NS;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	while (!timed_out && !c->hurry && c->lingering < LINGER_JOBS &&
+	       !c->closing)
+		timed_out =
+			pthread_cond_timedwait(&c->posted, &c->lock, &until);
+}
+
 /* What was put off comes first. false: closing, and nothing is left. */
 static bool take_all(struct catalog *c, struct jobs *jobs)
 {
@@ -180,6 +202,10 @@ static bool take_all(struct catalog *c, struct jobs *jobs)
 		else
 			pthread_cond_wait(&c->posted, &c->lock);
 	}
+	if (c->jobs.first)
+		linger(c);
+	c->lingering = 0;
+	c->hurry = false;
 	jobs_append(jobs, &c->jobs);
 	c->last_try = c->closing;
 	pthread_mutex_unlock(&c->lock);
@@ -273,18 +299,36 @@ static void *catalog_main(void *arg)
 	struct catalog *c = arg;
 	struct jobs jobs;
 
+	pthread_setname_np(pthread_self(), "pcapd-catalog");
 	jobs_init(&jobs);
 	while (take_all(c, &jobs))
 		run_group(c, &jobs);
 	return NULL;
 }
 
-void catalog_post(struct catalog *c, struct catalog_job *job)
+static void post(struct catalog *c, struct catalog_job *job, bool linger)
 {
 	pthread_mutex_lock(&c->lock);
+	bool first = !c->jobs.first;
 	jobs_add(&c->jobs, job);
-	pthread_cond_signal(&c->posted);
+	if (linger)
+		c->lingering++;
+	else
+		c->hurry = true;
+	/* Who lingers is woken for the first and the last of a group only. */
+	if (first || c->hurry || c->lingering >= LINGER_JOBS)
+		pthread_cond_signal(&c->posted);
 	pthread_mutex_unlock(&c->lock);
+}
+
+void catalog_post(struct catalog *c, struct catalog_job *job)
+{
+	post(c, job, false);
+}
+
+void catalog_post_lingering(struct catalog *c, struct catalog_job *job)
+{
+	post(c, job, true);
 }
 
 struct waiting_job {

@@ -34,6 +34,8 @@ struct catalog *catalog_open(const char *path, struct err *e);
 void catalog_close(struct catalog *c); /* runs what is posted; NULL is fine */
 
 void catalog_post(struct catalog *c, struct catalog_job *job);
+/* May wait some 20 ms for others, to be committed with them. */
+void catalog_post_lingering(struct catalog *c, struct catalog_job *job);
 /* Posts and waits for the commit. */
 bool catalog_run(struct catalog *c,
 		 bool (*run)(sqlite3 *db, void *arg, struct err *e), void *arg,

@@ -25,7 +25,6 @@
 #define SEGMENT_NAME_BYTES 48 /* with the capture's folder */
 /* A frame of a full block, also when it was flushed every second. */
 #define FRAME_MAX (BLOCK_MAX + BLOCK_MAX / 128 + (64u << 10))
-_Static_assert(FRAME_MAX % 4096 == 0, "for aligned_alloc");
 /* What the disk takes without the page cache begins and ends on these. */
 #define SEGMENT_ALIGN 4096u
 #define SEGMENT_FOOTER_MAGIC 0x184D2A5Cu

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* What is older than a second is on disk: the flush begins a little before. */
@@ -26,6 +27,8 @@
 #define RETRY_NS (NS_PER_S / 50)
 #define PATIENCE_NS (5 * NS_PER_S)
 #define STOP_PATIENCE_NS NS_PER_S
+#define OUT_BYTES (2u << 20) /* a huge page */
+_Static_assert(OUT_BYTES >= FRAME_MAX + SEGMENT_ALIGN, "a frame anywhere");
 
 struct writer {
 	struct store *store;
@@ -35,7 +38,7 @@ struct writer {
 
 	/* The thread's own. */
 	struct frame *frame;
-	uint8_t *out; /* FRAME_MAX and a page, on a page's border */
+	uint8_t *out; /* OUT_BYTES */
 	struct sync_writer *sync;
 	struct segment *segment;
 	uint64_t segment_bytes; /* on disk, at most */
@@ -156,7 +159,11 @@ static void post_row(struct writer *w, bool stored,
 	pthread_mutex_lock(&w->lock);
 	w->rows++;
 	pthread_mutex_unlock(&w->lock);
-	catalog_post(w->store->catalog, &r->job);
+	/* A block keeps its place in the feed until then. */
+	if (stored && feed_room(w->feed) > feed_max(w->feed) / 2)
+		catalog_post_lingering(w->store->catalog, &r->job);
+	else
+		catalog_post(w->store->catalog, &r->job);
 }
 
 /* --- segments --- */
@@ -547,7 +554,10 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 	w->feed = feed_ref(f);
 	w->seq = first_seq(f);
 	w->frame = frame_new();
-	w->out = aligned_alloc(SEGMENT_ALIGN, FRAME_MAX + SEGMENT_ALIGN);
+	w->out = aligned_alloc(OUT_BYTES, OUT_BYTES);
+	/* Direct writes look up every page. */
+	if (w->out)
+		madvise(w->out, OUT_BYTES, MADV_HUGEPAGE);
 	w->sync = sync_add(s, feed_capture(f));
 	if (!w->frame || !w->out || !w->sync) {
 		err_set(e, ERR_FAILED, "writer: out of memory");

@@ -1,0 +1,332 @@
+/*
+ * The kernel's ring. Guarantees that no packet is in it which the filter did
+ * not see: the socket is bound last. Leaves out every link type that needs a
+ * header made or mended, and changes of the filter.
+ */
+#include "ring.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Fewer and larger ones mean fewer wakeups; no packet is longer. */
+#define RING_BLOCK_MAX (1u << 20)
+#define RING_BLOCKS_MIN 4
+#define FRAME_BYTES 2048 /* only has to divide a block */
+#define TAG_BYTES 4
+#define TAG_AT (2 * ETH_ALEN)
+
+struct ring {
+	int fd;
+	char interface[CAPTURE_INTERFACE_MAX];
+	int index;
+	uint32_t snaplen;
+	bool loopback, promiscuous;
+	uint8_t *blocks;
+	size_t bytes;
+	uint32_t block_bytes, n_blocks;
+	/* Where reading is: the block, and of it the next packet. */
+	uint32_t block, left;
+	struct tpacket3_hdr *next;
+	uint64_t accepted, dropped; /* by the kernel */
+	uint64_t taken, counted, interface_drops;
+};
+
+/* --- opening --- */
+
+static bool is_ethernet(struct ring *r)
+{
+	struct ifreq q = {0};
+
+	snprintf(q.ifr_name, sizeof(q.ifr_name), "%.*s", IFNAMSIZ - 1,
+		 r->interface);
+	if (ioctl(r->fd, SIOCGIFHWADDR, &q) != 0)
+		return false;
+	r->loopback = q.ifr_hwaddr.sa_family == ARPHRD_LOOPBACK;
+	return r->loopback || q.ifr_hwaddr.sa_family == ARPHRD_ETHER;
+}
+
+static bool set(const struct ring *r, int option, const void *value, size_t n)
+{
+	return setsockopt(r->fd, SOL_PACKET, option, value, (socklen_t)n) == 0;
+}
+
+static bool map_blocks(struct ring *r, uint64_t buffer_bytes)
+{
+	const int version = TPACKET_V3, reserve = TAG_BYTES;
+
+	r->block_bytes = RING_BLOCK_MAX;
+	while (buffer_bytes / r->block_bytes < RING_BLOCKS_MIN)
+		r->block_bytes /= 2;
+	r->n_blocks = (uint32_t)(buffer_bytes / r->block_bytes);
+	struct tpacket_req3 q = {
+		.tp_block_size = r->block_bytes,
+		.tp_block_nr = r->n_blocks,
+		.tp_frame_size = FRAME_BYTES,
+		.tp_frame_nr = r->block_bytes / FRAME_BYTES * r->n_blocks,
+		.tp_retire_blk_tov = SOURCE_TIMEOUT_MS,
+	};
+	if (!set(r, PACKET_VERSION, &version, sizeof(version)) ||
+	    !set(r, PACKET_RESERVE, &reserve, sizeof(reserve)) ||
+	    !set(r, PACKET_RX_RING, &q, sizeof(q)))
+		return false;
+	r->bytes = (size_t)r->block_bytes * r->n_blocks;
+	void *at = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			r->fd, 0);
+	if (at == MAP_FAILED)
+		return false;
+	r->blocks = at;
+	return true;
+}
+
+static bool attach(const struct ring *r, const struct filter *filter)
+{
+	_Static_assert(sizeof(struct sock_filter) == sizeof(struct bpf_insn),
+		       "libpcap's instructions are the kernel's");
+	struct sock_fprog program = {
+		.len = (unsigned short)filter->program.bf_len,
+		.filter = (struct sock_filter *)filter->program.bf_insns,
+	};
+
+	return setsockopt(r->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+			  sizeof(program)) == 0;
+}
+
+static bool join(struct ring *r)
+{
+	struct packet_mreq m = {.mr_ifindex = r->index,
+				.mr_type = PACKET_MR_PROMISC};
+	struct sockaddr_ll to = {.sll_family = AF_PACKET,
+				 .sll_protocol = htons(ETH_P_ALL),
+				 .sll_ifindex = r->index};
+	int error;
+	socklen_t n = sizeof(error);
+
+	if (r->promiscuous && !set(r, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)))
+		return false;
+	return bind(r->fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
+	       getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 &&
+	       error == 0;
+}
+
+/* As libpcap: what the device had no room for. */
+static uint64_t read_interface_drops(const struct ring *r)
+{
+	static const char *const names[] = {"rx_missed_errors",
+					    "rx_fifo_errors"};
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		char path[CAPTURE_INTERFACE_MAX + 64];
+		unsigned long long n;
+
+		snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/%s",
+			 r->interface, names[i]);
+		FILE *f = fopen(path, "re");
+		if (!f)
+			continue;
+		if (fscanf(f, "%llu", &n) == 1)
+			sum += n;
+		fclose(f);
+	}
+	return sum;
+}
+
+struct ring *ring_open(const struct capture_options *o,
+		       const struct filter *filter)
+{
+	struct ring *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	memcpy(r->interface, o->interface, sizeof(r->interface));
+	r->snaplen = o->snaplen;
+	r->promiscuous = o->promiscuous;
+	r->index = (int)if_nametoindex(o->interface);
+	/* Without a protocol it is deaf until join. */
+	r->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (r->fd >= 0 && r->index > 0 && is_ethernet(r) &&
+	    map_blocks(r, o->buffer_bytes) && attach(r, filter) && join(r)) {
+		r->interface_drops = read_interface_drops(r);
+		return r;
+	}
+	ring_close(r);
+	return NULL;
+}
+
+void ring_close(struct ring *r)
+{
+	if (!r)
+		return;
+	if (r->blocks)
+		munmap(r->blocks, r->bytes);
+	if (r->fd >= 0)
+		close(r->fd);
+	free(r);
+}
+
+/* --- the interface --- */
+
+int ring_fd(const struct ring *r)
+{
+	return r->fd;
+}
+
+/* Called when there is nothing to take. Down is not gone; who is told by the
+ * kernel which of them it is closes the source. */
+static bool look(struct ring *r, struct err *e)
+{
+	int error = 0;
+	socklen_t n = sizeof(error);
+
+	getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &n);
+	if (!error || error == ENETDOWN)
+		return true;
+	return err_set(e, ERR_FAILED, "read packets: %s", strerror(error));
+}
+
+/* --- packets --- */
+
+/* The kernel hands over whole blocks, in order. */
+static bool next_block(struct ring *r)
+{
+	uint8_t *at = r->blocks + (size_t)r->block * r->block_bytes;
+	struct tpacket_block_desc *b = (struct tpacket_block_desc *)at;
+
+	if (!(__atomic_load_n(&b->hdr.bh1.block_status, __ATOMIC_ACQUIRE) &
+	      TP_STATUS_USER))
+		return false;
+	r->left = b->hdr.bh1.num_pkts;
+	r->next = (struct tpacket3_hdr *)(at + b->hdr.bh1.offset_to_first_pkt);
+	return true;
+}
+
+static void give_back(struct ring *r)
+{
+	uint8_t *at = r->blocks + (size_t)r->block * r->block_bytes;
+	struct tpacket_block_desc *b = (struct tpacket_block_desc *)at;
+
+	__atomic_store_n(&b->hdr.bh1.block_status, TP_STATUS_KERNEL,
+			 __ATOMIC_RELEASE);
+	r->block = (r->block + 1) % r->n_blocks;
+	r->next = NULL;
+}
+
+/* There is room in front: PACKET_RESERVE. */
+static uint8_t *put_tag(struct packet_head *h, const struct tpacket3_hdr *t,
+			uint8_t *body)
+{
+	uint16_t tag[2] = {htons(t->tp_status & TP_STATUS_VLAN_TPID_VALID
+					 ? t->hv1.tp_vlan_tpid
+					 : ETH_P_8021Q),
+			   htons((uint16_t)t->hv1.tp_vlan_tci)};
+
+	_Static_assert(sizeof(tag) == TAG_BYTES, "as on the wire");
+	if (h->caplen < TAG_AT)
+		return body;
+	memmove(body - TAG_BYTES, body, TAG_AT);
+	body -= TAG_BYTES;
+	memcpy(body + TAG_AT, tag, TAG_BYTES);
+	h->caplen += TAG_BYTES;
+	h->len += TAG_BYTES;
+	return body;
+}
+
+static bool is_copy(const struct ring *r, const struct tpacket3_hdr *t)
+{
+	const struct sockaddr_ll *from =
+		(const void *)((const uint8_t *)t + TPACKET_ALIGN(sizeof(*t)));
+
+	return r->loopback && from->sll_pkttype == PACKET_OUTGOING;
+}
+
+/* false: stop after this one. */
+static bool hand_over(const struct ring *r, const struct tpacket3_hdr *t,
+		      source_packet packet, void *ctx)
+{
+	uint8_t *body = (uint8_t *)t + t->tp_mac;
+	struct packet_head h = {.sec = t->tp_sec,
+				.nsec = t->tp_nsec,
+				.caplen = t->tp_snaplen,
+				.len = t->tp_len};
+
+	if (t->hv1.tp_vlan_tci || (t->tp_status & TP_STATUS_VLAN_VALID))
+		body = put_tag(&h, t, body);
+	if (h.caplen > r->snaplen)
+		h.caplen = r->snaplen;
+	return packet(ctx, &h, body);
+}
+
+int ring_take(struct ring *r, int max, source_packet packet, void *ctx,
+	      struct err *e)
+{
+	bool more = true;
+	int n = 0;
+
+	while (more && n < max && (r->next || next_block(r))) {
+		struct tpacket3_hdr *t = r->next;
+
+		/* A block that the clock ended may be empty. */
+		if (r->left == 0) {
+			give_back(r);
+			continue;
+		}
+		if (!is_copy(r, t)) {
+			more = hand_over(r, t, packet, ctx);
+			n++;
+		}
+		r->taken++;
+		r->left--;
+		r->next = (struct tpacket3_hdr *)((uint8_t *)t +
+						  t->tp_next_offset);
+		if (r->left == 0)
+			give_back(r);
+	}
+	if (n == 0 && !look(r, e))
+		return -1;
+	return n;
+}
+
+/* --- counts --- */
+
+/* The kernel forgets what it told. */
+static bool count(struct ring *r)
+{
+	struct tpacket_stats_v3 s;
+	socklen_t n = sizeof(s);
+
+	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &s, &n) != 0)
+		return false;
+	r->accepted += s.tp_packets - s.tp_drops;
+	r->dropped += s.tp_drops;
+	return true;
+}
+
+void ring_add_drops(struct ring *r, struct source_drops *d)
+{
+	count(r);
+	d->kernel += r->dropped - r->counted;
+	r->counted = r->dropped;
+	if (!r->promiscuous)
+		return;
+	uint64_t now = read_interface_drops(r);
+	/* Another one of that name begins at 0. */
+	if (now > r->interface_drops)
+		d->interface += now - r->interface_drops;
+	r->interface_drops = now;
+}
+
+bool ring_drained(struct ring *r)
+{
+	return count(r) && r->accepted == r->taken;
+}
