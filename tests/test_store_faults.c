@@ -22,6 +22,12 @@
 
 #include <cmocka.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STEP 41
+#else
+#define STEP 11
+#endif
+
 #define PACKET 1000u
 #define PER_BLOCK 20u
 #define BLOCKS 4u /* a run of the writer */
@@ -301,13 +307,13 @@ static bool live_with(enum fault_kind kind, long n, int error, long times,
 	return code != 2;
 }
 
-/* Every n, or every fifth, other ones each time, when it has to be quick. */
+/* Every n, or every few, other ones each time, when it has to be quick. */
 static void every(enum fault_kind kind, int error, long times, bool power,
 		  const char *what)
 {
 	const char *all = getenv("PCAPD_FAULTS_ALL");
 	const char *one = getenv("PCAPD_FAULTS_ONE");
-	long step = all ? 1 : 5, n = 1 + (long)time(NULL) % step;
+	long step = all ? 1 : STEP, n = 1 + (long)time(NULL) % step;
 
 	if (one) {
 		live_with(kind, atol(one), error, times, power, what);

@@ -99,6 +99,7 @@ uint64_t readers_expired(struct readers *l, struct reader *r)
 /* --- victims --- */
 
 struct victim {
+	struct readers *readers;
 	uint64_t capture, first_seq, last_seq;
 	uint64_t bytes, packets;
 	int64_t min_ns, max_ns;
@@ -158,6 +159,7 @@ static int find_victim(sqlite3_stmt *q, struct victim *v, struct err *e)
 
 	if (got == 1)
 		*v = (struct victim){
+			NULL,
 			(uint64_t)sqlite3_column_int64(q, 0),
 			(uint64_t)sqlite3_column_int64(q, 1),
 			(uint64_t)sqlite3_column_int64(q, 2),
@@ -236,7 +238,12 @@ static bool run_mark(sqlite3 *db, void *arg, struct err *e)
 		return false;
 	if (sqlite3_changes(db) == 0)
 		return err_set(e, ERR_STATE, "it is held now");
-	return rows_ledger(db, &gone, e);
+	if (!rows_ledger(db, &gone, e))
+		return false;
+	/* Before anyone can see that it is gone. If the commit fails they are
+	 * told of a loss that is none, which is the better mistake. */
+	tell_readers(v->readers, v);
+	return true;
 }
 
 static bool run_forget(sqlite3 *db, void *arg, struct err *e)
@@ -277,6 +284,7 @@ static bool remove_marked(struct store *s, struct victim *v, struct err *e)
 static bool expire(struct store *s, struct victim *v, bool pressed,
 		   struct err *e)
 {
+	v->readers = s->readers;
 	bool marked = catalog_run(s->catalog, run_mark, v, e);
 
 	if (!marked && e->kind == ERR_STATE)
