@@ -148,8 +148,10 @@ class Full(unittest.TestCase):
         out = json.loads(daemon.run("gaps", "live", "--json")[0])
         missing = 9000 - len(got)
         if missing:
-            self.assertEqual({g["cause"] for g in out["gaps"]},
-                             {"disk"}, out["gaps"])
+            causes = {g["cause"] for g in out["gaps"]}
+            # What memory had no room for waited in the ring, or not.
+            self.assertIn("disk", causes, out["gaps"])
+            self.assertLessEqual(causes, {"disk", "kernel"}, out["gaps"])
             self.assertEqual(out["missing"], missing, out)
         daemon.stop()
         self.check(daemon)

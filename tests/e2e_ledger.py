@@ -229,8 +229,8 @@ class Kept(Case):
                     "@%d" % (start + b)]
 
         daemon.run("hold", "old", *around(4500, 4600), "--reason", "a case")
-        out, _ = daemon.run("set", "old", "--keep-bytes", "3M")
-        self.assertIn(b"changed 1 (old)", out)
+        _, said = daemon.run("set", "old", "--keep-bytes", "3M")
+        self.assertIn("changed 1 (old)", said)
         until(lambda: int(daemon.capture("old")["stored_bytes"]) <= 3 << 20,
               "expiry")
         self.assertEqual(daemon.capture("old")["keep_bytes"], 3 << 20)
@@ -336,7 +336,7 @@ class Kept(Case):
         daemon.run("hold", "old", "--since", "10m", "--until", "1h",
                    "--reason", "x", status=USAGE)
         daemon.run("set", "old", "--keep-age", "30000d", "--keep-bytes", "1T")
-        out, _ = daemon.run("set", "old", "--keep-bytes", "none")
+        daemon.run("set", "old", "--keep-bytes", "none")
         seen = daemon.capture("old")
         self.assertEqual((seen["keep_bytes"], seen["keep_age_ns"]),
                          (0, 30000 * 24 * HOUR))
@@ -347,13 +347,13 @@ class Kept(Case):
         daemon = self.daemon()
         self.imported(daemon, "old", [udp_packet(T0 + i, i)
                                       for i in range(5000)])
-        out, _ = daemon.run("set", "old", "--keep-bytes", "200G")
+        _, said = daemon.run("set", "old", "--keep-bytes", "200G")
         seen = self.status(daemon, "old")
         self.assertGreater(seen["rate_bytes"], 0)
         self.assertGreater(seen["rate_over_ns"], 0)
         days = (200 << 30) / seen["rate_bytes_per_day"]
         self.assertAlmostEqual(seen["forecast_ns"] / (24 * HOUR) / days, 1, 3)
-        self.assertRegex(out.decode(),
+        self.assertRegex(said,
                          r"200 GiB is about [\d.]+ \w+ at the rate of the last")
         self.assertRegex(daemon.run("status")[0].decode(),
                          r"200 GiB is about [\d.]+ \w+ at the rate of the last")

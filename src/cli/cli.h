@@ -14,6 +14,7 @@
 
 #include <argp.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct command {
 	const char *name;
@@ -118,7 +119,8 @@ struct keep {
 bool keep_parse(struct keep *k, struct err *e);
 /* "about 3.1 days at the rate of the last 24 h", if it can be told, a line
  * behind prefix. */
-void forecast_say(const Pcap__V1__CaptureStatus *s, const char *prefix);
+void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s,
+		  const char *prefix);
 /* Status of one capture, or with "" of all. */
 Pcap__V1__StatusResponse *status_ask(const char *name, struct err *e);
 /* Since and until of r that are no time but a mark of the capture become its

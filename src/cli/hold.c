@@ -86,11 +86,11 @@ static int run(int argc, char **argv)
 		(Pcap__V1__HoldResponse *)cli_call("Hold", &ask.base, &e);
 	if (!m)
 		return cli_fail(&e);
-	printf("hold %" PRIu64 " on %s: %s to %s\n", m->hold->id,
-	       capture_text(m->capture, text), time_text(m->hold->since_ns, a),
-	       time_text(m->hold->until_ns, b));
+	cli_say("hold %" PRIu64 " on %s: %s to %s", m->hold->id,
+		capture_text(m->capture, text), time_text(m->hold->since_ns, a),
+		time_text(m->hold->until_ns, b));
 	pcap__v1__hold_response__free_unpacked(m, NULL);
-	return cli_done();
+	return 0;
 }
 
 const struct command command_hold = {"hold", "keep a range from retention",

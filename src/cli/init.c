@@ -106,8 +106,8 @@ static void say_keep(const Pcap__V1__InitResponse *m, const struct line *line)
 	char id[24];
 
 	if ((line->keep.bytes || line->keep.age) && !m->created)
-		printf("its limits stay as they are; 'pcap set' changes "
-		       "them\n");
+		cli_say("its limits stay as they are; 'pcap set' changes "
+			"them");
 	if (!m->capture->keep_bytes && !m->capture->keep_age_ns)
 		return;
 	snprintf(id, sizeof(id), "%llu", (unsigned long long)m->capture->id);
@@ -115,7 +115,7 @@ static void say_keep(const Pcap__V1__InitResponse *m, const struct line *line)
 	if (!s)
 		return;
 	for (size_t i = 0; i < s->n_captures; i++)
-		forecast_say(s->captures[i], "");
+		forecast_say(stderr, s->captures[i], "");
 	pcap__v1__status_response__free_unpacked(s, NULL);
 }
 

@@ -77,7 +77,7 @@ static int run(int argc, char **argv)
 	if (!m)
 		return cli_fail(&e);
 	for (size_t i = 0; i < m->n_captures; i++)
-		forecast_say(m->captures[i], "");
+		forecast_say(stderr, m->captures[i], "");
 	pcap__v1__status_response__free_unpacked(m, NULL);
 	return cli_done();
 }

@@ -137,7 +137,7 @@ static void say_more(const Pcap__V1__CaptureStatus *s)
 		printf("%swaits: %s\n", prefix, s->capture->waiting_for);
 	if (s->disk_error[0])
 		printf("%s%s\n", prefix, s->disk_error);
-	forecast_say(s, prefix);
+	forecast_say(stdout, s, prefix);
 	for (size_t i = 0; i < s->n_holds; i++)
 		printf("%shold %" PRIu64 " on %s to %s: %s\n", prefix,
 		       s->holds[i]->id, time_text(s->holds[i]->since_ns, a),
