@@ -6,6 +6,8 @@
  *	pcapd-capture	one each: kernel's ring -> open block; never waits
  *	pcapd-writer	one each: sealed blocks -> segments; waits for disks
  *	pcapd-catalog	the one that writes SQLite
+ *	pcapd-sync	once a second: what was written becomes durable; then
+ *			what has to go, goes
  *	pcapd-ledger	once a second: what captures received and lost -> the
  *			catalog; the watchdog believes it
  *	pcapd-accept	connections on the socket

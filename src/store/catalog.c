@@ -10,12 +10,14 @@
 #include "../feed.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 extern const char *const schema_migrations[];
 extern const unsigned schema_version;
@@ -499,6 +501,19 @@ void catalog_close(struct catalog *c)
 	catalog_free(c);
 }
 
+/* What is committed is in the log, which is durable without being copied. */
+static bool sync_log(struct catalog *c)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s-wal", c->path);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && fdatasync(fd) == 0;
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
 bool catalog_sync(struct catalog *c, struct err *e)
 {
 	int pages = 0;
@@ -509,8 +524,10 @@ bool catalog_sync(struct catalog *c, struct err *e)
 		rc = sqlite3_wal_checkpoint_v2(c->sync_db, NULL,
 					       SQLITE_CHECKPOINT_RESTART, NULL,
 					       NULL);
-	/* Busy: a reader, or another's checkpoint; there is a next time. */
+	/* Busy: a reader, or another's checkpoint; there is a next time. Full:
+	 * the log is as good, and retention needs this to make room. */
 	return rc == SQLITE_OK || rc == SQLITE_BUSY ||
+	       (rc == SQLITE_FULL && sync_log(c)) ||
 	       sql_err(c->sync_db, e, "sync");
 }
 

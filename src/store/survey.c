@@ -270,6 +270,8 @@ static bool add_gap(struct survey *v, uint64_t from, uint64_t to, struct err *e)
 	bool any = false;
 
 	for (; k && k < v->known + v->n_known && k->offset < to; k++) {
+		if (k->offset + k->stored_bytes > to || k->seq < v->next_seq)
+			continue; /* it was not known well */
 		any = true;
 		if (!add_damage(v, k, true, e) || !add_block(v, k, e))
 			return false;
@@ -337,7 +339,9 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 
 			info.capture = g->capture;
 			info.segment = g->first_seq;
-			info.seq = k && k->offset == at ? k->seq : v->next_seq;
+			info.seq = k && k->offset == at && k->seq > v->next_seq
+					   ? k->seq
+					   : v->next_seq;
 			if (!add_block(v, &info, e))
 				return false;
 		} else if (next == v->file_bytes &&
@@ -496,9 +500,32 @@ static void look_at_footer(struct survey *v, const struct segment *g)
 	free(body);
 }
 
+/* A table with a good checksum may still be nonsense, and so may rows. */
+static bool known_fits(const struct survey *v, const struct segment *g)
+{
+	uint64_t at = g->head_bytes, seq = g->first_seq;
+
+	for (size_t i = 0; i < v->n_known; i++) {
+		const struct block_info *k = &v->known[i];
+
+		if (k->offset < at || k->offset > INT64_MAX / 2 ||
+		    k->stored_bytes == 0 || k->stored_bytes > FRAME_MAX ||
+		    k->raw_bytes > BLOCK_MAX || k->seq < seq ||
+		    k->seq >= INT64_MAX || k->capture != g->capture ||
+		    k->segment != g->first_seq)
+			return false;
+		at = k->offset + k->stored_bytes;
+		seq = k->seq + 1;
+	}
+	return true;
+}
+
 bool survey_file(struct survey *v, const struct segment *g, struct err *e)
 {
 	struct stat st;
+
+	if (!known_fits(v, g))
+		v->n_known = 0;
 
 	v->fd = g->fd;
 	v->next_seq = g->first_seq;

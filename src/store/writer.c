@@ -263,7 +263,8 @@ static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 				feed_max(w->feed));
 	if (!right_segment(w, b, e))
 		return false;
-	frame_begin(w->frame, level, whole ? b->arena : NULL, b->used);
+	frame_begin(w->frame, level, whole ? b->arena : NULL,
+		    whole ? b->used : 0);
 	atomic_store(&w->level, level);
 	w->framed = true;
 	return true;
