@@ -8,11 +8,6 @@
  * Holds: it ends, in bounds; a summary that is read is written as it was; what
  * bpf_filter accepts is not ruled out, whatever the packets were united from
  * or cut down to.
- *
- *	clang -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Isrc \
- *		tests/fuzz/fuzz_prune.c src/store/summary.c src/store/prune.c \
- *		src/block.c src/err.c -lpcap -lpthread -o fuzz_prune
- *	./fuzz_prune -max_len=4096 tests/fuzz/prune
  */
 #include "store/prune.h"
 
