@@ -3,6 +3,7 @@
  * and cursor come back identical, whatever is rotated, open, cut or lost.
  */
 #include "pick.h"
+#include "store/spool.h"
 #include "store/store.h"
 
 #include <dirent.h>
@@ -305,7 +306,7 @@ static void totals_are_those_of_the_packets(void **state)
 	close_world(w);
 }
 
-struct reader {
+struct tail {
 	struct world *w;
 	struct feed *feed;
 	uint64_t want;
@@ -317,7 +318,7 @@ struct reader {
 
 static void reader_news(void *ctx, const struct slice *s)
 {
-	struct reader *r = ctx;
+	struct tail *r = ctx;
 
 	(void)s;
 	pthread_mutex_lock(&r->lock);
@@ -328,7 +329,7 @@ static void reader_news(void *ctx, const struct slice *s)
 
 static void *reader_main(void *arg)
 {
-	struct reader *r = arg;
+	struct tail *r = arg;
 	struct feed_watch watch = {.published = reader_news, .ctx = r};
 	struct cursor_range range = {.live = true};
 	struct pick pick = {.pool = block_pool_new(4), .max_packets = r->want};
@@ -364,13 +365,13 @@ static void *reader_main(void *arg)
 static void live_readers_get_every_packet_once_across_rotation(void **state)
 {
 	struct world *w = *state;
-	struct reader readers[4];
+	struct tail readers[4];
 	pthread_t threads[4];
 
 	packets(w, 2000);
 	for (int i = 0; i < 4; i++) {
 		readers[i] =
-			(struct reader){.w = w, .feed = w->feed, .want = 10000};
+			(struct tail){.w = w, .feed = w->feed, .want = 10000};
 		pthread_mutex_init(&readers[i].lock, NULL);
 		pthread_cond_init(&readers[i].cond, NULL);
 		packets(w, 500);
@@ -600,6 +601,22 @@ static void a_torn_tail_is_cut_at_the_last_whole_packet(void **state)
 		shell("rm -rf %s", full.spool);
 	}
 	assert_true(before > w->log.packets / 2);
+	close_world(w);
+}
+
+/* A cursor that was sent back to memory asks twice for the same blocks. */
+static void a_segment_may_be_read_again_by_who_holds_it(void **state)
+{
+	struct world *w = *state;
+	struct readers *all = w->store->readers;
+	struct reader r = {.capture = 1, .end_seq = 100};
+
+	readers_add(all, &r);
+	assert_true(readers_hold(all, &r, 1, 7));
+	assert_true(readers_hold(all, &r, 1, 7));
+	assert_true(readers_hold(all, &r, 8, 9));
+	assert_false(readers_hold(all, &r, 1, 7));
+	readers_remove(all, &r);
 	close_world(w);
 }
 
@@ -887,6 +904,7 @@ int main(void)
 		WORLD(open_segment_holds_what_is_a_second_old),
 		WORLD(an_old_segment_is_closed_and_the_next_packet_opens_another),
 		WORLD(a_torn_tail_is_cut_at_the_last_whole_packet),
+		WORLD(a_segment_may_be_read_again_by_who_holds_it),
 		WORLD(a_second_daemon_is_refused),
 		WORLD(a_deleted_capture_leaves_nothing_and_foreign_files_alone),
 		WORLD(an_alias_names_one_capture),

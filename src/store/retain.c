@@ -70,10 +70,13 @@ bool readers_hold(struct readers *l, struct reader *r, uint64_t segment,
 		  uint64_t last)
 {
 	pthread_mutex_lock(&l->lock);
-	bool ok = r->position <= last;
-	r->held = ok ? segment : 0;
-	r->held_gone = 0;
-	if (ok)
+	/* Again the one that it holds: it has more blocks, or not. */
+	bool ok = r->held == segment || r->position <= last;
+	if (r->held != segment) {
+		r->held = ok ? segment : 0;
+		r->held_gone = 0;
+	}
+	if (ok && r->position <= last)
 		r->position = last + 1;
 	pthread_mutex_unlock(&l->lock);
 	return ok;
