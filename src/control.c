@@ -654,14 +654,6 @@ static bool room_for_one(struct control *ctl, struct err *e)
 		       ctl->n, ctl->config.max_captures);
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 /* Commits a capture as the model row says, and makes its entry. */
 static struct entry *create(struct control *ctl,
 			    const struct capture_row *model, struct err *e)
@@ -674,7 +666,7 @@ static struct entry *create(struct control *ctl,
 		err_set(e, ERR_FAILED, "out of memory");
 		return NULL;
 	}
-	row.created_ns = now_ns();
+	row.created_ns = realtime_ns();
 	if (!store_add(ctl->store, &row, e)) {
 		capture_row_done(&row);
 		return NULL;

@@ -34,6 +34,14 @@ int64_t monotonic_ns(void)
 	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+int64_t realtime_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
 struct feed *feed_new(uint64_t capture, uint64_t next_seq, unsigned max_blocks)
 {
 	struct feed *f = calloc(1, sizeof(*f));

@@ -68,14 +68,6 @@ struct capture {
 	int64_t asked_ns, asked_real_ns, sure_ns;
 };
 
-static int64_t real_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 static void cond_init_monotonic(pthread_cond_t *cond)
 {
 	pthread_condattr_t attr;
@@ -103,7 +95,7 @@ static void end_outage(struct capture *c, int64_t now_ns)
 static void show_waiting(struct capture *c, const char *reason)
 {
 	struct capture_status *s = &c->status;
-	int64_t now = real_ns();
+	int64_t now = realtime_ns();
 
 	pthread_mutex_lock(&c->lock);
 	if (s->waiting && (!reason || strcmp(reason, s->reason) != 0)) {
@@ -348,7 +340,7 @@ static void drain(struct capture *c)
 {
 	int64_t start = monotonic_ns(), now = start;
 
-	c->until_ns = real_ns();
+	c->until_ns = realtime_ns();
 	while (c->source && !c->past_stop &&
 	       now < start + DRAIN_ROOM_NS + DRAIN_COUNT_NS) {
 		int wait = NO_ROOM_MS, n = 1;
@@ -501,7 +493,7 @@ void capture_catch_up(struct capture *c)
 
 	pthread_mutex_lock(&c->lock);
 	c->asked_ns = now;
-	c->asked_real_ns = real_ns();
+	c->asked_real_ns = realtime_ns();
 	eventfd_write(c->wake_fd, 1);
 	while (c->sure_ns < now && !timed_out)
 		timed_out =

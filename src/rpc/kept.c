@@ -12,14 +12,6 @@
 
 #define GAPS_MAX 20000
 
-static int64_t wall_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 /* --- Status --- */
 
 /* A capture's part of the answer, and what it points at. */
@@ -142,7 +134,7 @@ static void answer_status(struct call *c, struct capture_view *v, size_t n)
 	}
 	answer.n_captures = n;
 	answer.captures = list;
-	answer.now_ns = wall_ns();
+	answer.now_ns = realtime_ns();
 	answer.spool_bytes = config.spool_bytes;
 	answer.free_floor_bytes = config.free_floor;
 	if (ok)
@@ -186,7 +178,7 @@ void run_gaps(struct call *c)
 	bool ok = check_name(r->name, &e) &&
 		  check_range(r->since_ns, r->until_ns, &e);
 
-	if (ok && (!r->until_ns || r->until_ns > wall_ns()))
+	if (ok && (!r->until_ns || r->until_ns > realtime_ns()))
 		control_catch_up(c->server->control, r->name);
 	if (!ok || !control_coverage(c->server->control, r->name, r->since_ns,
 				     r->until_ns, &coverage, &v, &e)) {
@@ -277,7 +269,7 @@ void run_release(struct call *c)
 void run_mark(struct call *c)
 {
 	const Pcap__V1__MarkRequest *r = (const void *)c->request;
-	struct store_mark m = {.at_ns = r->at_ns ? r->at_ns : wall_ns()};
+	struct store_mark m = {.at_ns = r->at_ns ? r->at_ns : realtime_ns()};
 	struct capture_view v;
 	struct err e = ERR_INIT;
 	size_t n = strlen(r->mark);

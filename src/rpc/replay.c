@@ -81,14 +81,6 @@ static bool check_request(const Pcap__V1__ReplayRequest *q, struct err *e)
 	return true;
 }
 
-static int64_t wall_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 static bool replay_open(struct replay *r, struct err *e)
 {
 	const Pcap__V1__ReplayRequest *q = r->request;
@@ -103,7 +95,7 @@ static bool replay_open(struct replay *r, struct err *e)
 
 	if (!check_request(q, e))
 		return false;
-	if (!q->until_ns || q->until_ns > wall_ns())
+	if (!q->until_ns || q->until_ns > realtime_ns())
 		control_catch_up(ctl, q->name);
 	if (!control_find(ctl, q->name, &r->view, &r->feed, e))
 		return false;

@@ -28,8 +28,6 @@ struct store {
 /* A copy, since they change while the daemon runs. */
 void store_options_now(struct store *s, struct store_options *o);
 
-int64_t realtime_ns(void);
-
 /* The columns of blocks, in the order of struct block_info. */
 #define BLOCK_COLUMNS                                                          \
 	"b.capture, b.seq, b.segment, b.offset, b.stored_bytes, b.raw_bytes, " \

@@ -49,14 +49,6 @@ struct sync {
 	bool stopping;
 };
 
-int64_t realtime_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 /* --- one pass --- */
 
 static bool sync_folder(struct store *s, const char *name, struct err *e)
