@@ -22,7 +22,7 @@
  * catalog is closed.
  */
 #include "config.h"
-#include "control.h"
+#include "control/control.h"
 #include "log.h"
 #include "rpc/server.h"
 

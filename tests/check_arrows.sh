@@ -25,7 +25,6 @@ check() {
 		if (path ~ /\.pb-c\.h$/) return "proto"
 		if (path ~ /^rpc\/client/) return "client"
 		if (path ~ /^rpc\//) return "server"
-		if (path ~ /^control\.[ch]$/) return "control"
 		if (path ~ /^pcapd\.c$/) return "pcapd"
 		if (path !~ /\//) return "words"
 		sub(/\/.*/, "", path)
@@ -98,15 +97,15 @@ while read -r file include; do
 	esac
 done <<'EOF'
 planted.c store/store.h
-planted.h control.h
+planted.h control/control.h
 capture/planted.c ../store/store.h
-capture/planted.c control.h
+capture/planted.c control/control.h
 store/planted.c ../capture/capture.h
 store/planted.h ../rpc/server.h
-control.c rpc/server.h
-control.h pcap.pb-c.h
+control/planted.c rpc/server.h
+control/control.h pcap.pb-c.h
 rpc/planted.c client.h
-rpc/client_planted.c ../control.h
+rpc/client_planted.c ../control/control.h
 rpc/client_planted.c server.h
 cli/planted.c ../rpc/server.h
 cli/planted.c ../rpc/client_inner.h

@@ -14,7 +14,7 @@
 #ifndef PCAPD_RPC_SERVER_H
 #define PCAPD_RPC_SERVER_H
 
-#include "../control.h"
+#include "../control/control.h"
 
 struct server;
 

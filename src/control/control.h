@@ -11,10 +11,10 @@
 #ifndef PCAPD_CONTROL_H
 #define PCAPD_CONTROL_H
 
-#include "capture/capture.h"
-#include "config.h"
-#include "store/ledger.h"
-#include "store/store.h"
+#include "../capture/capture.h"
+#include "../config.h"
+#include "../store/ledger.h"
+#include "../store/store.h"
 
 #define ALIASES_MAX 64
 

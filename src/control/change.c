@@ -1,0 +1,419 @@
+/*
+ * What people change. Guarantees that what the catalog says and what runs
+ * change together: a request that fails has changed nothing, one that succeeds
+ * survives a crash.
+ */
+#include "entry.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool options_check(struct capture_options *o, struct err *e)
+{
+	if (!o->interface[0])
+		strcpy(o->interface, "any");
+	if (o->snaplen == 0)
+		o->snaplen = CAPTURE_SNAPLEN_MAX;
+	if (o->buffer_bytes == 0)
+		o->buffer_bytes = CAPTURE_BUFFER_DEFAULT;
+	if (o->snaplen > CAPTURE_SNAPLEN_MAX)
+		return err_set(e, ERR_USAGE,
+			       "snaplen %" PRIu32 ": expected 1 to %d bytes",
+			       o->snaplen, CAPTURE_SNAPLEN_MAX);
+	if (o->buffer_bytes < CAPTURE_BUFFER_MIN ||
+	    o->buffer_bytes > CAPTURE_BUFFER_MAX)
+		return err_set(e, ERR_USAGE,
+			       "buffer of %" PRIu64 " bytes: expected %u to "
+			       "%llu MiB",
+			       o->buffer_bytes, CAPTURE_BUFFER_MIN >> 20,
+			       CAPTURE_BUFFER_MAX >> 20);
+	return true;
+}
+
+static struct entry *same_capture(struct control *ctl,
+				  const struct capture_options *o,
+				  const struct filter *filter)
+{
+	size_t n;
+	const void *program = filter_bytes(filter, &n);
+
+	for (size_t i = 0; i < ctl->n; i++) {
+		const struct capture_row *r = &ctl->entries[i]->row;
+
+		if (!r->savefile && strcmp(r->interface, o->interface) == 0 &&
+		    r->program_bytes == n &&
+		    memcmp(r->program, program, n) == 0)
+			return ctl->entries[i];
+	}
+	return NULL;
+}
+
+static struct entry *create_live(struct control *ctl,
+				 const struct init_options *init,
+				 const char *alias, uint32_t link_type,
+				 const struct filter *filter, struct err *e)
+{
+	const struct capture_options *o = &init->capture;
+	char *aliases[] = {(char *)alias};
+	size_t n;
+	struct capture_row row = {
+		.promiscuous = o->promiscuous,
+		.interface = (char *)o->interface,
+		.filter = (char *)o->filter,
+		.program = (void *)filter_bytes(filter, &n),
+		.link_type = link_type,
+		.snaplen = o->snaplen,
+		.buffer_bytes = o->buffer_bytes,
+		.keep_bytes = init->keep_bytes,
+		.keep_age_ns = init->keep_age_ns,
+		.aliases = aliases,
+		.n_aliases = alias ? 1 : 0,
+	};
+
+	row.program_bytes = n;
+	return entry_create(ctl, &row, e);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool alias_is_free(struct control *ctl, const char *alias, struct err *e)
+{
+	const struct entry *t = entry_by_alias(ctl, alias);
+
+	if (!t)
+		return true;
+	err_set(e, ERR_EXISTS, "alias '%s' is taken by capture %" PRIu64, alias,
+		t->row.id);
+	return err_hint(e,
+			"Choose another, or free it with 'pcap alias "
+			"remove %s'.",
+			alias);
+}
+
+static bool add_alias(struct control *ctl, struct entry *t, const char *alias,
+		      struct err *e)
+{
+	if (!alias_is_free(ctl, alias, e))
+		return false;
+	if (t->row.n_aliases >= ALIASES_MAX)
+		return err_set(e, ERR_LIMIT,
+			       "capture %" PRIu64 " has %d aliases, and more "
+			       "are not allowed",
+			       t->row.id, ALIASES_MAX);
+	char *copy = strdup(alias);
+	char **more = calloc(t->row.n_aliases + 1, sizeof(*more));
+	if (!copy || !more) {
+		free(copy);
+		free(more);
+		return err_set(e, ERR_FAILED, "out of memory");
+	}
+	if (!store_alias_add(ctl->store, t->row.id, alias, e)) {
+		free(copy);
+		free(more);
+		return false;
+	}
+	pthread_mutex_lock(&ctl->lock);
+	for (size_t i = 0; i < t->row.n_aliases; i++)
+		more[i] = t->row.aliases[i];
+	more[t->row.n_aliases++] = copy;
+	free(t->row.aliases);
+	t->row.aliases = more;
+	qsort(more, t->row.n_aliases, sizeof(*more), by_name);
+	pthread_mutex_unlock(&ctl->lock);
+	return true;
+}
+
+/* With change held. */
+static struct entry *init_entry(struct control *ctl,
+				const struct init_options *init,
+				const char *alias, uint32_t link_type,
+				const struct filter *filter, bool *created,
+				bool *alias_added, struct err *e)
+{
+	struct entry *t = same_capture(ctl, &init->capture, filter);
+
+	*created = !t;
+	*alias_added = false;
+	if (t) {
+		if (!alias || row_has_alias(&t->row, alias))
+			return t;
+		*alias_added = add_alias(ctl, t, alias, e);
+		return *alias_added ? t : NULL;
+	}
+	if (alias && !alias_is_free(ctl, alias, e))
+		return NULL;
+	t = create_live(ctl, init, alias, link_type, filter, e);
+	*alias_added = t && alias;
+	if (t)
+		tell_stopped(ctl, t, "not started yet");
+	return t;
+}
+
+bool control_init(struct control *ctl, const struct init_options *o,
+		  struct capture_view *v, bool *created, bool *alias_added,
+		  struct err *e)
+{
+	const char *alias = o->alias && *o->alias ? o->alias : NULL;
+	struct init_options init = *o;
+	struct filter *filter;
+	uint32_t link_type;
+
+	if (!options_check(&init.capture, e) ||
+	    (alias && !alias_check(alias, e)) ||
+	    !capture_probe(&init.capture, &link_type, &filter, e))
+		return false;
+	pthread_mutex_lock(&ctl->change);
+	bool ok = false;
+	struct entry *t = control_is_stopping(ctl, e)
+				  ? NULL
+				  : init_entry(ctl, &init, alias, link_type,
+					       filter, created, alias_added, e);
+	if (t && o->start && !t->source)
+		ok = entry_run(ctl, t, e) && entry_set_wanted(ctl, t, true, e);
+	else
+		ok = t;
+	ok = ok && entry_view(ctl, t, v, e);
+	pthread_mutex_unlock(&ctl->change);
+	filter_free(filter);
+	return ok;
+}
+
+static bool start_entry(struct control *ctl, struct entry *t, struct err *e)
+{
+	char room[24];
+
+	if (t->row.savefile) {
+		err_set(e, ERR_STATE,
+			"capture '%s' holds savefiles; there is "
+			"nothing to start",
+			entry_label(t, room));
+		return err_hint(e, "Add to it with 'pcap import'.");
+	}
+	if (t->source)
+		return err_set(e, ERR_STATE, "capture '%s' runs already",
+			       entry_label(t, room));
+	if (!entry_run(ctl, t, e))
+		return false;
+	if (entry_set_wanted(ctl, t, true, e))
+		return true;
+	entry_halt(ctl, t);
+	tell_stopped(ctl, t, "");
+	return false;
+}
+
+bool control_start(struct control *ctl, const char *name,
+		   struct capture_view *v, struct err *e)
+{
+	pthread_mutex_lock(&ctl->change);
+	struct entry *t =
+		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
+	bool ok = t && start_entry(ctl, t, e) && entry_view(ctl, t, v, e);
+	pthread_mutex_unlock(&ctl->change);
+	return ok;
+}
+
+static bool stop_entry(struct control *ctl, struct entry *t, struct err *e)
+{
+	char room[24];
+
+	if (!t->source && !t->row.wanted)
+		return err_set(e, ERR_STATE, "capture '%s' does not run",
+			       entry_label(t, room));
+	if (!entry_set_wanted(ctl, t, false, e))
+		return false;
+	entry_halt(ctl, t);
+	tell_stopped(ctl, t, "");
+	return true;
+}
+
+bool control_stop_one(struct control *ctl, const char *name,
+		      struct capture_view *v, struct err *e)
+{
+	pthread_mutex_lock(&ctl->change);
+	struct entry *t =
+		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
+	bool ok = t && stop_entry(ctl, t, e) && entry_view(ctl, t, v, e);
+	pthread_mutex_unlock(&ctl->change);
+	return ok;
+}
+
+static bool delete_entry(struct control *ctl, struct entry *t, struct err *e)
+{
+	char room[24];
+
+	if (t->source || t->importing) {
+		err_set(e, ERR_STATE, "capture '%s' %s", entry_label(t, room),
+			t->importing ? "is being imported into" : "runs");
+		return t->importing || err_hint(e,
+						"Stop it first: 'pcap stop "
+						"%s'.",
+						entry_label(t, room));
+	}
+	if (!store_delete(ctl->store, t->row.id, e))
+		return false;
+	entry_remove(ctl, t);
+	return true;
+}
+
+bool control_delete(struct control *ctl, const char *name,
+		    struct capture_view *v, struct err *e)
+{
+	pthread_mutex_lock(&ctl->change);
+	struct entry *t =
+		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
+	bool ok = t && entry_view(ctl, t, v, e);
+	if (ok && !delete_entry(ctl, t, e)) {
+		capture_view_done(v);
+		ok = false;
+	}
+	pthread_mutex_unlock(&ctl->change);
+	return ok;
+}
+
+bool control_alias_add(struct control *ctl, const char *name, const char *alias,
+		       struct capture_view *v, struct err *e)
+{
+	if (!alias_check(alias, e))
+		return false;
+	pthread_mutex_lock(&ctl->change);
+	struct entry *t =
+		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
+	bool ok = t && add_alias(ctl, t, alias, e) && entry_view(ctl, t, v, e);
+	pthread_mutex_unlock(&ctl->change);
+	return ok;
+}
+
+static bool remove_alias(struct control *ctl, struct entry *t,
+			 const char *alias, struct err *e)
+{
+	struct capture_row *r = &t->row;
+
+	if (!store_alias_remove(ctl->store, alias, e))
+		return false;
+	pthread_mutex_lock(&ctl->lock);
+	for (size_t i = 0; i < r->n_aliases; i++) {
+		if (strcmp(r->aliases[i], alias) != 0)
+			continue;
+		free(r->aliases[i]);
+		memmove(&r->aliases[i], &r->aliases[i + 1],
+			(r->n_aliases - i - 1) * sizeof(*r->aliases));
+		r->n_aliases--;
+		break;
+	}
+	pthread_mutex_unlock(&ctl->lock);
+	return true;
+}
+
+bool control_alias_remove(struct control *ctl, const char *alias,
+			  struct capture_view *v, struct err *e)
+{
+	pthread_mutex_lock(&ctl->change);
+	struct entry *t =
+		control_is_stopping(ctl, e) ? NULL : entry_by_alias(ctl, alias);
+	bool ok =
+		t && remove_alias(ctl, t, alias, e) && entry_view(ctl, t, v, e);
+	if (!t && !ctl->stopped)
+		err_set(e, ERR_NOT_FOUND, "no alias '%.80s'", alias);
+	pthread_mutex_unlock(&ctl->change);
+	return ok;
+}
+
+struct change {
+	const uint64_t *keep_bytes;
+	const int64_t *keep_age_ns;
+	struct store_hold *hold;
+	uint64_t release;
+	const struct store_mark *mark;
+	bool remove;
+};
+
+typedef bool change_entry(struct control *ctl, struct entry *t,
+			  const struct change *how, struct err *e);
+
+static bool change_named(struct control *ctl, const char *name,
+			 change_entry *change, const struct change *how,
+			 struct capture_view *v, struct err *e)
+{
+	pthread_mutex_lock(&ctl->change);
+	struct entry *t =
+		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
+	bool ok = t && change(ctl, t, how, e) && entry_view(ctl, t, v, e);
+	pthread_mutex_unlock(&ctl->change);
+	return ok;
+}
+
+static bool set_keep(struct control *ctl, struct entry *t,
+		     const struct change *how, struct err *e)
+{
+	uint64_t bytes = how->keep_bytes ? *how->keep_bytes : t->row.keep_bytes;
+	int64_t age = how->keep_age_ns ? *how->keep_age_ns : t->row.keep_age_ns;
+
+	if (!store_set_keep(ctl->store, t->row.id, bytes, age, e))
+		return false;
+	pthread_mutex_lock(&ctl->lock);
+	t->row.keep_bytes = bytes;
+	t->row.keep_age_ns = age;
+	pthread_mutex_unlock(&ctl->lock);
+	return true;
+}
+
+bool control_set_keep(struct control *ctl, const char *name,
+		      const uint64_t *keep_bytes, const int64_t *keep_age_ns,
+		      struct capture_view *v, struct err *e)
+{
+	struct change how = {.keep_bytes = keep_bytes,
+			     .keep_age_ns = keep_age_ns};
+
+	return change_named(ctl, name, set_keep, &how, v, e);
+}
+
+static bool hold(struct control *ctl, struct entry *t, const struct change *how,
+		 struct err *e)
+{
+	return store_hold_add(ctl->store, t->row.id, how->hold, e);
+}
+
+bool control_hold(struct control *ctl, const char *name, struct store_hold *h,
+		  struct capture_view *v, struct err *e)
+{
+	struct change how = {.hold = h};
+
+	return change_named(ctl, name, hold, &how, v, e);
+}
+
+static bool release(struct control *ctl, struct entry *t,
+		    const struct change *how, struct err *e)
+{
+	return store_hold_remove(ctl->store, t->row.id, how->release, e);
+}
+
+bool control_release(struct control *ctl, const char *name, uint64_t hold_id,
+		     struct capture_view *v, struct err *e)
+{
+	struct change how = {.release = hold_id};
+
+	return change_named(ctl, name, release, &how, v, e);
+}
+
+static bool mark(struct control *ctl, struct entry *t, const struct change *how,
+		 struct err *e)
+{
+	return how->remove
+		       ? store_mark_remove(ctl->store, t->row.id,
+					   how->mark->name, e)
+		       : store_mark_add(ctl->store, t->row.id, how->mark, e);
+}
+
+bool control_mark(struct control *ctl, const char *name,
+		  const struct store_mark *m, bool remove,
+		  struct capture_view *v, struct err *e)
+{
+	struct change how = {.mark = m, .remove = remove};
+
+	return name_check("mark", m->name, e) &&
+	       change_named(ctl, name, mark, &how, v, e);
+}

@@ -1,0 +1,198 @@
+/*
+ * The life of all captures: what was wanted resumes, and how long pcapd was not
+ * there is told. Leaves out the wire (rpc/) and the packets (capture/, store/).
+ */
+#include "../log.h"
+#include "../store/keeper.h"
+#include "entry.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct store *control_store(struct control *ctl)
+{
+	return ctl->store;
+}
+
+bool control_is_well(struct control *ctl, int64_t within_ns)
+{
+	return monotonic_ns() - keeper_well_ns(ctl->keeper) < within_ns;
+}
+
+struct config control_config(struct control *ctl)
+{
+	pthread_mutex_lock(&ctl->lock);
+	struct config c = ctl->config;
+	pthread_mutex_unlock(&ctl->lock);
+	return c;
+}
+
+/*
+ * The last that is known of a capture before pcapd was not there: what was
+ * accounted for, or a packet that is stored and newer. 0: it never ran.
+ */
+static int64_t known_until(struct control *ctl, const struct entry *t)
+{
+	struct store_totals totals;
+	int64_t known, now = clocks_now().real_ns;
+	struct err e;
+
+	if (!ledger_known_until(ctl->store, t->row.id, &known, &e) ||
+	    !store_totals(ctl->store, t->row.id, &totals, &e)) {
+		log_err(LOG_LEVEL_WARN, &e);
+		return 0;
+	}
+	if (known && totals.max_ns > known && totals.max_ns <= now)
+		known = totals.max_ns;
+	return known;
+}
+
+/* A clock that was set back meanwhile hides how long it was. */
+static void tell_restart(struct control *ctl, const struct entry *t,
+			 int64_t known, int64_t now)
+{
+	if (known > now) {
+		tell_row(ctl, t->row.id, LEDGER_CLOCK, known, now, 0,
+			 "while pcapd was not there");
+		known = now;
+	}
+	tell_row(ctl, t->row.id, LEDGER_RESTART, known, now, 0, "");
+}
+
+/* Before a packet can be stored behind it: a daemon that is killed again before
+ * the keeper wrote the row finds this one, which is still open. */
+static void tell_absence(struct control *ctl, const struct entry *t,
+			 int64_t known)
+{
+	struct ledger_row row = {.capture = t->row.id,
+				 .cause = LEDGER_RESTART,
+				 .from_ns = known,
+				 .to_ns = LEDGER_OPEN};
+	struct err e;
+
+	if (!ledger_add(ctl->store, &row, 1, &e))
+		log_err(LOG_LEVEL_WARN, &e);
+}
+
+static void resume(struct control *ctl, struct entry *t)
+{
+	struct err e;
+
+	if (t->row.savefile)
+		return;
+	int64_t known = known_until(ctl, t);
+	/* Whether it came back meanwhile is not known. */
+	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, known, 0, "");
+	if (!t->row.wanted)
+		return;
+	if (known)
+		tell_absence(ctl, t, known);
+	bool runs = entry_run(ctl, t, &e);
+	if (known)
+		tell_restart(ctl, t, known, clocks_now().real_ns);
+	if (runs)
+		return;
+	log_err(LOG_LEVEL_ERROR, &e);
+	snprintf(t->resume_error, sizeof(t->resume_error), "%.250s", e.what);
+	tell_row(ctl, t->row.id, LEDGER_DOWN, clocks_now().real_ns, LEDGER_OPEN,
+		 0, t->resume_error);
+}
+
+static bool load(struct control *ctl, struct err *e)
+{
+	struct capture_row *rows;
+	size_t n;
+	bool ok = true;
+
+	if (!store_captures(ctl->store, &rows, &n, e))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		struct entry *t = ok ? entry_add(ctl, &rows[i], e) : NULL;
+
+		if (t)
+			resume(ctl, t);
+		else if (!ok)
+			capture_row_done(&rows[i]);
+		else
+			ok = false;
+	}
+	free(rows);
+	return ok;
+}
+
+static struct store_options options_of(const struct config *c)
+{
+	return (struct store_options){
+		.spool = c->spool,
+		.segment_bytes = c->segment_bytes,
+		.segment_age_ns = (int64_t)c->segment_age_s * NS_PER_S,
+		.compression_level = (int)c->compression_level,
+		.sync_interval_ns = (int64_t)c->sync_interval_s * NS_PER_S,
+		.spool_bytes = c->spool_bytes,
+		.free_floor_bytes = c->free_floor,
+	};
+}
+
+struct control *control_open(const struct config *c, struct err *e)
+{
+	struct control *ctl = calloc(1, sizeof(*ctl));
+	struct store_options o = options_of(c);
+
+	if (!ctl) {
+		err_set(e, ERR_FAILED, "out of memory");
+		return NULL;
+	}
+	pthread_mutex_init(&ctl->change, NULL);
+	pthread_mutex_init(&ctl->lock, NULL);
+	ctl->config = *c;
+	ctl->store = store_open(&o, e);
+	if (ctl->store)
+		ctl->keeper = keeper_start(ctl->store, tell_look, ctl, e);
+	if (ctl->keeper && load(ctl, e))
+		return ctl;
+	control_stop(ctl);
+	control_close(ctl);
+	return NULL;
+}
+
+void control_configure(struct control *ctl, const struct config *c)
+{
+	pthread_mutex_lock(&ctl->change);
+	pthread_mutex_lock(&ctl->lock);
+	ctl->config.max_captures = c->max_captures;
+	ctl->config.block_age_s = c->block_age_s;
+	ctl->config.spool_bytes = c->spool_bytes;
+	ctl->config.free_floor = c->free_floor;
+	pthread_mutex_unlock(&ctl->lock);
+	struct store_options o = options_of(c);
+	store_configure(ctl->store, &o);
+	pthread_mutex_unlock(&ctl->change);
+}
+
+void control_stop(struct control *ctl)
+{
+	pthread_mutex_lock(&ctl->change);
+	ctl->stopped = true;
+	for (size_t i = 0; i < ctl->n; i++) {
+		entry_halt(ctl, ctl->entries[i]);
+		feed_close(ctl->entries[i]->feed);
+	}
+	pthread_mutex_unlock(&ctl->change);
+}
+
+void control_close(struct control *ctl)
+{
+	if (!ctl)
+		return;
+	keeper_stop(ctl->keeper);
+	for (size_t i = 0; i < ctl->n; i++) {
+		assert(!ctl->entries[i]->importing);
+		entry_free(ctl->entries[i]);
+	}
+	free(ctl->entries);
+	store_close(ctl->store);
+	pthread_mutex_destroy(&ctl->lock);
+	pthread_mutex_destroy(&ctl->change);
+	free(ctl);
+}

@@ -1,0 +1,100 @@
+/*
+ * entry: a capture inside control/. Nobody else includes this.
+ *
+ * Threads: `change` is held across a whole change, its I/O included, so that
+ * changes come one after the other; nobody who has packets in hand takes it.
+ * `lock` is held for a look. An entry is freed with both held, so that either
+ * keeps it. Order: change, lock.
+ */
+#ifndef PCAPD_CONTROL_ENTRY_H
+#define PCAPD_CONTROL_ENTRY_H
+
+#include "../store/account.h"
+#include "../store/keeper.h"
+#include "control.h"
+
+#include <pthread.h>
+
+struct entry {
+	struct capture_row row;
+	struct feed *feed;
+	struct capture *source;
+	struct writer *writer;
+	bool importing;
+	struct capture_status past; /* of sources that were stopped */
+	uint64_t past_disk;
+	/* The ledger's, while it runs. */
+	struct account account;
+	uint64_t disk_told; /* of dropped_disk, all in all */
+	/* For a watchdog: the oldest block in memory, since when. */
+	uint64_t front_seq;
+	int64_t front_ns;
+	char resume_error[256]; /* wanted, but could not be started */
+};
+
+struct control {
+	struct store *store;
+	struct keeper *keeper;
+	pthread_mutex_t change;
+	pthread_mutex_t lock; /* guards everything below */
+	struct config config;
+	struct entry **entries; /* by id */
+	size_t n;
+	bool stopped;
+};
+
+/* --- entry.c: with change or lock held --- */
+
+/* what: "alias", "mark" */
+bool name_check(const char *what, const char *name, struct err *e);
+bool alias_check(const char *alias, struct err *e);
+bool row_has_alias(const struct capture_row *r, const char *alias);
+/* On failure nothing is to be done with *to. */
+bool row_copy(struct capture_row *to, const struct capture_row *from);
+struct entry *entry_by_alias(struct control *ctl, const char *alias);
+/* name: id or alias. */
+struct entry *entry_find(struct control *ctl, const char *name, struct err *e);
+/* Its first alias, or its id, written into room. */
+const char *entry_label(const struct entry *t, char room[24]);
+/* Takes over the row, also when it fails. With change held. */
+struct entry *entry_add(struct control *ctl, struct capture_row *row,
+			struct err *e);
+/* Commits a capture as the model row says, and adds it. With change held. */
+struct entry *entry_create(struct control *ctl, const struct capture_row *model,
+			   struct err *e);
+/* Ends its feed and frees it. With change held. */
+void entry_remove(struct control *ctl, struct entry *t);
+void entry_free(struct entry *t);
+bool control_is_stopping(struct control *ctl, struct err *e);
+
+/* --- view.c --- */
+
+/* With change held. */
+bool entry_view(struct control *ctl, const struct entry *t,
+		struct capture_view *v, struct err *e);
+/* s += what earlier sources of this capture counted. */
+void status_add(struct capture_status *s, const struct capture_status *past);
+
+/* --- run.c: with change held --- */
+
+bool entry_run(struct control *ctl, struct entry *t, struct err *e);
+/* Everything that the source had is stored when this returns. */
+void entry_halt(struct control *ctl, struct entry *t);
+bool entry_set_wanted(struct control *ctl, struct entry *t, bool wanted,
+		      struct err *e);
+
+/* --- tell.c --- */
+
+void tell_row(struct control *ctl, uint64_t capture, enum ledger_cause cause,
+	      int64_t from_ns, int64_t to_ns, uint64_t packets,
+	      const char *detail);
+/* With lock held: it runs from now on. */
+void tell_begin(struct control *ctl, struct entry *t);
+/* With lock held: it ran until now, past and past_disk are final. */
+void tell_end(struct control *ctl, struct entry *t, struct capture *c);
+void tell_stopped(struct control *ctl, const struct entry *t, const char *why);
+/* The keeper's look at all that run; ctx is the struct control. False: one of
+ * them makes no progress. */
+bool tell_look(void *ctx, struct clocks now);
+
+#endif

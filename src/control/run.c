@@ -1,0 +1,97 @@
+/*
+ * Starting and stopping a source with its writer. Leaves out whether it is
+ * wanted (change.c) and what is done about it at start (control.c).
+ */
+#include "../log.h"
+#include "entry.h"
+
+#include <stdio.h>
+
+static void entry_options(struct control *ctl, const struct entry *t,
+			  struct capture_options *o)
+{
+	memset(o, 0, sizeof(*o));
+	snprintf(o->interface, sizeof(o->interface), "%s", t->row.interface);
+	snprintf(o->filter, sizeof(o->filter), "%s", t->row.filter);
+	o->snaplen = t->row.snaplen;
+	o->promiscuous = t->row.promiscuous;
+	o->buffer_bytes = t->row.buffer_bytes;
+	o->block_age_ns = (int64_t)ctl->config.block_age_s * NS_PER_S;
+}
+
+/* Writer first: a source has somebody to write for it from its first block. */
+bool entry_run(struct control *ctl, struct entry *t, struct err *e)
+{
+	struct capture_options o;
+	struct capture_status now;
+
+	entry_options(ctl, t, &o);
+	struct writer *w = writer_start(ctl->store, t->feed, e);
+	if (!w)
+		return false;
+	struct capture *c = capture_start(&o, t->feed, e);
+	if (!c) {
+		struct writer_status ignored;
+
+		writer_stop(w, &ignored);
+		return false;
+	}
+	capture_status(c, &now);
+	pthread_mutex_lock(&ctl->lock);
+	t->source = c;
+	t->writer = w;
+	t->resume_error[0] = '\0';
+	tell_begin(ctl, t);
+	pthread_mutex_unlock(&ctl->lock);
+	if (now.link_type && now.link_type != t->row.link_type) {
+		struct err ignored;
+
+		if (!store_set_link_type(ctl->store, t->row.id, now.link_type,
+					 &ignored))
+			log_err(LOG_LEVEL_WARN, &ignored);
+		pthread_mutex_lock(&ctl->lock);
+		t->row.link_type = now.link_type;
+		pthread_mutex_unlock(&ctl->lock);
+	}
+	return true;
+}
+
+/* Everything that the source had is stored when this returns. */
+void entry_halt(struct control *ctl, struct entry *t)
+{
+	struct capture_status last = {0};
+	struct writer_status disk;
+
+	pthread_mutex_lock(&ctl->lock);
+	struct capture *c = t->source;
+	struct writer *w = t->writer;
+	t->source = NULL;
+	t->writer = NULL;
+	t->resume_error[0] = '\0';
+	pthread_mutex_unlock(&ctl->lock);
+	if (!c)
+		return;
+	capture_ref(c);
+	capture_stop(c, &last);
+	writer_stop(w, &disk);
+	pthread_mutex_lock(&ctl->lock);
+	if (last.link_type)
+		t->row.link_type = last.link_type;
+	status_add(&last, &t->past);
+	t->past = last;
+	t->past_disk += disk.dropped_disk;
+	tell_end(ctl, t, c);
+	pthread_mutex_unlock(&ctl->lock);
+	capture_unref(c);
+}
+
+bool entry_set_wanted(struct control *ctl, struct entry *t, bool wanted,
+		      struct err *e)
+{
+	if (!store_set_wanted(ctl->store, t->row.id, wanted, e))
+		return false;
+	pthread_mutex_lock(&ctl->lock);
+	t->row.wanted = wanted;
+	pthread_mutex_unlock(&ctl->lock);
+	return true;
+}
