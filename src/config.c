@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum kind { TEXT, COUNT, BYTES, SECONDS };
 
@@ -40,6 +41,7 @@ static const struct key {
 	 4096},
 	{"compression-level", COUNT, offsetof(struct config, compression_level),
 	 -20, 19},
+	{"compressors", COUNT, offsetof(struct config, compressors), 0, 64},
 	{"max-captures", COUNT, offsetof(struct config, max_captures), 1,
 	 65536},
 	{"max-connections", COUNT, offsetof(struct config, max_connections), 1,
@@ -48,6 +50,14 @@ static const struct key {
 	{"max-listeners", COUNT, offsetof(struct config, max_listeners), 1,
 	 65536},
 };
+
+/* One is the capture's, one its writer's. */
+static int64_t spare_cpus(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN) - 2;
+
+	return n < 0 ? 0 : n < 8 ? n : 8;
+}
 
 void config_defaults(struct config *c)
 {
@@ -63,6 +73,7 @@ void config_defaults(struct config *c)
 		.free_floor = 256ull << 20,
 		.memory_blocks = 32,
 		.compression_level = -1,
+		.compressors = spare_cpus(),
 		.max_captures = 256,
 		.max_connections = 256,
 		.max_replays = 16,

@@ -27,6 +27,7 @@ struct config {
 	uint64_t free_floor;	      /* of bytes; 256 MiB */
 	uint64_t memory_blocks;	      /* waiting for the disk a capture: 32 */
 	int64_t compression_level;    /* -1 */
+	int64_t compressors;	      /* one for each CPU beyond 2, at most 8 */
 	uint64_t max_captures;	      /* 256 */
 	uint64_t max_connections;     /* 256 */
 	uint64_t max_replays;	      /* at once: 16 */

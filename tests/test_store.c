@@ -97,10 +97,11 @@ static void close_world(struct world *w)
 	store_close(w->store);
 }
 
-static int set_up(void **state)
+static int set_up_with(void **state, unsigned compressors)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
+	w->options.compressors = compressors;
 	strcpy(w->spool, "/tmp/pcapd-test-XXXXXX");
 	assert_non_null(mkdtemp(w->spool));
 	w->options.segment_bytes = 1 << 20;
@@ -112,6 +113,16 @@ static int set_up(void **state)
 	open_world(w);
 	*state = w;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(state, 0);
+}
+
+static int set_up_pressed(void **state)
+{
+	return set_up_with(state, 2);
 }
 
 static void shell(const char *fmt, ...)
@@ -893,14 +904,22 @@ static void what_is_published_is_synced_within_seconds(void **state)
 }
 
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+/* Blocks are compressed ahead, on threads of the store's. */
+#define PRESSED(f)                                                             \
+	{                                                                      \
+#f " (pressed)", f, set_up_pressed, tear_down, NULL            \
+	}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WORLD(packets_come_back_from_memory_disk_and_after_a_restart),
+		PRESSED(packets_come_back_from_memory_disk_and_after_a_restart),
 		WORLD(totals_are_those_of_the_packets),
 		WORLD(live_readers_get_every_packet_once_across_rotation),
 		WORLD(zstd_decodes_segments_to_savefiles),
+		PRESSED(live_readers_get_every_packet_once_across_rotation),
+		PRESSED(zstd_decodes_segments_to_savefiles),
 		WORLD(open_segment_holds_what_is_a_second_old),
 		WORLD(an_old_segment_is_closed_and_the_next_packet_opens_another),
 		WORLD(a_torn_tail_is_cut_at_the_last_whole_packet),

@@ -13,6 +13,7 @@
 struct store {
 	struct catalog *catalog;
 	struct sync *sync;
+	struct press *press;
 	struct readers *readers;
 	int spool_fd;
 	int lock_fd;

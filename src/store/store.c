@@ -3,6 +3,7 @@
  * spool, and that what a function here said was done is committed. Leaves out
  * packets: writer.c brings them in, cursor.c out.
  */
+#include "press.h"
 #include "spool.h"
 
 #include "../log.h"
@@ -581,7 +582,9 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	    (!repair && !recover_all(s, false, e)))
 		goto fail;
 	atomic_store(&s->identity_old, true);
-	s->sync = sync_start(s, e);
+	s->press = press_new(o->compressors, e);
+	if (s->press)
+		s->sync = sync_start(s, e);
 	if (s->sync)
 		return s;
 fail:
@@ -605,6 +608,7 @@ void store_close(struct store *s)
 	if (!s)
 		return;
 	sync_stop(s->sync);
+	press_free(s->press);
 	catalog_close(s->catalog);
 	readers_free(s->readers);
 	if (s->lock_fd >= 0)

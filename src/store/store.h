@@ -31,6 +31,8 @@ struct store_options {
 	uint64_t segment_bytes; /* of packets */
 	int64_t segment_age_ns;
 	int compression_level;
+	/* Threads that compress beside the writers, from store_open on. */
+	unsigned compressors;
 	/* What was written so long ago survives a power loss. 0: 1 s. */
 	int64_t sync_interval_ns;
 	/* Retention over all captures, 0: no bound. */

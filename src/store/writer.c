@@ -8,6 +8,7 @@
  * out of it. Leaves out fsync (sync.c).
  */
 #include "frame.h"
+#include "press.h"
 #include "spool.h"
 
 #include "../log.h"
@@ -49,6 +50,8 @@ struct writer {
 	uint32_t pending;	/* bytes in out, not yet written */
 	bool framed;		/* the frame was begun */
 	bool ended;		/* and has its end in out */
+	struct press_job ahead[PRESS_AHEAD]; /* of block seq at seq % n */
+	uint64_t ahead_seq; /* blocks before it are posted, or were */
 	int64_t flushed_ns;
 	int64_t stuck_ns;  /* since when the disk says no; 0: it does not */
 	bool savefile;	   /* somebody waits for the result */
@@ -252,8 +255,8 @@ static bool right_segment(struct writer *w, const struct block *b,
 
 /* --- frames --- */
 
-static bool begin_frame(struct writer *w, const struct block *b, bool whole,
-			struct err *e)
+/* What the next frame is to be compressed at. */
+static int level_now(struct writer *w)
 {
 	struct store_options o;
 
@@ -261,19 +264,68 @@ static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 	int level = frame_level(o.compression_level,
 				feed_backlog(w->feed, w->seq + 1),
 				feed_max(w->feed));
-	if (!right_segment(w, b, e))
-		return false;
-	frame_begin(w->frame, level, whole ? b->arena : NULL,
-		    whole ? b->used : 0);
 	atomic_store(&w->level, level);
-	w->framed = true;
-	return true;
+	return level;
+}
+
+/* Blocks that are sealed behind the one to write now go to the press. */
+static void post_ahead(struct writer *w)
+{
+	struct press *p = w->store->press;
+	unsigned n = press_ahead(p);
+
+	if (w->ahead_seq <= w->seq)
+		w->ahead_seq = w->seq + 1;
+	while (w->ahead_seq <= w->seq + n) {
+		struct press_job *j = &w->ahead[w->ahead_seq % (n + 1)];
+		struct block *b = feed_find(w->feed, w->ahead_seq);
+
+		/* What is left there is of a block that was lost. */
+		press_take(p, j, w->frame);
+		if (!b || !block_sealed(b) ||
+		    !press_post(p, j, b, level_now(w))) {
+			block_unref(b);
+			return;
+		}
+		w->ahead_seq++;
+	}
 }
 
 /* In memory as in the file, which direct writes ask for. */
 static uint8_t *out_place(const struct writer *w)
 {
 	return w->out + (w->segment->end + w->flushed) % SEGMENT_ALIGN;
+}
+
+/* The frame of a whole block that the press made. */
+static bool take_ahead(struct writer *w, const struct block *b)
+{
+	struct press *p = w->store->press;
+	struct press_job *j = &w->ahead[w->seq % (press_ahead(p) + 1)];
+	bool mine = j->block == b;
+
+	press_take(p, j, w->frame);
+	if (!mine || !j->n)
+		return false;
+	memcpy(out_place(w), j->out, j->n);
+	w->pending = (uint32_t)j->n;
+	w->taken = b->used;
+	w->ended = true;
+	return true;
+}
+
+static bool begin_frame(struct writer *w, const struct block *b, bool whole,
+			struct err *e)
+{
+	if (!right_segment(w, b, e))
+		return false;
+	if (whole)
+		post_ahead(w);
+	if (!whole || !take_ahead(w, b))
+		frame_begin(w->frame, level_now(w), whole ? b->arena : NULL,
+			    whole ? b->used : 0);
+	w->framed = true;
+	return true;
 }
 
 /* What is compressed goes to the file; what did not is kept for the next
@@ -296,7 +348,8 @@ static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 {
 	bool more = true;
 
-	if (!drain(w, e) || (!w->framed && !begin_frame(w, b, end, e)))
+	if (!drain(w, e) || (!w->framed && !begin_frame(w, b, end, e)) ||
+	    !drain(w, e))
 		return false;
 	while (more && (w->taken < to || (end && !w->ended))) {
 		size_t n;
@@ -500,6 +553,8 @@ static void *writer_main(void *arg)
 		else
 			wait_for_retry(w, true);
 	}
+	for (unsigned i = 0; i < PRESS_AHEAD; i++)
+		press_take(w->store->press, &w->ahead[i], w->frame);
 	return NULL;
 }
 
@@ -518,6 +573,8 @@ static uint64_t first_seq(struct feed *f)
 
 static void writer_free(struct writer *w)
 {
+	for (unsigned i = 0; i < PRESS_AHEAD; i++)
+		press_job_done(&w->ahead[i]);
 	sync_remove(w->sync);
 	pthread_cond_destroy(&w->stop);
 	pthread_mutex_destroy(&w->lock);
