@@ -3,6 +3,7 @@
 what it can, says what it drops, and stores again as soon as there is room."""
 
 import atexit
+import errno
 import json
 import os
 import random
@@ -33,6 +34,14 @@ def number(packet):
 
 
 class Full(unittest.TestCase):
+    links = []
+
+    def link(self):
+        """The one of this process."""
+        if not self.links:
+            self.links.append(Link())
+        return self.links[0]
+
     def setUp(self):
         if os.geteuid() != 0:
             raise unittest.SkipTest("a file system of its own needs root")
@@ -63,13 +72,16 @@ class Full(unittest.TestCase):
                               stdout=subprocess.PIPE)
         self.assertEqual(done.returncode, OK, done.stdout.decode())
 
-    def fill(self, leave):
-        path = os.path.join(self.mount, "filler")
+    def fill(self, leave, name="filler"):
+        path = os.path.join(self.mount, name)
         space = os.statvfs(self.mount)
-        with open(path, "wb") as file:
-            for _ in range(max(0, space.f_bavail * space.f_frsize - leave)
-                           // 65536):
-                file.write(bytes(65536))
+        try:
+            with open(path, "wb", buffering=0) as file:
+                for _ in range(max(0, space.f_bavail * space.f_frsize - leave)
+                               // 4096):
+                    file.write(bytes(4096))
+        except OSError as error:
+            self.assertEqual(error.errno, errno.ENOSPC)
         return path
 
     def test_the_oldest_makes_room(self):
@@ -117,7 +129,7 @@ class Full(unittest.TestCase):
         self.check(daemon)
 
     def test_a_full_disk_costs_packets_and_never_the_daemon(self):
-        link = Link()
+        link = self.link()
         daemon = self.daemon("segment-bytes = 1M\nfree-floor = 0\n"
                              "memory-blocks = 4\n", prefix=link.receiver)
         daemon.start()
@@ -153,6 +165,56 @@ class Full(unittest.TestCase):
             self.assertIn("disk", causes, out["gaps"])
             self.assertLessEqual(causes, {"disk", "kernel"}, out["gaps"])
             self.assertEqual(out["missing"], missing, out)
+        daemon.stop()
+        self.check(daemon)
+
+    def test_what_makes_room_can_be_said_on_a_full_disk(self):
+        """Not a byte is free, and no floor asks for any: bounds are set all
+        the same, and kept."""
+        daemon = self.daemon("segment-bytes = 1M\nfree-floor = 0\n").start()
+        packets = made(5000)
+        path = os.path.join(daemon.folder, "in.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile(packets))
+        daemon.run("import", "kept", path)
+        daemon.stop()
+        daemon.start()  # SQLite's log is short again
+        self.fill(0)
+        for i in range(50):
+            daemon.run("mark", "kept", "full-%d" % i)
+        daemon.run("set", "kept", "--keep-bytes", "3M")
+        until(lambda: int(daemon.capture("kept")["stored_bytes"]) <= 3 << 20,
+              "expiry")
+        got = packets_of(daemon.run("replay", "kept", status=None)[0])[1]
+        first_difference(self, got, packets[-len(got):])
+        daemon.stop()
+        self.check(daemon)
+
+    def test_a_disk_filled_by_others_is_given_room_again_and_again(self):
+        """Under load, each time to the last byte: what was just written goes
+        then, and capturing goes on."""
+        link = self.link()
+        daemon = self.daemon("segment-bytes = 1M\nfree-floor = 3M\n"
+                             "memory-blocks = 4\n", prefix=link.receiver)
+        daemon.start()
+        daemon.run("init", link.far, "--alias", "live", "--start")
+        load = os.path.join(daemon.folder, "load.pcap")
+        with open(load, "wb") as file:
+            file.write(savefile(made(40000)))
+        traffic = link.send(load, 2000)
+
+        def newest():
+            out = packets_of(daemon.run("replay", "live", "--last", "10s",
+                                        status=None)[0])[1]
+            return number(out[-1]) if out else -1
+
+        for i in range(4):
+            until(lambda: len(daemon.segments(1)) > 2, "segments")
+            self.fill(0, "filler-%d" % i)
+            full = newest()
+            until(lambda: newest() > full + 3000, "packets of later")
+            self.assertIsNone(traffic.poll())
+        traffic.kill()
         daemon.stop()
         self.check(daemon)
 

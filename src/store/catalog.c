@@ -1,8 +1,9 @@
 /*
  * The catalog's thread and a few words around SQLite. Guarantees that done is
- * called once a job, in order, after the commit that holds it, and that a
- * full disk delays patient jobs and fails the others at once. Leaves out
- * what the rows mean: see the callers.
+ * called once a job, in order, after the commit that holds it; that there is
+ * room for commits on a disk that others have filled, so that retention can
+ * make more; and that where even that is used up, patient jobs are delayed and
+ * the others fail at once. Leaves out what the rows mean: see the callers.
  */
 #include "catalog.h"
 
@@ -16,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +29,9 @@ extern const unsigned schema_version;
 #define RETRY_NS (NS_PER_S / 50)
 /* A log that long is begun again, which writers have to wait for. */
 #define LOG_PAGES 4096
+/* Room that only the log can use, and the most of a file system for it. */
+#define RESERVE_BYTES (4 << 20)
+#define RESERVE_PART 16
 
 struct jobs {
 	struct catalog_job *first, **last;
@@ -38,6 +44,7 @@ struct catalog {
 	char *path;
 	sqlite3 *db;	  /* the thread's */
 	sqlite3 *sync_db; /* catalog_sync's */
+	off_t reserved;	  /* catalog_sync's: the log may grow up to there */
 	pthread_t thread;
 	bool last_try;	      /* the thread's: nothing is put off any more */
 	pthread_mutex_t lock; /* guards everything below */
@@ -463,6 +470,49 @@ static bool open_connections(struct catalog *c, struct err *e)
 	return c->sync_db && exec(c->sync_db, "PRAGMA synchronous = NORMAL", e);
 }
 
+static int open_log(const struct catalog *c)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s-wal", c->path);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+/*
+ * Blocks behind the end of the log: a file that is kept for the purpose and
+ * removed in need would be given to whoever writes next, which is not us. The
+ * log grows when the catalog cannot, and begins again when it can.
+ */
+static void reserve(struct catalog *c)
+{
+	struct stat st;
+	struct statvfs fs;
+	int fd = open_log(c);
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && fstatvfs(fd, &fs) == 0) {
+		off_t part = (off_t)(fs.f_blocks * fs.f_frsize / RESERVE_PART);
+		off_t want = part < RESERVE_BYTES ? part : RESERVE_BYTES;
+
+		/* Where it cannot be had, there is a next time. */
+		if (st.st_size + want / 2 > c->reserved &&
+		    fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, want) == 0)
+			c->reserved = st.st_size + want;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* What is committed is in the log, which is durable without being copied. */
+static bool sync_log(struct catalog *c)
+{
+	int fd = open_log(c);
+	bool ok = fd >= 0 && fdatasync(fd) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
 struct catalog *catalog_open(const char *path, struct err *e)
 {
 	struct catalog *c = calloc(1, sizeof(*c));
@@ -480,6 +530,7 @@ struct catalog *catalog_open(const char *path, struct err *e)
 	pthread_cond_init(&c->posted, &attr);
 	pthread_condattr_destroy(&attr);
 	if (open_connections(c, e)) {
+		reserve(c);
 		if (pthread_create(&c->thread, NULL, catalog_main, c) == 0)
 			return c;
 		err_set(e, ERR_FAILED, "open catalog: cannot make a thread");
@@ -501,19 +552,6 @@ void catalog_close(struct catalog *c)
 	catalog_free(c);
 }
 
-/* What is committed is in the log, which is durable without being copied. */
-static bool sync_log(struct catalog *c)
-{
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s-wal", c->path);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && fdatasync(fd) == 0;
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
 bool catalog_sync(struct catalog *c, struct err *e)
 {
 	int pages = 0;
@@ -524,6 +562,7 @@ bool catalog_sync(struct catalog *c, struct err *e)
 		rc = sqlite3_wal_checkpoint_v2(c->sync_db, NULL,
 					       SQLITE_CHECKPOINT_RESTART, NULL,
 					       NULL);
+	reserve(c);
 	/* Busy: a reader, or another's checkpoint; there is a next time. Full:
 	 * the log is as good, and retention needs this to make room. */
 	return rc == SQLITE_OK || rc == SQLITE_BUSY ||

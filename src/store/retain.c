@@ -22,6 +22,8 @@
 /* Bounds are kept to about so small a part. */
 #define BOUND_PARTS 8
 #define SEGMENT_MIN (64u << 10)
+/* With less a disk is full. */
+#define FULL_BYTES (1u << 20)
 
 /* --- readers --- */
 
@@ -329,6 +331,15 @@ static uint64_t missing_bytes(struct store *s, uint64_t free_floor)
 	return have < free_floor ? free_floor - have : 0;
 }
 
+/* For other reasons than the floor: no floor is set, or a commit took it. */
+static bool no_room(struct store *s)
+{
+	struct statvfs fs;
+
+	return fstatvfs(s->spool_fd, &fs) == 0 &&
+	       (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BYTES;
+}
+
 /* Ends what an error interrupted. */
 static bool remove_all_marked(struct store *s, sqlite3 *db, struct err *e)
 {
@@ -361,7 +372,7 @@ static bool retain_pass(struct store *s, sqlite3 *db, struct err *e)
 			got = oldest(db, &v, e);
 		if (got <= 0)
 			return got == 0;
-		if (!expire(s, &v, missing > 0, e))
+		if (!expire(s, &v, missing > 0 || no_room(s), e))
 			return false;
 		missing -= missing < v.bytes ? missing : v.bytes;
 	}
