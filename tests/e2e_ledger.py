@@ -286,7 +286,7 @@ class Kept(Case):
         missing = set(range(5000)) - {number(p) for p in got}
         (gap,) = answer["gaps"]
         self.assertEqual(gap["from_ns"], T0 + min(missing) * NS)
-        self.assertEqual(gap["to_ns"], T0 + max(missing) * NS)
+        self.assertEqual(gap["to_ns"], T0 + max(missing) * NS + 1)
         daemon.stop()
 
     def test_marks_are_times(self):

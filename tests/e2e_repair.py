@@ -2,6 +2,7 @@
 """A spool that was damaged: check says what, repair saves the rest, and no
 packet ever comes back altered."""
 
+import json
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ import unittest
 
 from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon,
                      first_difference, main, output, packets_of, savefile,
-                     udp_packet)
+                     udp_packet, until)
 
 T0 = 1767225600 * NS
 
@@ -163,6 +164,30 @@ class Catalog(Case):
                 self.tool("repair", OK)
                 got, _ = self.replay()
                 first_difference(self, got, self.packets)
+
+    def test_a_catalog_that_is_made_again_has_the_ledger(self):
+        """What expired, what is damaged and when nobody was there."""
+        offset, n = frames(self.segments[-1])[1]
+        self.flip(self.segments[-1], offset + n // 2, 3)
+        self.daemon.configure("free-floor = 0\n")
+        self.daemon.start()
+        kept = sum(os.path.getsize(s) for s in self.segments[2:])
+        self.daemon.run("set", "traffic", "--keep-bytes", str(kept))
+        until(lambda: len(self.daemon.segments(self.id)) <
+              len(self.segments) - 1, "expiry")
+        self.daemon.run("replay", "traffic", "udp", status=INCOMPLETE)
+        ask = ("gaps", "traffic", "--json", "--since", "@%d" % (T0 // NS))
+        before = json.loads(self.daemon.run(*ask)[0])
+        self.assertLessEqual({"expired", "damage"},
+                             {g["cause"] for g in before["gaps"]})
+        self.daemon.stop()
+        for name in os.listdir(self.daemon.spool):
+            if name.startswith("catalog.db"):
+                os.unlink(os.path.join(self.daemon.spool, name))
+        self.tool("repair", INCOMPLETE)
+        self.daemon.start()
+        self.assertEqual(json.loads(self.daemon.run(*ask)[0]), before)
+        self.daemon.stop()
 
     def test_missing_rows_come_back(self):
         db = sqlite3.connect(os.path.join(self.daemon.spool, "catalog.db"))

@@ -103,6 +103,132 @@ static void assert_row(const struct ledger_row *r, enum ledger_cause cause,
 	assert_int_equal(r->packets, packets);
 }
 
+/* --- the file beside the segments --- */
+
+static void ledger_path(const struct world *w, char path[128])
+{
+	snprintf(path, 128, "%s/%" PRIu64 "/ledger", w->spool, w->capture);
+}
+
+static void open_world(struct world *w, int64_t sync_ns)
+{
+	struct store_options o = {.spool = w->spool,
+				  .segment_bytes = 1 << 20,
+				  .segment_age_ns = DAY,
+				  .sync_interval_ns = sync_ns};
+
+	w->store = store_open(&o, &w->e);
+	if (!w->store)
+		fail_msg("%s", w->e.what);
+}
+
+static void say_nothing(void *ctx, const char *line)
+{
+	(void)ctx;
+	(void)line;
+}
+
+static void lose_catalog(struct world *w)
+{
+	struct store_options o = {.spool = w->spool, .segment_bytes = 1 << 20};
+	struct store_findings found;
+	char command[160];
+
+	store_close(w->store);
+	w->store = NULL;
+	snprintf(command, sizeof(command), "rm %s/catalog.db*", w->spool);
+	assert_int_equal(system(command), 0);
+	if (!store_repair(&o, say_nothing, NULL, &found, &w->e))
+		fail_msg("%s", w->e.what);
+	assert_int_equal(found.problems, 0);
+	open_world(w, 0);
+}
+
+static void rows_outlive_the_catalog(void **state)
+{
+	struct world *w = *state;
+	struct ledger_row *rows;
+
+	add(w, LEDGER_RECEIVED, T0, T0 + 10 * S, 5);
+	add(w, LEDGER_STOPPED, T0 + 10 * S, LEDGER_OPEN, 0);
+	add(w, LEDGER_STOPPED, LEDGER_ANY, T0 + 15 * S, 0);
+	add(w, LEDGER_CLOCK, T0 + 15 * S, T0 - DAY, 0);
+	add(w, LEDGER_RECEIVED, T0 + 20 * S, T0 + 30 * S, 6);
+	add(w, LEDGER_KERNEL, T0 + 25 * S, T0 + 26 * S, UINT64_MAX / 4);
+	lose_catalog(w);
+	for (int again = 0; again < 2; again++) {
+		assert_int_equal(list(w, 0, 0, &rows), 5);
+		assert_row(&rows[0], LEDGER_RECEIVED, T0, T0 + 10 * S, 5);
+		assert_row(&rows[1], LEDGER_STOPPED, T0 + 10 * S, T0 + 15 * S,
+			   0);
+		assert_row(&rows[2], LEDGER_CLOCK, T0 + 15 * S, T0 - DAY, 0);
+		assert_row(&rows[3], LEDGER_RECEIVED, T0 + 20 * S, T0 + 30 * S,
+			   6);
+		assert_row(&rows[4], LEDGER_KERNEL, T0 + 25 * S, T0 + 26 * S,
+			   UINT64_MAX / 4);
+		free(rows);
+		lose_catalog(w);
+	}
+}
+
+static void a_line_that_was_hurt_costs_no_other(void **state)
+{
+	struct world *w = *state;
+	struct ledger_row *rows;
+	char path[128], line[512];
+	long at = 0;
+
+	for (int64_t i = 0; i < 3; i++)
+		add(w, LEDGER_STOPPED, T0 + i * DAY, T0 + i * DAY + S, 0);
+	store_close(w->store);
+	w->store = NULL;
+	ledger_path(w, path);
+	FILE *f = fopen(path, "r+");
+	assert_non_null(f);
+	for (int i = 0; i < 3; i++) { /* the title, and two rows */
+		at = ftell(f);
+		assert_non_null(fgets(line, sizeof(line), f));
+	}
+	/* The second row's first digit after the hash, and a torn end. */
+	fseek(f, at + 17, SEEK_SET);
+	fputc('9', f);
+	fseek(f, 0, SEEK_END);
+	fputs("0123456789abcdef 77 6 18", f);
+	fclose(f);
+	lose_catalog(w);
+	assert_int_equal(list(w, 0, 0, &rows), 2);
+	assert_row(&rows[0], LEDGER_STOPPED, T0, T0 + S, 0);
+	assert_row(&rows[1], LEDGER_STOPPED, T0 + 2 * DAY, T0 + 2 * DAY + S, 0);
+	free(rows);
+}
+
+static void a_row_that_grows_does_not_fill_the_file(void **state)
+{
+	struct world *w = *state;
+	struct store_options o = {.spool = w->spool,
+				  .segment_bytes = 1 << 20,
+				  .segment_age_ns = DAY,
+				  .sync_interval_ns = 1000};
+	char path[128];
+	long most = 0;
+
+	store_configure(w->store, &o);
+	ledger_path(w, path);
+	add(w, LEDGER_KERNEL, T0, T0 + 1, 1);
+	for (int64_t i = 1; i < 6000; i++) {
+		add(w, LEDGER_KERNEL, T0 + i, T0 + i + 1, 1);
+		FILE *f = fopen(path, "r");
+		if (f) {
+			fseek(f, 0, SEEK_END);
+			most = ftell(f) > most ? ftell(f) : most;
+			fclose(f);
+		}
+	}
+	assert_in_range(most, 100, 70000);
+	lose_catalog(w);
+	assert_int_equal(count(w), 1);
+}
+
 /* --- rows --- */
 
 static void rows_that_touch_are_one_for_an_hour(void **state)
@@ -585,6 +711,9 @@ static void it_is_well_only_while_looking_says_so(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		WORLD(rows_outlive_the_catalog),
+		WORLD(a_line_that_was_hurt_costs_no_other),
+		WORLD(a_row_that_grows_does_not_fill_the_file),
 		WORLD(rows_that_touch_are_one_for_an_hour),
 		WORLD(received_is_never_joined_over_a_hole),
 		WORLD(drops_near_each_other_are_one_row_and_others_are_not),

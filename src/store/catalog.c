@@ -40,18 +40,26 @@ struct jobs {
 #define LINGER_NS 20000000
 #define LINGER_JOBS 16
 
+/* Ids, up to one too many. */
+struct changes {
+	size_t n;
+	int64_t ids[CATALOG_CHANGES + 1];
+};
+
 struct catalog {
 	char *path;
 	sqlite3 *db;	  /* the thread's */
 	sqlite3 *sync_db; /* catalog_sync's */
 	off_t reserved;	  /* catalog_sync's: the log may grow up to there */
 	pthread_t thread;
-	bool last_try;	      /* the thread's: nothing is put off any more */
-	pthread_mutex_t lock; /* guards everything below */
+	bool last_try; /* the thread's: nothing is put off any more */
+	struct changes uncommitted; /* the thread's */
+	pthread_mutex_t lock;	    /* guards everything below */
 	pthread_cond_t posted;
 	struct jobs jobs;
 	unsigned lingering; /* of them, who let others come with them */
 	bool hurry;	    /* somebody does not */
+	struct changes changes;
 	bool closing;
 };
 
@@ -178,6 +186,47 @@ static bool exec(sqlite3 *db, const char *sql, struct err *e)
 	return sql_err(db, e, "exec");
 }
 
+/* --- what changes --- */
+
+static void add_change(struct changes *to, int64_t id)
+{
+	/* A row that grows does so again and again. */
+	if (to->n <= CATALOG_CHANGES &&
+	    (to->n == 0 || to->ids[to->n - 1] != id))
+		to->ids[to->n++] = id;
+}
+
+/* SQLite calls it for each row; what is rolled back does no harm. */
+static void on_change(void *arg, int what, const char *db, const char *table,
+		      sqlite3_int64 id)
+{
+	struct catalog *c = arg;
+
+	(void)db;
+	if (what != SQLITE_DELETE && strcmp(table, "ledger") == 0)
+		add_change(&c->uncommitted, id);
+}
+
+static void changes_done(struct catalog *c, bool committed)
+{
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; committed && i < c->uncommitted.n; i++)
+		add_change(&c->changes, c->uncommitted.ids[i]);
+	pthread_mutex_unlock(&c->lock);
+	c->uncommitted.n = 0;
+}
+
+bool catalog_changes(struct catalog *c, int64_t ids[CATALOG_CHANGES], size_t *n)
+{
+	pthread_mutex_lock(&c->lock);
+	bool ok = c->changes.n <= CATALOG_CHANGES;
+	*n = ok ? c->changes.n : 0;
+	memcpy(ids, c->changes.ids, *n * sizeof(*ids));
+	c->changes.n = 0;
+	pthread_mutex_unlock(&c->lock);
+	return ok;
+}
+
 /* --- the thread --- */
 
 /* With the lock held, and something posted. */
@@ -292,6 +341,7 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 	ok = ok && exec(c->db, "COMMIT", &e);
 	if (!ok && !sqlite3_get_autocommit(c->db))
 		exec(c->db, "ROLLBACK", &ignored);
+	changes_done(c, ok);
 	jobs_init(jobs);
 	for (struct catalog_job *job = kept.first; job; job = next) {
 		next = job->next;
@@ -466,6 +516,7 @@ static bool open_connections(struct catalog *c, struct err *e)
 	    !exec(c->db, "PRAGMA wal_autocheckpoint = 0", e) ||
 	    !exec(c->db, "PRAGMA foreign_keys = ON", e) || !migrate(c->db, e))
 		return err_wrap(e, "%s", c->path);
+	sqlite3_update_hook(c->db, on_change, c);
 	c->sync_db = connect(c->path, SQLITE_OPEN_READWRITE, e);
 	return c->sync_db && exec(c->sync_db, "PRAGMA synchronous = NORMAL", e);
 }

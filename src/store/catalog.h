@@ -14,6 +14,7 @@
 #include "../err.h"
 
 #include <sqlite3.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct catalog;
@@ -44,6 +45,12 @@ bool catalog_run(struct catalog *c,
 /* Brings what is committed to stable storage. One caller at a time; the
  * catalog's thread is not held up, but for a moment when the log is long. */
 bool catalog_sync(struct catalog *c, struct err *e);
+
+/* Ids of rows of the ledger that were committed since the last call. false:
+ * there were more than that. */
+#define CATALOG_CHANGES 256
+bool catalog_changes(struct catalog *c, int64_t ids[CATALOG_CHANGES],
+		     size_t *n);
 
 /* A read-only connection, to sqlite3_close. */
 sqlite3 *catalog_reader(struct catalog *c, struct err *e);

@@ -231,7 +231,7 @@ static void lose_damaged(struct cursor *c, const struct block_info *info,
 	struct ledger_row row = {.capture = info->capture,
 				 .cause = LEDGER_DAMAGE,
 				 .from_ns = info->min_ns,
-				 .to_ns = info->max_ns,
+				 .to_ns = info->max_ns + 1,
 				 .packets = info->packets};
 	struct err ignored;
 

@@ -3,7 +3,7 @@
  * holds and marks, so that the catalog can be made again from the spool
  * alone. Guarantees that the file is a whole old or a whole new one, and that
  * it follows the catalog within a sync interval or at the next start. Leaves
- * out the ledger, which only the catalog has.
+ * out the ledger, which has a file of its own.
  *
  * A line is a key, a blank and a value; in text \\ is a backslash and \n the
  * end of a line. Lines with keys that are not known are for newer versions.
@@ -23,9 +23,9 @@
 #include <unistd.h>
 
 #define TITLE "pcapd capture 1\n"
-#define FILE_MAX (4u << 20)
 
 struct identity {
+	struct store *store;
 	struct capture_row row;
 	uint64_t expired_seq;
 	bool gone; /* deleted meanwhile */
@@ -105,12 +105,17 @@ static void put_identity(FILE *to, const struct identity *i)
 	fputs("end\n", to);
 }
 
-static char *read_file(int spool_fd, const char *name, size_t *n)
+char *folder_read(struct store *s, uint64_t id, const char *file, size_t *n)
 {
-	int fd = openat(spool_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	char *text = fd >= 0 ? malloc(FILE_MAX + 1) : NULL;
-	ssize_t got = text ? read(fd, text, FILE_MAX) : -1;
+	char name[64];
+	struct stat st;
 
+	snprintf(name, sizeof(name), "%" PRIu64 "/%s", id, file);
+	int fd = openat(s->spool_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char *text = NULL;
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size <= FOLDER_FILE_MAX)
+		text = malloc((size_t)st.st_size + 1);
+	ssize_t got = text ? read(fd, text, (size_t)st.st_size) : -1;
 	if (fd >= 0)
 		close(fd);
 	if (got < 0) {
@@ -122,13 +127,13 @@ static char *read_file(int spool_fd, const char *name, size_t *n)
 	return text;
 }
 
-static bool replace_file(struct store *s, uint64_t id, const char *text,
-			 size_t n, struct err *e)
+bool folder_replace(struct store *s, uint64_t id, const char *file,
+		    const char *text, size_t n, struct err *e)
 {
 	char name[64], part[80], dir[24];
 
 	snprintf(dir, sizeof(dir), "%" PRIu64, id);
-	snprintf(name, sizeof(name), "%s/" IDENTITY_FILE, dir);
+	snprintf(name, sizeof(name), "%s/%s", dir, file);
 	snprintf(part, sizeof(part), "%s" SEGMENT_PART, name);
 	if (mkdirat(s->spool_fd, dir, 0750) < 0 && errno != EEXIST)
 		return err_errno(e, "make folder %s in the spool", dir);
@@ -142,12 +147,14 @@ static bool replace_file(struct store *s, uint64_t id, const char *text,
 	if (!ok)
 		err_errno(e, "write %s", name);
 	close(fd);
+	if (!ok)
+		unlinkat(s->spool_fd, part, 0); /* what it takes is scarce */
 	return ok && sync_capture_folder(s, id, e);
 }
 
 static bool write_one(struct store *s, const struct identity *i, struct err *e)
 {
-	char name[64], *text = NULL;
+	char *text = NULL;
 	size_t n = 0, n_old = 0;
 	FILE *to = open_memstream(&text, &n);
 
@@ -159,10 +166,9 @@ static bool write_one(struct store *s, const struct identity *i, struct err *e)
 		free(text);
 		return err_set(e, ERR_FAILED, "catalog: out of memory");
 	}
-	snprintf(name, sizeof(name), "%" PRIu64 "/" IDENTITY_FILE, i->row.id);
-	char *old = read_file(s->spool_fd, name, &n_old);
+	char *old = folder_read(s, i->row.id, IDENTITY_FILE, &n_old);
 	if (!old || n != n_old || memcmp(old, text, n) != 0)
-		ok = replace_file(s, i->row.id, text, n, e);
+		ok = folder_replace(s, i->row.id, IDENTITY_FILE, text, n, e);
 	free(old);
 	free(text);
 	return ok;
@@ -375,11 +381,9 @@ static bool parse(struct identity *i, char *text, size_t n)
 
 static bool from_file(struct store *s, uint64_t id, struct identity *i)
 {
-	char name[64];
 	size_t n;
+	char *text = folder_read(s, id, IDENTITY_FILE, &n);
 
-	snprintf(name, sizeof(name), "%" PRIu64 "/" IDENTITY_FILE, id);
-	char *text = read_file(s->spool_fd, name, &n);
 	*i = (struct identity){.row.id = id};
 	bool ok = text && parse(i, text, n);
 	free(text);
@@ -468,7 +472,7 @@ static bool run_restore(sqlite3 *db, void *arg, struct err *e)
 			      "(?1, ?2, ?3)",
 			      "iti", r->id, i->marks[n].name,
 			      i->marks[n].at_ns);
-	return ok;
+	return ok && ledger_file_restore(db, i->store, r->id, e);
 }
 
 bool identity_restore(struct store *s, uint64_t id, struct err *e)
@@ -480,7 +484,8 @@ bool identity_restore(struct store *s, uint64_t id, struct err *e)
 		err_set(e, ERR_NOT_FOUND, "folder %" PRIu64 " is no capture's",
 			id);
 	else
-		ok = catalog_run(s->catalog, run_restore, &i, e);
+		i.store = s;
+	ok = ok && catalog_run(s->catalog, run_restore, &i, e);
 	identity_done(&i);
 	return ok;
 }

@@ -20,6 +20,9 @@ struct store {
 	atomic_bool identity_old;
 	bool repairing; /* nothing expires meanwhile */
 	bool retaining; /* the thread's of sync: there is something to finish */
+	/* The thread's of sync, too: a capture's file lacks rows; it was
+	 * said.*/
+	bool ledger_file_old, ledger_file_failed;
 	/* Guards the folders of captures that are deleted, or written into by
 	 * the thread of sync; so it is held across I/O, by nobody else. */
 	pthread_mutex_t folders;
@@ -95,6 +98,13 @@ int64_t sync_state(struct sync_writer *w, bool *failed);
 /* --- identity.c: what the spool says of a capture, besides packets --- */
 
 #define IDENTITY_FILE "capture"
+#define FOLDER_FILE_MAX (64 << 20)
+/* A small file of a capture's folder, with a 0 at its end, to free(); NULL:
+ * there is none that can be read. */
+char *folder_read(struct store *s, uint64_t id, const char *file, size_t *n);
+/* It is the old one or the new one, whatever happens. */
+bool folder_replace(struct store *s, uint64_t id, const char *file,
+		    const char *text, size_t n, struct err *e);
 /* Brings the file of each capture up to date. On the thread of sync. */
 void identity_write_all(struct store *s);
 /* What was changed in the catalog goes to the file soon. */
@@ -102,6 +112,15 @@ void identity_changed(struct store *s);
 /* Makes the rows of a capture that the catalog lacks, from its file, else
  * from what its segments say. false: *e, and nothing was made. */
 bool identity_restore(struct store *s, uint64_t id, struct err *e);
+
+/* --- ledger_file.c: the ledger beside the segments --- */
+
+#define LEDGER_FILE "ledger"
+/* Brings to the files what was committed since. On the thread of sync. */
+void ledger_file_follow(struct store *s);
+/* Makes the rows of a capture that has none again. In a transaction. */
+bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
+			 struct err *e);
 
 /* --- retain.c: what has to go --- */
 

@@ -425,7 +425,8 @@ static bool is_ours(const char *name)
 		n -= part;
 	snprintf(whole, sizeof(whole), "%.*s", (int)n, name);
 	return segment_parse_name(whole, &seq) ||
-	       strcmp(whole, IDENTITY_FILE) == 0;
+	       strcmp(whole, IDENTITY_FILE) == 0 ||
+	       strcmp(whole, LEDGER_FILE) == 0;
 }
 
 /* Only files with names of ours; a folder that holds others stays. */
@@ -582,6 +583,7 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	    (!repair && !recover_all(s, false, e)))
 		goto fail;
 	atomic_store(&s->identity_old, true);
+	s->ledger_file_old = true;
 	s->press = press_new(o->compressors, e);
 	if (s->press)
 		s->sync = sync_start(s, e);

@@ -6,6 +6,8 @@
  *	catalog.db			SQLite, schema/
  *	lock				flock: one daemon a spool
  *	<id>/<first seq>.pcap.zst	segments of capture <id>
+ *	<id>/capture, <id>/ledger	its definition, and what is missing, as
+ *					in the catalog
  * A segment is a zstd stream: frame 0 the savefile header, a frame a block,
  * and when closed two skippable frames: ours, and the standard seek table
  * (segment.h). `zstd -dc` of it is a savefile at any time.

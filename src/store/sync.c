@@ -207,6 +207,7 @@ static void pass(struct sync *y)
 		log_err(LOG_LEVEL_WARN, &e);
 	if (atomic_exchange(&y->store->identity_old, false))
 		identity_write_all(y->store);
+	ledger_file_follow(y->store);
 	retain(y->store);
 }
 
