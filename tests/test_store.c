@@ -413,11 +413,13 @@ static unsigned segment_names(const struct world *w, char out[][64],
 	int n = scandir(dir, &found, NULL, alphasort);
 	assert_true(n >= 0);
 	for (int i = 0; i < n; i++) {
-		if (found[i]->d_name[0] != '.' &&
-		    strncmp(found[i]->d_name, "capture", 7) != 0) {
+		const char *name = found[i]->d_name;
+
+		if (name[0] != '.' && strncmp(name, "capture", 7) != 0 &&
+		    strncmp(name, "ledger", 6) != 0) {
 			assert_in_range(count, 0, max - 1);
 			snprintf(out[count++], 64, "%d/%.50s", (int)w->row.id,
-				 found[i]->d_name);
+				 name);
 		}
 		free(found[i]);
 	}
