@@ -362,6 +362,26 @@ class Ending(Case):
                                  b"100 packets replayed\n")
                 self.assertEqual(ended(process), OK)
 
+    def test_a_packed_tail_is_whole_after_a_signal(self):
+        path = self.path_of("tail.pcap.zst")
+        process = self.daemon.popen("replay", "web", "--live", "-w", path,
+                                    stderr=subprocess.PIPE)
+
+        def has_all():
+            """Also while it goes on."""
+            if not os.path.exists(path):
+                return False
+            got = subprocess.run(["zstd", "-dcq", path],
+                                 stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL).stdout
+            return len(got) == 24 + 100 * 116
+
+        until(has_all, "all packets in the file", 10)
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+        self.assertEqual(ended(process), OK)
+        output("zstd", "-tq", path)
+
     def test_nohup_is_respected(self):
         process = self.live(preexec_fn=lambda: signal.signal(
             signal.SIGHUP, signal.SIG_IGN))

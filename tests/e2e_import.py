@@ -28,7 +28,7 @@ def epoch(ns):
 class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        need("tcpdump", "zstd")
+        need("sqlite3", "tcpdump", "zstd")
         cls.daemon = Daemon("segment-bytes = 4M\n").start()
 
     @classmethod
@@ -80,6 +80,34 @@ class Mixed(Case):
         with open(path, "rb") as file:
             first_difference(self, packets_of(file.read())[1],
                              self.packets[:1])
+
+    def test_w_zst_has_the_frames_as_they_are_stored(self):
+        path = os.path.join(self.daemon.folder, "out.pcap.zst")
+        self.daemon.run("replay", "mixed", "-w", path)
+        output("zstd", "-tq", path)
+        self.assertTrue(output("zstd", "-dc", path) == self.plain)
+        with open(path, "rb") as file:
+            packed = file.read()
+        rows = output("sqlite3", self.daemon.spool + "/catalog.db",
+                      "SELECT segment, offset, stored_bytes FROM blocks "
+                      "WHERE capture = %d" % self.id).decode().split()
+        self.assertGreater(len(rows), 30)
+        at = 0
+        for row in rows:
+            segment, offset, length = (int(x) for x in row.split("|"))
+            with open("%s/%d/%020d.pcap.zst" % (self.daemon.spool, self.id,
+                                                segment), "rb") as file:
+                file.seek(offset)
+                frame = file.read(length)
+            at = packed.find(frame, at)
+            self.assertGreater(at, 0, row)
+
+    def test_w_zst_of_a_part_is_packed_too(self):
+        path = os.path.join(self.daemon.folder, "part.pcap.zst")
+        out, _ = self.daemon.run("replay", "mixed", "-c", "9000", "udp")
+        self.daemon.run("replay", "mixed", "-c", "9000", "-w", path, "udp")
+        self.assertTrue(output("zstd", "-dc", path) == out)
+        self.assertLess(os.path.getsize(path), 0.9 * len(out))
 
     def test_segments_are_savefiles_for_zstd_and_tcpdump(self):
         segments = self.daemon.segments(self.id)

@@ -74,7 +74,9 @@ static const struct argp_option options[] = {
 	{"live", 'l', NULL, 0, "Go on with what is captured from now on", 0},
 	{"count", 'c', "N", 0, "End after so many packets", 0},
 	{"snaplen", 's', "BYTES", 0, "At most so many bytes of a packet", 0},
-	{"write", 'w', "FILE", 0, "Write to FILE; '-' is the standard output",
+	{"write", 'w', "FILE", 0,
+	 "Write to FILE, compressed if it ends in .zst; '-' is the standard "
+	 "output",
 	 0},
 	{"force", 'f', NULL, 0, "Overwrite FILE", 0},
 	{0}};

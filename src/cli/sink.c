@@ -8,8 +8,6 @@
 #include "../block.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -18,35 +16,6 @@
 
 /* How long the connection may be left alone. */
 #define TEND_MS 100
-
-/* All of the pieces, which are changed. 0 or an errno. */
-static int write_pieces(int fd, struct iovec *v, size_t n)
-{
-	while (n) {
-		ssize_t wrote = writev(fd, v, n < IOV_MAX ? (int)n : IOV_MAX);
-		if (wrote < 0 && errno == EINTR)
-			continue;
-		if (wrote < 0 && errno == EAGAIN) {
-			/* Whoever gave us the file made it so. */
-			struct pollfd p = {.fd = fd, .events = POLLOUT};
-			poll(&p, 1, -1);
-			continue;
-		}
-		if (wrote < 0)
-			return errno;
-		size_t left = (size_t)wrote;
-		while (n && left >= v->iov_len) {
-			left -= v->iov_len;
-			v++;
-			n--;
-		}
-		if (n) {
-			v->iov_base = (char *)v->iov_base + left;
-			v->iov_len -= left;
-		}
-	}
-	return 0;
-}
 
 /* --- decoding --- */
 
@@ -122,7 +91,7 @@ static void *decode_all(void *arg)
 
 /* --- writing --- */
 
-static int write_place(int fd, struct sink_place *p)
+static int write_place(struct out *o, struct sink_place *p)
 {
 	struct client_event *ev = p->event;
 	struct iovec v = {p->decoded, ev->zstd_raw_bytes};
@@ -132,9 +101,11 @@ static int write_place(int fd, struct sink_place *p)
 
 		v = (struct iovec){h->data, h->len};
 	} else if (!ev->zstd_raw_bytes) {
-		return write_pieces(fd, ev->pieces, ev->n_pieces);
+		return out_bytes(o, ev->pieces, ev->n_pieces);
+	} else if (o->packed) {
+		return out_frame(o, ev->pieces, ev->n_pieces);
 	}
-	return p->damaged ? 0 : write_pieces(fd, &v, 1);
+	return p->damaged ? 0 : out_bytes(o, &v, 1);
 }
 
 /* The lock is held. The first place, when it may be written. */
@@ -158,6 +129,13 @@ static void count_written(struct sink *s, const struct sink_place *p)
 	s->bytes += ev->zstd_raw_bytes ? ev->zstd_raw_bytes : ev->bytes;
 }
 
+/* With the lock held, when everything that was put is written. */
+static void end_writing(struct sink *s)
+{
+	if (!s->error)
+		s->error = out_end(&s->out);
+}
+
 static void *write_all(void *arg)
 {
 	struct sink *s = arg;
@@ -173,7 +151,7 @@ static void *write_all(void *arg)
 		pthread_mutex_unlock(&s->lock);
 
 		if (!error) {
-			error = write_place(s->fd, p);
+			error = write_place(&s->out, p);
 			if (error)
 				client_cancel(s->client);
 		}
@@ -190,6 +168,7 @@ static void *write_all(void *arg)
 		client_event_free(done);
 		pthread_mutex_lock(&s->lock);
 	}
+	end_writing(s);
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
@@ -207,13 +186,16 @@ static bool add_thread(struct sink *s, pthread_t *t, void *(*run)(void *),
 	return true;
 }
 
-bool sink_start(struct sink *s, int fd, struct client *c, struct err *e)
+bool sink_start(struct sink *s, int fd, bool packed, struct client *c,
+		struct err *e)
 {
 	pthread_condattr_t monotonic;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	bool ok;
 
-	*s = (struct sink){.fd = fd, .client = c};
+	*s = (struct sink){.client = c};
+	if (!out_init(&s->out, fd, packed))
+		return err_set(e, ERR_FAILED, "out of memory");
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&s->lock, NULL);
@@ -253,8 +235,9 @@ void sink_put(struct sink *s, struct client_event *ev)
 	struct sink_place *p = &s->ring[(s->head + s->count++) % SINK_EVENTS];
 	p->event = ev;
 	p->damaged = false;
-	p->state = ev->zstd_raw_bytes ? PLACE_RAW : PLACE_READY;
-	pthread_cond_signal(ev->zstd_raw_bytes ? &s->raw : &s->ready);
+	bool raw = ev->zstd_raw_bytes && !s->out.packed;
+	p->state = raw ? PLACE_RAW : PLACE_READY;
+	pthread_cond_signal(raw ? &s->raw : &s->ready);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -272,6 +255,7 @@ void sink_stop(struct sink *s)
 		pthread_join(s->decoders[i], NULL);
 	pthread_join(s->writer, NULL);
 	s->n_threads = 0;
+	out_done(&s->out);
 	for (unsigned i = 0; i < SINK_EVENTS; i++)
 		free(s->ring[i].decoded);
 	pthread_mutex_destroy(&s->lock);

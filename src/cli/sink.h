@@ -3,8 +3,8 @@
  * so that the connection is served while a file or a pipe is slow.
  *
  * What: events stand in a ring in the order in which they came. Those that
- * are zstd frames are decoded by whoever of the decoders is free; the writer
- * takes them from the front.
+ * are zstd frames are decoded by whoever of the decoders is free, unless that
+ * is what the output takes; the writer takes them from the front.
  * Threads: all from the receiving thread.
  * Ownership: sink_put takes the event over.
  * Limits: SINK_EVENTS events wait, at most that many decoded; then sink_put
@@ -14,6 +14,7 @@
 #define PCAPD_CLI_SINK_H
 
 #include "../rpc/client.h"
+#include "out.h"
 
 #include <pthread.h>
 
@@ -29,7 +30,7 @@ struct sink_place {
 };
 
 struct sink {
-	int fd;
+	struct out out; /* the writer's */
 	struct client *client;
 	pthread_t writer, decoders[SINK_DECODERS_MAX];
 	unsigned n_threads;   /* writer included */
@@ -46,8 +47,9 @@ struct sink {
 	uint64_t damaged; /* packets in frames that do not decode */
 };
 
-/* The client is cancelled when a write fails. */
-bool sink_start(struct sink *s, int fd, struct client *c, struct err *e);
+/* packed: as zstd frames. The client is cancelled when a write fails. */
+bool sink_start(struct sink *s, int fd, bool packed, struct client *c,
+		struct err *e);
 /* A Header or packets. */
 void sink_put(struct sink *s, struct client_event *ev);
 /* Writes what waits and ends the threads. Afterwards error, packets, bytes and

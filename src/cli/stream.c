@@ -49,6 +49,14 @@ static bool to_stdout(const struct stream *s)
 	return !s->file || strcmp(s->file, "-") == 0;
 }
 
+/* The name says so. */
+static bool is_packed(const struct stream *s)
+{
+	const char *end = s->file ? strrchr(s->file, '.') : NULL;
+
+	return end && strcmp(end, ".zst") == 0;
+}
+
 /* Devices and pipes are written to, files are not overwritten. */
 static bool in_the_way(const struct stream *s, struct err *e)
 {
@@ -118,7 +126,8 @@ static bool begin(struct run *r, const Pcap__V1__Header *h, struct err *e)
 		r->received = h->capture->received;
 		r->dropped = h->capture->dropped_kernel;
 	}
-	r->begun = out_open(r, e) && sink_start(&r->sink, r->out, r->client, e);
+	r->begun = out_open(r, e) &&
+		   sink_start(&r->sink, r->out, is_packed(r->s), r->client, e);
 	return r->begun;
 }
 
