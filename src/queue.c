@@ -13,7 +13,6 @@ void queue_init(struct queue *q, void (*wake)(void *ctx), void *ctx)
 	q->wake = wake;
 	q->ctx = ctx;
 	pthread_mutex_init(&q->lock, NULL);
-	pthread_cond_init(&q->room, NULL);
 }
 
 void queue_done(struct queue *q)
@@ -22,7 +21,6 @@ void queue_done(struct queue *q)
 		block_unref(q->ring[q->head].block);
 		q->head = (q->head + 1) % QUEUE_SLICES;
 	}
-	pthread_cond_destroy(&q->room);
 	pthread_mutex_destroy(&q->lock);
 }
 
@@ -71,22 +69,6 @@ void queue_push(struct queue *q, struct slice s)
 	q->wake(q->ctx);
 }
 
-bool queue_push_wait(struct queue *q, struct slice s)
-{
-	pthread_mutex_lock(&q->lock);
-	while (!q->closed && q->count == QUEUE_SLICES)
-		pthread_cond_wait(&q->room, &q->lock);
-	bool ok = !q->closed;
-	if (ok)
-		append(q, s);
-	pthread_mutex_unlock(&q->lock);
-	if (ok)
-		q->wake(q->ctx);
-	else
-		block_unref(s.block);
-	return ok;
-}
-
 int queue_pop(struct queue *q, struct slice *s, uint64_t *lost_packets)
 {
 	int got = 0;
@@ -99,7 +81,6 @@ int queue_pop(struct queue *q, struct slice *s, uint64_t *lost_packets)
 		q->head = (q->head + 1) % QUEUE_SLICES;
 		q->count--;
 		got = 1;
-		pthread_cond_signal(&q->room);
 	} else if (q->closed) {
 		got = -1;
 	}
@@ -111,7 +92,6 @@ void queue_close(struct queue *q)
 {
 	pthread_mutex_lock(&q->lock);
 	q->closed = true;
-	pthread_cond_broadcast(&q->room);
 	pthread_mutex_unlock(&q->lock);
 	q->wake(q->ctx);
 }

@@ -1,11 +1,10 @@
 /*
  * queue: a bounded line of slices to one stream.
  *
- * What: two bargains. queue_push never waits: when the queue is full the
- * oldest slice goes and its packets are counted (a listener). queue_push_wait
- * waits for room (a replay). A slice that continues the newest one (same
- * block, no gap) is joined to it up to SLICE_MAX, so that a quiet link costs
- * few places and few messages.
+ * What: a push never waits: when the queue is full the oldest slice goes and
+ * its packets are counted. A slice that continues the newest one (same block,
+ * no gap) is joined to it up to SLICE_MAX, so that a quiet link costs few
+ * places and few messages.
  * Threads: any may push, one pops. wake is called outside the lock, on the
  * pushing thread, when there is something to pop or when the queue is closed;
  * it must be quick and may not call back into the queue.
@@ -27,7 +26,6 @@ struct queue {
 	void (*wake)(void *ctx);
 	void *ctx;
 	pthread_mutex_t lock; /* guards everything below */
-	pthread_cond_t room;
 	struct slice ring[QUEUE_SLICES];
 	unsigned head, count;
 	uint64_t lost_packets; /* since the last pop that told it */
@@ -38,8 +36,6 @@ void queue_init(struct queue *q, void (*wake)(void *ctx), void *ctx);
 void queue_done(struct queue *q); /* gives back what is still inside */
 
 void queue_push(struct queue *q, struct slice s);
-/* false when the queue was closed meanwhile. */
-bool queue_push_wait(struct queue *q, struct slice s);
 
 /* 1 a slice; 0 nothing now; -1 closed and empty. *lost_packets is what was
  * dropped before this slice; it is told once. */

@@ -109,44 +109,6 @@ static void adjacent_slices_are_joined_up_to_the_largest_message(void **state)
 	block_unref(s.block);
 }
 
-static void *pusher(void *arg)
-{
-	struct fixture *f = arg;
-	uint32_t pushed = 0;
-
-	while (queue_push_wait(&f->q, of_new_block(f, pushed + 1)))
-		pushed++;
-	return (void *)(uintptr_t)pushed;
-}
-
-static void a_waiting_push_loses_nothing_and_ends_when_closed(void **state)
-{
-	struct fixture *f = *state;
-	pthread_t thread;
-	struct slice s;
-	uint64_t lost;
-	uint32_t got = 0;
-	void *pushed;
-	int n;
-
-	pthread_create(&thread, NULL, pusher, f);
-	while (got < 10000) {
-		if (queue_pop(&f->q, &s, &lost) != 1)
-			continue;
-		assert_int_equal(s.to, ++got);
-		assert_int_equal(lost, 0);
-		block_unref(s.block);
-	}
-	queue_close(&f->q);
-	pthread_join(thread, &pushed);
-	while ((n = queue_pop(&f->q, &s, &lost)) == 1) {
-		assert_int_equal(s.to, ++got);
-		block_unref(s.block);
-	}
-	assert_int_equal(n, -1);
-	assert_int_equal(got, (uintptr_t)pushed);
-}
-
 #define FIXTURE(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 
 int main(void)
@@ -155,7 +117,6 @@ int main(void)
 		FIXTURE(slices_come_out_in_order),
 		FIXTURE(a_full_queue_gives_up_the_oldest_and_tells_how_many_once),
 		FIXTURE(adjacent_slices_are_joined_up_to_the_largest_message),
-		FIXTURE(a_waiting_push_loses_nothing_and_ends_when_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
