@@ -13,7 +13,7 @@ import tempfile
 import time
 import unittest
 
-from harness import (OK, PATIENCE, SANITIZE, Daemon, Packet, decoded, end,
+from harness import (OK, PATIENCE, SANITIZE, USAGE, Daemon, Packet, decoded, end,
                      first_difference, main, need, output, packets_of,
                      savefile, shared, udp_packet, until)
 
@@ -151,11 +151,11 @@ class Live(unittest.TestCase):
         for process in self.processes:
             end(process)
 
-    def running(self, config=SMALL):
+    def running(self, config=SMALL, *more):
         """A daemon at the far end that captures as "live"."""
         daemon = Daemon(config, prefix=self.link.receiver).start()
         self.addCleanup(daemon.kill)
-        daemon.run("init", self.link.far, "--alias", "live", "--start")
+        daemon.run("init", self.link.far, "--alias", "live", "--start", *more)
         self.until_state(daemon, "running")
         return daemon
 
@@ -257,6 +257,34 @@ class Live(unittest.TestCase):
                 first_difference(self, packets_of(file.read())[1],
                                  packets_of(want)[1])
         daemon.stop()
+
+    def test_several_rings_are_one_capture(self):
+        daemon = self.running(SMALL, "--rings", "2", "-B", "256")
+        self.assertEqual(daemon.capture("live")["rings"], 2)
+        senders = [self.link.send(self.lots, RATE // 2) for _ in range(2)]
+        for number, sender in enumerate(senders):
+            os.sched_setaffinity(sender.pid, {number % os.cpu_count()})
+        tail, path = self.streaming(daemon, "replay", "live", "--live")
+        for sender in senders:
+            sent(sender)
+        self.has(daemon, 2 * len(self.much))
+        got = self.everything(daemon)
+        self.assertEqual(sorted(p.body for p in got),
+                         sorted(2 * [p.body for p in self.much]))
+        times = [p.ns for p in got]
+        self.assertEqual(times, sorted(times))
+        until(lambda: size(path) >= 24 + sum(16 + len(p.body) for p in got),
+              "the tail")
+        self.interrupt(tail, path)
+        with open(path, "rb") as file:
+            first_difference(self, packets_of(file.read())[1], got)
+        # What it is made of survives a restart, too.
+        daemon.stop()
+        daemon.start()
+        self.until_state(daemon, "running")
+        self.assertEqual(daemon.capture("live")["rings"], 2)
+        daemon.run("init", self.link.far, "udp", "--rings", "17",
+                   status=USAGE)
 
     def test_live_ends_after_c_packets(self):
         daemon = self.running()

@@ -20,6 +20,7 @@
 #include <net/if.h>
 #include <netpacket/packet.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,7 +148,7 @@ static const struct capture_options on_v0 = {
 	.filter = "ether proto 0x88b5",
 	.snaplen = 262144,
 	.promiscuous = true,
-	.buffer_bytes = 4 << 20,
+	.buffer_bytes = 32 << 20,
 	.block_age_ns = 60 * NS_PER_S,
 };
 
@@ -230,6 +231,15 @@ static int set_up_libpcap(void **state)
 	struct live *l = *state;
 
 	l->options.libpcap = true;
+	return r;
+}
+
+static int set_up_rings(void **state)
+{
+	int r = set_up(state);
+	struct live *l = *state;
+
+	l->options.rings = 3;
 	return r;
 }
 
@@ -917,6 +927,78 @@ static void ring_gives_the_same_bytes_as_libpcap(void **state)
 	}
 }
 
+/* --- several rings --- */
+
+struct cpu_sender {
+	pthread_t thread;
+	int cpu;
+	uint32_t from, n;
+};
+
+static void *send_on_cpu(void *arg)
+{
+	struct cpu_sender *s = arg;
+	int fd = sender_on("v1");
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(s->cpu, &set);
+	/* Where there is just one, it sends both parts. */
+	sched_setaffinity(0, sizeof(set), &set);
+	send_frames(fd, s->from, s->n);
+	close(fd);
+	return NULL;
+}
+
+/* The kernel's list of packet sockets. */
+static unsigned sockets_on(const char *interface)
+{
+	unsigned n = 0, index = if_nametoindex(interface), of;
+	char line[256];
+	FILE *f = fopen("/proc/net/packet", "re");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += sscanf(line, "%*s %*s %*s %*s %u", &of) == 1 &&
+		     of == index;
+	fclose(f);
+	return n;
+}
+
+static void packets_of_several_rings_are_in_the_order_of_time(void **state)
+{
+	struct live *l = *state;
+	struct cpu_sender s[2] = {{.cpu = 0, .from = 0, .n = 5000},
+				  {.cpu = 1, .from = 1000000, .n = 5000}};
+	uint32_t at = 0, next[2] = {0, 1000000}, number;
+	struct packet_head h = {0};
+	const uint8_t *body = NULL;
+	int64_t newest = 0;
+
+	need_namespace();
+	l->options.buffer_bytes = 64 << 20;
+	begin(l, 64);
+	assert_int_equal(sockets_on("v0"), 3);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(
+			pthread_create(&s[i].thread, NULL, send_on_cpu, &s[i]),
+			0);
+	for (int i = 0; i < 2; i++)
+		pthread_join(s[i].thread, NULL);
+	struct capture_status st = end(l);
+	assert_int_equal(st.dropped_kernel + st.dropped_memory, 0);
+	assert_int_equal(st.received, 10000);
+	while (packet_next(l->catcher.records.at,
+			   (uint32_t)l->catcher.records.n, &at, &h, &body)) {
+		assert_true(packet_time_ns(&h) >= newest);
+		newest = packet_time_ns(&h);
+		memcpy(&number, body + 14, 4);
+		assert_int_equal(number, next[number >= 1000000]++);
+	}
+	assert_int_equal(next[0], 5000);
+	assert_int_equal(next[1], 1005000);
+}
+
 /* --- filling, without a network --- */
 
 static void change_of_link_type_begins_another_block(void **state)
@@ -1035,6 +1117,8 @@ static void enter_namespace(void)
 	cmocka_unit_test_setup_teardown(test, set_up, tear_down),              \
 		cmocka_unit_test_setup_teardown(test, set_up_libpcap,          \
 						tear_down)
+#define rings_test(test)                                                       \
+	cmocka_unit_test_setup_teardown(test, set_up_rings, tear_down)
 
 int main(void)
 {
@@ -1066,6 +1150,19 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			ring_gives_the_same_bytes_as_libpcap, set_up,
 			tear_down),
+		rings_test(frames_arrive_byte_for_byte),
+		rings_test(snaplen_cuts),
+		rings_test(filter_is_the_kernels),
+		rings_test(caught_up_means_that_what_was_sent_is_published),
+		rings_test(stop_takes_what_was_sent_before_it),
+		rings_test(stop_ends_on_a_busy_link),
+		rings_test(without_room_packets_stay_in_the_ring),
+		rings_test(what_has_no_room_for_good_is_counted),
+		rings_test(vanished_interface_is_waited_for),
+		rings_test(interface_that_goes_down_is_said_and_goes_on),
+		rings_test(recreated_interface_is_followed_at_once),
+		rings_test(loopback_is_captured_once),
+		rings_test(packets_of_several_rings_are_in_the_order_of_time),
 		cmocka_unit_test(change_of_link_type_begins_another_block),
 		cmocka_unit_test(every_packet_is_received_or_dropped),
 		cmocka_unit_test(

@@ -166,6 +166,7 @@ static void a_capture_is_told_whole(void **state)
 			.link_type = 1,
 			.snaplen = 96,
 			.buffer_bytes = 1 << 20,
+			.rings = 4,
 			.aliases = aliases,
 			.n_aliases = 2},
 		.state = CAPTURE_WAITING,
@@ -196,6 +197,7 @@ static void a_capture_is_told_whole(void **state)
 	assert_int_equal(m.link_type, 1);
 	assert_int_equal(m.snaplen, 96);
 	assert_int_equal(m.buffer_bytes, 1 << 20);
+	assert_int_equal(m.rings, 4);
 	const uint64_t told[] = {m.packets,	     m.raw_bytes,
 				 m.stored_bytes,     (uint64_t)m.min_ns,
 				 (uint64_t)m.max_ns, m.received,

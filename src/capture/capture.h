@@ -24,13 +24,15 @@
 #define CAPTURE_BUFFER_MIN (1u << 20)
 #define CAPTURE_BUFFER_MAX (2047ull << 20)
 #define CAPTURE_BUFFER_DEFAULT (32ull << 20)
+#define CAPTURE_RINGS_MAX 16
 
 struct capture_options {
 	char interface[CAPTURE_INTERFACE_MAX]; /* "any": every one, SLL2 */
 	char filter[FILTER_TEXT_MAX + 1];
 	uint32_t snaplen; /* 1 to CAPTURE_SNAPLEN_MAX */
 	bool promiscuous;
-	uint64_t buffer_bytes;
+	uint64_t buffer_bytes; /* of all rings together */
+	uint32_t rings;	       /* 0: one; fewer where they cannot be had */
 	int64_t block_age_ns;
 	bool libpcap; /* takes the packets also where the ring could be read */
 };

@@ -1,7 +1,7 @@
 /*
  * The kernel's ring. Guarantees that no packet is in it which the filter did
- * not see: the socket is bound last. Leaves out every link type that needs a
- * header made or mended, and changes of the filter.
+ * not see: until it is to listen, one that takes nothing is attached. Leaves
+ * out every link type that needs a header made or mended.
  */
 #include "ring.h"
 
@@ -89,20 +89,27 @@ static bool map_blocks(struct ring *r, uint64_t buffer_bytes)
 	return true;
 }
 
-static bool attach(const struct ring *r, const struct filter *filter)
+static bool attach(const struct ring *r, const struct bpf_program *filter)
 {
 	_Static_assert(sizeof(struct sock_filter) == sizeof(struct bpf_insn),
 		       "libpcap's instructions are the kernel's");
 	struct sock_fprog program = {
-		.len = (unsigned short)filter->program.bf_len,
-		.filter = (struct sock_filter *)filter->program.bf_insns,
+		.len = (unsigned short)filter->bf_len,
+		.filter = (struct sock_filter *)filter->bf_insns,
 	};
 
 	return setsockopt(r->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
 			  sizeof(program)) == 0;
 }
 
-static bool join(struct ring *r)
+static bool attach_nothing(const struct ring *r)
+{
+	struct bpf_insn none = BPF_STMT(BPF_RET | BPF_K, 0);
+
+	return attach(r, &(struct bpf_program){1, &none});
+}
+
+static bool bind_to_interface(struct ring *r)
 {
 	struct packet_mreq m = {.mr_ifindex = r->index,
 				.mr_type = PACKET_MR_PROMISC};
@@ -142,8 +149,7 @@ static uint64_t read_interface_drops(const struct ring *r)
 	return sum;
 }
 
-struct ring *ring_open(const struct capture_options *o,
-		       const struct filter *filter)
+struct ring *ring_open(const struct capture_options *o, uint64_t buffer_bytes)
 {
 	struct ring *r = calloc(1, sizeof(*r));
 
@@ -153,15 +159,35 @@ struct ring *ring_open(const struct capture_options *o,
 	r->snaplen = o->snaplen;
 	r->promiscuous = o->promiscuous;
 	r->index = (int)if_nametoindex(o->interface);
-	/* Without a protocol it is deaf until join. */
+	/* Without a protocol it is deaf until it is bound. */
 	r->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (r->fd >= 0 && r->index > 0 && is_ethernet(r) &&
-	    map_blocks(r, o->buffer_bytes) && attach(r, filter) && join(r)) {
+	    map_blocks(r, buffer_bytes) && attach_nothing(r) &&
+	    bind_to_interface(r)) {
 		r->interface_drops = read_interface_drops(r);
 		return r;
 	}
 	ring_close(r);
 	return NULL;
+}
+
+bool ring_listen(struct ring *r, const struct filter *filter)
+{
+	return attach(r, &filter->program);
+}
+
+bool ring_join(struct ring *r, const struct ring *first)
+{
+	uint32_t how = PACKET_FANOUT_CPU << 16, with = 0;
+	socklen_t n = sizeof(with);
+
+	if (!first)
+		how |= PACKET_FANOUT_FLAG_UNIQUEID << 16;
+	else if (getsockopt(first->fd, SOL_PACKET, PACKET_FANOUT, &with, &n) !=
+		 0)
+		return false;
+	how |= with & 0xffff;
+	return set(r, PACKET_FANOUT, &how, sizeof(how));
 }
 
 void ring_close(struct ring *r)
@@ -222,6 +248,21 @@ static void give_back(struct ring *r)
 	r->next = NULL;
 }
 
+/* The next one is done with. */
+static void pass(struct ring *r)
+{
+	r->taken++;
+	r->next = (struct tpacket3_hdr *)((uint8_t *)r->next +
+					  r->next->tp_next_offset);
+	if (--r->left == 0)
+		give_back(r);
+}
+
+static int64_t time_of(const struct tpacket3_hdr *t)
+{
+	return (int64_t)t->tp_sec * NS_PER_S + t->tp_nsec;
+}
+
 /* There is room in front: PACKET_RESERVE. */
 static uint8_t *put_tag(struct packet_head *h, const struct tpacket3_hdr *t,
 			uint8_t *body)
@@ -267,30 +308,44 @@ static bool hand_over(const struct ring *r, const struct tpacket3_hdr *t,
 	return packet(ctx, &h, body);
 }
 
-int ring_take(struct ring *r, int max, source_packet packet, void *ctx,
-	      struct err *e)
+/* The next packet that is one; blocks without one are given back. */
+static struct tpacket3_hdr *next_packet(struct ring *r)
 {
-	bool more = true;
-	int n = 0;
-
-	while (more && n < max && (r->next || next_block(r))) {
+	while (r->next || next_block(r)) {
 		struct tpacket3_hdr *t = r->next;
 
 		/* A block that the clock ended may be empty. */
-		if (r->left == 0) {
+		if (r->left > 0 && !is_copy(r, t))
+			return t;
+		if (r->left > 0)
+			pass(r);
+		else
 			give_back(r);
-			continue;
-		}
-		if (!is_copy(r, t)) {
-			more = hand_over(r, t, packet, ctx);
-			n++;
-		}
-		r->taken++;
-		r->left--;
-		r->next = (struct tpacket3_hdr *)((uint8_t *)t +
-						  t->tp_next_offset);
-		if (r->left == 0)
-			give_back(r);
+	}
+	return NULL;
+}
+
+bool ring_head(struct ring *r, int64_t *ns)
+{
+	const struct tpacket3_hdr *t = next_packet(r);
+
+	if (t)
+		*ns = time_of(t);
+	return t;
+}
+
+int ring_take(struct ring *r, int max, int64_t until_ns, source_packet packet,
+	      void *ctx, struct err *e)
+{
+	struct tpacket3_hdr *t;
+	bool more = true;
+	int n = 0;
+
+	while (more && n < max && (t = next_packet(r)) &&
+	       time_of(t) <= until_ns) {
+		more = hand_over(r, t, packet, ctx);
+		n++;
+		pass(r);
 	}
 	if (n == 0 && !look(r, e))
 		return -1;

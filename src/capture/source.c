@@ -5,14 +5,14 @@
  * device has, errors of our kinds with the interface's name, and drop counts
  * that do not wrap. Leaves out retrying and what happens to the packets.
  */
-#include "ring.h"
+#include "fanout.h"
 
 #include <stdlib.h>
 
 #define LINK_TYPE_ETHERNET 1
 
 struct source {
-	struct ring *ring; /* or NULL; then */
+	struct fanout *ring; /* or NULL; then */
 	pcap_t *pcap;
 	int fd;
 	uint32_t link_type, snaplen;
@@ -28,6 +28,9 @@ static bool options_check(const struct capture_options *o, struct err *e)
 	if (o->snaplen < 1 || o->snaplen > CAPTURE_SNAPLEN_MAX)
 		return err_set(e, ERR_USAGE, "snaplen %u is not in 1 to %u",
 			       o->snaplen, CAPTURE_SNAPLEN_MAX);
+	if (o->rings > CAPTURE_RINGS_MAX)
+		return err_set(e, ERR_USAGE, "%u rings: expected 1 to %d",
+			       o->rings, CAPTURE_RINGS_MAX);
 	if (o->buffer_bytes < CAPTURE_BUFFER_MIN ||
 	    o->buffer_bytes > CAPTURE_BUFFER_MAX)
 		return err_set(e, ERR_USAGE,
@@ -139,7 +142,7 @@ static bool open_best(struct source *s, const struct capture_options *o,
 	if (!ours)
 		return true;
 	if (s->link_type == LINK_TYPE_ETHERNET && s->fraction_ns == 1)
-		s->ring = ring_open(o, *filter);
+		s->ring = fanout_open(o, *filter);
 	pcap_close(s->pcap);
 	s->pcap = NULL;
 	if (s->ring)
@@ -178,7 +181,7 @@ void source_close(struct source *s)
 {
 	if (!s)
 		return;
-	ring_close(s->ring);
+	fanout_close(s->ring);
 	if (s->pcap)
 		pcap_close(s->pcap);
 	free(s);
@@ -196,7 +199,7 @@ uint32_t source_snaplen(const struct source *s)
 
 int source_fd(const struct source *s)
 {
-	return s->ring ? ring_fd(s->ring) : s->fd;
+	return s->ring ? fanout_fd(s->ring) : s->fd;
 }
 
 static void deliver(u_char *user, const struct pcap_pkthdr *from,
@@ -221,7 +224,7 @@ int source_take(struct source *s, int max, source_packet packet, void *ctx,
 	unsigned before = s->taken;
 
 	if (s->ring)
-		return ring_take(s->ring, max, packet, ctx, e);
+		return fanout_take(s->ring, max, packet, ctx, e);
 	s->packet = packet;
 	s->ctx = ctx;
 	int n = pcap_dispatch(s->pcap, max, deliver, (u_char *)s);
@@ -236,7 +239,7 @@ void source_add_drops(struct source *s, struct source_drops *d)
 	struct pcap_stat now;
 
 	if (s->ring)
-		ring_add_drops(s->ring, d);
+		fanout_add_drops(s->ring, d);
 	if (s->ring || pcap_stats(s->pcap, &now) != 0)
 		return;
 	/* 32 bits that wrap: differences are right, sums are not. */
@@ -250,7 +253,7 @@ bool source_drained(struct source *s)
 	struct pcap_stat now;
 
 	if (s->ring)
-		return ring_drained(s->ring);
+		return fanout_drained(s->ring);
 	/* libpcap swallows some packets that the kernel counts (copies on
 	 * loopback, what came before the filter); then this never holds. */
 	return pcap_stats(s->pcap, &now) == 0 &&

@@ -9,10 +9,11 @@
 #include <string.h>
 
 #define RING_MIB_MAX 2047
+#define RINGS_MAX 16
 #define SNAPLEN_MAX 262144
 
 struct line {
-	const char *alias, *snaplen, *ring;
+	const char *alias, *snaplen, *ring, *rings;
 	bool no_promiscuous, start;
 	struct keep keep;
 	struct words words;
@@ -38,6 +39,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 't':
 		line->start = true;
 		return 0;
+	case 3:
+		line->rings = arg;
+		return 0;
 	case 1:
 		line->keep.bytes = arg;
 		return 0;
@@ -60,6 +64,8 @@ static const struct argp_option options[] = {
 	{"no-promiscuous-mode", 'p', NULL, 0,
 	 "Leave the interface out of promiscuous mode", 0},
 	{"buffer", 'B', "MIB", 0, "The kernel's ring for packets (32)", 0},
+	{"rings", 3, "N", 0,
+	 "So many rings, each filled from CPUs of its own (1)", 0},
 	{"keep-bytes", 1, "BYTES", 0,
 	 "Remove the oldest when more is stored: 500M, 200G", 0},
 	{"keep-age", 2, "LENGTH", 0, "Remove what is older than that: 12h, 30d",
@@ -121,7 +127,7 @@ static void say_keep(const Pcap__V1__InitResponse *m, const struct line *line)
 
 static bool fill(Pcap__V1__InitRequest *ask, struct line *line, struct err *e)
 {
-	uint64_t snaplen = 0, mib = 0;
+	uint64_t snaplen = 0, mib = 0, rings = 0;
 	const char *name = "";
 
 	if (line->snaplen && !number_parse("--snaplen", line->snaplen, 1,
@@ -129,6 +135,9 @@ static bool fill(Pcap__V1__InitRequest *ask, struct line *line, struct err *e)
 		return false;
 	if (line->ring &&
 	    !number_parse("--buffer", line->ring, 1, RING_MIB_MAX, &mib, e))
+		return false;
+	if (line->rings &&
+	    !number_parse("--rings", line->rings, 1, RINGS_MAX, &rings, e))
 		return false;
 	if (!keep_parse(&line->keep, e))
 		return false;
@@ -138,6 +147,7 @@ static bool fill(Pcap__V1__InitRequest *ask, struct line *line, struct err *e)
 	ask->alias = (char *)(line->alias ? line->alias : "");
 	ask->snaplen = (uint32_t)snaplen;
 	ask->buffer_bytes = mib << 20;
+	ask->rings = (uint32_t)rings;
 	ask->no_promiscuous = line->no_promiscuous;
 	ask->start = line->start;
 	ask->keep_bytes = line->keep.keep_bytes;

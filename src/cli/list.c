@@ -135,6 +135,7 @@ static void columns_json(struct table *t)
 		{"dropped_disk", SCOLS_JSON_NUMBER},
 		{"keep_bytes", SCOLS_JSON_NUMBER},
 		{"keep_age_ns", SCOLS_JSON_NUMBER},
+		{"rings", SCOLS_JSON_NUMBER},
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -167,6 +168,7 @@ static void row_json(struct table *t, const Pcap__V1__Capture *c)
 	table_cell(t, "%" PRIu64, c->dropped_disk);
 	table_cell(t, "%" PRIu64, c->keep_bytes);
 	table_cell(t, "%" PRId64, c->keep_age_ns);
+	table_cell(t, "%" PRIu32, c->rings);
 }
 
 static void print(const Pcap__V1__ListResponse *m, bool json)

@@ -21,6 +21,10 @@ static bool options_check(struct capture_options *o, struct err *e)
 		return err_set(e, ERR_USAGE,
 			       "snaplen %" PRIu32 ": expected 1 to %d bytes",
 			       o->snaplen, CAPTURE_SNAPLEN_MAX);
+	if (o->rings > CAPTURE_RINGS_MAX)
+		return err_set(e, ERR_USAGE,
+			       "%" PRIu32 " rings: expected 1 to %d", o->rings,
+			       CAPTURE_RINGS_MAX);
 	if (o->buffer_bytes < CAPTURE_BUFFER_MIN ||
 	    o->buffer_bytes > CAPTURE_BUFFER_MAX)
 		return err_set(e, ERR_USAGE,
@@ -65,6 +69,7 @@ static struct entry *create_live(struct control *ctl,
 		.link_type = link_type,
 		.snaplen = o->snaplen,
 		.buffer_bytes = o->buffer_bytes,
+		.rings = o->rings,
 		.keep_bytes = init->keep_bytes,
 		.keep_age_ns = init->keep_age_ns,
 		.aliases = aliases,

@@ -370,6 +370,7 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 		return false;
 	k->snaplen = r->snaplen ? r->snaplen : CAPTURE_SNAPLEN_MAX;
 	k->promiscuous = !r->no_promiscuous;
+	k->rings = r->rings;
 	k->buffer_bytes =
 		r->buffer_bytes ? r->buffer_bytes : CAPTURE_BUFFER_DEFAULT;
 	if (k->buffer_bytes < CAPTURE_BUFFER_MIN ||

@@ -216,6 +216,7 @@ void wire_capture(Pcap__V1__Capture *m, const struct capture_view *v)
 	m->snaplen = r->snaplen;
 	m->promiscuous = r->promiscuous;
 	m->buffer_bytes = r->buffer_bytes;
+	m->rings = r->rings ? r->rings : 1;
 	m->packets = v->totals.packets;
 	m->raw_bytes = v->totals.raw_bytes;
 	m->stored_bytes = v->totals.stored_bytes;

@@ -136,6 +136,7 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 	r->created_ns = sqlite3_column_int64(q, 10);
 	r->keep_bytes = (uint64_t)sqlite3_column_int64(q, 11);
 	r->keep_age_ns = sqlite3_column_int64(q, 12);
+	r->rings = (uint32_t)sqlite3_column_int64(q, 13);
 	if (!r->interface || !r->filter || !r->program)
 		out_of_memory(e);
 	else if (load_aliases(db, r, e)) {
@@ -151,7 +152,7 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 #define CAPTURE_COLUMNS                                                        \
 	"id, savefile, wanted, promiscuous, interface, filter, program, "      \
 	"link_type, snaplen, buffer_bytes, created_ns, keep_bytes, "           \
-	"keep_age_ns"
+	"keep_age_ns, rings"
 
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 		  struct err *e)
@@ -328,15 +329,15 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 	if (!sql_exec(db, e,
 		      "INSERT INTO captures (savefile, wanted, promiscuous, "
 		      "interface, filter, program, link_type, snaplen, "
-		      "buffer_bytes, created_ns, keep_bytes, keep_age_ns) "
-		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
-		      "?12)",
-		      "iiittbiiiiii", (int64_t)r->savefile, (int64_t)r->wanted,
+		      "buffer_bytes, created_ns, keep_bytes, keep_age_ns, "
+		      "rings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
+		      "?10, ?11, ?12, ?13)",
+		      "iiittbiiiiiii", (int64_t)r->savefile, (int64_t)r->wanted,
 		      (int64_t)r->promiscuous, r->interface, r->filter,
 		      r->program ? r->program : "", r->program_bytes,
 		      (int64_t)r->link_type, (int64_t)r->snaplen,
 		      r->buffer_bytes, r->created_ns, r->keep_bytes,
-		      r->keep_age_ns))
+		      r->keep_age_ns, (int64_t)r->rings))
 		return false;
 	r->id = (uint64_t)sqlite3_last_insert_rowid(db);
 	for (size_t i = 0; i < r->n_aliases; i++)

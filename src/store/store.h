@@ -70,6 +70,7 @@ struct capture_row {
 	int64_t created_ns;
 	uint64_t keep_bytes; /* retention, on disk; 0: no bound */
 	int64_t keep_age_ns; /* 0: no bound */
+	uint32_t rings;	     /* 0: one */
 	char **aliases;	     /* sorted */
 	size_t n_aliases;
 };

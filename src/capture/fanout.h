@@ -1,0 +1,34 @@
+/*
+ * fanout: one or several rings of an interface, as one source.
+ *
+ * What: with several, the kernel fills each from CPUs of its own, without the
+ * lock that one ring has (PACKET_FANOUT_CPU, packet(7)). They are read by one
+ * thread, which needs 10 to 40 ns a packet where the kernel needs a
+ * microsecond, and merged by time on the way into the block: what is stored,
+ * replayed and listened to has one order.
+ * Threads: one at a time.
+ * Ownership: fanout_open gives, fanout_close takes.
+ * Limits: CAPTURE_RINGS_MAX. Packets of two rings are in order as far as the
+ * kernel hands them over within FANOUT_HOLD_NS; later ones come late, and none
+ * is dropped for that.
+ */
+#ifndef PCAPD_FANOUT_H
+#define PCAPD_FANOUT_H
+
+#include "source.h"
+
+struct fanout;
+
+/* As ring_open and ring_listen. */
+struct fanout *fanout_open(const struct capture_options *o,
+			   const struct filter *filter);
+void fanout_close(struct fanout *f); /* NULL is fine */
+
+/* The contract of source.h. */
+int fanout_fd(const struct fanout *f);
+int fanout_take(struct fanout *f, int max, source_packet packet, void *ctx,
+		struct err *e);
+void fanout_add_drops(struct fanout *f, struct source_drops *d);
+bool fanout_drained(struct fanout *f);
+
+#endif
