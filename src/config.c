@@ -26,6 +26,19 @@ static const struct key {
 	{"socket", TEXT, offsetof(struct config, socket), 1,
 	 CONFIG_PATH_MAX - 1},
 	{"socket-group", TEXT, offsetof(struct config, socket_group), 0, 63},
+	{"viewer-group", TEXT, offsetof(struct config, viewer_group), 0, 63},
+	{"listen", TEXT, offsetof(struct config, listen), 0,
+	 CONFIG_PATH_MAX - 1},
+	{"tls-dir", TEXT, offsetof(struct config, tls_dir), 1,
+	 CONFIG_PATH_MAX - 1},
+	{"tls-cert", TEXT, offsetof(struct config, tls_cert), 0,
+	 CONFIG_PATH_MAX - 1},
+	{"tls-key", TEXT, offsetof(struct config, tls_key), 0,
+	 CONFIG_PATH_MAX - 1},
+	{"tls-ca", TEXT, offsetof(struct config, tls_ca), 0,
+	 CONFIG_PATH_MAX - 1},
+	{"handshake-timeout", SECONDS,
+	 offsetof(struct config, handshake_timeout_s), 1, 300},
 	{"segment-bytes", BYTES, offsetof(struct config, segment_bytes),
 	 64 << 10, 1ll << 40},
 	{"segment-age", SECONDS, offsetof(struct config, segment_age_s), 1,
@@ -46,6 +59,8 @@ static const struct key {
 	 65536},
 	{"max-connections", COUNT, offsetof(struct config, max_connections), 1,
 	 65536},
+	{"max-handshakes", COUNT, offsetof(struct config, max_handshakes), 1,
+	 4096},
 	{"max-replays", COUNT, offsetof(struct config, max_replays), 1, 4096},
 	{"max-listeners", COUNT, offsetof(struct config, max_listeners), 1,
 	 65536},
@@ -65,6 +80,8 @@ void config_defaults(struct config *c)
 		.spool = "/var/lib/pcapd",
 		.socket = "/run/pcapd/pcapd.sock",
 		.socket_group = "pcap",
+		.tls_dir = "/etc/pcapd/tls",
+		.handshake_timeout_s = 10,
 		.segment_bytes = 256ull << 20,
 		.segment_age_s = 3600,
 		.block_age_s = 60,
@@ -76,9 +93,30 @@ void config_defaults(struct config *c)
 		.compressors = spare_cpus(),
 		.max_captures = 256,
 		.max_connections = 256,
+		.max_handshakes = 64,
 		.max_replays = 16,
 		.max_listeners = 256,
 	};
+}
+
+void config_tls_path(const struct config *c, enum tls_file which,
+		     char out[CONFIG_PATH_MAX + 16])
+{
+	static const char *const names[TLS_FILES] = {
+		[TLS_CERT] = "server.crt", [TLS_KEY] = "server.key",
+		[TLS_CA] = "ca.crt",	   [TLS_CA_KEY] = "ca.key",
+		[TLS_ALLOW] = "allow",
+	};
+	const char *given = which == TLS_CERT  ? c->tls_cert
+			    : which == TLS_KEY ? c->tls_key
+			    : which == TLS_CA  ? c->tls_ca
+					       : "";
+
+	if (*given)
+		snprintf(out, CONFIG_PATH_MAX + 16, "%s", given);
+	else
+		snprintf(out, CONFIG_PATH_MAX + 16, "%s/%s", c->tls_dir,
+			 names[which]);
 }
 
 const char *config_key(size_t i)

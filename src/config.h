@@ -16,22 +16,30 @@
 #define CONFIG_PATH_MAX 512
 
 struct config {
-	char spool[CONFIG_PATH_MAX];  /* /var/lib/pcapd */
-	char socket[CONFIG_PATH_MAX]; /* /run/pcapd/pcapd.sock */
-	char socket_group[64];	      /* pcap; "" leaves the group alone */
-	uint64_t segment_bytes;	      /* of packets; 256 MiB */
-	uint64_t segment_age_s;	      /* 3600 */
-	uint64_t block_age_s;	      /* 60 */
-	uint64_t sync_interval_s;     /* 1 */
-	uint64_t spool_bytes;	      /* of all segments; 0: no bound */
-	uint64_t free_floor;	      /* of bytes; 256 MiB */
-	uint64_t memory_blocks;	      /* waiting for the disk a capture: 32 */
-	int64_t compression_level;    /* -1 */
-	int64_t compressors;	      /* one for each CPU beyond 2, at most 8 */
-	uint64_t max_captures;	      /* 256 */
-	uint64_t max_connections;     /* 256 */
-	uint64_t max_replays;	      /* at once: 16 */
-	uint64_t max_listeners;	      /* at once: 256 */
+	char spool[CONFIG_PATH_MAX];   /* /var/lib/pcapd */
+	char socket[CONFIG_PATH_MAX];  /* /run/pcapd/pcapd.sock */
+	char socket_group[64];	       /* pcap; "" leaves the group alone */
+	char viewer_group[64];	       /* "": who may connect is an operator */
+	char listen[CONFIG_PATH_MAX];  /* for TLS, "[host:]port ..."; "": not */
+	char tls_dir[CONFIG_PATH_MAX]; /* /etc/pcapd/tls */
+	char tls_cert[CONFIG_PATH_MAX]; /* "": server.crt of tls_dir */
+	char tls_key[CONFIG_PATH_MAX];	/* "": server.key */
+	char tls_ca[CONFIG_PATH_MAX];	/* "": ca.crt */
+	uint64_t handshake_timeout_s;	/* 10 */
+	uint64_t segment_bytes;		/* of packets; 256 MiB */
+	uint64_t segment_age_s;		/* 3600 */
+	uint64_t block_age_s;		/* 60 */
+	uint64_t sync_interval_s;	/* 1 */
+	uint64_t spool_bytes;		/* of all segments; 0: no bound */
+	uint64_t free_floor;		/* of bytes; 256 MiB */
+	uint64_t memory_blocks;		/* waiting for the disk a capture: 32 */
+	int64_t compression_level;	/* -1 */
+	int64_t compressors;	  /* one for each CPU beyond 2, at most 8 */
+	uint64_t max_captures;	  /* 256 */
+	uint64_t max_connections; /* 256 */
+	uint64_t max_handshakes;  /* under way at once: 64 */
+	uint64_t max_replays;	  /* at once: 16 */
+	uint64_t max_listeners;	  /* at once: 256 */
 };
 
 void config_defaults(struct config *c);
@@ -47,6 +55,11 @@ bool config_read(struct config *c, const char *path, struct err *e);
 /* One setting from the command line, by the key's name. */
 bool config_set(struct config *c, const char *key, const char *value,
 		struct err *e);
+
+/* What TLS needs, and where it lies. */
+enum tls_file { TLS_CERT, TLS_KEY, TLS_CA, TLS_CA_KEY, TLS_ALLOW, TLS_FILES };
+void config_tls_path(const struct config *c, enum tls_file which,
+		     char out[CONFIG_PATH_MAX + 16]);
 
 /* The name of the i-th key, NULL after the last: what the manual must list. */
 const char *config_key(size_t i);

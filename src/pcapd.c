@@ -10,7 +10,8 @@
  *			what has to go, goes
  *	pcapd-ledger	once a second: what captures received and lost -> the
  *			catalog; the watchdog believes it
- *	pcapd-accept	connections on the socket
+ *	pcapd-accept	connections on the socket and over TCP
+ *	pcapd-tls	one a connection over TCP: TLS <-> gRPC
  *	pcapd-grpc	gRPC's events; never waits; sends what comes next
  *	pcapd-pump	slices -> listeners that filter
  *	pcapd-worker	requests with one answer; wait for the catalog
@@ -25,6 +26,7 @@
 #include "control/control.h"
 #include "log.h"
 #include "rpc/server.h"
+#include "tls_verbs.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -63,6 +65,8 @@ static const struct {
 struct args {
 	const char *config; /* NULL: CONFIG_FILE if it is there */
 	const char *verb;   /* NULL: to serve */
+	int n_words;	    /* behind the verb tls */
+	char **words;
 	const char *values[SETTINGS];
 };
 
@@ -76,9 +80,15 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	}
 	if (key == ARGP_KEY_ARG) {
 		if (a->verb ||
-		    (strcmp(value, "check") && strcmp(value, "repair")))
+		    (strcmp(value, "check") && strcmp(value, "repair") &&
+		     strcmp(value, "tls")))
 			argp_error(state, "there is no '%s' to do", value);
 		a->verb = value;
+		if (strcmp(value, "tls") == 0) {
+			a->n_words = state->argc - state->next + 1;
+			a->words = state->argv + state->next - 1;
+			state->next = state->argc;
+		}
 		return 0;
 	}
 	for (size_t i = 0; i < SETTINGS; i++)
@@ -102,11 +112,13 @@ static const struct argp_option options[] = {
 static const struct argp parser = {
 	.options = options,
 	.parser = parse_option,
-	.args_doc = "[check|repair]",
+	.args_doc = "[check|repair]\ntls init|issue|allow|list|revoke ...",
 	.doc = "Captures packets, keeps them, and serves them to pcap(1).\v"
 	       "With check it says what is wrong with the spool, and changes "
 	       "nothing; with repair it makes catalog and segments agree. "
-	       "Both need a spool that no daemon uses.\n\n"
+	       "Both need a spool that no daemon uses. With tls it makes and "
+	       "revokes the certificates of those who connect from other "
+	       "machines: 'pcapd tls --help'.\n\n"
 	       "pcapd stays in the foreground. SIGTERM stops it, SIGHUP makes "
 	       "it read its settings again.",
 };
@@ -290,9 +302,14 @@ int main(int argc, char **argv)
 	int signals = -1;
 
 	argp_err_exit_status = err_exit_code(ERR_USAGE);
-	argp_parse(&parser, argc, argv, 0, NULL, &args);
+	argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &args);
 	if (!load(&args, &config, &e))
 		goto fail;
+	if (args.words) {
+		if (!tls_verbs(&config, args.n_words, args.words, &e))
+			goto fail;
+		return 0;
+	}
 	if (args.verb) {
 		if (!check_or_repair(args.verb, &config, &e))
 			goto fail;

@@ -46,9 +46,11 @@ static void an_unknown_remote_is_not_found(void **state)
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 	assert_int_equal(err_exit_code(e.kind), 4);
 	assert_string_equal(e.what, "unknown remote 'lab'");
-	assert_string_equal(e.hint, "Without 'NAME:' it is this machine; a "
-				    "name that has a ':' is written "
-				    "':lab:web'.");
+	assert_string_equal(e.hint,
+			    "'pcap remote list' has those that are "
+			    "known. Without 'NAME:' it is this machine; "
+			    "a name that has a ':' is written "
+			    "':lab:web'.");
 	assert_false(target_parse("localhost:web", &name, &e));
 	assert_string_equal(e.what, "unknown remote 'localhost'");
 	assert_null(name);

@@ -26,8 +26,8 @@ struct command {
 extern const struct command command_alias, command_delete, command_gaps,
 	command_help, command_hold, command_import, command_init,
 	command_interfaces, command_list, command_listen, command_mark,
-	command_release, command_replay, command_set, command_start,
-	command_status, command_stop, command_version;
+	command_release, command_remote, command_replay, command_set,
+	command_start, command_status, command_stop, command_version;
 
 /* Ends with NULL. */
 extern const struct command *const commands[];
@@ -76,8 +76,12 @@ const char *capture_text(const Pcap__V1__Capture *c, char out[CAPTURE_TEXT]);
 
 /* --- [remote:]name (target.c) --- */
 
-/* *name points into word, behind the remote's name. */
+/* *name points into word, behind the remote's name; calls go to that remote
+ * from then on. */
 bool target_parse(const char *word, const char **name, struct err *e);
+/* The same by the remote's name alone. */
+bool target_remote(const char *name, struct err *e);
+const struct address *target_address(void);
 
 /* --- times (times.c) --- */
 

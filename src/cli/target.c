@@ -1,18 +1,42 @@
 /*
  * [remote:]name. Guarantees that a name behind a ':' is never searched here
- * when another machine was meant. Leaves out remotes other than this machine.
+ * when another machine was meant: the calls of a command go where its target
+ * said.
  */
 #include "cli.h"
+#include "remotes.h"
 
 #include <string.h>
 
-#define REMOTE_LETTERS                                                         \
-	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+/* A command has one target. */
+static struct address target;
+static bool elsewhere;
+
+const struct address *target_address(void)
+{
+	if (!elsewhere) {
+		memset(&target, 0, sizeof(target));
+		strncpy(target.path, cli_socket(), sizeof(target.path) - 1);
+	}
+	return &target;
+}
+
+bool target_remote(const char *name, struct err *e)
+{
+	struct remote r;
+
+	if (!remote_find(name, &r, e) || !remote_address(&r, &target, e))
+		return false;
+	elsewhere = true;
+	return true;
+}
 
 bool target_parse(const char *word, const char **name, struct err *e)
 {
+	char remote[REMOTE_NAME_MAX + 2];
 	size_t n = strspn(word, REMOTE_LETTERS);
 
+	elsewhere = false;
 	if (word[n] != ':') {
 		*name = word;
 		return true;
@@ -21,9 +45,19 @@ bool target_parse(const char *word, const char **name, struct err *e)
 		*name = word + n + 1;
 		return true;
 	}
-	err_set(e, ERR_NOT_FOUND, "unknown remote '%.*s'", (int)n, word);
+	if (n > REMOTE_NAME_MAX)
+		n = REMOTE_NAME_MAX + 1;
+	memcpy(remote, word, n);
+	remote[n] = '\0';
+	if (target_remote(remote, e)) {
+		*name = word + n + 1;
+		return true;
+	}
+	if (e->kind != ERR_NOT_FOUND)
+		return false;
 	return err_hint(e,
-			"Without 'NAME:' it is this machine; a name that has "
-			"a ':' is written ':%s'.",
+			"'pcap remote list' has those that are known. Without "
+			"'NAME:' it is this machine; a name that has a ':' is "
+			"written ':%.80s'.",
 			word);
 }

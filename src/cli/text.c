@@ -166,7 +166,7 @@ const char *capture_text(const Pcap__V1__Capture *c, char out[CAPTURE_TEXT])
 
 struct client *cli_connect(struct err *e)
 {
-	return client_open(cli_socket(), e);
+	return client_open(target_address(), e);
 }
 
 ProtobufCMessage *cli_call(const char *method, const ProtobufCMessage *request,

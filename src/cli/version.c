@@ -3,16 +3,32 @@
 
 #include <stdio.h>
 
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	const char **target = state->input;
+
+	if (key != ARGP_KEY_ARG)
+		return ARGP_ERR_UNKNOWN;
+	*target = arg;
+	return 0;
+}
+
 static const struct argp argp = {
-	NULL,	    NULL, "",  "Prints the versions of pcap and of the daemon.",
-	cli_common, NULL, NULL};
+	NULL,	     parse,
+	"[REMOTE:]", "Prints the versions of pcap and of the daemon.",
+	cli_common,  NULL,
+	NULL};
 
 static int run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	Pcap__V1__VersionRequest ask = PCAP__V1__VERSION_REQUEST__INIT;
 
-	cli_parse(&argp, argc, argv, NULL);
+	const char *target = "", *name;
+
+	cli_parse(&argp, argc, argv, &target);
+	if (!target_parse(target, &name, &e))
+		return cli_fail(&e);
 	printf("pcap %s\n", PCAPD_VERSION);
 	Pcap__V1__VersionResponse *m =
 		(Pcap__V1__VersionResponse *)cli_call("Version", &ask.base, &e);

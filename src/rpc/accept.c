@@ -3,8 +3,9 @@
  * nothing but a stale socket is ever removed, that nobody connects before
  * group and mode are set, and that running out of descriptors is a pause.
  * gRPC could listen by itself, but takes a path over from a living daemon,
- * sets no mode and stays deaf after EMFILE. Leaves out rights: who can open
- * the socket may do everything.
+ * sets no mode and stays deaf after EMFILE. Who can open the socket is an
+ * operator, unless there are groups for both roles: then anybody can open it,
+ * and the kernel's word on user and groups decides. Leaves out TCP: remote.c.
  */
 #include "rpc.h"
 
@@ -13,8 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <grpc/grpc_posix.h>
-#include <grpc/grpc_security.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -26,6 +25,9 @@
 #include <unistd.h>
 
 #define BACK_OFF_MS 100
+/* How often files are looked at that say who may come in. */
+#define LOOK_MS 250
+#define NS_PER_MS (NS_PER_S / 1000)
 #define COMPLAIN_NS (10 * NS_PER_S)
 #define DEFAULT_GROUP "pcap"
 
@@ -33,6 +35,7 @@
 struct connection {
 	struct connection *next, **link;
 	int fd;
+	struct caller *caller; /* there until caller_end */
 };
 
 static void close_fd(int *fd)
@@ -121,6 +124,31 @@ static bool give_to_group(const struct gate *g, const char *name, struct err *e)
 	return true;
 }
 
+static bool group_find(const char *name, gid_t *gid, struct err *e)
+{
+	struct group *group = getgrnam(name);
+
+	if (!group)
+		return err_set(e, ERR_USAGE, "there is no group %s", name);
+	*gid = group->gr_gid;
+	return true;
+}
+
+/* Members of socket-group are operators then. Root's group stands for none:
+ * root is one anyway. */
+static bool find_groups(struct gate *g, const struct config *c, struct err *e)
+{
+	struct err ignored;
+
+	g->has_viewers = *c->viewer_group != 0;
+	if (!g->has_viewers)
+		return true;
+	if (*c->socket_group &&
+	    !group_find(c->socket_group, &g->operators, &ignored))
+		g->operators = 0;
+	return group_find(c->viewer_group, &g->viewers, e);
+}
+
 static bool listen_on(struct gate *g, const char *group, struct err *e)
 {
 	struct sockaddr_un a;
@@ -138,18 +166,18 @@ static bool listen_on(struct gate *g, const char *group, struct err *e)
 	/* Nobody can connect before listen: order is all that is needed. */
 	if (!give_to_group(g, group, e))
 		return false;
-	if (chmod(g->path, 0660) < 0)
+	if (chmod(g->path, g->has_viewers ? 0666 : 0660) < 0)
 		return err_errno(e, "set the mode of %s", g->path);
 	if (listen(g->listen_fd, SOMAXCONN) < 0)
 		return err_errno(e, "listen on %s", g->path);
 	return true;
 }
 
-static bool wait_on(struct gate *g, int fd, void *ptr, struct err *e)
+bool gate_watch(struct gate *g, int *fd, struct err *e)
 {
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ptr};
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = fd};
 
-	return epoll_ctl(g->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 ||
+	return epoll_ctl(g->epoll_fd, EPOLL_CTL_ADD, *fd, &ev) == 0 ||
 	       err_errno(e, "wait on a socket");
 }
 
@@ -163,15 +191,14 @@ bool gate_open(struct gate *g, const struct config *c, struct err *e)
 			       "a socket's path has at most %zu bytes, %s has "
 			       "%zu",
 			       most, g->path, strlen(g->path));
-	if (!take_lock(g, e) || !clear_path(g, e) ||
+	if (!find_groups(g, c, e) || !take_lock(g, e) || !clear_path(g, e) ||
 	    !listen_on(g, c->socket_group, e))
 		return false;
 	g->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	g->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (g->stop_fd < 0 || g->epoll_fd < 0)
 		return err_errno(e, "make an event loop");
-	return wait_on(g, g->listen_fd, &g->listen_fd, e) &&
-	       wait_on(g, g->stop_fd, &g->stop_fd, e);
+	return gate_watch(g, &g->listen_fd, e) && gate_watch(g, &g->stop_fd, e);
 }
 
 static void connection_close(struct gate *g, struct connection *c)
@@ -179,7 +206,6 @@ static void connection_close(struct gate *g, struct connection *c)
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
-	g->n_connections--;
 	/* gRPC may have the socket still, and that would keep it in there. */
 	epoll_ctl(g->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
@@ -187,12 +213,13 @@ static void connection_close(struct gate *g, struct connection *c)
 }
 
 /* Hang-ups are told without being asked for. */
-static bool keep(struct gate *g, int fd)
+static bool keep(struct gate *g, int fd, struct caller *who)
 {
 	struct connection *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return false;
+	c->caller = who;
 	c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	struct epoll_event ev = {.events = 0, .data.ptr = c};
 	if (c->fd < 0 ||
@@ -206,58 +233,88 @@ static bool keep(struct gate *g, int fd)
 	if (c->next)
 		c->next->link = &c->next;
 	g->connections = c;
-	g->n_connections++;
 	return true;
 }
 
-static void complain(struct gate *g, int fd, const char *why, unsigned limit)
+static void complain(struct gate *g, const struct ucred *peer,
+		     const struct err *e)
 {
-	struct ucred peer = {.uid = (uid_t)-1};
-	socklen_t n = sizeof(peer);
 	int64_t now = monotonic_ns();
 
 	if (g->complained_ns && now - g->complained_ns < COMPLAIN_NS)
 		return;
 	g->complained_ns = now;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
-		peer.uid = (uid_t)-1;
-	log_warn("a connection of user %d was refused: %s %u", (int)peer.uid,
-		 why, limit);
+	log_warn("a connection of user %d was refused: %s", (int)peer->uid,
+		 e->what);
+}
+
+static bool has_group(const gid_t *all, size_t n, gid_t group)
+{
+	for (size_t i = 0; i < n; i++)
+		if (all[i] == group)
+			return true;
+	return false;
+}
+
+/* By what the kernel knows of the process that connected: no names are looked
+ * up, and nothing waits. */
+static enum role role_of(const struct gate *g, int fd, const struct ucred *peer)
+{
+	gid_t few[64], *all = few;
+	socklen_t n = sizeof(few);
+
+	if (!g->has_viewers || peer->uid == 0 || peer->uid == geteuid())
+		return ROLE_OPERATOR;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &n) < 0) {
+		if (errno != ERANGE || !(all = malloc(n)) ||
+		    getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &n) < 0)
+			n = 0;
+	}
+	size_t groups = n / sizeof(gid_t);
+	enum role role = ROLE_NONE;
+	if (g->operators && (peer->gid == g->operators ||
+			     (all && has_group(all, groups, g->operators))))
+		role = ROLE_OPERATOR;
+	else if (peer->gid == g->viewers ||
+		 (all && has_group(all, groups, g->viewers)))
+		role = ROLE_VIEWER;
+	if (all != few)
+		free(all);
+	return role;
 }
 
 static void admit(struct gate *g, struct server *s, int fd)
 {
-	unsigned limit = atomic_load(&s->max_connections);
+	struct ucred peer = {.uid = (uid_t)-1, .gid = (gid_t)-1};
+	socklen_t n = sizeof(peer);
+	struct err e = ERR_INIT;
 
-	if (g->n_connections >= limit) {
-		complain(g, fd, "max-connections is", limit);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
+		peer.uid = (uid_t)-1;
+	struct caller *who = caller_new(s, FROM_SOCKET, &e);
+	if (who && !keep(g, fd, who)) {
+		err_set(&e, ERR_LIMIT, "pcapd is out of descriptors");
+		caller_unref(who);
+		who = NULL;
+	}
+	if (!who) {
+		complain(g, &peer, &e);
 		close(fd);
 		return;
 	}
-	if (!keep(g, fd)) {
-		complain(g, fd, "out of descriptors at connection",
-			 g->n_connections);
-		close(fd);
-		return;
-	}
-	grpc_server_credentials *plain =
-		grpc_insecure_server_credentials_create();
-	grpc_server_add_channel_from_fd(s->grpc, fd, plain);
-	grpc_server_credentials_release(plain);
+	who->uid = peer.uid;
+	who->local_role = role_of(g, fd, &peer);
+	snprintf(who->from, sizeof(who->from), "user %d", (int)peer.uid);
+	caller_serve(who, fd);
 }
 
-static void accept_one(struct gate *g, struct server *s)
+int gate_accept(struct gate *g, int from, struct sockaddr *a, socklen_t *n)
 {
-	int fd =
-		accept4(g->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept4(from, a, n, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd >= 0) {
-		admit(g, s, fd);
-		return;
-	}
-	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
-	    errno != ENOMEM)
-		return;
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE &&
+			errno != ENOBUFS && errno != ENOMEM))
+		return fd;
 	if (!g->complained_ns ||
 	    monotonic_ns() - g->complained_ns >= COMPLAIN_NS) {
 		g->complained_ns = monotonic_ns();
@@ -265,24 +322,57 @@ static void accept_one(struct gate *g, struct server *s)
 	}
 	struct pollfd stop = {.fd = g->stop_fd, .events = POLLIN};
 	poll(&stop, 1, BACK_OFF_MS);
+	return -1;
+}
+
+static void accept_one(struct gate *g, struct server *s)
+{
+	int fd = gate_accept(g, g->listen_fd, NULL, NULL);
+
+	if (fd >= 0)
+		admit(g, s, fd);
+}
+
+static void hung_up(struct gate *g, struct connection *c)
+{
+	caller_end(c->caller);
+	connection_close(g, c);
+}
+
+static bool is_remote(const struct remote *r, const void *ptr)
+{
+	for (unsigned i = 0; i < r->n_fds; i++)
+		if (ptr == &r->fds[i])
+			return true;
+	return false;
 }
 
 void gate_run(struct gate *g, struct server *s)
 {
+	int patience_ms = s->remote.allow ? LOOK_MS : -1;
+	int64_t looked_ns = monotonic_ns();
+
 	for (;;) {
 		struct epoll_event ev;
-		int n = epoll_wait(g->epoll_fd, &ev, 1, -1);
+		int n = epoll_wait(g->epoll_fd, &ev, 1, patience_ms);
 
 		if (n < 0 && errno != EINTR)
 			return;
+		if (s->remote.allow &&
+		    monotonic_ns() - looked_ns >= LOOK_MS * NS_PER_MS) {
+			remote_look(s);
+			looked_ns = monotonic_ns();
+		}
 		if (n <= 0)
 			continue;
 		if (ev.data.ptr == &g->stop_fd)
 			return;
 		if (ev.data.ptr == &g->listen_fd)
 			accept_one(g, s);
+		else if (is_remote(&s->remote, ev.data.ptr))
+			remote_accept(s, *(int *)ev.data.ptr);
 		else
-			connection_close(g, ev.data.ptr);
+			hung_up(g, ev.data.ptr);
 	}
 }
 

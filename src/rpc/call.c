@@ -49,6 +49,7 @@ bool call_ref_living(struct call *c)
 void call_unref(struct call *c)
 {
 	struct server *s = c->server;
+	struct caller *who = c->caller;
 
 	if (atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
@@ -68,8 +69,9 @@ void call_unref(struct call *c)
 		grpc_slice_unref(c->trailing.value);
 	pthread_cond_destroy(&c->news);
 	pthread_mutex_destroy(&c->lock);
-	/* The last step: server_stop waits for it. */
+	/* The last steps: server_stop waits for them. */
 	server_dismiss(s, c);
+	caller_unref(who);
 }
 
 static void start_batch(struct call *c, const grpc_op *ops, size_t n,
@@ -400,7 +402,7 @@ static void dispatch(struct call *c)
 	pthread_mutex_lock(&c->lock);
 	c->method = m;
 	pthread_mutex_unlock(&c->lock);
-	if (server_admit(c->server, c, &e))
+	if (caller_may(c->caller, m, &e) && server_admit(c->server, c, &e))
 		call_receive(c);
 	else
 		call_fail(c, &e);
@@ -411,11 +413,14 @@ static void arrived(void *ctx, bool ok)
 	struct call *c = ctx;
 	grpc_op op;
 
+	/* The first of a caller's was made by another thread. */
+	pthread_mutex_lock(&c->lock);
+	pthread_mutex_unlock(&c->lock);
 	if (!ok) {
 		call_unref(c);
 		return;
 	}
-	call_request(c->server);
+	call_request(c->caller);
 	server_enlist(c->server, c);
 	memset(&op, 0, sizeof(op));
 	op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
@@ -425,11 +430,13 @@ static void arrived(void *ctx, bool ok)
 	call_unref(c);
 }
 
-void call_request(struct server *s)
+void call_request(struct caller *who)
 {
 	struct call *c = allocate(sizeof(*c));
 
-	c->server = s;
+	c->server = who->server;
+	c->caller = who;
+	atomic_fetch_add(&who->refs, 1);
 	atomic_init(&c->refs, 1);
 	c->op_new = (struct op){arrived, c};
 	c->op_close = (struct op){closed, c};
@@ -441,8 +448,11 @@ void call_request(struct server *s)
 	c->status_text = grpc_empty_slice();
 	grpc_call_details_init(&c->details);
 	grpc_metadata_array_init(&c->metadata);
-	if (grpc_server_request_call(s->grpc, &c->grpc, &c->details,
-				     &c->metadata, s->cq, s->cq,
+	pthread_mutex_lock(&c->lock);
+	pthread_mutex_unlock(&c->lock);
+	grpc_completion_queue *cq = c->server->cq;
+	if (grpc_server_request_call(who->grpc, &c->grpc, &c->details,
+				     &c->metadata, cq, cq,
 				     &c->op_new) != GRPC_CALL_OK)
 		call_unref(c);
 }

@@ -6,12 +6,10 @@
  */
 #include "client.h"
 
+#include "client_link.h"
 #include "client_wire.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc.h>
@@ -22,10 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 /* pcapd sends a quarter of this; the bound is for what is not pcapd. */
 #define MESSAGE_MAX (16 << 20)
@@ -40,6 +34,8 @@ enum tag { TAG_START, TAG_SEND, TAG_RECV, TAG_STATUS, TAGS };
 struct client {
 	grpc_channel *channel;
 	grpc_completion_queue *cq;
+	struct client_link *link;
+	char label[sizeof(((struct address *)0)->label)];
 	const ProtobufCMethodDescriptor *method;
 	bool pending[TAGS], ok[TAGS];
 	int patience_ms; /* 0: no end to it */
@@ -53,58 +49,6 @@ struct client {
 };
 
 /* --- opening --- */
-
-static bool refuse_path(const char *path, struct err *e)
-{
-	struct stat st;
-	int no = errno;
-
-	if (no == EACCES || no == EPERM) {
-		err_set(e, ERR_PERMISSION, "may not connect to pcapd at %s: %s",
-			path, strerror(no));
-		struct group *g =
-			stat(path, &st) == 0 ? getgrgid(st.st_gid) : NULL;
-		if (g && !(st.st_mode & S_IWOTH) && (st.st_mode & S_IWGRP))
-			return err_hint(e,
-					"Members of the group '%s' may; an "
-					"administrator adds you to it.",
-					g->gr_name);
-		return err_hint(e, "Ask for the rights to that socket, or name "
-				   "another with --socket.");
-	}
-	err_set(e, ERR_UNREACHABLE, "cannot reach pcapd at %s: %s", path,
-		no == ENOENT	     ? "no such file"
-		: no == ECONNREFUSED ? "nobody listens there"
-				     : strerror(no));
-	return err_hint(e, "Is it running ('systemctl start pcapd')? Another "
-			   "socket is named with --socket or PCAP_SOCKET.");
-}
-
-static int connect_path(const char *path, struct err *e)
-{
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
-
-	if (strlen(path) >= sizeof(to.sun_path)) {
-		err_set(e, ERR_USAGE,
-			"a socket's path has at most %zu bytes: %s",
-			sizeof(to.sun_path) - 1, path);
-		return -1;
-	}
-	strcpy(to.sun_path, path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
-		err_errno(e, "make a socket");
-		return -1;
-	}
-	/* Blocking until here: a daemon whose backlog is full is waited for. */
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
-		refuse_path(path, e);
-		close(fd);
-		return -1;
-	}
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	return fd;
-}
 
 static grpc_channel *channel_over(int fd)
 {
@@ -125,17 +69,27 @@ static grpc_channel *channel_over(int fd)
 	return channel;
 }
 
-struct client *client_open(const char *socket_path, struct err *e)
+static bool labelled(const char *label, struct err *e)
 {
-	int fd = connect_path(socket_path, e);
-	if (fd < 0)
-		return NULL;
+	return *label ? err_wrap(e, "%s", label) : false;
+}
+
+struct client *client_open(const struct address *to, struct err *e)
+{
 	struct client *c = calloc(1, sizeof(*c));
+	int fd = -1;
+
 	if (!c) {
-		close(fd);
 		err_set(e, ERR_FAILED, "out of memory");
 		return NULL;
 	}
+	c->link = client_link_open(to, &fd, e);
+	if (!c->link) {
+		labelled(to->label, e);
+		free(c);
+		return NULL;
+	}
+	memcpy(c->label, to->label, sizeof(c->label));
 	grpc_init();
 	pthread_mutex_init(&c->lock, NULL);
 	c->channel = channel_over(fd); /* the fd is the channel's now */
@@ -307,7 +261,7 @@ static bool status_read(struct client *c, bool cancelled, struct err *e)
 		err_set(e, err_from_grpc_status((int)c->status), "%.*s", length,
 			text);
 	hint_from_trailers(c, e);
-	return false;
+	return labelled(c->label, e);
 }
 
 /* Drains the call. true: the daemon said OK. */
@@ -364,6 +318,7 @@ void client_close(struct client *c)
 		       .type != GRPC_QUEUE_SHUTDOWN)
 		;
 	grpc_completion_queue_destroy(c->cq);
+	client_link_close(c->link);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 	grpc_shutdown();

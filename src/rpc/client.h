@@ -22,10 +22,24 @@
 
 struct client;
 
-/* The daemon's socket. Connects once, so that ERR_UNREACHABLE (nobody listens)
- * and ERR_PERMISSION (may not connect) are told apart here. Signals that
- * should reach a thread of the caller's are blocked before. */
-struct client *client_open(const char *socket_path, struct err *e);
+/* Where a pcapd is. What a kind does not use is empty. */
+enum address_kind { ADDRESS_UNIX, ADDRESS_TLS, ADDRESS_SSH };
+#define ADDRESS_TEXT_MAX 512
+struct address {
+	enum address_kind kind;
+	char label[72]; /* of the remote, for messages; "": this machine */
+	char path[ADDRESS_TEXT_MAX];
+	char user[64], host[256], port[8];
+	/* PEM; all three may be one file. */
+	char cert[ADDRESS_TEXT_MAX], key[ADDRESS_TEXT_MAX],
+		ca[ADDRESS_TEXT_MAX];
+};
+
+/* Connects once, so that ERR_UNREACHABLE (nobody listens) and ERR_PERMISSION
+ * (may not connect) are told apart here. Errors of this and of all calls begin
+ * with the remote's label. Signals that should reach a thread of the caller's
+ * are blocked before. */
+struct client *client_open(const struct address *to, struct err *e);
 void client_close(struct client *c); /* NULL is fine */
 
 /* method: "Init". NULL with the daemon's error; its hint is taken over. */

@@ -15,32 +15,34 @@
 #include <string.h>
 
 #define PCAP "/pcap.v1.Pcap/"
-#define UNARY(name, type, body)                                                \
+#define UNARY(needs, name, type, body)                                         \
 	{                                                                      \
 		.path = PCAP name, .request = &pcap__v1__##type##__descriptor, \
-		.bound = BOUND_CALLS, .start = start_on_worker, .run = body    \
+		.bound = BOUND_CALLS, .role = ROLE_##needs,                    \
+		.start = start_on_worker, .run = body                          \
 	}
 
 const struct method methods[] = {
-	UNARY("Version", version_request, run_version),
-	UNARY("Interfaces", interfaces_request, run_interfaces),
-	UNARY("Init", init_request, run_init),
-	UNARY("Start", name_request, run_start),
-	UNARY("Stop", name_request, run_stop),
-	UNARY("List", list_request, run_list),
-	UNARY("Delete", name_request, run_delete),
-	UNARY("AddAlias", alias_request, run_add_alias),
-	UNARY("RemoveAlias", alias_request, run_remove_alias),
-	UNARY("Status", list_request, run_status),
-	UNARY("Gaps", gaps_request, run_gaps),
-	UNARY("Set", set_request, run_set),
-	UNARY("Hold", hold_request, run_hold),
-	UNARY("Release", release_request, run_release),
-	UNARY("Mark", mark_request, run_mark),
+	UNARY(VIEWER, "Version", version_request, run_version),
+	UNARY(VIEWER, "Interfaces", interfaces_request, run_interfaces),
+	UNARY(OPERATOR, "Init", init_request, run_init),
+	UNARY(OPERATOR, "Start", name_request, run_start),
+	UNARY(OPERATOR, "Stop", name_request, run_stop),
+	UNARY(VIEWER, "List", list_request, run_list),
+	UNARY(OPERATOR, "Delete", name_request, run_delete),
+	UNARY(OPERATOR, "AddAlias", alias_request, run_add_alias),
+	UNARY(OPERATOR, "RemoveAlias", alias_request, run_remove_alias),
+	UNARY(VIEWER, "Status", list_request, run_status),
+	UNARY(VIEWER, "Gaps", gaps_request, run_gaps),
+	UNARY(OPERATOR, "Set", set_request, run_set),
+	UNARY(OPERATOR, "Hold", hold_request, run_hold),
+	UNARY(OPERATOR, "Release", release_request, run_release),
+	UNARY(OPERATOR, "Mark", mark_request, run_mark),
 	{
 		.path = PCAP "Replay",
 		.request = &pcap__v1__replay_request__descriptor,
 		.bound = BOUND_REPLAYS,
+		.role = ROLE_VIEWER,
 		.start = start_on_thread,
 		.run = run_replay,
 	},
@@ -48,6 +50,7 @@ const struct method methods[] = {
 		.path = PCAP "Listen",
 		.request = &pcap__v1__listen_request__descriptor,
 		.bound = BOUND_LISTENERS,
+		.role = ROLE_VIEWER,
 		.start = start_on_worker,
 		.run = run_listen,
 		.idle = listen_idle,
@@ -58,6 +61,7 @@ const struct method methods[] = {
 		.path = PCAP "Import",
 		.request = &pcap__v1__import_request__descriptor,
 		.bound = BOUND_IMPORTS,
+		.role = ROLE_OPERATOR,
 		.start = start_on_thread,
 		.run = run_import,
 		.more = import_more,
@@ -66,12 +70,14 @@ const struct method methods[] = {
 		.path = "/grpc.health.v1.Health/Check",
 		.request = &grpc__health__v1__health_check_request__descriptor,
 		.bound = BOUND_CALLS,
+		.role = ROLE_VIEWER,
 		.start = health_check,
 	},
 	{
 		.path = "/grpc.health.v1.Health/Watch",
 		.request = &grpc__health__v1__health_check_request__descriptor,
 		.bound = BOUND_CALLS,
+		.role = ROLE_VIEWER,
 		.start = health_watch,
 	},
 	{
@@ -80,6 +86,7 @@ const struct method methods[] = {
 		.request =
 			&grpc__reflection__v1alpha__server_reflection_request__descriptor,
 		.bound = BOUND_CALLS,
+		.role = ROLE_VIEWER,
 		.start = reflection_start,
 		.more = reflection_more,
 		.idle = reflection_idle,
@@ -297,6 +304,8 @@ void run_version(struct call *c)
 
 	answer.version = PCAPD_VERSION;
 	answer.libpcap = (char *)pcap_lib_version();
+	answer.caller = (char *)caller_name(c->caller);
+	answer.role = (char *)role_text(caller_role(c->caller));
 	call_answer(c, &answer.base);
 }
 

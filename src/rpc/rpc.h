@@ -20,6 +20,7 @@
 #ifndef PCAPD_RPC_RPC_H
 #define PCAPD_RPC_RPC_H
 
+#include "../allow.h"
 #include "../pick.h"
 #include "../queue.h"
 #include "server.h"
@@ -29,11 +30,13 @@
 #include <grpc/slice.h>
 #include <protobuf-c/protobuf-c.h>
 #include <pthread.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "pcap.pb-c.h"
 
 struct call;
+struct caller;
 struct listener;
 
 /* --- bounds on what is under way at once --- */
@@ -57,6 +60,7 @@ struct method {
 	const char *path; /* "/package.Service/Method" */
 	const ProtobufCMessageDescriptor *request;
 	enum bound bound;
+	enum role role; /* that it takes */
 	/* The first message is in call.request. On the completion-queue
 	 * thread. */
 	void (*start)(struct call *c);
@@ -96,6 +100,7 @@ struct message {
 
 struct call {
 	struct server *server;
+	struct caller *caller;
 	const struct method *method; /* NULL until it is known */
 	atomic_uint refs;
 	grpc_call *grpc;
@@ -130,8 +135,8 @@ struct call {
 	struct listener *listener;
 };
 
-/* Asks gRPC for the next call. */
-void call_request(struct server *s);
+/* Asks gRPC for the caller's next call. */
+void call_request(struct caller *who);
 struct call *call_ref(struct call *c);
 /* For who has a pointer but no reference: false when the last one is gone. */
 bool call_ref_living(struct call *c);
@@ -159,6 +164,79 @@ void call_wake(struct call *c);
 /* Asks for another message, which goes to method->more. */
 void call_receive(struct call *c);
 
+/* --- caller.c: who is at the other end of a connection --- */
+
+enum origin { FROM_SOCKET, FROM_TLS };
+
+/* Each has a gRPC server of its own: what a call may do is known by where it
+ * comes in, and not by a descriptor's number, which is used again. */
+struct caller {
+	struct server *server;
+	atomic_uint refs; /* the server's list holds none */
+	enum origin origin;
+	char from[64]; /* address and port, or the user's number */
+	uid_t uid;
+	enum role local_role; /* of one on this machine */
+	grpc_server *grpc;    /* NULL until it is served */
+	atomic_bool ended;
+	struct op op_stopped;
+	/* From here on of TLS, and written before it is served. */
+	struct allowed allowed; /* as it was at the handshake */
+	int64_t until_s;	/* of its certificate */
+
+	/* Under the server's lock. */
+	struct caller *next, **link;
+	struct tls_link *tls; /* while there is one */
+	bool served;	      /* by gRPC */
+	bool shaking;	      /* hands, since: */
+	int64_t since_ns;
+	bool doomed; /* it was told that it has to go */
+};
+
+/* NULL: max-connections are there, or the server stops; e says which. */
+struct caller *caller_new(struct server *s, enum origin origin, struct err *e);
+void caller_unref(struct caller *c);
+/* Gives fd to gRPC, in any case. A reference is held until it has ended. */
+void caller_serve(struct caller *c, int fd);
+/* Its connection is gone, or has to go. */
+void caller_end(struct caller *c);
+/* The person's name, or "user 1000" of one on this machine. */
+const char *caller_name(const struct caller *c);
+/* As it is now. */
+enum role caller_role(struct caller *c);
+/* ERR_PERMISSION */
+bool caller_may(struct caller *c, const struct method *m, struct err *e);
+/* Ends and cuts off everybody's connection. */
+void callers_end(struct server *s);
+void callers_cut(struct server *s, bool only_shaking);
+/* Those whose rights are gone since they came. */
+void callers_review(struct server *s);
+
+/* --- remote.c: TCP and TLS --- */
+
+#define LISTEN_MAX 8
+
+struct remote {
+	struct allow *allow; /* NULL: nobody listens */
+	struct config config;
+	int fds[LISTEN_MAX];
+	unsigned n_fds;
+	int64_t window_ns; /* of complaints, and how many there were */
+	unsigned complaints;
+	pthread_mutex_t lock; /* guards everything below */
+	struct ssl_ctx_st *context;
+	int64_t files_ns[3]; /* when they were changed */
+};
+
+bool remote_open(struct server *s, const struct config *c, struct err *e);
+/* A connection waits at fd. On the accepting thread. */
+void remote_accept(struct server *s, int fd);
+/* What was changed in the files since. On the accepting thread. */
+void remote_look(struct server *s);
+/* Nobody can connect any more. */
+void remote_shut(struct remote *r);
+void remote_close(struct remote *r);
+
 /* --- server.c --- */
 
 struct connection;
@@ -166,8 +244,9 @@ struct connection;
 struct gate {
 	char path[CONFIG_PATH_MAX];
 	int lock_fd, listen_fd, epoll_fd, stop_fd;
+	bool has_viewers;
+	gid_t operators, viewers;	/* with has_viewers */
 	struct connection *connections; /* the accepting thread's */
-	unsigned n_connections;
 	int64_t complained_ns;
 };
 
@@ -189,22 +268,27 @@ struct server {
 	atomic_uint max_connections;
 	atomic_bool stopping;
 	grpc_completion_queue *cq;
-	grpc_server *grpc;
 	struct block_pool *pool; /* for what filters and snaplens copy */
 	struct gate gate;
+	struct remote remote;
 	struct pump pump;
 	struct thread accept_thread, cq_thread, pump_thread, workers[WORKERS];
-	struct op op_stopped;
 
 	pthread_mutex_t lock;	/* guards everything below */
-	pthread_cond_t changed; /* calls, stopped */
+	pthread_cond_t changed; /* calls, callers */
 	pthread_cond_t work_ready;
 	struct call *calls;
+	struct caller *callers;
+	unsigned n_callers;
 	unsigned used[BOUNDS];
 	struct call *work, **work_end;
 	bool workers_stop;
-	bool stopped; /* gRPC says so */
 };
+
+grpc_server *server_make_grpc(void);
+/* The calls of one, NULL: of all: an array, to give back and free(). */
+struct call **server_calls(struct server *s, const struct caller *of,
+			   size_t *n);
 
 /* The call joins the server's list; false: over its method's bound. */
 bool server_admit(struct server *s, struct call *c, struct err *e);
@@ -212,15 +296,18 @@ void server_enlist(struct server *s, struct call *c);
 void server_dismiss(struct server *s, struct call *c);
 void server_work(struct server *s, struct call *c);
 
-/* --- accept.c: the UNIX socket --- */
+/* --- accept.c: the UNIX socket, and the thread that accepts --- */
 
 bool gate_open(struct gate *g, const struct config *c, struct err *e);
+bool gate_watch(struct gate *g, int *fd, struct err *e);
+/* As accept4; -1 after a pause when there are no descriptors. */
+int gate_accept(struct gate *g, int from, struct sockaddr *a, socklen_t *n);
 /* Accepts until gate_stop, on a thread of the server. */
 void gate_run(struct gate *g, struct server *s);
 void gate_stop(struct gate *g);
 /* gate_run has returned: nobody can connect any more. */
 void gate_shut(struct gate *g);
-/* Cuts every connection off. */
+/* Cuts every connection of the socket off. */
 void gate_cut(struct gate *g);
 void gate_close(struct gate *g);
 

@@ -160,10 +160,8 @@ static void handle_events(struct server *s)
 	}
 }
 
-/* The first request is made here, so that every call is made on this thread. */
 static void *cq_main(void *arg)
 {
-	call_request(arg);
 	handle_events(arg);
 	return NULL;
 }
@@ -202,7 +200,7 @@ static void thread_join(struct thread *t)
 
 /* --- start --- */
 
-static grpc_server *make_grpc_server(void)
+grpc_server *server_make_grpc(void)
 {
 	grpc_arg args[] = {
 		{.type = GRPC_ARG_INTEGER,
@@ -222,22 +220,10 @@ static grpc_server *make_grpc_server(void)
 	return grpc_server_create(&all, NULL);
 }
 
-static void stopped(void *ctx, bool ok)
-{
-	struct server *s = ctx;
-
-	(void)ok;
-	pthread_mutex_lock(&s->lock);
-	s->stopped = true;
-	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
-}
-
 static void server_free(struct server *s)
 {
 	gate_close(&s->gate);
-	if (s->grpc)
-		grpc_server_destroy(s->grpc);
+	remote_close(&s->remote);
 	if (s->cq)
 		grpc_completion_queue_destroy(s->cq);
 	block_pool_unref(s->pool);
@@ -270,10 +256,10 @@ static struct server *server_new(struct control *ctl, const struct config *c)
 	s->control = ctl;
 	s->work_end = &s->work;
 	s->pump.ready_end = &s->pump.ready;
-	s->op_stopped = (struct op){stopped, s};
 	s->gate = (struct gate){
 		.lock_fd = -1, .listen_fd = -1, .epoll_fd = -1, .stop_fd = -1};
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->remote.lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->changed, &attr);
@@ -301,14 +287,10 @@ struct server *server_start(struct control *ctl, const struct config *c,
 		err_set(e, ERR_FAILED, "out of memory");
 		goto fail;
 	}
-	if (!gate_open(&s->gate, c, e))
+	if (!gate_open(&s->gate, c, e) || !remote_open(s, c, e))
 		goto fail;
 	s->cq = grpc_completion_queue_create_for_next(NULL);
-	s->grpc = make_grpc_server();
-	grpc_server_register_completion_queue(s->grpc, s->cq, NULL);
-	grpc_server_start(s->grpc);
 	if (!thread_start(&s->cq_thread, "pcapd-grpc", cq_main, s, e)) {
-		grpc_server_shutdown_and_notify(s->grpc, s->cq, &s->op_stopped);
 		grpc_completion_queue_shutdown(s->cq);
 		handle_events(s);
 		goto fail;
@@ -347,21 +329,29 @@ static void stop_call(struct call *c)
 
 /* A copy of the list: what a call does when it is told to stop may give calls
  * back, which takes the server's lock. */
-static void stop_calls(struct server *s)
+struct call **server_calls(struct server *s, const struct caller *of, size_t *n)
 {
-	size_t n = 0;
+	size_t most = 0;
 
+	*n = 0;
 	pthread_mutex_lock(&s->lock);
 	for (struct call *c = s->calls; c; c = c->next)
-		n++;
-	struct call **all = calloc(n ? n : 1, sizeof(*all));
+		most++;
+	struct call **all = calloc(most ? most : 1, sizeof(*all));
 	assert(all);
-	n = 0;
 	for (struct call *c = s->calls; c; c = c->next)
 		/* One that is being freed has no references to add to. */
-		if (call_ref_living(c))
-			all[n++] = c;
+		if ((!of || c->caller == of) && call_ref_living(c))
+			all[(*n)++] = c;
 	pthread_mutex_unlock(&s->lock);
+	return all;
+}
+
+static void stop_calls(struct server *s)
+{
+	size_t n;
+	struct call **all = server_calls(s, NULL, &n);
+
 	for (size_t i = 0; i < n; i++) {
 		stop_call(all[i]);
 		call_unref(all[i]);
@@ -376,7 +366,7 @@ static bool no_calls(const struct server *s)
 
 static bool is_stopped(const struct server *s)
 {
-	return !s->calls && s->stopped;
+	return !s->calls && !s->callers;
 }
 
 static bool wait_until(struct server *s, bool (*reached)(const struct server *),
@@ -405,9 +395,9 @@ static bool wait_until(struct server *s, bool (*reached)(const struct server *),
  * ever. */
 static void stop_grpc(struct server *s)
 {
-	grpc_server_shutdown_and_notify(s->grpc, s->cq, &s->op_stopped);
+	callers_end(s);
 	if (!wait_until(s, is_stopped, FLUSH_MS)) {
-		grpc_server_cancel_all_calls(s->grpc);
+		callers_cut(s, false);
 		gate_cut(&s->gate);
 	}
 	pthread_mutex_lock(&s->lock);
@@ -424,6 +414,8 @@ void server_stop(struct server *s, int grace_ms)
 	gate_stop(&s->gate);
 	thread_join(&s->accept_thread);
 	gate_shut(&s->gate);
+	remote_shut(&s->remote);
+	callers_cut(s, true);
 	stop_calls(s);
 	if (!wait_until(s, no_calls, grace_ms))
 		log_warn("some clients did not take their answers in %d ms; "

@@ -1,0 +1,200 @@
+/*
+ * pcap remote add|list|remove|test. Guarantees that what is added can be used:
+ * its URL is understood, its files are there and its key is private. Leaves out
+ * whether somebody answers, which test says.
+ */
+#include "cli.h"
+#include "remotes.h"
+#include "table.h"
+
+#include "../tls.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct line {
+	const char *bundle, *cert, *key, *ca;
+	bool json;
+	struct words words;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct line *line = state->input;
+
+	switch (key) {
+	case 'b':
+		line->bundle = arg;
+		return 0;
+	case 1:
+		line->cert = arg;
+		return 0;
+	case 2:
+		line->key = arg;
+		return 0;
+	case 3:
+		line->ca = arg;
+		return 0;
+	case 'J':
+		line->json = true;
+		return 0;
+	case ARGP_KEY_ARGS:
+		line->words.v = state->argv + state->next;
+		line->words.n = state->argc - state->next;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"bundle", 'b', "FILE", 0,
+	 "Key, certificate and CA in one file, as 'pcapd tls issue' makes it",
+	 0},
+	{"cert", 1, "FILE", 0, "Your certificate, PEM", 0},
+	{"key", 2, "FILE", 0, "Its key", 0},
+	{"ca", 3, "FILE", 0, "The CA that signed the server's certificate", 0},
+	{"json", 'J', NULL, 0, "Write JSON", 0},
+	{0}};
+
+static const struct argp argp = {
+	options,
+	parse,
+	"add NAME URL\nlist\nremove NAME\ntest NAME",
+	"Names other machines with a pcapd; 'NAME:' before a capture means "
+	"that machine. URLs are tls://HOST[:PORT] (port 2020, needs a "
+	"certificate), ssh://[USER@]HOST[:PORT] (runs 'pcap proxy' there by "
+	"your ssh) and unix:///PATH."
+	"\vThey are kept in $XDG_CONFIG_HOME/pcap/remotes.conf.",
+	cli_common,
+	NULL,
+	NULL};
+
+/* --- add --- */
+
+/* The file as an absolute path: commands run in other folders. */
+static bool file_take(char to[ADDRESS_TEXT_MAX], const char *file,
+		      struct err *e)
+{
+	if (!file)
+		return true;
+	char *path = realpath(file, NULL);
+	if (!path)
+		return err_errno(e, "open %s", file);
+	size_t n = strlen(path);
+	bool ok = n < ADDRESS_TEXT_MAX && !strstr(path, " ;") &&
+		  !strpbrk(path, "\r\n");
+	if (ok)
+		memcpy(to, path, n + 1);
+	else
+		err_set(e, ERR_USAGE,
+			"expected a path of at most %d bytes that an ini file "
+			"can hold, got %.200s",
+			ADDRESS_TEXT_MAX - 1, path);
+	free(path);
+	return ok;
+}
+
+static bool add(const struct line *line, const char *path, struct err *e)
+{
+	struct remote r = {.name = ""};
+	struct address to;
+
+	if (line->words.n != 3)
+		return err_set(e, ERR_USAGE, "add takes a name and a URL");
+	if (!remote_name_check(line->words.v[1], e))
+		return false;
+	strcpy(r.name, line->words.v[1]);
+	if (strlen(line->words.v[2]) >= sizeof(r.url))
+		return err_set(e, ERR_USAGE, "the URL is too long");
+	strcpy(r.url, line->words.v[2]);
+	if (!file_take(r.bundle, line->bundle, e) ||
+	    !file_take(r.cert, line->cert, e) ||
+	    !file_take(r.key, line->key, e) || !file_take(r.ca, line->ca, e) ||
+	    !remote_address(&r, &to, e))
+		return false;
+	if (to.kind == ADDRESS_TLS && !tls_key_is_private(to.key, e))
+		return false;
+	return remotes_add(path, &r, e);
+}
+
+/* --- list, remove, test --- */
+
+static bool list(bool json, const char *path, struct err *e)
+{
+	struct remote *all;
+	struct table t;
+	size_t n;
+
+	if (!remotes_read(path, &all, &n, e))
+		return false;
+	table_init(&t, "remotes", json);
+	table_column(&t, json ? "name" : "NAME", 0, SCOLS_JSON_STRING);
+	table_column(&t, json ? "url" : "URL", 0, SCOLS_JSON_STRING);
+	table_column(&t, json ? "cert" : "CERTIFICATE", 0, SCOLS_JSON_STRING);
+	for (size_t i = 0; i < n; i++) {
+		table_row(&t);
+		table_cell(&t, "%s", all[i].name);
+		table_cell(&t, "%s", all[i].url);
+		table_cell(&t, "%s",
+			   *all[i].bundle ? all[i].bundle : all[i].cert);
+	}
+	table_done(&t);
+	free(all);
+	return true;
+}
+
+static bool test(const char *name, struct err *e)
+{
+	Pcap__V1__VersionRequest ask = PCAP__V1__VERSION_REQUEST__INIT;
+	int64_t began = clock_ns();
+	char span[SPAN_TEXT];
+
+	if (!target_remote(name, e))
+		return false;
+	Pcap__V1__VersionResponse *m =
+		(Pcap__V1__VersionResponse *)cli_call("Version", &ask.base, e);
+	if (!m)
+		return false;
+	printf("%s: pcapd %s, you are %s (%s), answered in %s\n", name,
+	       m->version, *m->caller ? m->caller : "unknown",
+	       *m->role ? m->role : "unknown",
+	       span_text(clock_ns() - began, span));
+	pcap__v1__version_response__free_unpacked(m, NULL);
+	return true;
+}
+
+static bool dispatch(const struct line *line, struct err *e)
+{
+	const char *verb = line->words.n ? line->words.v[0] : "";
+	char path[ADDRESS_TEXT_MAX];
+
+	if (!remotes_path(path, e))
+		return false;
+	if (strcmp(verb, "add") == 0)
+		return add(line, path, e);
+	if (strcmp(verb, "list") == 0 && line->words.n == 1)
+		return list(line->json, path, e);
+	if (strcmp(verb, "remove") == 0 && line->words.n == 2)
+		return remotes_remove(path, line->words.v[1], e);
+	if (strcmp(verb, "test") == 0 && line->words.n == 2)
+		return test(line->words.v[1], e);
+	err_set(e, ERR_USAGE,
+		"expected 'add NAME URL', 'list', 'remove NAME' or 'test "
+		"NAME'%s%s",
+		*verb ? ", got " : "", verb);
+	return err_hint(e, "'pcap help remote' tells more.");
+}
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct line line = {0};
+
+	cli_parse(&argp, argc, argv, &line);
+	return dispatch(&line, &e) ? cli_done() : cli_fail(&e);
+}
+
+const struct command command_remote = {
+	"remote", "name other machines with a pcapd", &argp, run};

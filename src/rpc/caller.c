@@ -1,0 +1,246 @@
+/*
+ * Who calls. Guarantees that a call is judged by who made its connection, by
+ * what that one may do now, and that a caller is gone only after its last call
+ * and its gRPC server. Leaves out how connections are made: accept.c and
+ * remote.c.
+ */
+#include "rpc.h"
+
+#include "../log.h"
+
+#include <assert.h>
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
+{
+	unsigned limit = atomic_load(&s->max_connections);
+	struct caller *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		err_set(e, ERR_FAILED, "out of memory");
+		return NULL;
+	}
+	c->server = s;
+	c->origin = origin;
+	atomic_init(&c->refs, 1);
+	c->link = &s->callers;
+	pthread_mutex_lock(&s->lock);
+	bool room = s->n_callers < limit && !atomic_load(&s->stopping);
+	if (room) {
+		s->n_callers++;
+		c->next = s->callers;
+		if (c->next)
+			c->next->link = &c->next;
+		s->callers = c;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (room)
+		return c;
+	free(c);
+	err_set(e, ERR_LIMIT, "max-connections is %u", limit);
+	return NULL;
+}
+
+void caller_unref(struct caller *c)
+{
+	struct server *s = c->server;
+
+	if (atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	if (c->grpc)
+		grpc_server_destroy(c->grpc);
+	pthread_mutex_lock(&s->lock);
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	s->n_callers--;
+	free(c);
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void stopped(void *ctx, bool ok)
+{
+	(void)ok;
+	caller_unref(ctx);
+}
+
+/* The reference that the caller was made with is gRPC's from here on. */
+void caller_serve(struct caller *c, int fd)
+{
+	grpc_server_credentials *plain =
+		grpc_insecure_server_credentials_create();
+
+	c->op_stopped = (struct op){stopped, c};
+	c->grpc = server_make_grpc();
+	grpc_server_register_completion_queue(c->grpc, c->server->cq, NULL);
+	grpc_server_start(c->grpc);
+	call_request(c);
+	grpc_server_add_channel_from_fd(c->grpc, fd, plain);
+	grpc_server_credentials_release(plain);
+	pthread_mutex_lock(&c->server->lock);
+	c->served = true;
+	pthread_mutex_unlock(&c->server->lock);
+}
+
+void caller_end(struct caller *c)
+{
+	if (!atomic_exchange(&c->ended, true))
+		grpc_server_shutdown_and_notify(c->grpc, c->server->cq,
+						&c->op_stopped);
+}
+
+/* --- rights --- */
+
+const char *caller_name(const struct caller *c)
+{
+	return c->origin == FROM_TLS ? c->allowed.name : c->from;
+}
+
+enum role caller_role(struct caller *c)
+{
+	struct allowed now;
+
+	if (c->origin == FROM_SOCKET)
+		return c->local_role;
+	if (realtime_ns() / NS_PER_S > c->until_s ||
+	    !allow_find(c->server->remote.allow, c->allowed.fingerprint, &now))
+		return ROLE_NONE;
+	return now.role;
+}
+
+bool caller_may(struct caller *c, const struct method *m, struct err *e)
+{
+	enum role role = caller_role(c);
+	const char *name = strrchr(m->path, '/') + 1;
+
+	if (role >= m->role)
+		return true;
+	if (role == ROLE_NONE && c->origin == FROM_TLS)
+		return err_set(e, ERR_PERMISSION,
+			       "the certificate of %s was revoked, or has "
+			       "expired",
+			       c->allowed.name);
+	if (role == ROLE_NONE) {
+		err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->from);
+		return err_hint(e, "Members of the groups socket-group and "
+				   "viewer-group of pcapd.conf(5) may.");
+	}
+	err_set(e, ERR_PERMISSION, "%s is a viewer: %s is for operators",
+		caller_name(c), name);
+	return err_hint(e, "A viewer may list, look at the status, replay and "
+			   "listen.");
+}
+
+/* --- all of them --- */
+
+/* With references, to give back. */
+static struct caller **callers(struct server *s, size_t *n)
+{
+	*n = 0;
+	pthread_mutex_lock(&s->lock);
+	struct caller **all = calloc(s->n_callers + 1, sizeof(*all));
+	assert(all);
+	for (struct caller *c = s->callers; c; c = c->next) {
+		unsigned refs = atomic_load(&c->refs);
+
+		/* One that is being freed has none to add to. */
+		while (refs &&
+		       !atomic_compare_exchange_weak(&c->refs, &refs, refs + 1))
+			;
+		if (refs)
+			all[(*n)++] = c;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return all;
+}
+
+/* Those that were never served end with their handshake. */
+void callers_end(struct server *s)
+{
+	size_t n;
+	struct caller **all = callers(s, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&s->lock);
+		bool served = all[i]->served;
+		pthread_mutex_unlock(&s->lock);
+		if (served)
+			caller_end(all[i]);
+		caller_unref(all[i]);
+	}
+	free(all);
+}
+
+static void cut(struct caller *c, bool only_shaking)
+{
+	struct server *s = c->server;
+
+	pthread_mutex_lock(&s->lock);
+	bool served = c->served;
+	if (c->tls && (c->shaking || !only_shaking))
+		tls_cut(c->tls);
+	pthread_mutex_unlock(&s->lock);
+	if (served && !only_shaking)
+		grpc_server_cancel_all_calls(c->grpc);
+}
+
+void callers_cut(struct server *s, bool only_shaking)
+{
+	size_t n;
+	struct caller **all = callers(s, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		cut(all[i], only_shaking);
+		caller_unref(all[i]);
+	}
+	free(all);
+}
+
+/* First told, then cut off: a client that reads hears why. */
+static void dismiss(struct caller *c)
+{
+	struct server *s = c->server;
+	char why[160];
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	bool doomed = c->doomed;
+	c->doomed = true;
+	pthread_mutex_unlock(&s->lock);
+	if (doomed) {
+		cut(c, false);
+		return;
+	}
+	snprintf(why, sizeof(why),
+		 "the certificate of %s was revoked, or has expired",
+		 c->allowed.name);
+	log_info("%s at %s has to go: %s", c->allowed.name, c->from, why);
+	struct call **all = server_calls(s, c, &n);
+	for (size_t i = 0; i < n; i++) {
+		call_finish(all[i], GRPC_STATUS_PERMISSION_DENIED, why, NULL);
+		call_wake(all[i]);
+		call_unref(all[i]);
+	}
+	free(all);
+}
+
+void callers_review(struct server *s)
+{
+	size_t n;
+	struct caller **all = callers(s, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&s->lock);
+		bool served = all[i]->served;
+		pthread_mutex_unlock(&s->lock);
+		if (served && all[i]->origin == FROM_TLS &&
+		    caller_role(all[i]) == ROLE_NONE)
+			dismiss(all[i]);
+		caller_unref(all[i]);
+	}
+	free(all);
+}

@@ -1,0 +1,391 @@
+#!/usr/bin/env python3
+"""pcapd from other machines: TLS with a certificate at both ends, who is let
+in and as what. On loopback; what is refused is refused with words for both
+sides."""
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+import unittest
+
+from harness import (FAILED, NOT_FOUND, NS, OK, PATIENCE, PCAPD, PERMISSION,
+                     UNREACHABLE, USAGE, Daemon, main, need, output,
+                     packets_of, savefile, udp_packet, until)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Far(Daemon):
+    """A daemon that listens for TLS, and somebody's remotes."""
+
+    def __init__(self, config="", listen="127.0.0.1", **kwargs):
+        super().__init__(**kwargs)
+        self.tls = os.path.join(self.folder, "tls")
+        self.port = free_port()
+        self.home = os.path.join(self.folder, "home")
+        os.mkdir(self.home)
+        self.configure("listen = %s:%d\ntls-dir = %s\n%s" % (
+            listen, self.port, self.tls, config))
+
+    def admin(self, *arguments, status=OK):
+        done = subprocess.run(
+            [PCAPD, "--config", self.config, "tls"] + list(arguments),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE,
+            cwd=self.folder)
+        text = done.stdout.decode()
+        assert done.returncode == status, "%s: %d: %s" % (
+            arguments, done.returncode, text)
+        return text
+
+    def issue(self, name, role, *more):
+        """The path of a new bundle."""
+        self.admin("issue", name, "--role", role, *more)
+        return os.path.join(self.folder, name + ".pem")
+
+    def url(self, host="127.0.0.1"):
+        return "tls://%s:%d" % (host, self.port)
+
+    def run(self, *arguments, **kwargs):
+        os.environ["XDG_CONFIG_HOME"] = self.home
+        return super().run(*arguments, **kwargs)
+
+    def popen(self, *arguments, **kwargs):
+        os.environ["XDG_CONFIG_HOME"] = self.home
+        return super().popen(*arguments, **kwargs)
+
+    def join(self, remote, bundle, host="127.0.0.1"):
+        self.run("remote", "add", remote, self.url(host), "--bundle", bundle)
+
+
+def fill(daemon, count=2000):
+    """An import, so that there is something to read."""
+    path = os.path.join(daemon.folder, "some.pcap")
+    with open(path, "wb") as file:
+        file.write(savefile([udp_packet(i * NS // 100, i)
+                             for i in range(1, count + 1)]))
+    daemon.run("import", "some", path)
+
+
+class Remote(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.far = Far()
+        cls.far.admin("init")
+        cls.bundle = cls.far.issue("alice", "viewer")
+        cls.far.start()
+        fill(cls.far)
+        cls.far.join("lab", cls.bundle)
+        cls.far.join("ops", cls.far.issue("olga", "operator"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.far.stop()
+
+    def ca(self, folder):
+        """A CA of somebody else's, by openssl."""
+        need("openssl")
+        output("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+               "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=another",
+               "-days", "30", "-keyout", folder + "/ca.key", "-out",
+               folder + "/ca.crt")
+        return folder + "/ca.crt", folder + "/ca.key"
+
+    def signed(self, ca, name, start, end, *more):
+        """A bundle, from any date to any other, by openssl ca."""
+        folder = tempfile.mkdtemp(dir=self.far.folder)
+        with open(folder + "/conf", "w") as file:
+            file.write("[ca]\ndefault_ca=d\n[d]\ndatabase=%s/db\nserial=%s/n\n"
+                       "new_certs_dir=%s\ndefault_md=sha256\npolicy=p\n"
+                       "unique_subject=no\n[p]\ncommonName=supplied\n[req]\n"
+                       "distinguished_name=n\n[n]\n"
+                       % (folder, folder, folder))
+        open(folder + "/db", "w").close()
+        with open(folder + "/n", "w") as file:
+            file.write("%016X\n" % time.monotonic_ns())
+        output("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt",
+               "ec_paramgen_curve:P-256", "-nodes", "-config",
+               folder + "/conf", "-subj", "/CN=" + name, "-keyout",
+               folder + "/key", "-out", folder + "/req")
+        output("openssl", "ca", "-batch", "-notext", "-config",
+               folder + "/conf", "-cert", ca[0], "-keyfile", ca[1],
+               "-startdate", start, "-enddate", end, "-in", folder + "/req",
+               "-out", folder + "/crt")
+        bundle = os.path.join(folder, name + ".pem")
+        with open(bundle, "wb") as out:
+            os.chmod(bundle, 0o600)
+            for part in folder + "/crt", folder + "/key", self.far.tls + \
+                    "/ca.crt":
+                with open(part, "rb") as file:
+                    out.write(file.read())
+        return bundle
+
+    def own_ca(self):
+        return self.far.tls + "/ca.crt", self.far.tls + "/ca.key"
+
+    def refused(self, bundle, client_says, server_says, host="127.0.0.1",
+                status=PERMISSION):
+        """Both say why."""
+        name = "bad%d" % len(self.far.said())
+        before = len(self.far.said())
+        self.far.join(name, bundle, host)
+        _, text = self.far.run("list", name + ":", status=status)
+        self.assertIn("pcap: %s: " % name, text)
+        self.assertIn(client_says, text)
+        self.assertGreater(len(text.splitlines()), 1, "no hint: " + text)
+        if server_says:
+            until(lambda: server_says in self.far.said()[before:],
+                  server_says + " in the log")
+        return text
+
+    # --- what works ---
+
+    def test_replay_over_tls_is_the_local_one(self):
+        here, _ = self.far.run("replay", "some")
+        there, talk = self.far.run("replay", "lab:some")
+        self.assertEqual(there, here)
+        self.assertIn("2000 packets replayed", talk)
+        here, _ = self.far.run("replay", "some", "udp", "port", "1030")
+        there, _ = self.far.run("replay", "lab:some", "udp", "port", "1030")
+        self.assertEqual(there, here)
+        self.assertEqual(len(packets_of(there)[1]), 2)
+
+    def test_a_remote_is_tested_listed_and_removed(self):
+        text, _ = self.far.run("remote", "test", "lab")
+        self.assertRegex(text.decode(), r"^lab: pcapd [0-9.]+, you are alice "
+                                        r"\(viewer\), answered in ")
+        self.far.run("remote", "add", "other", "unix://" + self.far.socket)
+        text, _ = self.far.run("remote", "test", "other")
+        self.assertIn("(operator)", text.decode())
+        listed, _ = self.far.run("remote", "list", "--json")
+        listed = {r["name"]: r["url"]
+                  for r in json.loads(listed)["remotes"]}
+        self.assertEqual(listed["lab"], self.far.url())
+        _, text = self.far.run("remote", "add", "lab", "unix:///x",
+                               status=FAILED)
+        self.assertIn("is there already", text)
+        self.far.run("remote", "remove", "other")
+        _, text = self.far.run("list", "other:", status=NOT_FOUND)
+        self.assertIn("unknown remote 'other'", text)
+
+    def test_daemons_errors_name_the_remote(self):
+        _, text = self.far.run("replay", "lab:none", status=NOT_FOUND)
+        self.assertIn("lab: no capture 'none'", text)
+
+    def test_any_grpc_client_with_a_certificate_is_served(self):
+        """The TLS port offers h2, as gRPC's own TLS wants it."""
+        context = ssl.create_default_context(
+            cafile=self.far.tls + "/ca.crt")
+        context.load_cert_chain(self.bundle)
+        context.set_alpn_protocols(["h2"])
+        with socket.create_connection(("127.0.0.1", self.far.port)) as raw:
+            with context.wrap_socket(raw, server_hostname="localhost") as s:
+                self.assertEqual(s.version(), "TLSv1.3")
+                self.assertEqual(s.selected_alpn_protocol(), "h2")
+
+    def test_certificates_are_read_again(self):
+        far = Far()
+        far.admin("init")
+        far.start()
+        old = far.issue("bob", "viewer")
+        far.join("old", old)
+        far.run("list", "old:")
+        for name in os.listdir(far.tls):
+            os.unlink(os.path.join(far.tls, name))
+        far.admin("init")
+        far.join("new", far.issue("carl", "viewer"))
+        until(lambda: "read the TLS certificate again" in far.said(),
+              "the new certificate")
+        far.run("list", "new:")
+        far.run("list", "old:", status=PERMISSION)
+        far.stop()
+
+    # --- roles ---
+
+    def test_a_viewer_may_look_and_nothing_else(self):
+        for command in (["list", "lab:"], ["status", "lab:"],
+                        ["interfaces", "lab:"], ["gaps", "lab:some"],
+                        ["replay", "lab:some"]):
+            self.far.run(*command)
+        for command in (["start", "lab:some"], ["stop", "lab:some"],
+                        ["delete", "--yes", "lab:some"],
+                        ["init", "lab:lo", "--alias", "x"],
+                        ["alias", "add", "lab:some", "x"],
+                        ["mark", "lab:some", "x"],
+                        ["set", "lab:some", "--keep-age", "1d"],
+                        ["hold", "lab:some", "--last", "1d", "--reason",
+                         "x"]):
+            _, text = self.far.run(*command, status=PERMISSION)
+            self.assertIn("lab: alice is a viewer", text)
+            self.assertIn("A viewer may", text)
+        self.far.run("mark", "ops:some", "x")
+        self.far.run("mark", "--remove", "ops:some", "x")
+
+    def test_revoking_ends_a_stream_within_a_second(self):
+        bundle = self.far.issue("eve", "viewer")
+        self.far.join("eves", bundle)
+        with self.far.popen("replay", "--live", "eves:some",
+                            stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE) as live:
+            got = live.stdout.read(24)
+            self.assertEqual(len(got), 24)
+            said = self.far.admin("revoke", "eve")
+            self.assertIn("revoked 1 certificate of eve", said)
+            _, text = live.communicate(timeout=PATIENCE)
+            self.assertIn("the certificate of eve was revoked",
+                          text.decode())
+            self.assertEqual(live.returncode, PERMISSION)
+        until(lambda: "eve at 127.0.0.1" in self.far.said(), "the log")
+        self.refused(bundle, "it was revoked, or never allowed",
+                     "the certificate of eve is not on the allow-list")
+
+    # --- who is refused ---
+
+    def test_a_certificate_of_another_ca_is_refused(self):
+        folder = tempfile.mkdtemp(dir=self.far.folder)
+        bundle = self.signed(self.ca(folder), "mallory", "20200101000000Z",
+                             "20400101000000Z")
+        self.refused(bundle, "the server does not know the CA",
+                     "the certificate of mallory was not signed by the CA")
+
+    def test_an_expired_certificate_is_refused(self):
+        bundle = self.signed(self.own_ca(), "old", "20200101000000Z",
+                             "20210101000000Z")
+        self.refused(bundle, "certificate expired on 2021-01-01 00:00:00 UTC",
+                     None)
+        self.shows(bundle, "the certificate of old expired on 2021-01-01")
+
+    def test_a_certificate_of_the_future_is_refused(self):
+        bundle = self.signed(self.own_ca(), "new", "20400101000000Z",
+                             "20410101000000Z")
+        self.refused(bundle, "not valid before 2040-01-01 00:00:00 UTC", None)
+        self.shows(bundle, "the certificate of new is not valid before 2040")
+
+    def shows(self, bundle, server_says):
+        """A client that does not look at its own certificate."""
+        before = len(self.far.said())
+        self.s_client("-cert", bundle, "-key", bundle)
+        until(lambda: server_says in self.far.said()[before:],
+              server_says + " in the log")
+
+    def s_client(self, *more):
+        need("openssl")
+        done = subprocess.run(
+            ["openssl", "s_client", "-connect", "127.0.0.1:%d" % self.far.port,
+             "-CAfile", self.far.tls + "/ca.crt", "-alpn", "h2"] + list(more),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=PATIENCE)
+        return done.stdout.decode(errors="replace")
+
+    def test_no_certificate_is_refused(self):
+        before = len(self.far.said())
+        self.s_client()
+        until(lambda: "peer did not return a certificate" in
+              self.far.said()[before:], "the reason in the log")
+
+    def test_tls_1_2_is_refused(self):
+        before = len(self.far.said())
+        text = self.s_client("-tls1_2", "-cert", self.bundle, "-key",
+                             self.bundle)
+        self.assertIn("alert protocol version", text)
+        until(lambda: "unsupported protocol" in self.far.said()[before:],
+              "the reason in the log")
+
+    def test_plaintext_is_refused(self):
+        before = len(self.far.said())
+        with socket.create_connection(("127.0.0.1", self.far.port)) as s:
+            s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            s.settimeout(PATIENCE)
+            while s.recv(4096):
+                pass
+        until(lambda: "was refused: TLS: " in self.far.said()[before:],
+              "the reason in the log")
+
+    def test_a_server_of_another_name_is_refused(self):
+        far = Far()
+        far.admin("init")
+        # Its certificate without the address by which it is reached.
+        os.unlink(far.tls + "/server.crt")
+        os.unlink(far.tls + "/server.key")
+        folder = tempfile.mkdtemp(dir=far.folder)
+        output("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt",
+               "ec_paramgen_curve:P-256", "-nodes", "-subj",
+               "/CN=elsewhere", "-keyout", far.tls + "/server.key", "-out",
+               folder + "/req")
+        with open(folder + "/ext", "w") as file:
+            file.write("subjectAltName=DNS:elsewhere\n")
+        output("openssl", "x509", "-req", "-in", folder + "/req", "-CA",
+               far.tls + "/ca.crt", "-CAkey", far.tls + "/ca.key",
+               "-CAcreateserial", "-days", "2", "-extfile", folder + "/ext",
+               "-out", far.tls + "/server.crt")
+        os.chmod(far.tls + "/server.key", 0o600)
+        far.start()
+        far.join("far", far.issue("bob", "viewer"))
+        _, text = far.run("list", "far:", status=PERMISSION)
+        self.assertIn("far: the certificate of elsewhere is not for 127.0.0.1",
+                      text)
+        until(lambda: "alert bad certificate" in far.said(), "the log")
+        far.stop()
+
+    def test_nobody_listens_is_said(self):
+        far = Far()
+        far.admin("init")
+        far.join("far", far.issue("bob", "viewer"))
+        _, text = far.run("list", "far:", status=UNREACHABLE)
+        self.assertIn("far: cannot reach pcapd at 127.0.0.1 port", text)
+        self.assertIn("Does it listen there", text)
+
+    # --- files ---
+
+    def test_a_key_that_others_may_read_is_refused(self):
+        far = Far()
+        far.admin("init")
+        bundle = far.issue("bob", "viewer")
+        os.chmod(bundle, 0o640)
+        _, text = far.run("remote", "add", "far", far.url(), "--bundle",
+                          bundle, status=PERMISSION)
+        self.assertIn("that others may read (mode 640)", text)
+        self.assertIn("chmod 600 " + bundle, text)
+        os.chmod(far.tls + "/server.key", 0o644)
+        far.start(wait=False)
+        self.assertEqual(far.wait(), PERMISSION)
+        self.assertIn("chmod 600 " + far.tls + "/server.key", far.said())
+
+    def test_without_listen_nothing_listens(self):
+        daemon = Daemon().start()
+        pid = str(daemon.process.pid)
+        for table in "tcp", "tcp6":
+            with open("/proc/%s/net/%s" % (pid, table)) as file:
+                lines = file.read().split("\n")[1:]
+            listening = {line.split()[9] for line in lines
+                         if line and line.split()[3] == "0A"}
+            own = {os.readlink("/proc/%s/fd/%s" % (pid, fd))
+                   for fd in os.listdir("/proc/%s/fd" % pid)}
+            self.assertFalse({"socket:[%s]" % i for i in listening} & own)
+        daemon.stop()
+
+    def test_without_certificates_listening_fails_with_what_to_do(self):
+        far = Far()
+        far.start(wait=False)
+        self.assertEqual(far.wait(), FAILED)
+        self.assertIn("pcapd tls init", far.said())
+
+    def test_remotes_conf_with_a_wrong_line_is_not_used(self):
+        home = tempfile.mkdtemp(dir=self.far.folder)
+        os.mkdir(home + "/pcap")
+        with open(home + "/pcap/remotes.conf", "w") as file:
+            file.write("[lab]\nurl = tls://127.0.0.1\nnonsense = 1\n")
+        os.environ["XDG_CONFIG_HOME"] = home
+        _, text = Daemon.run(self.far, "list", "lab:", status=USAGE)
+        self.assertIn("remotes.conf:3: expected url, bundle", text)
+
+
+if __name__ == "__main__":
+    main()
