@@ -22,10 +22,14 @@
 
 #include <cmocka.h>
 
+/* Lives wait most of the time, so some are lived side by side: with
+ * PCAPD_FAULTS_ALL every n has one, as in .ci/run, else one in a few has, other
+ * ones each time. */
+#define WORKERS 8
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define STEP 41
+#define ONE_IN 41
 #else
-#define STEP 11
+#define ONE_IN 11
 #endif
 
 #define PACKET 1000u
@@ -307,52 +311,92 @@ static bool live_with(enum fault_kind kind, long n, int error, long times,
 	return code != 2;
 }
 
-/* Every n, or every few, other ones each time, when it has to be quick. */
-static void every(enum fault_kind kind, int error, long times, bool power,
-		  const char *what)
+static long one_in(void)
 {
-	const char *all = getenv("PCAPD_FAULTS_ALL");
-	const char *one = getenv("PCAPD_FAULTS_ONE");
-	long step = all ? 1 : STEP, n = 1 + (long)time(NULL) % step;
+	return getenv("PCAPD_FAULTS_ALL") ? 1 : ONE_IN;
+}
 
-	if (one) {
-		live_with(kind, atol(one), error, times, power, what);
-		return;
-	}
+static void lives(long first, enum fault_kind kind, int error, long times,
+		  bool power, const char *what)
+{
+	long n = first;
+
 	while (live_with(kind, n, error, times, power, what))
-		n += step;
+		n += WORKERS * one_in();
 	print_message("%s: %ld calls\n", what, n);
 	assert_in_range(n, 50, 100000);
+}
+
+/* This program again, for one test and one worker's part of it. */
+static pid_t start_worker(const char *test, long part)
+{
+	char number[16];
+
+	fflush(NULL);
+	pid_t worker = fork();
+	assert_true(worker >= 0);
+	if (worker > 0)
+		return worker;
+	snprintf(number, sizeof(number), "%ld", part);
+	setenv("PCAPD_FAULTS_TEST", test, 1);
+	setenv("PCAPD_FAULTS_PART", number, 1);
+	execl("/proc/self/exe", "test_store_faults", (char *)NULL);
+	_exit(127);
+}
+
+static void every(const char *test, enum fault_kind kind, int error, long times,
+		  bool power, const char *what)
+{
+	const char *part = getenv("PCAPD_FAULTS_PART");
+	const char *one = getenv("PCAPD_FAULTS_ONE");
+	long offset = (long)time(NULL) % one_in();
+	pid_t workers[WORKERS];
+	int status, failed = 0;
+
+	if (one)
+		live_with(kind, atol(one), error, times, power, what);
+	else if (part)
+		lives(atol(part), kind, error, times, power, what);
+	if (one || part)
+		return;
+	for (long i = 0; i < WORKERS; i++)
+		workers[i] = start_worker(test, 1 + offset + i * one_in());
+	for (long i = 0; i < WORKERS; i++) {
+		assert_int_equal(waitpid(workers[i], &status, 0), workers[i]);
+		failed += status != 0;
+	}
+	if (failed)
+		fail_msg("%s: see above", what);
 }
 
 static void a_full_disk_for_one_call_loses_nothing(void **state)
 {
 	(void)state;
-	every(FAULT_FAIL, ENOSPC, 1, false, "ENOSPC");
+	every(__func__, FAULT_FAIL, ENOSPC, 1, false, "ENOSPC");
 }
 
 static void an_io_error_loses_nothing(void **state)
 {
 	(void)state;
-	every(FAULT_FAIL, EIO, 2, false, "EIO");
+	every(__func__, FAULT_FAIL, EIO, 2, false, "EIO");
 }
 
 static void a_short_write_is_gone_on_with(void **state)
 {
 	(void)state;
-	every(FAULT_SHORT, 0, 1, false, "short write");
+	every(__func__, FAULT_SHORT, 0, 1, false, "short write");
 }
 
 static void a_crash_loses_only_the_end(void **state)
 {
 	(void)state;
-	every(FAULT_DIE, 0, 1, false, "crash");
+	every(__func__, FAULT_DIE, 0, 1, false, "crash");
 }
 
 static void a_power_loss_keeps_what_was_synced(void **state)
 {
 	(void)state;
-	every(FAULT_DIE, 0, 1, true, "power loss");
+	every(__func__, FAULT_DIE, 0, 1, true, "power loss");
 }
 
 /* --- a crash while the last one is put in order --- */
