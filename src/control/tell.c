@@ -10,7 +10,7 @@
 /* A thread that has not gone round for so long, a writer that has written
  * nothing for so long with a full feed: they hang. */
 #define HANGS_NS (5 * NS_PER_S)
-#define WRITER_HANGS_NS (30 * NS_PER_S)
+#define WRITER_HANGS_NS (15 * NS_PER_S)
 
 void tell_row(struct control *ctl, uint64_t capture, enum ledger_cause cause,
 	      int64_t from_ns, int64_t to_ns, uint64_t packets,
@@ -94,7 +94,8 @@ static bool is_well(struct entry *t)
 	block_unref(front);
 	capture_status(t->source, &live);
 	writer_status(t->writer, &disk);
-	if (seq != t->front_seq || disk.stuck ||
+	/* A disk that says no is well enough; one that says nothing is not. */
+	if (seq != t->front_seq || now - disk.refused_ns < HANGS_NS ||
 	    disk.depth < feed_max(t->feed)) {
 		t->front_seq = seq;
 		t->front_ns = now;

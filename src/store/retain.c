@@ -149,11 +149,15 @@ static uint64_t held_bytes(struct readers *l)
 #define NOT_HELD                                                               \
 	"NOT EXISTS (SELECT 1 FROM holds h WHERE h.capture = s.capture "       \
 	"AND s.max_ns >= h.since_ns AND s.min_ns < h.until_ns)"
+/* Its writer has gone on to another, also when it could not close it. */
+#define LEFT                                                                   \
+	"(s.closed OR EXISTS (SELECT 1 FROM segments n WHERE n.capture = "     \
+	"s.capture AND n.first_seq > s.last_seq)) "
 #define VICTIM                                                                 \
 	"SELECT s.capture, s.first_seq, s.last_seq, "                          \
 	"s.stored_bytes + s.other_bytes, s.packets, s.min_ns, s.max_ns "       \
 	"FROM segments s JOIN captures c ON c.id = s.capture "                 \
-	"WHERE s.closed AND NOT s.expired AND NOT c.deleted AND " NOT_HELD
+	"WHERE " LEFT "AND NOT s.expired AND NOT c.deleted AND " NOT_HELD
 /* Of a savefile the time of the import counts. */
 #define STORED_NS "iif(c.savefile, max(s.made_ns, s.max_ns), s.max_ns)"
 

@@ -160,6 +160,7 @@ struct writer_status {
 	/* The disk says no: blocks are kept and tried again. What the capture
 	 * drops meanwhile, because the feed is full, is the disk's doing. */
 	bool stuck;
+	int64_t refused_ns; /* CLOCK_MONOTONIC: when it said so last */
 	/* CLOCK_REALTIME: what was published before it survives a power loss;
 	 * 0: nothing does yet. A quiet capture's moves on too. */
 	int64_t synced_ns;

@@ -57,6 +57,7 @@ struct writer {
 	bool savefile;	   /* somebody waits for the result */
 	atomic_bool hurry; /* rows are not tried again any more */
 	atomic_bool rows_stuck;
+	atomic_llong refused_ns;
 	atomic_int level; /* of the newest frame */
 
 	pthread_mutex_t lock; /* guards everything below */
@@ -135,6 +136,7 @@ static bool row_patient(const struct catalog_job *job)
 	struct writer *w = ((const struct row_job *)job)->writer;
 
 	atomic_store(&w->rows_stuck, true);
+	atomic_store(&w->refused_ns, monotonic_ns());
 	return !atomic_load(&w->hurry);
 }
 
@@ -387,6 +389,7 @@ static void trouble(struct writer *w, const struct err *e)
 {
 	int64_t now = monotonic_ns();
 
+	atomic_store(&w->refused_ns, now);
 	report(w, e);
 	pthread_mutex_lock(&w->lock);
 	w->status.stuck = true;
@@ -680,6 +683,7 @@ void writer_status(struct writer *w, struct writer_status *st)
 	*st = w->status;
 	pthread_mutex_unlock(&w->lock);
 	st->stuck |= atomic_load(&w->rows_stuck);
+	st->refused_ns = atomic_load(&w->refused_ns);
 	st->synced_ns = synced_ns;
 	st->depth = feed_depth(w->feed);
 	st->level = atomic_load(&w->level);

@@ -1,0 +1,314 @@
+#!/usr/bin/python3 -B
+"""A disk that refuses, for longer than a moment, or does not answer at all: a
+library before libc's answers for it, as a file says. Capturing goes on, what
+is stored is served, what is lost is in the ledger to a packet, and the
+watchdog hears of a disk that hangs and not of one that says no."""
+
+import errno
+import json
+import os
+import socket
+import struct
+import subprocess
+import time
+import unittest
+
+from e2e_live import Link, sent
+from harness import (NS, OK, PATIENCE, PCAPD, SANITIZE, Daemon, main, need,
+                     output, packets_of, savefile, udp_packet, until)
+
+T0 = 1767225600 * NS
+FINE, HANG_SEGMENTS, HANG_ALL = 0, -1, -2
+
+LIBRARY = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile int32_t *answer;
+
+__attribute__((constructor)) static void begin(void)
+{
+	int fd = open(getenv("ANSWER"), O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		answer = mmap(NULL, 4, PROT_READ, MAP_SHARED, fd, 0);
+	close(fd);
+}
+
+/* true: errno. A disk that hangs answers when it is fine again. */
+static int refuses(const char *path)
+{
+	struct timespec moment = {0, 10000000};
+	int no;
+
+	if (!answer || strncmp(path, getenv("SPOOL"), strlen(getenv("SPOOL"))))
+		return 0;
+	while ((no = *answer) < 0) {
+		if (no == -1 && !strstr(path, ".pcap.zst"))
+			return 0;
+		nanosleep(&moment, NULL);
+	}
+	errno = no;
+	return no != 0;
+}
+
+static int fd_refuses(int fd)
+{
+	char link[64], path[4096];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		return 0;
+	path[n] = '\0';
+	return refuses(path);
+}
+
+ssize_t pwrite(int fd, const void *from, size_t n, off_t at)
+{
+	return fd_refuses(fd) ? -1 : syscall(SYS_pwrite64, fd, from, n, at);
+}
+
+ssize_t pwrite64(int fd, const void *from, size_t n, off_t at)
+{
+	return pwrite(fd, from, n, at);
+}
+
+ssize_t write(int fd, const void *from, size_t n)
+{
+	return fd_refuses(fd) ? -1 : syscall(SYS_write, fd, from, n);
+}
+
+int fsync(int fd)
+{
+	return fd_refuses(fd) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd)
+{
+	return fd_refuses(fd) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+int ftruncate(int fd, off_t n)
+{
+	return fd_refuses(fd) ? -1 : (int)syscall(SYS_ftruncate, fd, n);
+}
+
+int openat(int dir, const char *path, int flags, ...)
+{
+	va_list ap;
+
+	va_start(ap, flags);
+	int mode = flags & O_CREAT ? va_arg(ap, int) : 0;
+	va_end(ap);
+	if (flags & O_CREAT && fd_refuses(dir))
+		return -1;
+	return (int)syscall(SYS_openat, dir, path, flags, mode);
+}
+
+int unlinkat(int dir, const char *path, int flags)
+{
+	return fd_refuses(dir) ? -1
+			       : (int)syscall(SYS_unlinkat, dir, path, flags);
+}
+
+int renameat(int a, const char *from, int b, const char *to)
+{
+	return fd_refuses(b) ? -1 : (int)syscall(SYS_renameat, a, from, b, to);
+}
+"""
+
+
+def number(packet):
+    return int.from_bytes(packet.body[42:46], "big")
+
+
+class Refusing(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if SANITIZE:
+            raise unittest.SkipTest("sanitizers want to be the first library")
+        need("cc")
+        cls.link = Link()
+
+    def setUp(self):
+        self.daemon = Daemon("segment-bytes = 1M\nmemory-blocks = %d\n" %
+                             (16 if "read_only" in self.id() else 4))
+        self.path = os.path.join(self.daemon.folder, "answer")
+        self.answer(FINE)
+        library = os.path.join(self.daemon.folder, "disk.so")
+        with open(library + ".c", "w") as file:
+            file.write(LIBRARY)
+        output("cc", "-shared", "-fPIC", "-o", library, library + ".c")
+        self.daemon.prefix = self.link.receiver + [
+            "env", "LD_PRELOAD=" + library, "ANSWER=" + self.path,
+            "SPOOL=" + self.daemon.spool]
+        self.addCleanup(self.daemon.kill)
+
+    def answer(self, number_):
+        """In place: the daemon has it mapped."""
+        with open(self.path, "r+b" if os.path.exists(self.path) else
+                  "wb") as file:
+            file.write(struct.pack("<i", number_))
+
+    def capture(self):
+        self.daemon.run("init", self.link.far, "--alias", "live", "--start",
+                        "--buffer", "4")
+        until(lambda: self.daemon.capture("live")["state"] == "running",
+              "running")
+
+    def load(self, first, n):
+        path = os.path.join(self.daemon.folder, "load-%d.pcap" % first)
+        packets = [udp_packet(T0, first + i, 1400) for i in range(n)]
+        for p in packets:
+            p.body = p.body[:46] + os.urandom(1354)
+        with open(path, "wb") as file:
+            file.write(savefile(packets))
+        return path
+
+    def status(self):
+        return json.loads(self.daemon.run("status", "live", "--json")[0])[
+            "captures"][0]
+
+    def replayed(self):
+        return [number(p) for p in packets_of(
+            self.daemon.run("replay", "live", status=None)[0])[1]]
+
+    def end(self, n):
+        """What was sent is stored or missing, by the ledger's count."""
+        until(lambda: not self.status()["disk_error"], "a good disk")
+        self.daemon.run("stop", "live")
+        got = self.replayed()
+        self.assertEqual(got, sorted(set(got)))
+        answer = json.loads(self.daemon.run("gaps", "live", "--json")[0])
+        self.assertEqual(len(got) + answer["missing"], n, answer)
+        self.daemon.stop()
+        # What could not be synced is looked at by the next start.
+        self.daemon.start()
+        self.assertEqual(self.replayed(), got)
+        self.daemon.stop()
+        done = subprocess.run([PCAPD, "check", "--spool", self.daemon.spool],
+                              stdout=subprocess.PIPE)
+        self.assertEqual(done.returncode, OK, done.stdout.decode())
+        return got, answer
+
+    def test_read_only_for_a_while_costs_nothing_that_memory_can_hold(self):
+        self.daemon.start()
+        self.capture()
+        self.link.send_all(self.load(0, 3000), 3000)
+        until(lambda: len(self.replayed()) == 3000, "packets")
+        traffic = self.link.send(self.load(3000, 9000), 3000)
+        until(lambda: len(self.replayed()) > 5000, "more")
+        self.answer(errno.EROFS)
+        until(lambda: "Read-only" in str(self.status()["disk_error"]),
+              "a read-only file system")
+        # What is there is served, and what is in memory, too.
+        before = len(self.replayed())
+        until(lambda: len(self.replayed()) > before + 500, "packets")
+        self.answer(FINE)
+        sent(traffic)
+        until(lambda: self.replayed()[-1] == 11999, "the end")
+        got, answer = self.end(12000)
+        self.assertEqual(len(got), 12000, answer)
+
+    def test_errors_for_longer_than_a_file_is_tried(self):
+        """Five seconds; then another is begun, and nothing of the first is
+        lost."""
+        self.daemon.start()
+        self.capture()
+        self.link.send_all(self.load(0, 3000), 3000)
+        until(lambda: len(self.replayed()) == 3000, "packets")
+        traffic = self.link.send(self.load(3000, 24000), 2000)
+        until(lambda: len(self.replayed()) > 4000, "more")
+        self.answer(errno.EIO)
+        until(lambda: "Input/output error" in str(self.status()["disk_error"]),
+              "errors")
+        failed = time.monotonic()
+        # Memory is full by then, too.
+        until(lambda: time.monotonic() > failed + 7.5, "patience to end")
+        stored = self.replayed()
+        self.answer(FINE)
+        sent(traffic)
+        until(lambda: self.replayed()[-1] == 26999, "the end")
+        got, answer = self.end(27000)
+        self.assertEqual(got[:len(stored)], stored)
+        causes = {g["cause"] for g in answer["gaps"]}
+        self.assertLessEqual({"disk"}, causes, answer)
+        self.assertLessEqual(causes, {"disk", "kernel"}, answer)
+
+    def watched(self):
+        path = os.path.join(self.daemon.folder, "watch")
+        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ear.bind(path)
+        ear.settimeout(0.1)
+        self.addCleanup(ear.close)
+        log = open(self.daemon.log, "ab")
+        self.addCleanup(log.close)
+        self.daemon.process = subprocess.Popen(
+            self.daemon.prefix + [
+                PCAPD, "--config", self.daemon.config, "--spool",
+                self.daemon.spool, "--socket", self.daemon.socket,
+                "--socket-group", ""], stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log, env=dict(os.environ, NOTIFY_SOCKET=path,
+                                 WATCHDOG_USEC="1000000"))
+        self.hear(ear, b"READY=1")
+        return ear
+
+    def heard(self, ear, what):
+        """Whether it is said within half a second or is waiting there."""
+        end, found = time.monotonic() + 0.5, False
+        while time.monotonic() < end:
+            try:
+                found |= what in ear.recv(4096)
+            except socket.timeout:
+                pass
+        return found
+
+    def hear(self, ear, what):
+        until(lambda: self.heard(ear, what), what.decode())
+
+    def silence(self, ear):
+        """Three times what the watchdog waits for."""
+        since = [time.monotonic()]
+
+        def silent():
+            if self.heard(ear, b"WATCHDOG=1"):
+                since[0] = time.monotonic()
+            return time.monotonic() > since[0] + 3
+
+        until(silent, "silence")
+
+    def test_the_watchdog_hears_of_a_disk_that_hangs(self):
+        ear = self.watched()
+        self.capture()
+        self.hear(ear, b"WATCHDOG=1")
+        traffic = self.link.send(self.load(0, 20000), 500)
+        # One that says no is no reason to be killed.
+        self.answer(errno.EIO)
+        until(lambda: "Input/output error" in str(self.status()["disk_error"]),
+              "errors")
+        for _ in range(3):
+            self.hear(ear, b"WATCHDOG=1")
+        self.answer(FINE)
+        for how in (HANG_SEGMENTS, HANG_ALL):
+            self.answer(how)
+            self.silence(ear)
+            self.assertIn("makes no progress", self.daemon.said())
+            self.answer(FINE)
+            self.hear(ear, b"WATCHDOG=1")
+        traffic.kill()
+        self.daemon.stop()
+
+
+if __name__ == "__main__":
+    main()
