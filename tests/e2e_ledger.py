@@ -343,6 +343,33 @@ class Kept(Case):
         self.assertEqual(seen["packets"], 1)
         daemon.stop()
 
+    def test_bounds_of_the_spool_change_with_the_configuration(self):
+        daemon = self.daemon("segment-bytes = 64K\n")
+        packets = [udp_packet(T0 + i * NS, i, 1000) for i in range(6000)]
+        for p in packets:
+            p.body = p.body[:46] + os.urandom(954)
+        self.imported(daemon, "old", packets)
+        before = daemon.capture("old")["stored_bytes"]
+        self.assertGreater(int(before), 4 << 20)
+
+        def configure(text):
+            said = len(daemon.said())
+            daemon.configure("segment-bytes = 64K\n" + text)
+            daemon.process.send_signal(signal.SIGHUP)
+            until(lambda: "settings" in daemon.said()[said:], "SIGHUP")
+            return daemon.said()[said:]
+
+        self.assertIn("the old settings stay", configure("spool-bytes = x\n"))
+        configure("spool-bytes = 1T\n")
+        self.assertEqual(daemon.capture("old")["stored_bytes"], before)
+        configure("spool-bytes = 3M\n")
+        until(lambda: int(daemon.capture("old")["stored_bytes"]) <= 3 << 20,
+              "expiry")
+        got, _ = self.replayed(daemon, name="old", status=None)
+        first_difference(self, got, packets[-len(got):])
+        self.assertGreater(len(got), 1000)
+        daemon.stop()
+
     def test_a_forecast_is_rate_times_limit(self):
         daemon = self.daemon()
         self.imported(daemon, "old", [udp_packet(T0 + i, i)

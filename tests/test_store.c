@@ -905,6 +905,45 @@ static void what_is_published_is_synced_within_seconds(void **state)
 	close_world(w);
 }
 
+/* Segments of that age, as the catalog has it. */
+static void set_age(struct world *w, int64_t ns)
+{
+	shell("sqlite3 %s/catalog.db 'UPDATE segments SET made_ns = %lld'",
+	      w->spool, (long long)(realtime_ns() - ns));
+}
+
+static void a_rate_is_that_of_the_last_day(void **state)
+{
+	struct world *w = *state;
+	struct store_totals t;
+	struct store_rate r;
+	struct err e;
+	const int64_t hour = 3600 * NS_PER_S;
+
+	assert_true(store_rate(w->store, w->row.id, &r, &e));
+	assert_int_equal(r.bytes, 0);
+	assert_int_equal(r.bytes_per_day, 0);
+	packets(w, 5000);
+	close_world(w);
+	open_world(w);
+	assert_true(store_totals(w->store, w->row.id, &t, &e));
+	for (int64_t hours = 1; hours < 24; hours += 11) {
+		set_age(w, hours * hour);
+		assert_true(store_rate(w->store, w->row.id, &r, &e));
+		assert_int_equal(r.bytes, t.stored_bytes);
+		assert_in_range(r.over_ns, hours * hour,
+				hours * hour + 60 * NS_PER_S);
+		assert_in_range(r.bytes_per_day,
+				t.stored_bytes * 24 / (uint64_t)hours * 98 /
+					100,
+				t.stored_bytes * 24 / (uint64_t)hours);
+	}
+	set_age(w, 25 * hour);
+	assert_true(store_rate(w->store, w->row.id, &r, &e));
+	assert_int_equal(r.bytes, 0);
+	assert_int_equal(r.bytes_per_day, 0);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 /* Blocks are compressed ahead, on threads of the store's. */
 #define PRESSED(f)                                                             \
@@ -918,6 +957,7 @@ int main(void)
 		WORLD(packets_come_back_from_memory_disk_and_after_a_restart),
 		PRESSED(packets_come_back_from_memory_disk_and_after_a_restart),
 		WORLD(totals_are_those_of_the_packets),
+		WORLD(a_rate_is_that_of_the_last_day),
 		WORLD(live_readers_get_every_packet_once_across_rotation),
 		WORLD(zstd_decodes_segments_to_savefiles),
 		PRESSED(live_readers_get_every_packet_once_across_rotation),
