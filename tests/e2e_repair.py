@@ -40,8 +40,9 @@ def frames(path):
             n = size + 8
         else:
             n = data.find(b"\x28\xb5\x2f\xfd", at + 4)
+            index = data.find(b"\x5d\x2a\x4d\x18", at + 4)
             foot = data.find(b"\x5c\x2a\x4d\x18", at + 4)
-            ends = [x for x in (n, foot) if x > 0]
+            ends = [x for x in (n, index, foot) if x > 0]
             n = (min(ends) if ends else len(data)) - at
         out.append((at, n))
         at += n
@@ -231,7 +232,7 @@ class Segments(Case):
         path = self.segments[1]
         parts = frames(path)
         self.assertEqual(sum(n for _, n in parts), os.path.getsize(path))
-        blocks = len(parts) - 3
+        blocks = len(parts) - 4
         self.assertLess(2, blocks)
         for i, (offset, n) in enumerate(parts):
             for at in (offset, offset + n // 2, offset + n - 1):

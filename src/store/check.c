@@ -138,6 +138,8 @@ static void say_segment(struct check *c, const char *name,
 						   : "the footer is damaged");
 	else if (!v->table)
 		say(c, "%s: the seek table is damaged", name);
+	else if (v->index_bytes && !v->index_whole)
+		say(c, "%s: the index is damaged", name);
 	if (!c->db)
 		return;
 	if (!x->row)

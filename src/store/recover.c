@@ -327,11 +327,24 @@ static bool remove_empty(struct recovery *r, struct err *e)
 	       err_errno(e, "remove empty segment %s", name);
 }
 
+static bool close_file(struct recovery *r, struct err *e)
+{
+	struct survey *v = &r->survey;
+	size_t n = 0;
+	uint8_t *index = v->index ? index_frame(v->index, v->maker, &n) : NULL;
+	bool ok = segment_finish(r->segment, r->row, index, n, &r->end, e);
+
+	free(index);
+	return ok;
+}
+
 static bool finish(struct recovery *r, struct err *e)
 {
 	struct survey *v = &r->survey;
 	struct segment *g = r->segment;
-	bool whole = v->footer && v->table;
+	/* One of an older version stays as it is. */
+	bool whole = v->footer && v->table &&
+		     (v->index_whole || (!v->index_bytes && r->closed));
 
 	if (!take_blocks(r, e))
 		return false;
@@ -339,7 +352,7 @@ static bool finish(struct recovery *r, struct err *e)
 		r->end = (struct segment_end){
 			g->capture, g->first_seq, g->n_blocks,
 			g->head_bytes + v->file_bytes - g->end};
-	else if (!segment_finish(g, r->row, &r->end, e))
+	else if (!close_file(r, e))
 		return false;
 	if (fdatasync(g->fd) < 0)
 		return err_errno(e, "sync segment %" PRIu64, g->first_seq);
@@ -360,6 +373,10 @@ static bool recover(struct recovery *r, bool all, struct err *e)
 	v->known = r->known;
 	v->n_known = r->n_known;
 	v->closed = r->closed || r->from_footer;
+	v->maker = index_maker_new();
+	v->index = v->maker ? index_new(v->maker, g->capture, g->first_seq,
+					g->link_type)
+			    : NULL;
 	if (!survey_file(v, g, e))
 		return false;
 	for (size_t i = 0; i < v->n_damages; i++)
@@ -429,6 +446,8 @@ static bool recover_segment(struct store *s, const struct capture_row *row,
 			ok = recover(&r, all, e);
 		}
 	}
+	index_unref(r.survey.index);
+	index_maker_free(r.survey.maker);
 	survey_done(&r.survey);
 	segment_free(r.segment);
 	free(r.known);

@@ -433,9 +433,10 @@ uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
 	return b.at;
 }
 
-/* Ours, then the seek table. */
-static bool footer_bytes(const struct segment *g, const struct bytes *body,
-			 struct bytes *out)
+/* The index, ours, then the seek table, to which the index is bytes that
+ * decode to nothing. */
+static bool footer_bytes(const struct segment *g, const struct bytes *index,
+			 const struct bytes *body, struct bytes *out)
 {
 	size_t room = ZSTD_compressBound(body->n), table_bytes = 0;
 	uint8_t *packed = malloc(room), *table = NULL;
@@ -443,10 +444,13 @@ static bool footer_bytes(const struct segment *g, const struct bytes *body,
 
 	if (n)
 		table = seek_table(g->blocks, g->n_blocks, g->head_bytes,
-				   g->end, (uint32_t)n + 8, &table_bytes);
+				   g->end + index->n, (uint32_t)n + 8,
+				   &table_bytes);
 	out->n = 0;
-	out->at = table ? malloc(8 + n + table_bytes) : NULL;
+	out->at = table ? malloc(index->n + 8 + n + table_bytes) : NULL;
 	if (out->at) {
+		if (index->n)
+			put(out, index->at, index->n);
 		put32(out, SEGMENT_FOOTER_MAGIC);
 		put32(out, (uint32_t)n);
 		put(out, packed, n);
@@ -458,12 +462,15 @@ static bool footer_bytes(const struct segment *g, const struct bytes *body,
 }
 
 bool segment_finish(struct segment *g, const struct capture_row *row,
+		    const void *index, size_t index_bytes,
 		    struct segment_end *end, struct err *e)
 {
+	struct bytes frame = {(uint8_t *)index, index_bytes};
 	struct bytes body = {NULL, 0}, out = {NULL, 0};
 	bool ok = false;
 
-	if (!footer_body(g, row, &body) || !footer_bytes(g, &body, &out))
+	if (!footer_body(g, row, &body) ||
+	    !footer_bytes(g, &frame, &body, &out))
 		err_set(e, ERR_FAILED, "segment: out of memory");
 	else
 		ok = segment_trim(g, e) &&

@@ -4,7 +4,8 @@
  * What: a sequence of zstd frames (RFC 8878):
  *	frame 0		the 24-byte savefile header
  *	frame 1 ...	a block each, with content size and checksum
- * and once closed two skippable frames:
+ * and once closed three skippable frames:
+ *	0x184D2A5D	the index, which older versions do not have (index.h)
  *	0x184D2A5C	ours: a zstd frame that holds struct segment_footer,
  *			then a struct block_info a block, then strings, each
  *			ended by a NUL: interface, filter, aliases
@@ -107,8 +108,10 @@ struct segment_end {
 	uint64_t blocks;
 	uint64_t other_bytes; /* of the file, besides blocks */
 };
-/* Writes both skippable frames. row: what the footer says about the capture.*/
+/* Writes the skippable frames: the index, NULL for none; what the footer says
+ * about the capture is in row. */
 bool segment_finish(struct segment *g, const struct capture_row *row,
+		    const void *index, size_t index_bytes,
 		    struct segment_end *end, struct err *e);
 /* The seek table of a segment: an entry a frame, and for bytes between frames
  * that are none, which decode to nothing. To free(); NULL: memory is out. */

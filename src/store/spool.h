@@ -5,6 +5,7 @@
 #define PCAPD_STORE_SPOOL_H
 
 #include "catalog.h"
+#include "index.h"
 #include "segment.h"
 #include "store.h"
 
@@ -15,6 +16,7 @@ struct store {
 	struct sync *sync;
 	struct press *press;
 	struct readers *readers;
+	struct indexes *indexes; /* of segments that are being written */
 	int spool_fd;
 	int lock_fd;
 	atomic_bool identity_old;

@@ -568,7 +568,8 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	s->repairing = repair;
 	s->spool_fd = s->lock_fd = -1;
 	s->readers = readers_new();
-	if (!s->readers) {
+	s->indexes = indexes_new();
+	if (!s->readers || !s->indexes) {
 		err_set(e, ERR_FAILED, "open store: out of memory");
 		goto fail;
 	}
@@ -614,6 +615,7 @@ void store_close(struct store *s)
 	press_free(s->press);
 	catalog_close(s->catalog);
 	readers_free(s->readers);
+	indexes_free(s->indexes);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	if (s->spool_fd >= 0)

@@ -116,6 +116,12 @@ static uint32_t salvage(struct survey *v, uint64_t at, bool *altered)
 	return packets_measure(v->raw, (uint32_t)out.pos, &info);
 }
 
+/* With one of these begins what is behind the blocks. */
+static bool is_tail(uint32_t magic)
+{
+	return magic == SEGMENT_FOOTER_MAGIC || magic == INDEX_MAGIC;
+}
+
 static bool is_magic(struct survey *v, uint64_t at)
 {
 	uint8_t bytes[4];
@@ -126,8 +132,8 @@ static bool is_magic(struct survey *v, uint64_t at)
 	if (read_at(v->fd, at, bytes, 4) != 4)
 		return false;
 	memcpy(&magic, bytes, 4);
-	return memcmp(bytes, frame_magic, 4) == 0 ||
-	       magic == SEGMENT_FOOTER_MAGIC || magic == SEEK_TABLE_MAGIC;
+	return memcmp(bytes, frame_magic, 4) == 0 || is_tail(magic) ||
+	       magic == SEEK_TABLE_MAGIC;
 }
 
 /* The seek table is at the end and says how long the footer is: both are
@@ -169,14 +175,33 @@ static const struct block_info *known_from(const struct survey *v,
 	return from < v->n_known ? &v->known[from] : NULL;
 }
 
-static bool footer_at(struct survey *v, uint64_t at)
+static bool tail_at(struct survey *v, uint64_t at)
 {
 	uint32_t head[2];
 
 	return read_at(v->fd, at, head, sizeof(head)) == sizeof(head) &&
-	       head[0] == SEGMENT_FOOTER_MAGIC &&
-	       at + 8 + head[1] <= v->file_bytes &&
+	       is_tail(head[0]) && at + 8 + head[1] <= v->file_bytes &&
 	       is_magic(v, at + 8 + head[1]);
+}
+
+/* Bytes of the index at `at`, which the seek table knows; 0: there is none.
+ * Damaged ones count if two of the four numbers are right that it begins
+ * with. */
+static uint64_t index_at(const struct survey *v, const struct segment *g,
+			 uint64_t at)
+{
+	struct index_place place = index_locate(v->fd);
+	struct index_head head;
+	uint32_t front[2];
+
+	if (place.offset != at || place.bytes < 8 + sizeof(head) ||
+	    read_at(v->fd, at, front, 8) != 8 ||
+	    read_at(v->fd, at + 8, &head, sizeof(head)) != sizeof(head))
+		return 0;
+	unsigned right =
+		(front[0] == INDEX_MAGIC) + (front[1] == place.bytes - 8) +
+		(head.capture == g->capture) + (head.first_seq == g->first_seq);
+	return right >= 2 ? place.bytes : 0;
 }
 
 /* A frame, or the footer, after `at`, that is followed by another or the end:
@@ -196,8 +221,8 @@ static uint64_t search(struct survey *v, uint64_t at)
 			size_t n;
 
 			memcpy(&magic, window + i, 4);
-			if (magic == SEGMENT_FOOTER_MAGIC
-				    ? footer_at(v, at + i)
+			if (is_tail(magic)
+				    ? tail_at(v, at + i)
 				    : memcmp(window + i, frame_magic, 4) == 0 &&
 					      (n = whole_frame(v, at + i,
 							       &info)) > 0 &&
@@ -226,7 +251,7 @@ static uint64_t resync(struct survey *v, uint64_t at)
 			return k->offset;
 		if (k->offset + k->stored_bytes <= v->file_bytes)
 			behind = k->offset + k->stored_bytes;
-		if (footer_at(v, behind))
+		if (tail_at(v, behind))
 			return behind;
 	}
 	uint64_t found = search(v, behind > at ? behind : at + 1);
@@ -307,13 +332,14 @@ static bool is_torn(struct survey *v, uint64_t at)
 
 	v->salvaged = salvage(v, at, &altered);
 	read_at(v->fd, at, &magic, 4);
-	return !altered || magic == SEGMENT_FOOTER_MAGIC;
+	return !altered || is_tail(magic);
 }
 
-/* The footer, also when its first bytes are damaged. */
-static bool is_footer(struct survey *v, uint64_t at)
+/* The index or the footer, also when its first bytes are damaged. */
+static bool is_footer(struct survey *v, const struct segment *g, uint64_t at)
 {
-	return footer_at(v, at) || footer_offset(v->fd, v->file_bytes) == at;
+	return tail_at(v, at) || footer_offset(v->fd, v->file_bytes) == at ||
+	       index_at(v, g, at) > 0;
 }
 
 /* What is behind the last known block of a closed segment is the rest of a
@@ -331,7 +357,7 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 		struct block_info info;
 		size_t n = whole_frame(v, at, &info);
 
-		if (!n && is_footer(v, at))
+		if (!n && is_footer(v, g, at))
 			break;
 		uint64_t next = n ? at + n : resync(v, at);
 		if (n) {
@@ -344,12 +370,17 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 					   : v->next_seq;
 			if (!add_block(v, &info, e))
 				return false;
+			if (v->index)
+				index_add(v->index, v->maker, info.seq, v->raw,
+					  (uint32_t)info.raw_bytes);
 		} else if (next == v->file_bytes &&
 			   (was_footer(v, at) ||
 			    (!known_at(v, at) && is_torn(v, at)))) {
 			break;
 		} else if (!add_gap(v, at, next, e)) {
 			return false;
+		} else if (v->index) {
+			index_add_unknown(v->index);
 		}
 		at = next;
 	}
@@ -467,8 +498,9 @@ static bool table_matches(const struct survey *v, const struct segment *g,
 			  uint64_t at, uint32_t footer_bytes)
 {
 	size_t n;
-	uint8_t *want = seek_table(v->blocks, v->n_blocks, g->head_bytes,
-				   v->frames_end, footer_bytes, &n);
+	uint8_t *want =
+		seek_table(v->blocks, v->n_blocks, g->head_bytes,
+			   v->frames_end + v->index_bytes, footer_bytes, &n);
 	uint8_t *is = malloc(n + 1);
 	bool ok = is && want && v->file_bytes == at + n &&
 		  read_at(v->fd, at, is, n) == n && memcmp(is, want, n) == 0;
@@ -478,23 +510,38 @@ static bool table_matches(const struct survey *v, const struct segment *g,
 	return ok;
 }
 
+static bool index_is_whole(const struct survey *v, const struct segment *g)
+{
+	struct index_place place = {v->frames_end, v->index_bytes,
+				    v->file_bytes};
+	bool none = false;
+	struct index *x = index_read(v->fd, &place, g->capture, g->first_seq);
+	struct summary *all = index_read_union(v->fd, &place, g->capture,
+					       g->first_seq, &none);
+	bool ok = x && (all || none);
+
+	index_unref(x);
+	summary_free(all);
+	return ok;
+}
+
 static void look_at_footer(struct survey *v, const struct segment *g)
 {
 	struct segment_footer head;
 	size_t n;
 	uint32_t bytes;
-	uint8_t *body = footer_body(v->fd, v->frames_end, &n);
+	uint64_t at = v->frames_end + v->index_bytes;
+	uint8_t *body = footer_body(v->fd, at, &n);
 	struct block_info *blocks =
 		body ? footer_parse(body, n, &head, NULL) : NULL;
 
-	if (blocks && read_at(v->fd, v->frames_end + 4, &bytes, 4) == 4) {
+	if (blocks && read_at(v->fd, at + 4, &bytes, 4) == 4) {
 		v->footer = head.blocks == v->n_blocks &&
 			    head.capture == g->capture &&
 			    head.first_seq == g->first_seq;
 		for (size_t i = 0; v->footer && i < v->n_blocks; i++)
 			v->footer = same(&blocks[i], &v->blocks[i]);
-		v->table = table_matches(v, g, v->frames_end + 8 + bytes,
-					 bytes + 8);
+		v->table = table_matches(v, g, at + 8 + bytes, bytes + 8);
 	}
 	free(blocks);
 	free(body);
@@ -538,8 +585,10 @@ bool survey_file(struct survey *v, const struct segment *g, struct err *e)
 	v->file_bytes = (uint64_t)st.st_size;
 	if (!walk(v, g, e))
 		return false;
+	v->index_bytes = index_at(v, g, v->frames_end);
+	v->index_whole = v->index_bytes && index_is_whole(v, g);
 	look_at_footer(v, g);
-	if (!v->footer && !v->table && !is_footer(v, v->frames_end) &&
+	if (!v->footer && !v->table && !is_footer(v, g, v->frames_end) &&
 	    !was_footer(v, v->frames_end))
 		v->tail_bytes = (uint32_t)(v->file_bytes - v->frames_end);
 	return true;

@@ -12,6 +12,7 @@
 #ifndef PCAPD_STORE_SURVEY_H
 #define PCAPD_STORE_SURVEY_H
 
+#include "index.h"
 #include "segment.h"
 
 struct damage {
@@ -25,6 +26,9 @@ struct survey {
 	const struct block_info *known;
 	size_t n_known;
 	bool closed; /* a footer is behind the last of them */
+	/* Gets every block, if it is there; with its maker. The caller's. */
+	struct index *index;
+	struct index_maker *maker;
 
 	/* Whole blocks, and known ones that are damaged, by offset. */
 	struct block_info *blocks;
@@ -33,11 +37,13 @@ struct survey {
 	size_t n_damages;
 	size_t lost; /* known ones behind the end: there is nothing of them */
 	uint64_t frames_end;
-	uint64_t next_seq;   /* of the block after the last */
-	uint32_t tail_bytes; /* behind frames_end, if it is no footer */
-	uint32_t salvaged;   /* bytes of whole packets in the tail, in raw */
-	bool footer;	     /* ours is there and says the same */
-	bool table;	     /* the seek table too, and then the file ends */
+	uint64_t next_seq;    /* of the block after the last */
+	uint32_t tail_bytes;  /* behind frames_end, if it is no footer */
+	uint32_t salvaged;    /* bytes of whole packets in the tail, in raw */
+	uint64_t index_bytes; /* of an index behind frames_end */
+	bool index_whole;
+	bool footer; /* ours is there and says the same */
+	bool table;  /* the seek table too, and then the file ends */
 
 	uint8_t *frame, *raw; /* FRAME_MAX, BLOCK_MAX */
 	uint64_t file_bytes;

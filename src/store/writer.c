@@ -42,6 +42,8 @@ struct writer {
 	uint8_t *out; /* OUT_BYTES */
 	struct sync_writer *sync;
 	struct segment *segment;
+	struct index_maker *maker;
+	struct index *index;	/* the segment's; NULL: memory was out */
 	uint64_t segment_bytes; /* on disk, at most */
 	uint64_t seq;		/* the block to write next */
 	uint32_t taken;		/* bytes of it that were compressed */
@@ -175,6 +177,10 @@ static void post_row(struct writer *w, bool stored,
 
 static void drop_segment(struct writer *w)
 {
+	if (w->index)
+		indexes_remove(w->store->indexes, w->index);
+	index_unref(w->index);
+	w->index = NULL;
 	sync_open(w->sync, -1);
 	segment_free(w->segment);
 	w->segment = NULL;
@@ -185,11 +191,14 @@ static bool close_segment(struct writer *w, struct err *e)
 	struct segment *g = w->segment;
 	struct capture_row row;
 	struct segment_end end;
+	size_t n = 0;
 
 	if (!store_capture(w->store, g->capture, &row, e))
 		return false;
-	bool ok = segment_finish(g, &row, &end, e) &&
+	uint8_t *index = w->index ? index_frame(w->index, w->maker, &n) : NULL;
+	bool ok = segment_finish(g, &row, index, n, &end, e) &&
 		  sync_close(w->sync, w->store, g->fd, &end, e);
+	free(index);
 	capture_row_done(&row);
 	if (ok)
 		drop_segment(w);
@@ -231,9 +240,13 @@ static bool open_segment(struct writer *w, const struct block *b, struct err *e)
 	capture_row_done(&row);
 	w->segment = segment_create(w->store->spool_fd, id, w->seq,
 				    b->link_type, b->snaplen, e);
-	if (w->segment)
-		sync_open(w->sync, w->segment->fd);
-	return w->segment;
+	if (!w->segment)
+		return false;
+	sync_open(w->sync, w->segment->fd);
+	w->index = index_new(w->maker, id, w->seq, b->link_type);
+	if (w->index)
+		indexes_add(w->store->indexes, w->index);
+	return true;
 }
 
 /* The segment that block b belongs into. */
@@ -438,6 +451,9 @@ static bool end_block(struct writer *w, struct block *b)
 		trouble(w, &e);
 		return false;
 	}
+	/* Before the row: who finds that asks the index. */
+	if (w->index)
+		index_add(w->index, w->maker, info.seq, b->arena, b->used);
 	report_good(w);
 	sync_written(w->sync, true, w->savefile ? 0 : info.last_ns);
 	post_row(w, true, &info);
@@ -581,6 +597,7 @@ static void writer_free(struct writer *w)
 	sync_remove(w->sync);
 	pthread_cond_destroy(&w->stop);
 	pthread_mutex_destroy(&w->lock);
+	index_maker_free(w->maker);
 	frame_free(w->frame);
 	free(w->out);
 	feed_unref(w->feed);
@@ -615,12 +632,13 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 	w->feed = feed_ref(f);
 	w->seq = first_seq(f);
 	w->frame = frame_new();
+	w->maker = index_maker_new();
 	w->out = aligned_alloc(OUT_BYTES, OUT_BYTES);
 	/* Direct writes look up every page. */
 	if (w->out)
 		madvise(w->out, OUT_BYTES, MADV_HUGEPAGE);
 	w->sync = sync_add(s, feed_capture(f));
-	if (!w->frame || !w->out || !w->sync) {
+	if (!w->frame || !w->maker || !w->out || !w->sync) {
 		err_set(e, ERR_FAILED, "writer: out of memory");
 	} else if (store_capture(s, feed_capture(f), &row, e)) {
 		w->savefile = row.savefile;

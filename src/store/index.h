@@ -1,0 +1,102 @@
+/*
+ * index: the summaries of one segment. Private to this folder.
+ *
+ * What: a summary a block (summary.h) and their union. While a segment is
+ * written they are in memory, where readers find them by the segment's name.
+ * When it is closed they go into its file, between the last block and the
+ * footer, as a skippable frame of the magic 0x184D2A5D:
+ *	struct index_head
+ *	the union: struct summary's levels and counts of the classes that are
+ *	present (count << 2 | level), then its values, 4 bytes each
+ *	a zstd frame: {seq - first_seq, bytes} a block, then their summaries
+ * All numbers are little-endian. The union is not compressed, and lies in the
+ * file and not in the catalog: to look at those of a terabyte is to read each
+ * once, which SQLite does a page at a time; and nothing of that size has to
+ * pass through its log, on a disk that may be full.
+ * A block without a summary may have anything; so may a segment that has such
+ * a block, or no index: it is of an older version, or was damaged.
+ * Threads: one adds, any may ask. A maker belongs to who adds.
+ * Ownership: index_new, index_find, index_read give a reference.
+ * Limits: INDEX_BYTES_MAX of a file's.
+ */
+#ifndef PCAPD_STORE_INDEX_H
+#define PCAPD_STORE_INDEX_H
+
+#include "prune.h"
+#include "summary.h"
+
+#define INDEX_MAGIC 0x184D2A5Du
+#define INDEX_BYTES_MAX (64u << 20)
+
+struct index_head {
+	uint32_t version; /* 1 */
+	uint32_t link_type;
+	uint64_t capture;
+	uint64_t first_seq;
+	uint32_t blocks;
+	uint32_t body_bytes;  /* of the zstd frame, decoded */
+	uint32_t union_bytes; /* 0: there is none */
+	uint32_t reserved;
+	uint64_t sum; /* of what is before it, and of the union */
+};
+_Static_assert(sizeof(struct index_head) == 48, "as in the file");
+
+struct index;
+struct index_maker;
+
+/* Room to make summaries in, for one segment after the other. NULL: memory is
+ * out. */
+struct index_maker *index_maker_new(void);
+void index_maker_free(struct index_maker *m); /* NULL is fine */
+
+/* An empty one; m is for it from here on. NULL: memory is out. */
+struct index *index_new(struct index_maker *m, uint64_t capture,
+			uint64_t first_seq, uint32_t link_type);
+struct index *index_ref(struct index *x);
+void index_unref(struct index *x); /* NULL is fine */
+
+/* The packets of block seq, which is after the last. Without memory it is a
+ * block that may have anything. */
+void index_add(struct index *x, struct index_maker *m, uint64_t seq,
+	       const uint8_t *records, uint32_t n);
+/* There is a block of which the packets are not known. */
+void index_add_unknown(struct index *x);
+/* The skippable frame, to free(); NULL: memory is out. */
+uint8_t *index_frame(struct index *x, struct index_maker *m, size_t *n);
+
+/* false: no packet of block seq matches. */
+bool index_may_match(struct index *x, uint64_t seq,
+		     const struct bpf_program *program);
+
+/* --- in a file --- */
+
+/* Where the index of a closed segment lies. */
+struct index_place {
+	uint64_t offset, bytes; /* of the skippable frame; 0: there is none */
+	uint64_t file_bytes;
+};
+/* Asks the seek table, whose last entry is the footer's and the one before it
+ * the index's. */
+struct index_place index_locate(int fd);
+/* The union of the segment; NULL: there is none, and *none, or it is damaged.
+ */
+struct summary *index_read_union(int fd, const struct index_place *at,
+				 uint64_t capture, uint64_t first_seq,
+				 bool *none);
+/* The summaries of the blocks; NULL: there are none that are whole. */
+struct index *index_read(int fd, const struct index_place *at, uint64_t capture,
+			 uint64_t first_seq);
+
+/* --- of the segments that are being written --- */
+
+struct indexes;
+struct indexes *indexes_new(void); /* NULL: memory is out */
+void indexes_free(struct indexes *l);
+void indexes_add(struct indexes *l, struct index *x);
+void indexes_remove(struct indexes *l, struct index *x);
+/* NULL: nobody writes it. What was written and is whole has its index in the
+ * file, if this says NULL. */
+struct index *indexes_find(struct indexes *l, uint64_t capture,
+			   uint64_t first_seq);
+
+#endif
