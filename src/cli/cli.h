@@ -26,8 +26,9 @@ struct command {
 extern const struct command command_alias, command_delete, command_gaps,
 	command_help, command_hold, command_import, command_init,
 	command_interfaces, command_list, command_listen, command_mark,
-	command_release, command_remote, command_replay, command_set,
-	command_start, command_status, command_stop, command_version;
+	command_proxy, command_release, command_remote, command_replay,
+	command_set, command_start, command_status, command_stop,
+	command_version;
 
 /* Ends with NULL. */
 extern const struct command *const commands[];

@@ -267,6 +267,9 @@ static bool verdict(struct run *r, bool ok, enum watch_reason why,
 	}
 	if (!ok && why != WATCH_NONE && e->kind == ERR_CANCELLED)
 		return true;
+	/* The terminal's signal ends ssh, too. */
+	if (!ok && why == WATCH_SIGNAL && e->kind == ERR_UNREACHABLE)
+		return true;
 	if (!ok) {
 		if (r->begun && e->kind == ERR_UNREACHABLE)
 			e->kind = ERR_INCOMPLETE;

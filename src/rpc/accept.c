@@ -31,10 +31,13 @@
 #define COMPLAIN_NS (10 * NS_PER_S)
 #define DEFAULT_GROUP "pcap"
 
-/* A dup of what gRPC has, to see it end and to cut it off. */
-struct connection {
-	struct connection *next, **link;
-	int fd;
+/* A connection to the socket. gRPC gets it with its first bytes, as these may
+ * be a line that is not for it. */
+struct visit {
+	struct visit *next, **link;
+	int fd;	       /* a dup, to see it end and to cut it off */
+	int silent_fd; /* gRPC's; -1 when that has it */
+	int64_t since_ns;
 	struct caller *caller; /* there until caller_end */
 };
 
@@ -194,6 +197,7 @@ bool gate_open(struct gate *g, const struct config *c, struct err *e)
 	if (!find_groups(g, c, e) || !take_lock(g, e) || !clear_path(g, e) ||
 	    !listen_on(g, c->socket_group, e))
 		return false;
+	g->patience_ns = (int64_t)c->handshake_timeout_s * NS_PER_S;
 	g->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	g->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (g->stop_fd < 0 || g->epoll_fd < 0)
@@ -201,38 +205,46 @@ bool gate_open(struct gate *g, const struct config *c, struct err *e)
 	return gate_watch(g, &g->listen_fd, e) && gate_watch(g, &g->stop_fd, e);
 }
 
-static void connection_close(struct gate *g, struct connection *c)
+static void visit_close(struct gate *g, struct visit *c)
 {
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
+	if (c->silent_fd >= 0) {
+		g->n_silent--;
+		close(c->silent_fd);
+	}
 	/* gRPC may have the socket still, and that would keep it in there. */
 	epoll_ctl(g->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
 	free(c);
 }
 
-/* Hang-ups are told without being asked for. */
+/* Hang-ups are told without being asked for. Each piece of news is told once:
+ * bytes that are only looked at would be told for ever. */
 static bool keep(struct gate *g, int fd, struct caller *who)
 {
-	struct connection *c = calloc(1, sizeof(*c));
+	struct visit *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return false;
 	c->caller = who;
 	c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	struct epoll_event ev = {.events = 0, .data.ptr = c};
+	c->silent_fd = fd;
+	c->since_ns = monotonic_ns();
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = c};
 	if (c->fd < 0 ||
 	    epoll_ctl(g->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) < 0) {
 		close_fd(&c->fd);
 		free(c);
 		return false;
 	}
-	c->link = &g->connections;
-	c->next = g->connections;
+	c->link = &g->visits;
+	c->next = g->visits;
 	if (c->next)
 		c->next->link = &c->next;
-	g->connections = c;
+	g->visits = c;
+	g->n_silent++;
 	return true;
 }
 
@@ -292,20 +304,21 @@ static void admit(struct gate *g, struct server *s, int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
 		peer.uid = (uid_t)-1;
 	struct caller *who = caller_new(s, FROM_SOCKET, &e);
-	if (who && !keep(g, fd, who)) {
+	if (who) {
+		who->uid = peer.uid;
+		who->local_role = role_of(g, fd, &peer);
+		snprintf(who->local, sizeof(who->local), "user %d",
+			 (int)peer.uid);
+		memcpy(who->from, who->local, sizeof(who->local));
+	}
+	if (who && keep(g, fd, who))
+		return;
+	if (who) {
 		err_set(&e, ERR_LIMIT, "pcapd is out of descriptors");
 		caller_unref(who);
-		who = NULL;
 	}
-	if (!who) {
-		complain(g, &peer, &e);
-		close(fd);
-		return;
-	}
-	who->uid = peer.uid;
-	who->local_role = role_of(g, fd, &peer);
-	snprintf(who->from, sizeof(who->from), "user %d", (int)peer.uid);
-	caller_serve(who, fd);
+	complain(g, &peer, &e);
+	close(fd);
 }
 
 int gate_accept(struct gate *g, int from, struct sockaddr *a, socklen_t *n)
@@ -333,10 +346,71 @@ static void accept_one(struct gate *g, struct server *s)
 		admit(g, s, fd);
 }
 
-static void hung_up(struct gate *g, struct connection *c)
+static void hung_up(struct gate *g, struct visit *v)
 {
-	caller_end(c->caller);
-	connection_close(g, c);
+	if (v->silent_fd >= 0)
+		caller_unref(v->caller);
+	else
+		caller_end(v->caller);
+	visit_close(g, v);
+}
+
+/* What pcap proxy says of where it comes from. */
+static void take_line(struct visit *v, const char *line, size_t n)
+{
+	struct caller *who = v->caller;
+	struct proxied p;
+
+	if (!proxied_parse(line, n, &p))
+		return;
+	if (!proxied_is_real(&p, who->uid)) {
+		log_warn("%s names a connection that sshd does not have",
+			 who->local);
+		return;
+	}
+	who->origin = FROM_SSH;
+	proxied_text(&p, who->from, sizeof(who->from));
+	log_info("%s (%s) came in by ssh from %s", who->local,
+		 role_text(who->local_role), who->from);
+}
+
+/* The first bytes are there, or the end. */
+static void heard(struct gate *g, struct visit *v)
+{
+	char line[PROXIED_LINE_MAX];
+	ssize_t n = recv(v->fd, line, sizeof(line), MSG_PEEK | MSG_DONTWAIT);
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	int length = n > 0 ? proxied_line(line, (size_t)n) : 0;
+	if (length < 0)
+		return;
+	if (n <= 0 || (length && recv(v->fd, line, (size_t)length,
+				      MSG_DONTWAIT) != length)) {
+		hung_up(g, v);
+		return;
+	}
+	take_line(v, line, (size_t)length);
+	/* From here on only its end is of interest. */
+	struct epoll_event ev = {.events = 0, .data.ptr = v};
+	epoll_ctl(g->epoll_fd, EPOLL_CTL_MOD, v->fd, &ev);
+	int fd = v->silent_fd;
+	v->silent_fd = -1;
+	g->n_silent--;
+	caller_serve(v->caller, fd);
+}
+
+/* Who says nothing keeps no place. */
+static void drop_silent(struct gate *g)
+{
+	int64_t now = monotonic_ns();
+	struct visit *next;
+
+	for (struct visit *v = g->visits; v && g->n_silent; v = next) {
+		next = v->next;
+		if (v->silent_fd >= 0 && now - v->since_ns > g->patience_ns)
+			hung_up(g, v);
+	}
 }
 
 static bool is_remote(const struct remote *r, const void *ptr)
@@ -347,32 +421,45 @@ static bool is_remote(const struct remote *r, const void *ptr)
 	return false;
 }
 
+/* What has to be done from time to time. */
+static void look(struct gate *g, struct server *s, int64_t *looked_ns)
+{
+	int64_t now = monotonic_ns();
+
+	if (now - *looked_ns < LOOK_MS * NS_PER_MS)
+		return;
+	*looked_ns = now;
+	if (s->remote.allow)
+		remote_look(s);
+	drop_silent(g);
+}
+
 void gate_run(struct gate *g, struct server *s)
 {
-	int patience_ms = s->remote.allow ? LOOK_MS : -1;
 	int64_t looked_ns = monotonic_ns();
 
 	for (;;) {
 		struct epoll_event ev;
-		int n = epoll_wait(g->epoll_fd, &ev, 1, patience_ms);
+		bool busy = s->remote.allow || g->n_silent;
+		int n = epoll_wait(g->epoll_fd, &ev, 1, busy ? LOOK_MS : -1);
 
 		if (n < 0 && errno != EINTR)
 			return;
-		if (s->remote.allow &&
-		    monotonic_ns() - looked_ns >= LOOK_MS * NS_PER_MS) {
-			remote_look(s);
-			looked_ns = monotonic_ns();
-		}
+		if (busy)
+			look(g, s, &looked_ns);
 		if (n <= 0)
 			continue;
 		if (ev.data.ptr == &g->stop_fd)
 			return;
+		struct visit *v = ev.data.ptr;
 		if (ev.data.ptr == &g->listen_fd)
 			accept_one(g, s);
 		else if (is_remote(&s->remote, ev.data.ptr))
 			remote_accept(s, *(int *)ev.data.ptr);
+		else if (v->silent_fd >= 0)
+			heard(g, v);
 		else
-			hung_up(g, ev.data.ptr);
+			hung_up(g, v);
 	}
 }
 
@@ -387,6 +474,13 @@ void gate_stop(struct gate *g)
 
 void gate_shut(struct gate *g)
 {
+	struct visit *next;
+
+	for (struct visit *v = g->visits; v; v = next) {
+		next = v->next;
+		if (v->silent_fd >= 0)
+			hung_up(g, v);
+	}
 	if (g->listen_fd < 0)
 		return;
 	unlink(g->path);
@@ -395,7 +489,7 @@ void gate_shut(struct gate *g)
 
 void gate_cut(struct gate *g)
 {
-	for (struct connection *c = g->connections; c; c = c->next)
+	for (struct visit *c = g->visits; c; c = c->next)
 		shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -403,8 +497,8 @@ void gate_cut(struct gate *g)
 void gate_close(struct gate *g)
 {
 	gate_shut(g);
-	while (g->connections)
-		connection_close(g, g->connections);
+	while (g->visits)
+		visit_close(g, g->visits);
 	close_fd(&g->epoll_fd);
 	close_fd(&g->stop_fd);
 	close_fd(&g->lock_fd);

@@ -97,14 +97,14 @@ void caller_end(struct caller *c)
 
 const char *caller_name(const struct caller *c)
 {
-	return c->origin == FROM_TLS ? c->allowed.name : c->from;
+	return c->origin == FROM_TLS ? c->allowed.name : c->local;
 }
 
 enum role caller_role(struct caller *c)
 {
 	struct allowed now;
 
-	if (c->origin == FROM_SOCKET)
+	if (c->origin != FROM_TLS)
 		return c->local_role;
 	if (realtime_ns() / NS_PER_S > c->until_s ||
 	    !allow_find(c->server->remote.allow, c->allowed.fingerprint, &now))
@@ -125,7 +125,7 @@ bool caller_may(struct caller *c, const struct method *m, struct err *e)
 			       "expired",
 			       c->allowed.name);
 	if (role == ROLE_NONE) {
-		err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->from);
+		err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->local);
 		return err_hint(e, "Members of the groups socket-group and "
 				   "viewer-group of pcapd.conf(5) may.");
 	}

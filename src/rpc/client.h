@@ -41,6 +41,8 @@ struct address {
  * are blocked before. */
 struct client *client_open(const struct address *to, struct err *e);
 void client_close(struct client *c); /* NULL is fine */
+/* The bare connection of a UNIX socket; -1 on error. */
+int client_connect(const char *socket_path, struct err *e);
 
 /* method: "Init". NULL with the daemon's error; its hint is taken over. */
 ProtobufCMessage *client_call(struct client *c, const char *method,

@@ -16,22 +16,28 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_MS 10000
 #define PAIR_BYTES (1 << 20)
+#define SSH_ENDS_MS 2000
 
 struct client_link {
 	struct tls_link *tls; /* NULL: there is no thread */
-	int plain;	      /* our end of a pair, or -1 */
+	int plain;	      /* our end of a pair, a dup for ssh, or -1 */
 	pthread_t thread;
+	pid_t ssh; /* 0: there is none */
 };
 
 /* --- the socket --- */
@@ -62,7 +68,7 @@ static bool refuse_path(const char *path, struct err *e)
 			   "socket is named with --socket or PCAP_SOCKET.");
 }
 
-static int connect_path(const char *path, struct err *e)
+int client_connect(const char *path, struct err *e)
 {
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 
@@ -214,6 +220,116 @@ static bool open_tls(struct client_link *l, const struct address *to, int *fd,
 	return true;
 }
 
+/* --- ssh --- */
+
+/* What the other side of the pair is for ssh; it may ask for a password at the
+ * terminal, and what it says on stderr is for the user. */
+static bool spawn_ssh(struct client_link *l, const struct address *to, int fd,
+		      struct err *e)
+{
+	const char *argv[12] = {"ssh", "-T"};
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	sigset_t none, standard;
+	int n = 2;
+
+	if (*to->port) {
+		argv[n++] = "-p";
+		argv[n++] = to->port;
+	}
+	if (*to->user) {
+		argv[n++] = "-l";
+		argv[n++] = to->user;
+	}
+	argv[n++] = "--";
+	argv[n++] = to->host;
+	argv[n++] = "pcap proxy";
+	sigemptyset(&none);
+	sigemptyset(&standard);
+	sigaddset(&standard, SIGPIPE);
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_adddup2(&files, fd, STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&files, fd, STDOUT_FILENO);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
+						POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &standard);
+	errno = posix_spawnp(&l->ssh, "ssh", &files, &attr, (char **)argv,
+			     environ);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&files);
+	if (!errno)
+		return true;
+	l->ssh = 0;
+	return err_errno(e, "run ssh");
+}
+
+/* ssh has ended before pcapd said anything. */
+static bool explain_ssh(struct client_link *l, const struct address *to,
+			struct err *e)
+{
+	int status = 0;
+
+	while (waitpid(l->ssh, &status, 0) < 0 && errno == EINTR)
+		;
+	l->ssh = 0;
+	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+	if (code == 127) {
+		err_set(e, ERR_UNREACHABLE, "there is no pcap on %s", to->host);
+		return err_hint(e, "Install it there, where a shell finds it "
+				   "without a login.");
+	}
+	if (code == err_exit_code(ERR_PERMISSION))
+		return err_set(e, ERR_PERMISSION,
+			       "you may not connect to the pcapd of %s",
+			       to->host);
+	err_set(e, ERR_UNREACHABLE, "cannot reach pcapd of %s over ssh",
+		to->host);
+	return err_hint(e,
+			code == 255 ? "What ssh said is above; 'ssh %s' has "
+				      "to work."
+				    : "What pcap there said is above.",
+			to->host);
+}
+
+static bool open_ssh(struct client_link *l, const struct address *to, int *fd,
+		     struct err *e)
+{
+	char first;
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_errno(e, "make a pair of sockets");
+	bool ok = spawn_ssh(l, to, fds[1], e);
+	close(fds[1]);
+	/* The proxy's first line makes pcapd speak first. */
+	if (ok && recv(fds[0], &first, 1, MSG_PEEK) != 1)
+		ok = explain_ssh(l, to, e);
+	l->plain = ok ? fcntl(fds[0], F_DUPFD_CLOEXEC, 3) : -1;
+	if (!ok) {
+		close(fds[0]);
+		return false;
+	}
+	fcntl(fds[0], F_SETFL, O_NONBLOCK);
+	*fd = fds[0];
+	return true;
+}
+
+/* It ends with its input; when its network does not, it is not waited for. */
+static void end_ssh(pid_t ssh)
+{
+	int fd = (int)syscall(SYS_pidfd_open, ssh, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	if (fd < 0 || poll(&p, 1, SSH_ENDS_MS) != 1)
+		kill(ssh, SIGTERM);
+	if (fd >= 0)
+		close(fd);
+	while (waitpid(ssh, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* --- all kinds --- */
 
 static bool open_any(struct client_link *l, const struct address *to, int *fd,
@@ -221,7 +337,9 @@ static bool open_any(struct client_link *l, const struct address *to, int *fd,
 {
 	if (to->kind == ADDRESS_TLS)
 		return open_tls(l, to, fd, e);
-	*fd = connect_path(to->path, e);
+	if (to->kind == ADDRESS_SSH)
+		return open_ssh(l, to, fd, e);
+	*fd = client_connect(to->path, e);
 	return *fd >= 0;
 }
 
@@ -240,6 +358,8 @@ struct client_link *client_link_open(const struct address *to, int *fd,
 	tls_link_free(l->tls);
 	if (l->plain >= 0)
 		close(l->plain);
+	if (l->ssh)
+		end_ssh(l->ssh);
 	free(l);
 	return NULL;
 }
@@ -251,6 +371,11 @@ void client_link_close(struct client_link *l)
 		pthread_join(l->thread, NULL);
 		tls_link_free(l->tls);
 		close(l->plain);
+	}
+	if (l->ssh) {
+		shutdown(l->plain, SHUT_RDWR);
+		close(l->plain);
+		end_ssh(l->ssh);
 	}
 	free(l);
 }

@@ -166,7 +166,7 @@ void call_receive(struct call *c);
 
 /* --- caller.c: who is at the other end of a connection --- */
 
-enum origin { FROM_SOCKET, FROM_TLS };
+enum origin { FROM_SOCKET, FROM_SSH, FROM_TLS };
 
 /* Each has a gRPC server of its own: what a call may do is known by where it
  * comes in, and not by a descriptor's number, which is used again. */
@@ -174,7 +174,8 @@ struct caller {
 	struct server *server;
 	atomic_uint refs; /* the server's list holds none */
 	enum origin origin;
-	char from[64]; /* address and port, or the user's number */
+	char from[64];	/* address and port, or the user's number */
+	char local[24]; /* "user 1000" of one on this machine */
 	uid_t uid;
 	enum role local_role; /* of one on this machine */
 	grpc_server *grpc;    /* NULL until it is served */
@@ -212,6 +213,24 @@ void callers_cut(struct server *s, bool only_shaking);
 /* Those whose rights are gone since they came. */
 void callers_review(struct server *s);
 
+/* --- proxied.c: who is behind pcap proxy --- */
+
+#define PROXIED_LINE_MAX 107 /* of the PROXY protocol, version 1 */
+
+struct proxied {
+	int family;
+	uint8_t client[16], server[16];
+	uint16_t client_port, server_port;
+};
+
+/* The length of the line in front, 0 there is none, -1 not known yet. */
+int proxied_line(const char *bytes, size_t n);
+/* false: it names no connection. */
+bool proxied_parse(const char *line, size_t n, struct proxied *p);
+/* The kernel has it, and it is root's or that user's. */
+bool proxied_is_real(const struct proxied *p, uid_t caller);
+void proxied_text(const struct proxied *p, char *out, size_t room);
+
 /* --- remote.c: TCP and TLS --- */
 
 #define LISTEN_MAX 8
@@ -239,14 +258,16 @@ void remote_close(struct remote *r);
 
 /* --- server.c --- */
 
-struct connection;
+struct visit;
 
 struct gate {
 	char path[CONFIG_PATH_MAX];
 	int lock_fd, listen_fd, epoll_fd, stop_fd;
 	bool has_viewers;
-	gid_t operators, viewers;	/* with has_viewers */
-	struct connection *connections; /* the accepting thread's */
+	gid_t operators, viewers; /* with has_viewers */
+	struct visit *visits;	  /* the accepting thread's */
+	unsigned n_silent;	  /* of them that have said nothing yet */
+	int64_t patience_ns;
 	int64_t complained_ns;
 };
 

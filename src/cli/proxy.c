@@ -1,0 +1,131 @@
+/*
+ * pcap proxy: between the standard input and output and the daemon's socket,
+ * for ssh. Guarantees that the daemon hears which TCP connection carries it,
+ * before anything else, as sshd tells it. Leaves out everything that is said.
+ */
+#include "cli.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LANE_BYTES (256 << 10)
+
+static const struct argp argp = {
+	NULL,
+	NULL,
+	"",
+	"Carries bytes between the standard input and output and the daemon's "
+	"socket. ssh:// remotes run it on the machine that they name; it is of "
+	"no use by hand.",
+	cli_common,
+	NULL,
+	NULL};
+
+/* That of the PROXY protocol, version 1. SSH_CONNECTION has the client's
+ * address and port, and the server's. */
+static size_t first_line(const char *connection, char *out, size_t room)
+{
+	char from[64], to[64];
+	struct in6_addr ignored;
+	unsigned from_port, to_port;
+
+	bool known = connection && sscanf(connection, "%63s %u %63s %u", from,
+					  &from_port, to, &to_port) == 4;
+	bool six = known && inet_pton(AF_INET6, from, &ignored) == 1;
+	if (known && (six || inet_pton(AF_INET, from, &ignored) == 1))
+		return (size_t)snprintf(
+			out, room, "PROXY TCP%d %s %s %u %u\r\n", six ? 6 : 4,
+			from, to, from_port, to_port);
+	return (size_t)snprintf(out, room, "PROXY UNKNOWN\r\n");
+}
+
+static bool write_all(int fd, const char *bytes, size_t n)
+{
+	while (n) {
+		ssize_t wrote = write(fd, bytes, n);
+
+		if (wrote < 0 && errno == EAGAIN) {
+			struct pollfd p = {.fd = fd, .events = POLLOUT};
+			poll(&p, 1, -1);
+			continue;
+		}
+		if (wrote < 0 && errno == EINTR)
+			continue;
+		if (wrote < 0)
+			return false;
+		bytes += wrote;
+		n -= (size_t)wrote;
+	}
+	return true;
+}
+
+/* One direction; each has a thread, as it waits in reads and in writes. */
+static void carry(int from, int to)
+{
+	char *bytes = malloc(LANE_BYTES);
+
+	while (bytes) {
+		ssize_t n = read(from, bytes, LANE_BYTES);
+
+		if (n < 0 && errno == EAGAIN) {
+			struct pollfd p = {.fd = from, .events = POLLIN};
+			poll(&p, 1, -1);
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || !write_all(to, bytes, (size_t)n))
+			break;
+	}
+	free(bytes);
+}
+
+struct lane {
+	int from, to;
+};
+
+static void *upward(void *arg)
+{
+	const struct lane *l = arg;
+
+	carry(l->from, l->to);
+	/* ssh is gone, or the daemon does not read: both ends end. */
+	shutdown(l->to, SHUT_RDWR);
+	return NULL;
+}
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	char line[160];
+	pthread_t thread;
+
+	cli_parse(&argp, argc, argv, NULL);
+	int fd = client_connect(cli_socket(), &e);
+	if (fd < 0)
+		return cli_fail(&e);
+	size_t n = first_line(getenv("SSH_CONNECTION"), line, sizeof(line));
+	struct lane up = {STDIN_FILENO, fd};
+	if (!write_all(fd, line, n)) {
+		err_errno(&e, "write to pcapd");
+		return cli_fail(&e);
+	}
+	errno = pthread_create(&thread, NULL, upward, &up);
+	if (errno) {
+		err_errno(&e, "make a thread");
+		return cli_fail(&e);
+	}
+	carry(fd, STDOUT_FILENO);
+	/* The other thread may wait for the standard input for ever. */
+	_exit(0);
+}
+
+const struct command command_proxy = {
+	"proxy", "what ssh:// remotes run on the other machine", &argp, run};

@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""ssh:// remotes, through a real sshd on loopback: no port of pcapd's, no
+certificates, and pcapd knows which connection carries the packets."""
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import unittest
+
+from harness import (NS, PATIENCE, PCAP, UNREACHABLE, Daemon, main, need,
+                     output, savefile, udp_packet, until)
+
+SSHD = "/usr/sbin/sshd"
+
+
+class Sshd:
+    """One that lets this user in, by a key of its own."""
+
+    def __init__(self, folder, environment):
+        self.folder = folder
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        for key in "host", "user":
+            output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f",
+                   "%s/%s" % (folder, key))
+        shutil.copy(folder + "/user.pub", folder + "/authorized")
+        with open(folder + "/sshd", "w") as file:
+            file.write(
+                "Port %d\nListenAddress 127.0.0.1\nHostKey %s/host\n"
+                "AuthorizedKeysFile %s/authorized\nStrictModes no\n"
+                "PidFile none\nUsePAM no\nPermitRootLogin yes\n"
+                "PasswordAuthentication no\nSetEnv %s\n" % (
+                    self.port, folder, folder,
+                    " ".join("%s=%s" % v for v in environment.items())))
+        with open(folder + "/host.pub") as key, \
+                open(folder + "/known", "w") as file:
+            file.write("[127.0.0.1]:%d %s" % (self.port, key.read()))
+        with open(folder + "/ssh_config", "w") as file:
+            file.write("IdentityFile %s/user\nIdentitiesOnly yes\n"
+                       "UserKnownHostsFile %s/known\nBatchMode yes\n"
+                       % (folder, folder))
+        # The user's own ssh: what is found first.
+        os.mkdir(folder + "/bin")
+        with open(folder + "/bin/ssh", "w") as file:
+            file.write("#!/bin/sh\nexec /usr/bin/ssh -F %s/ssh_config \"$@\"\n"
+                       % folder)
+        os.chmod(folder + "/bin/ssh", 0o755)
+        if os.getuid() == 0:
+            os.makedirs("/run/sshd", exist_ok=True)
+        self.log = open(folder + "/log", "wb")
+        self.process = subprocess.Popen(
+            [SSHD, "-D", "-e", "-f", folder + "/sshd"], stdout=self.log,
+            stderr=self.log)
+
+        def listens():
+            if self.process.poll() is not None:
+                with open(folder + "/log") as log:
+                    raise AssertionError("sshd ended: " + log.read())
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+        until(listens, "sshd")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        self.log.close()
+
+
+class Ssh(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if not os.access(SSHD, os.X_OK):
+            raise unittest.SkipTest(
+                "no sshd; scripts/packages installs openssh-server")
+        need("ssh", "ssh-keygen")
+        cls.daemon = Daemon().start()
+        folder = cls.folder = tempfile.mkdtemp(dir=cls.daemon.folder)
+        cls.sshd = Sshd(folder, {
+            "PATH": os.path.dirname(PCAP) + ":/usr/bin:/bin",
+            "PCAP_SOCKET": cls.daemon.socket})
+        cls.path = os.environ["PATH"]
+        os.environ["PATH"] = folder + "/bin:" + cls.path
+        os.environ["XDG_CONFIG_HOME"] = folder + "/home"
+        path = os.path.join(folder, "some.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile([udp_packet(i * NS, i)
+                                 for i in range(1, 2001)]))
+        cls.daemon.run("import", "some", path)
+        cls.daemon.run("remote", "add", "lab", "ssh://%s@127.0.0.1:%d" % (
+            getpass.getuser(), cls.sshd.port))
+
+    @classmethod
+    def tearDownClass(cls):
+        os.environ["PATH"] = cls.path
+        cls.daemon.stop()
+        cls.sshd.stop()
+
+    def test_replay_by_ssh_is_the_local_one(self):
+        here, _ = self.daemon.run("replay", "some")
+        there, talk = self.daemon.run("replay", "lab:some")
+        self.assertEqual(here, there)
+        self.assertIn("2000 packets replayed", talk)
+        text, _ = self.daemon.run("remote", "test", "lab")
+        self.assertIn("lab: pcapd ", text.decode())
+        self.assertIn("you are user %d (operator)" % os.getuid(),
+                      text.decode())
+
+    def test_pcapd_knows_what_carries_it(self):
+        """The address and port of ssh's own socket."""
+        with self.daemon.popen("replay", "--live", "lab:some",
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE) as live:
+            self.assertEqual(len(live.stdout.read(24)), 24)
+            ports = self.ssh_ports()
+            said = self.daemon.said()
+            self.assertTrue(
+                any("by ssh from 127.0.0.1:%d" % port in said
+                    for port in ports), (ports, said))
+            live.send_signal(signal.SIGINT)
+            _, text = live.communicate(timeout=PATIENCE)
+            self.assertEqual(live.returncode, 0, text)
+
+    def ssh_ports(self):
+        """The local ports of connections to this sshd."""
+        with open("/proc/net/tcp") as table:
+            rows = [line.split() for line in table.readlines()[1:]]
+        to = "0100007F:%04X" % self.sshd.port
+        return [int(r[1].split(":")[1], 16) for r in rows
+                if r[2] == to and r[3] == "01"]
+
+    def test_a_connection_that_is_not_there_is_not_believed(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.daemon.socket)
+            s.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 22\r\n")
+            until(lambda: "names a connection that sshd does not have" in
+                  self.daemon.said(), "the log")
+
+    def test_no_pcapd_there_is_said(self):
+        """What `pcap proxy` says there comes through."""
+        self.daemon.run("remote", "add", "nobody", "ssh://127.0.0.1:1")
+        _, text = self.daemon.run("list", "nobody:", status=UNREACHABLE)
+        self.assertIn("nobody: cannot reach pcapd of 127.0.0.1 over ssh",
+                      text)
+        self.assertIn("What ssh said is above", text)
+
+    def test_the_ssh_is_gone_with_the_command(self):
+        self.daemon.run("list", "lab:")
+        until(lambda: not self.ssh_ports(), "ssh to end")
+
+    def test_a_first_line_in_pieces_is_a_line(self):
+        """The socket answers once it is whole: SETTINGS of HTTP/2."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(PATIENCE)
+            s.connect(self.daemon.socket)
+            for piece in b"PRO", b"XY UNKN", b"OWN\r\n":
+                s.sendall(piece)
+            head = s.recv(9)
+            self.assertEqual(head[3], 4, head)
+
+
+if __name__ == "__main__":
+    main()
