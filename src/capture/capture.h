@@ -18,6 +18,7 @@
 #include "../err.h"
 #include "../feed.h"
 #include "../filter.h"
+#include "exclude.h"
 
 #define CAPTURE_INTERFACE_MAX 64
 #define CAPTURE_SNAPLEN_MAX 262144
@@ -35,6 +36,7 @@ struct capture_options {
 	uint32_t rings;	       /* 0: one; fewer where they cannot be had */
 	int64_t block_age_ns;
 	bool libpcap; /* takes the packets also where the ring could be read */
+	struct exclude *exclude; /* NULL: nothing; outlives the capture */
 };
 
 struct capture_status {
@@ -45,6 +47,7 @@ struct capture_status {
 	uint64_t dropped_kernel;
 	uint64_t dropped_interface;
 	uint64_t dropped_memory;
+	unsigned excluded; /* connections that its filter leaves out */
 	int64_t newest_ns;
 	int64_t looped_ns; /* CLOCK_MONOTONIC: the thread went round then; at
 			    * least every CAPTURE_ROUND_NS */
@@ -87,6 +90,8 @@ void capture_catch_up(struct capture *c);
 struct capture *capture_ref(struct capture *c);
 void capture_unref(struct capture *c);
 void capture_status(struct capture *c, struct capture_status *s);
+/* The set of connections to exclude was changed. */
+void capture_exclude(struct capture *c);
 /* Outages since the last call, oldest first. One that goes on is given once
  * so, and again with its end. How many. */
 unsigned capture_take_outages(struct capture *c,

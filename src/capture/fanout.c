@@ -104,6 +104,11 @@ int fanout_fd(const struct fanout *f)
 	return f->n == 1 ? ring_fd(f->lanes[0].ring) : f->epoll_fd;
 }
 
+int fanout_socket(const struct fanout *f, unsigned i)
+{
+	return i < f->n ? ring_fd(f->lanes[i].ring) : -1;
+}
+
 /* --- merging --- */
 
 static void look(struct lane *l)

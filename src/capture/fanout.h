@@ -26,6 +26,8 @@ void fanout_close(struct fanout *f); /* NULL is fine */
 
 /* The contract of source.h. */
 int fanout_fd(const struct fanout *f);
+/* The i-th ring's socket; -1: there are no more. */
+int fanout_socket(const struct fanout *f, unsigned i);
 int fanout_take(struct fanout *f, int max, source_packet packet, void *ctx,
 		struct err *e);
 void fanout_add_drops(struct fanout *f, struct source_drops *d);

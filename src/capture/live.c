@@ -9,6 +9,7 @@
 
 #include "fill.h"
 #include "links.h"
+#include "sieve.h"
 #include "source.h"
 
 #include <poll.h>
@@ -54,6 +55,7 @@ struct capture {
 	int64_t until_ns; /* packets after it came after the stop */
 	bool past_stop;
 	bool take_anyway; /* also where there is no room: then count it */
+	struct sieve sieve;
 
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t taken;
@@ -130,6 +132,17 @@ static bool worth_waiting(const struct err *e)
 	return e->kind == ERR_NOT_FOUND || e->kind == ERR_STATE;
 }
 
+/* As soon as the set has changed, and when the source is another one. */
+static void exclude(struct capture *c)
+{
+	if (!c->source ||
+	    !sieve_follow(&c->sieve, c->options.exclude, c->source))
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->status.excluded = c->sieve.works ? c->sieve.n : 0;
+	pthread_mutex_unlock(&c->lock);
+}
+
 static bool open_source(struct capture *c, struct err *e)
 {
 	c->source = source_open(&c->options, NULL, e);
@@ -142,6 +155,8 @@ static bool open_source(struct capture *c, struct err *e)
 	c->index = c->links.index;
 	uint32_t link_type = source_link_type(c->source);
 	fill_set_type(&c->fill, link_type, source_snaplen(c->source));
+	sieve_renew(&c->sieve);
+	exclude(c);
 	c->statistics_ns = monotonic_ns() + STATISTICS_NS;
 	pthread_mutex_lock(&c->lock);
 	c->status.link_type = link_type;
@@ -179,7 +194,8 @@ static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
 		c->past_stop = true;
 		return false;
 	}
-	fill_packet(&c->fill, h, body);
+	if (!sieve_drops(&c->sieve, h, body))
+		fill_packet(&c->fill, h, body);
 	return fill_ready(&c->fill) || c->take_anyway;
 }
 
@@ -379,6 +395,7 @@ static void *run(void *arg)
 			fill_seal(&c->fill);
 		if (wait_for_something(c, ready))
 			break;
+		exclude(c);
 		if (ready)
 			n = take_batch(c);
 		if (ready || !c->source)
@@ -426,6 +443,7 @@ void capture_unref(struct capture *c)
 	if (c->wake_fd >= 0)
 		close(c->wake_fd);
 	links_close(&c->links);
+	sieve_done(&c->sieve);
 	feed_unref(c->feed);
 	pthread_cond_destroy(&c->taken);
 	pthread_mutex_destroy(&c->lock);
@@ -506,6 +524,11 @@ void capture_status(struct capture *c, struct capture_status *s)
 	pthread_mutex_lock(&c->lock);
 	*s = c->status;
 	pthread_mutex_unlock(&c->lock);
+}
+
+void capture_exclude(struct capture *c)
+{
+	eventfd_write(c->wake_fd, 1);
 }
 
 unsigned capture_take_outages(struct capture *c,

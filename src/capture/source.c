@@ -6,6 +6,7 @@
  * that do not wrap. Leaves out retrying and what happens to the packets.
  */
 #include "fanout.h"
+#include "prefix.h"
 
 #include <stdlib.h>
 
@@ -21,6 +22,9 @@ struct source {
 	unsigned taken;		  /* wraps as ps_recv does */
 	source_packet packet;	  /* of the source_take under way */
 	void *ctx;
+	/* The filter without what is excluded; from the first time on. */
+	struct bpf_insn *own;
+	unsigned n_own;
 };
 
 static bool options_check(const struct capture_options *o, struct err *e)
@@ -184,6 +188,7 @@ void source_close(struct source *s)
 	fanout_close(s->ring);
 	if (s->pcap)
 		pcap_close(s->pcap);
+	free(s->own);
 	free(s);
 }
 
@@ -232,6 +237,73 @@ int source_take(struct source *s, int max, source_packet packet, void *ctx,
 		return (int)(s->taken - before);
 	err_set(e, ERR_FAILED, "%s", pcap_geterr(s->pcap));
 	return -1;
+}
+
+/* --- leaving connections out --- */
+
+static int socket_of(const struct source *s, unsigned i)
+{
+	if (s->ring)
+		return fanout_socket(s->ring, i);
+	return i == 0 ? pcap_fileno(s->pcap) : -1;
+}
+
+/* As the kernel sees the packets, before libpcap makes a header. */
+static enum layout layout_of(const struct source *s)
+{
+	enum layout stored = layout_of_link_type(s->link_type);
+
+	return stored == LAYOUT_SLL2 ? LAYOUT_COOKED : stored;
+}
+
+static bool read_own(struct source *s)
+{
+	if (s->own)
+		return true;
+	struct bpf_insn *own = calloc(FILTER_INSNS_MAX, sizeof(*own));
+	int n = own ? prefix_read(socket_of(s, 0), own) : -1;
+	if (n < 0) {
+		free(own);
+		return false;
+	}
+	s->own = own;
+	s->n_own = (unsigned)n;
+	return true;
+}
+
+static bool attach_all(struct source *s, const struct bpf_insn *program,
+		       unsigned n)
+{
+	bool ok = true;
+
+	for (unsigned i = 0; socket_of(s, i) >= 0; i++)
+		ok = prefix_attach(socket_of(s, i), program, n) && ok;
+	return ok;
+}
+
+bool source_exclude(struct source *s, const struct flow *flows, unsigned n)
+{
+	struct bpf_insn *program;
+	bool ok = false;
+
+	if (n == 0 && !s->own)
+		return true;
+	if (layout_of(s) == LAYOUT_OTHER || !read_own(s))
+		return false;
+	program = calloc(FILTER_INSNS_MAX, sizeof(*program));
+	if (!program)
+		return false;
+	unsigned length =
+		prefix_build(flows, n, layout_of(s), s->own, s->n_own, program);
+	if (length > 0)
+		ok = attach_all(s, program, length);
+	if (!ok) {
+		length = prefix_build(NULL, 0, layout_of(s), s->own, s->n_own,
+				      program);
+		attach_all(s, program, length);
+	}
+	free(program);
+	return ok;
 }
 
 void source_add_drops(struct source *s, struct source_drops *d)

@@ -10,6 +10,7 @@
 #define PCAPD_SOURCE_H
 
 #include "capture.h"
+#include "exclude.h"
 
 /* The kernel hands over what it has after so long, full or not. */
 #define SOURCE_TIMEOUT_MS 20
@@ -36,6 +37,14 @@ typedef bool (*source_packet)(void *ctx, const struct packet_head *h,
  * How many; 0: none now; -1: the source has broken. */
 int source_take(struct source *s, int max, source_packet packet, void *ctx,
 		struct err *e);
+
+/*
+ * From when it returns on, nothing of these connections is taken in; what is
+ * in the ring by then may have some of it. It waits for nothing, and no other
+ * packet is lost over it. false: not with this link type, or the filter would
+ * become too long; then all of them are taken in, as before any call.
+ */
+bool source_exclude(struct source *s, const struct flow *flows, unsigned n);
 
 struct source_drops {
 	uint64_t kernel, interface;

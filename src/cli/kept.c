@@ -148,10 +148,10 @@ bool range_marks(struct time_range *r, char room[2][MARKED_TEXT],
 
 const char *cause_text(Pcap__V1__Gap__Cause cause)
 {
-	static const char *const names[] = {"unknown",	 "received", "kernel",
-					    "interface", "memory",   "disk",
-					    "stopped",	 "restart",  "down",
-					    "damage",	 "clock",    "expired"};
+	static const char *const names[] = {
+		"unknown", "received", "kernel",  "interface", "memory",
+		"disk",	   "stopped",  "restart", "down",      "damage",
+		"clock",   "expired",  "excluded"};
 	unsigned i = (unsigned)cause;
 
 	return names[i < sizeof(names) / sizeof(names[0]) ? i : 0];
@@ -160,7 +160,9 @@ const char *cause_text(Pcap__V1__Gap__Cause cause)
 /* "stopped, kernel": the causes of the gaps, each once. */
 static void causes(const Pcap__V1__Coverage *c, char *out, size_t room)
 {
-	unsigned seen = 1u << PCAP__V1__GAP__CAUSE__CLOCK; /* is no gap */
+	/* These are no gaps. */
+	unsigned seen = 1u << PCAP__V1__GAP__CAUSE__CLOCK |
+			1u << PCAP__V1__GAP__CAUSE__EXCLUDED;
 	size_t n = 0;
 
 	*out = '\0';

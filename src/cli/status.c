@@ -146,6 +146,9 @@ static void say_more(const Pcap__V1__CaptureStatus *s)
 	for (size_t i = 0; i < s->n_marks; i++)
 		printf("%smark %s at %s\n", prefix, s->marks[i]->name,
 		       time_text(s->marks[i]->at_ns, a));
+	for (size_t i = 0; i < s->n_excluded; i++)
+		printf("%sleaves out pcapd's own connection %s\n", prefix,
+		       s->excluded[i]);
 }
 
 static void print(const Pcap__V1__StatusResponse *m)
@@ -200,6 +203,7 @@ static void columns_json(struct table *t)
 		{"forecast_ns", SCOLS_JSON_NUMBER},
 		{"holds", TABLE_LIST},
 		{"marks", TABLE_LIST},
+		{"excluded", TABLE_LIST},
 		{"now_ns", SCOLS_JSON_NUMBER},
 	};
 
@@ -280,6 +284,7 @@ static void row_json(struct table *t, const Pcap__V1__CaptureStatus *s,
 	table_cell(t, "%" PRId64, s->forecast_ns);
 	table_json(t, holds_json(s));
 	table_json(t, marks_json(s));
+	table_list(t, s->excluded, s->n_excluded);
 	table_cell(t, "%" PRId64, now_ns);
 }
 

@@ -147,7 +147,11 @@ struct control *control_open(const struct config *c, struct err *e)
 	pthread_mutex_init(&ctl->change, NULL);
 	pthread_mutex_init(&ctl->lock, NULL);
 	ctl->config = *c;
-	ctl->store = store_open(&o, e);
+	ctl->exclude = exclude_new();
+	if (ctl->exclude)
+		ctl->store = store_open(&o, e);
+	else
+		err_set(e, ERR_FAILED, "out of memory");
 	if (ctl->store)
 		ctl->keeper = keeper_start(ctl->store, tell_look, ctl, e);
 	if (ctl->keeper && load(ctl, e))
@@ -192,6 +196,7 @@ void control_close(struct control *ctl)
 		entry_free(ctl->entries[i]);
 	}
 	free(ctl->entries);
+	exclude_free(ctl->exclude);
 	store_close(ctl->store);
 	pthread_mutex_destroy(&ctl->lock);
 	pthread_mutex_destroy(&ctl->change);

@@ -105,6 +105,16 @@ bool control_mark(struct control *ctl, const char *name,
 		  const struct store_mark *mark, bool remove,
 		  struct capture_view *v, struct err *e);
 
+/*
+ * A connection that carries packets to another machine: captures leave it out
+ * from now on, until EXCLUDE_LINGER_NS after control_include of the number.
+ * 0: there is no room. Neither waits for anything.
+ */
+uint64_t control_exclude(struct control *ctl, const struct flow *f);
+void control_include(struct control *ctl, uint64_t number);
+/* Which are left out at the moment. How many. */
+unsigned control_excluded(struct control *ctl, struct flow out[EXCLUDE_MAX]);
+
 /* Captures have made progress within so long: for a watchdog. */
 bool control_is_well(struct control *ctl, int64_t within_ns);
 /* As it is configured now. */

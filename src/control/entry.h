@@ -25,6 +25,7 @@ struct entry {
 	uint64_t past_disk;
 	/* The ledger's, while it runs. */
 	struct account account;
+	int64_t began_ns;   /* CLOCK_REALTIME */
 	uint64_t disk_told; /* of dropped_disk, all in all */
 	/* For a watchdog: the oldest block in memory, since when. */
 	uint64_t front_seq;
@@ -35,6 +36,7 @@ struct entry {
 struct control {
 	struct store *store;
 	struct keeper *keeper;
+	struct exclude *exclude;
 	pthread_mutex_t change;
 	pthread_mutex_t lock; /* guards everything below */
 	struct config config;
@@ -82,6 +84,13 @@ bool entry_run(struct control *ctl, struct entry *t, struct err *e);
 void entry_halt(struct control *ctl, struct entry *t);
 bool entry_set_wanted(struct control *ctl, struct entry *t, bool wanted,
 		      struct err *e);
+
+/* --- leave_out.c --- */
+
+/* With lock held: the ledgers hear what is left out no longer. */
+void leave_out_look(struct control *ctl);
+/* With lock held: it ran until now. */
+void leave_out_end(struct control *ctl, const struct entry *t);
 
 /* --- tell.c --- */
 

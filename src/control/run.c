@@ -17,6 +17,7 @@ static void entry_options(struct control *ctl, const struct entry *t,
 	o->promiscuous = t->row.promiscuous;
 	o->buffer_bytes = t->row.buffer_bytes;
 	o->rings = t->row.rings;
+	o->exclude = ctl->exclude;
 	o->block_age_ns = (int64_t)ctl->config.block_age_s * NS_PER_S;
 }
 

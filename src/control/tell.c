@@ -119,6 +119,7 @@ bool tell_look(void *ctx, struct clocks now)
 		tell_news(ctl, t, now);
 		well = is_well(t) && well;
 	}
+	leave_out_look(ctl);
 	pthread_mutex_unlock(&ctl->lock);
 	return well;
 }
@@ -132,6 +133,7 @@ void tell_begin(struct control *ctl, struct entry *t)
 	tell_row(ctl, t->row.id, LEDGER_STOPPED, LEDGER_ANY, now.real_ns, 0,
 		 "");
 	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, now.real_ns, 0, "");
+	t->began_ns = now.real_ns;
 	account_begin(&t->account, t->row.id, &look);
 	/* A kill may come before the first row of what is received. */
 	tell_row(ctl, t->row.id, LEDGER_RECEIVED, now.real_ns, now.real_ns, 0,
@@ -152,6 +154,7 @@ void tell_end(struct control *ctl, struct entry *t, struct capture *c)
 			 t->past_disk - t->disk_told, "");
 	t->disk_told = t->past_disk;
 	tell_outages(ctl, t, c);
+	leave_out_end(ctl, t);
 	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, now.real_ns, 0, "");
 	tell_counts(ctl, t, &look, true);
 }

@@ -369,6 +369,8 @@ static void take_line(struct visit *v, const char *line, size_t n)
 		return;
 	}
 	who->origin = FROM_SSH;
+	struct flow f = proxied_flow(&p);
+	who->excluded = control_exclude(who->server->control, &f);
 	proxied_text(&p, who->from, sizeof(who->from));
 	log_info("%s (%s) came in by ssh from %s", who->local,
 		 role_text(who->local_role), who->from);

@@ -52,6 +52,7 @@ void caller_unref(struct caller *c)
 		return;
 	if (c->grpc)
 		grpc_server_destroy(c->grpc);
+	control_include(s->control, c->excluded);
 	pthread_mutex_lock(&s->lock);
 	*c->link = c->next;
 	if (c->next)

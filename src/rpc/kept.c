@@ -14,6 +14,8 @@
 
 /* --- Status --- */
 
+#define EXCLUDED_MAX 64 /* connections in an answer */
+
 /* A capture's part of the answer, and what it points at. */
 struct kept {
 	Pcap__V1__CaptureStatus status;
@@ -22,6 +24,7 @@ struct kept {
 	struct store_mark *marks;
 	Pcap__V1__Hold *hold_messages, **hold_list;
 	Pcap__V1__Mark *mark_messages, **mark_list;
+	char **excluded;
 };
 
 static void kept_done(struct kept *k)
@@ -32,6 +35,9 @@ static void kept_done(struct kept *k)
 	free(k->hold_list);
 	free(k->mark_messages);
 	free(k->mark_list);
+	for (size_t i = 0; i < k->status.n_excluded; i++)
+		free(k->excluded[i]);
+	free(k->excluded);
 }
 
 static void wire_hold(Pcap__V1__Hold *m, const struct store_hold *h)
@@ -76,6 +82,29 @@ static bool kept_notes(struct kept *k, struct store *s, uint64_t id,
 	return true;
 }
 
+/* What its filter leaves out, as far as there is room in a message. */
+static bool kept_excluded(struct kept *k, struct control *ctl,
+			  const struct capture_view *v, struct err *e)
+{
+	struct flow *flows = calloc(EXCLUDE_MAX, sizeof(*flows));
+	char text[FLOW_TEXT];
+	bool ok = flows;
+
+	unsigned n = ok && v->live.excluded ? control_excluded(ctl, flows) : 0;
+	if (n > EXCLUDED_MAX)
+		n = EXCLUDED_MAX;
+	k->excluded = calloc(n + 1, sizeof(*k->excluded));
+	k->status.excluded = k->excluded;
+	ok = ok && k->excluded;
+	for (unsigned i = 0; ok && i < n; i++) {
+		k->excluded[i] = strdup(flow_text(&flows[i], text));
+		ok = k->excluded[i];
+		k->status.n_excluded += ok;
+	}
+	free(flows);
+	return ok || err_set(e, ERR_FAILED, "out of memory");
+}
+
 static bool kept_rate(struct kept *k, struct store *s, uint64_t id,
 		      uint64_t keep_bytes, struct err *e)
 {
@@ -113,7 +142,7 @@ static bool kept_fill(struct kept *k, struct control *ctl,
 	m->compression_level = v->writer.level;
 	m->disk_error = v->writer.error;
 	return kept_rate(k, s, v->row.id, v->row.keep_bytes, e) &&
-	       kept_notes(k, s, v->row.id, e);
+	       kept_notes(k, s, v->row.id, e) && kept_excluded(k, ctl, v, e);
 }
 
 static void answer_status(struct call *c, struct capture_view *v, size_t n)

@@ -105,6 +105,17 @@ bool proxied_is_real(const struct proxied *p, uid_t caller)
 	       (m->idiag_uid == 0 || m->idiag_uid == caller);
 }
 
+struct flow proxied_flow(const struct proxied *p)
+{
+	struct flow f = {.family = p->family,
+			 .near_port = p->server_port,
+			 .far_port = p->client_port};
+
+	memcpy(f.near, p->server, sizeof(f.near));
+	memcpy(f.far, p->client, sizeof(f.far));
+	return f;
+}
+
 void proxied_text(const struct proxied *p, char *out, size_t room)
 {
 	char host[INET6_ADDRSTRLEN] = "?";

@@ -412,6 +412,10 @@ void remote_accept(struct server *s, int listen_fd)
 	address_text(&from, text, sizeof(text));
 	make_room(s);
 	struct caller *c = caller_new(s, FROM_TLS, &e);
+	struct flow f;
+	/* Its first packets are in the ring already. */
+	if (c && flow_of_socket(&f, fd))
+		c->excluded = control_exclude(s->control, &f);
 	struct arrival *a = c ? malloc(sizeof(*a)) : NULL;
 	if (a) {
 		set_options(fd);

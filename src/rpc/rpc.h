@@ -181,6 +181,7 @@ struct caller {
 	grpc_server *grpc;    /* NULL until it is served */
 	atomic_bool ended;
 	struct op op_stopped;
+	uint64_t excluded; /* control_exclude's number */
 	/* From here on of TLS, and written before it is served. */
 	struct allowed allowed; /* as it was at the handshake */
 	int64_t until_s;	/* of its certificate */
@@ -229,6 +230,7 @@ int proxied_line(const char *bytes, size_t n);
 bool proxied_parse(const char *line, size_t n, struct proxied *p);
 /* The kernel has it, and it is root's or that user's. */
 bool proxied_is_real(const struct proxied *p, uid_t caller);
+struct flow proxied_flow(const struct proxied *p);
 void proxied_text(const struct proxied *p, char *out, size_t room);
 
 /* --- remote.c: TCP and TLS --- */

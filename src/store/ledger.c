@@ -32,6 +32,7 @@ static const struct {
 	[LEDGER_DAMAGE] = {"damage", true, false},
 	[LEDGER_CLOCK] = {"clock", false, false},
 	[LEDGER_EXPIRED] = {"expired", true, true},
+	[LEDGER_EXCLUDED] = {"excluded", false, false},
 };
 
 const char *ledger_cause_name(enum ledger_cause cause)

@@ -33,8 +33,9 @@ enum ledger_cause {
 	LEDGER_RESTART,	     /* pcapd was not there */
 	LEDGER_DOWN,	     /* the interface was not there, or down */
 	LEDGER_DAMAGE,	     /* stored once, and no longer readable */
-	LEDGER_CLOCK,	/* no gap: the clock stepped from from_ns to to_ns */
-	LEDGER_EXPIRED, /* removed by retention */
+	LEDGER_CLOCK,	 /* no gap: the clock stepped from from_ns to to_ns */
+	LEDGER_EXPIRED,	 /* removed by retention */
+	LEDGER_EXCLUDED, /* no gap: a connection of pcapd's own */
 	LEDGER_CAUSES
 };
 

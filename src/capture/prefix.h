@@ -1,0 +1,42 @@
+/*
+ * prefix: instructions in front of a capture's own filter that let nothing of
+ * some TCP connections through.
+ *
+ * What: for IPv4 and IPv6, both directions, untagged and one VLAN tag deep,
+ * the two addresses and the two ports together; everything else goes on to the
+ * filter behind them, also what is too short to tell.
+ * Threads: any.
+ * Limits: a fragment that is not the first has no ports and is not left out;
+ * neither is a connection in a tunnel. A program has FILTER_INSNS_MAX
+ * instructions: 14 for an IPv4 connection, 38 for one of IPv6.
+ */
+#ifndef PCAPD_CAPTURE_PREFIX_H
+#define PCAPD_CAPTURE_PREFIX_H
+
+#include "../filter.h"
+#include "exclude.h"
+
+/* Where a packet begins. */
+enum layout {
+	LAYOUT_OTHER,  /* with something that is not looked into */
+	LAYOUT_ETHER,  /* with an Ethernet header */
+	LAYOUT_SLL2,   /* with the header of cooked savefiles */
+	LAYOUT_COOKED, /* with IP, and the kernel knows the EtherType */
+	LAYOUT_RAW,    /* with IP */
+};
+
+/* As stored: LAYOUT_OTHER for most. */
+enum layout layout_of_link_type(uint32_t link_type);
+
+/* own: what follows; with n_own 0 everything is taken. Returns the length;
+ * 0: that is more than FILTER_INSNS_MAX. */
+unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,
+		      const struct bpf_insn *own, unsigned n_own,
+		      struct bpf_insn out[FILTER_INSNS_MAX]);
+
+/* The filter that a socket has, to be kept; 0: none, -1: not known. */
+int prefix_read(int fd, struct bpf_insn out[FILTER_INSNS_MAX]);
+/* In its place, and between two packets: none is lost, none is let through. */
+bool prefix_attach(int fd, const struct bpf_insn *program, unsigned n);
+
+#endif
