@@ -1,19 +1,22 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3 -B
 """pcapd from other machines: TLS with a certificate at both ends, who is let
 in and as what. On loopback; what is refused is refused with words for both
 sides."""
 
 import json
 import os
+import random
 import socket
 import ssl
+import struct
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
-from harness import (FAILED, NOT_FOUND, NS, OK, PATIENCE, PCAPD, PERMISSION,
-                     UNREACHABLE, USAGE, Daemon, main, need, output,
+from harness import (FAILED, NOT_FOUND, NS, OK, PATIENCE, PCAP, PCAPD, PERMISSION,
+                     SANITIZE, UNREACHABLE, USAGE, Daemon, main, need, output,
                      packets_of, savefile, udp_packet, until)
 
 
@@ -385,6 +388,241 @@ class Remote(unittest.TestCase):
         os.environ["XDG_CONFIG_HOME"] = home
         _, text = Daemon.run(self.far, "list", "lab:", status=USAGE)
         self.assertIn("remotes.conf:3: expected url, bundle", text)
+
+
+class Hostile(unittest.TestCase):
+    """Peers without a certificate, or with one and no manners: honest ones are
+    served meanwhile, and pcapd does not grow."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.world(cls)
+
+    @staticmethod
+    def world(cls):
+        cls.far = Far("max-handshakes = 16\nhandshake-timeout = 2s\n"
+                      "max-connections = 64\n")
+        cls.far.admin("init")
+        cls.bundle = cls.far.issue("alice", "viewer")
+        cls.far.start()
+        fill(cls.far)
+        cls.far.join("lab", cls.bundle)
+        cls.want, _ = cls.far.run("replay", "lab:some")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.far.stop()
+
+    def status(self, key):
+        with open("/proc/%d/status" % self.far.process.pid) as file:
+            for line in file:
+                if line.startswith(key + ":"):
+                    return int(line.split()[1])
+
+    def tcp(self):
+        return socket.create_connection(("127.0.0.1", self.far.port))
+
+    def honest(self):
+        out, _ = self.far.run("replay", "lab:some")
+        self.assertEqual(out, self.want)
+
+    def all_gone(self):
+        """Threads of connections end; what is left is pcapd's own."""
+        def few():
+            folder = "/proc/%d/task" % self.far.process.pid
+            names = []
+            for task in os.listdir(folder):
+                try:
+                    with open("%s/%s/comm" % (folder, task)) as file:
+                        names.append(file.read().strip())
+                except OSError:
+                    pass
+            return "pcapd-tls" not in names
+        until(few, "the connections to end")
+
+    def test_handshakes_that_never_come_keep_nobody_out(self):
+        self.world(self)  # with a log of its own
+        self.addCleanup(self.far.kill)
+        before = self.status("VmRSS")
+        with self.tcp():
+            until(lambda: "the handshake took too long" in self.far.said(),
+                  "the end of one")
+        slow = [self.tcp() for _ in range(300)]
+        self.honest()
+        for s in slow[::2]:
+            try:
+                s.sendall(b"\x16\x03\x01\x02\x00\x01")  # and no more
+            except OSError:
+                pass
+        self.honest()
+        if not SANITIZE:
+            self.assertLess(self.status("VmRSS") - before, 64 << 10)
+        self.all_gone()
+        for s in slow:
+            s.close()
+        self.assertIn("max-handshakes is 16", self.far.said())
+        self.honest()
+
+    def test_random_bytes_are_refused(self):
+        noise = random.Random(5)
+        for i in range(200):
+            with self.tcp() as s:
+                try:
+                    s.sendall(noise.randbytes(noise.randrange(1, 4000)))
+                    s.shutdown(socket.SHUT_WR)
+                    s.settimeout(PATIENCE)
+                    while s.recv(4096):
+                        pass
+                except OSError:
+                    pass
+        self.honest()
+        self.all_gone()
+
+    def shaken(self):
+        context = ssl.create_default_context(cafile=self.far.tls + "/ca.crt")
+        context.load_cert_chain(self.bundle)
+        context.set_alpn_protocols(["h2"])
+        return context.wrap_socket(self.tcp(), server_hostname="localhost")
+
+    def test_a_person_who_sends_garbage_is_cut_off(self):
+        noise = random.Random(6)
+        for _ in range(20):
+            with self.shaken() as s:
+                s.settimeout(PATIENCE)
+                try:
+                    s.sendall(noise.randbytes(3000))
+                    while s.recv(4096):
+                        pass
+                except OSError:
+                    pass
+        self.honest()
+        self.all_gone()
+
+    def test_a_person_who_leaves_without_a_word_is_forgotten(self):
+        """Reset in the middle of everything."""
+        for _ in range(20):
+            s = self.shaken()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                         struct.pack("ii", 1, 0))
+            s.close()
+        self.all_gone()
+        self.honest()
+
+    def test_connections_have_a_bound(self):
+        held = []
+        for _ in range(64):
+            try:
+                held.append(self.shaken())
+            except OSError:
+                break
+        until(lambda: "max-connections is 64" in self.far.said() or
+              not self.more(held), "the bound")
+        for s in held:
+            s.close()
+        self.all_gone()
+        self.honest()
+
+    def more(self, held):
+        try:
+            held.append(self.shaken())
+            return True
+        except OSError:
+            return False
+
+
+class Wires:
+    """Three machines: sensor, client, and a third, on one bridge."""
+
+    def __init__(self):
+        tag = "pr%d" % (os.getpid() % 100000)
+        self.names = [tag + end for end in ("s", "c", "t")]
+        self.bridge = tag + "b"
+        self.hub = tag + "h"
+        for name in self.names + [self.hub]:
+            output("ip", "netns", "add", name)
+        output("ip", "-n", self.hub, "link", "add", self.bridge, "type",
+               "bridge")
+        output("ip", "-n", self.hub, "link", "set", self.bridge, "up")
+        for i, name in enumerate(self.names):
+            output("ip", "link", "add", "eth0", "netns", name, "type", "veth",
+                   "peer", "name", "p%d" % i, "netns", self.hub)
+            output("ip", "-n", self.hub, "link", "set", "p%d" % i, "master",
+                   self.bridge, "up")
+            output("ip", "-n", name, "addr", "add", "10.9.0.%d/24" % (i + 1),
+                   "dev", "eth0")
+            output("ip", "-n", name, "link", "set", "eth0", "up")
+            output("ip", "-n", name, "link", "set", "lo", "up")
+
+    def on(self, i):
+        return ["ip", "netns", "exec", self.names[i]]
+
+    def remove(self):
+        for name in self.names + [self.hub]:
+            output("ip", "netns", "del", name, status=None)
+
+
+@unittest.skipUnless(os.getuid() == 0, "needs root")
+class ThreeMachines(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        need("ip", "tcpdump")
+        cls.wires = Wires()
+        cls.addClassCleanup(cls.wires.remove)
+        cls.far = Far(listen="10.9.0.1", prefix=cls.wires.on(0))
+        cls.far.admin("init", "10.9.0.1")
+        cls.far.start()
+        cls.bundle = cls.far.issue("alice", "viewer")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.far.stop()
+
+    def pcap(self, *arguments, **kwargs):
+        """On the client's machine, where there is no socket of pcapd's."""
+        return subprocess.Popen(
+            self.wires.on(1) + [PCAP, "-S", "/nowhere"] + list(arguments),
+            env=dict(os.environ, XDG_CONFIG_HOME=self.far.home),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, **kwargs)
+
+    def run_there(self, *arguments):
+        with self.pcap(*arguments) as process:
+            out, text = process.communicate(timeout=PATIENCE)
+        self.assertEqual(process.returncode, 0, text)
+        return out
+
+    def test_replay_and_listen_are_those_of_the_sensor(self):
+        self.far.join("lab", self.bundle, "10.9.0.1")
+        self.far.run("init", "eth0", "udp", "port", "5353", "--alias", "net",
+                     "--start")
+        until(lambda: self.far.capture("net")["state"] == "running", "eth0")
+        with self.far.popen("listen", "net", "-c", "200", "-w", "-",
+                            stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE) as here, \
+                self.pcap("listen", "lab:net", "-c", "200", "-w",
+                          "-") as there:
+            first_here = here.stdout.read(24)
+            first_there = there.stdout.read(24)
+            # From the third machine, to the sensor.
+            subprocess.run(self.wires.on(2) + [
+                sys.executable, "-c",
+                "import socket\ns = socket.socket(socket.AF_INET, "
+                "socket.SOCK_DGRAM)\nfor i in range(200):\n"
+                " s.sendto(b'%06d' % i * 50, ('10.9.0.1', 5353))"],
+                check=True)
+            local, _ = here.communicate(timeout=PATIENCE)
+            remote, _ = there.communicate(timeout=PATIENCE)
+        self.assertEqual(first_here + local, first_there + remote)
+        self.assertEqual(len(packets_of(first_there + remote)[1]), 200)
+        here, _ = self.far.run("replay", "net")
+        self.assertEqual(self.run_there("replay", "lab:net"), here)
+        self.assertEqual(
+            self.run_there("replay", "lab:net", "udp[8:4] = 0x30303030"),
+            self.far.run("replay", "net", "udp[8:4] = 0x30303030")[0])
+        # And a tool that is not ours reads it.
+        text = output("tcpdump", "-nr", "-", "--count",
+                      stdin=self.run_there("replay", "lab:net"))
+        self.assertIn(b"200 packets", text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3 -B
 """ssh:// remotes, through a real sshd on loopback: no port of pcapd's, no
 certificates, and pcapd knows which connection carries the packets."""
 

@@ -23,8 +23,8 @@ struct command {
 	int (*run)(int argc, char **argv); /* gives the exit code */
 };
 
-extern const struct command command_alias, command_delete, command_gaps,
-	command_help, command_hold, command_import, command_init,
+extern const struct command command_alias, command_audit, command_delete,
+	command_gaps, command_help, command_hold, command_import, command_init,
 	command_interfaces, command_list, command_listen, command_mark,
 	command_proxy, command_release, command_remote, command_replay,
 	command_set, command_start, command_status, command_stop,

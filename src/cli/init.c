@@ -13,7 +13,7 @@
 #define SNAPLEN_MAX 262144
 
 struct line {
-	const char *alias, *snaplen, *ring, *rings;
+	const char *alias, *snaplen, *ring, *rings, *people;
 	bool no_promiscuous, start;
 	struct keep keep;
 	struct words words;
@@ -35,6 +35,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'p':
 		line->no_promiscuous = true;
+		return 0;
+	case 4:
+		line->people = arg;
 		return 0;
 	case 't':
 		line->start = true;
@@ -64,6 +67,8 @@ static const struct argp_option options[] = {
 	{"no-promiscuous-mode", 'p', NULL, 0,
 	 "Leave the interface out of promiscuous mode", 0},
 	{"buffer", 'B', "MIB", 0, "The kernel's ring for packets (32)", 0},
+	{"people", 4, "NAME,...", 0,
+	 "Only these people, you and root see the capture", 0},
 	{"rings", 3, "N", 0,
 	 "So many rings, each filled from CPUs of its own (1)", 0},
 	{"keep-bytes", 1, "BYTES", 0,
@@ -148,6 +153,8 @@ static bool fill(Pcap__V1__InitRequest *ask, struct line *line, struct err *e)
 	ask->snaplen = (uint32_t)snaplen;
 	ask->buffer_bytes = mib << 20;
 	ask->rings = (uint32_t)rings;
+	if (line->people)
+		ask->people = (char *)line->people;
 	ask->no_promiscuous = line->no_promiscuous;
 	ask->start = line->start;
 	ask->keep_bytes = line->keep.keep_bytes;

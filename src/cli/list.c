@@ -136,6 +136,7 @@ static void columns_json(struct table *t)
 		{"keep_bytes", SCOLS_JSON_NUMBER},
 		{"keep_age_ns", SCOLS_JSON_NUMBER},
 		{"rings", SCOLS_JSON_NUMBER},
+		{"people", SCOLS_JSON_STRING},
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -169,6 +170,7 @@ static void row_json(struct table *t, const Pcap__V1__Capture *c)
 	table_cell(t, "%" PRIu64, c->keep_bytes);
 	table_cell(t, "%" PRId64, c->keep_age_ns);
 	table_cell(t, "%" PRIu32, c->rings);
+	table_cell(t, "%s", c->people);
 }
 
 static void print(const Pcap__V1__ListResponse *m, bool json)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 struct line {
-	const char *name;
+	const char *name, *people;
 	struct keep keep;
 };
 
@@ -19,6 +19,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 2:
 		line->keep.age = arg;
 		return 0;
+	case 3:
+		line->people = arg;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (line->name)
 			argp_error(state, "one capture at a time");
@@ -27,8 +30,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!line->name)
 			argp_error(state, "say which capture, by id or alias");
-		if (!line->keep.bytes && !line->keep.age)
-			argp_error(state, "say --keep-bytes or --keep-age");
+		if (!line->keep.bytes && !line->keep.age && !line->people)
+			argp_error(state, "say --keep-bytes, --keep-age or "
+					  "--people");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -39,6 +43,8 @@ static const struct argp_option options[] = {
 	 "Remove the oldest when more is stored: 500M, 200G, none", 0},
 	{"keep-age", 2, "LENGTH", 0,
 	 "Remove what is older than that: 12h, 30d, none", 0},
+	{"people", 3, "NAME,...", 0,
+	 "Only these people, and root, see the capture; '' is everybody", 0},
 	{0}};
 
 static const struct argp argp = {
@@ -70,8 +76,12 @@ static int run(int argc, char **argv)
 		ask.age_case = PCAP__V1__SET_REQUEST__AGE_KEEP_AGE_NS;
 		ask.keep_age_ns = line.keep.keep_age_ns;
 	}
+	if (line.people) {
+		ask.who_case = PCAP__V1__SET_REQUEST__WHO_PEOPLE;
+		ask.people = (char *)line.people;
+	}
 	int code = cli_change("Set", &ask.base, "changed");
-	if (code != 0)
+	if (code != 0 || (!line.keep.bytes && !line.keep.age))
 		return code;
 	Pcap__V1__StatusResponse *m = status_ask(name, &e);
 	if (!m)

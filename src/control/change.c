@@ -6,6 +6,7 @@
 #include "entry.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +77,8 @@ static struct entry *create_live(struct control *ctl,
 		.n_aliases = alias ? 1 : 0,
 	};
 
+	if (init->people)
+		snprintf(row.people, sizeof(row.people), "%s", init->people);
 	row.program_bytes = n;
 	return entry_create(ctl, &row, e);
 }
@@ -143,6 +146,12 @@ static struct entry *init_entry(struct control *ctl,
 
 	*created = !t;
 	*alias_added = false;
+	if (t && init->sees && !init->sees(init->ctx, t->row.people)) {
+		err_set(e, ERR_EXISTS,
+			"that interface and filter are captured already, for "
+			"others");
+		return NULL;
+	}
 	if (t) {
 		if (!alias || row_has_alias(&t->row, alias))
 			return t;
@@ -333,6 +342,7 @@ struct change {
 	struct store_hold *hold;
 	uint64_t release;
 	const struct store_mark *mark;
+	const char *people;
 	bool remove;
 };
 
@@ -364,6 +374,37 @@ static bool set_keep(struct control *ctl, struct entry *t,
 	t->row.keep_age_ns = age;
 	pthread_mutex_unlock(&ctl->lock);
 	return true;
+}
+
+static bool set_people(struct control *ctl, struct entry *t,
+		       const struct change *how, struct err *e)
+{
+	if (!store_set_people(ctl->store, t->row.id, how->people, e))
+		return false;
+	pthread_mutex_lock(&ctl->lock);
+	snprintf(t->row.people, sizeof(t->row.people), "%s", how->people);
+	pthread_mutex_unlock(&ctl->lock);
+	return true;
+}
+
+bool control_set_people(struct control *ctl, const char *name,
+			const char *people, struct capture_view *v,
+			struct err *e)
+{
+	struct change how = {.people = people};
+
+	return change_named(ctl, name, set_people, &how, v, e);
+}
+
+bool control_people(struct control *ctl, const char *name,
+		    char people[PEOPLE_MAX + 1], struct err *e)
+{
+	pthread_mutex_lock(&ctl->lock);
+	const struct entry *t = entry_find(ctl, name, e);
+	if (t)
+		memcpy(people, t->row.people, PEOPLE_MAX + 1);
+	pthread_mutex_unlock(&ctl->lock);
+	return t != NULL;
 }
 
 bool control_set_keep(struct control *ctl, const char *name,

@@ -53,6 +53,10 @@ struct init_options {
 	bool start;
 	uint64_t keep_bytes; /* of a new capture; 0: no bound */
 	int64_t keep_age_ns;
+	const char *people; /* of a new capture; "": everybody */
+	/* Whether who asks may see one that is there; NULL: yes. */
+	bool (*sees)(void *ctx, const char *people);
+	void *ctx;
 };
 /* *created false: that interface and filter were there, the alias was added if
  * it was new (*alias_added). With start an existing one that runs is fine. */
@@ -96,6 +100,13 @@ bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
 bool control_set_keep(struct control *ctl, const char *name,
 		      const uint64_t *keep_bytes, const int64_t *keep_age_ns,
 		      struct capture_view *v, struct err *e);
+/* Who may see a capture: names with blanks between. */
+bool control_set_people(struct control *ctl, const char *name,
+			const char *people, struct capture_view *v,
+			struct err *e);
+/* ERR_NOT_FOUND */
+bool control_people(struct control *ctl, const char *name,
+		    char people[PEOPLE_MAX + 1], struct err *e);
 bool control_hold(struct control *ctl, const char *name, struct store_hold *h,
 		  struct capture_view *v, struct err *e);
 bool control_release(struct control *ctl, const char *name, uint64_t hold,

@@ -307,6 +307,7 @@ static void admit(struct gate *g, struct server *s, int fd)
 	if (who) {
 		who->uid = peer.uid;
 		who->local_role = role_of(g, fd, &peer);
+		who->is_root = peer.uid == 0 || peer.uid == geteuid();
 		snprintf(who->local, sizeof(who->local), "user %d",
 			 (int)peer.uid);
 		memcpy(who->from, who->local, sizeof(who->local));

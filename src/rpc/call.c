@@ -120,6 +120,8 @@ static bool take_turn(struct call *c)
 static size_t add_message(struct call *c, grpc_op *ops, struct message *m)
 {
 	c->sending_bytes = m->bytes;
+	if (!c->method || !c->method->more)
+		c->bytes += grpc_byte_buffer_length(m->bytes);
 	ops->op = GRPC_OP_SEND_MESSAGE;
 	ops->data.send_message.send_message = m->bytes;
 	return 1;
@@ -360,6 +362,8 @@ static void received(void *ctx, bool ok)
 	c->receiving = false;
 	if (!bytes && lost)
 		c->over = true;
+	if (bytes && c->method->more)
+		c->bytes += grpc_byte_buffer_length(bytes);
 	bool first = !c->started;
 	bool wanted = !c->over && !c->finishing;
 	pthread_cond_broadcast(&c->news);
@@ -383,6 +387,7 @@ static void closed(void *ctx, bool ok)
 	pthread_mutex_unlock(&c->lock);
 	if (c->method && c->method->closed)
 		c->method->closed(c);
+	audit_end(c);
 	call_unref(c);
 }
 

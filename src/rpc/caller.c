@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <grpc/grpc_posix.h>
 #include <grpc/grpc_security.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,9 +30,12 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	atomic_init(&c->refs, 1);
 	c->link = &s->callers;
 	pthread_mutex_lock(&s->lock);
-	bool room = s->n_callers < limit && !atomic_load(&s->stopping);
+	bool room = !atomic_load(&s->stopping) &&
+		    (origin == FROM_TLS || s->n_callers < limit);
 	if (room) {
-		s->n_callers++;
+		c->counted = origin != FROM_TLS;
+		s->n_callers += c->counted;
+		s->n_arriving += !c->counted;
 		c->next = s->callers;
 		if (c->next)
 			c->next->link = &c->next;
@@ -42,6 +47,22 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	free(c);
 	err_set(e, ERR_LIMIT, "max-connections is %u", limit);
 	return NULL;
+}
+
+bool caller_count(struct caller *c, struct err *e)
+{
+	struct server *s = c->server;
+	unsigned limit = atomic_load(&s->max_connections);
+
+	pthread_mutex_lock(&s->lock);
+	bool room = s->n_callers < limit;
+	if (room) {
+		c->counted = true;
+		s->n_callers++;
+		s->n_arriving--;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return room || err_set(e, ERR_LIMIT, "max-connections is %u", limit);
 }
 
 void caller_unref(struct caller *c)
@@ -57,7 +78,8 @@ void caller_unref(struct caller *c)
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
-	s->n_callers--;
+	s->n_callers -= c->counted;
+	s->n_arriving -= !c->counted;
 	free(c);
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
@@ -99,6 +121,47 @@ void caller_end(struct caller *c)
 const char *caller_name(const struct caller *c)
 {
 	return c->origin == FROM_TLS ? c->allowed.name : c->local;
+}
+
+const char *caller_person(struct caller *c)
+{
+	struct passwd entry, *found = NULL;
+	char room[1024];
+
+	if (c->origin == FROM_TLS)
+		return c->allowed.name;
+	if (atomic_load(&c->user_known))
+		return c->user;
+	if (getpwuid_r(c->uid, &entry, room, sizeof(room), &found) != 0)
+		found = NULL;
+	pthread_mutex_lock(&c->server->lock);
+	if (!atomic_load(&c->user_known))
+		snprintf(c->user, sizeof(c->user), "%s",
+			 found ? found->pw_name : c->local);
+	atomic_store(&c->user_known, true);
+	pthread_mutex_unlock(&c->server->lock);
+	return c->user;
+}
+
+const char *caller_known(const struct caller *c)
+{
+	if (c->origin != FROM_TLS && atomic_load(&c->user_known))
+		return c->user;
+	return caller_name(c);
+}
+
+bool caller_sees(struct caller *c, const char *people)
+{
+	if (!*people || (c->origin != FROM_TLS && c->is_root))
+		return true;
+	const char *name = caller_person(c);
+	size_t n = strlen(name);
+	for (const char *p = people; *p; p += strcspn(p, " ")) {
+		p += strspn(p, " ");
+		if (strncmp(p, name, n) == 0 && (!p[n] || p[n] == ' '))
+			return true;
+	}
+	return false;
 }
 
 enum role caller_role(struct caller *c)
@@ -143,7 +206,8 @@ static struct caller **callers(struct server *s, size_t *n)
 {
 	*n = 0;
 	pthread_mutex_lock(&s->lock);
-	struct caller **all = calloc(s->n_callers + 1, sizeof(*all));
+	struct caller **all =
+		calloc(s->n_callers + s->n_arriving + 1, sizeof(*all));
 	assert(all);
 	for (struct caller *c = s->callers; c; c = c->next) {
 		unsigned refs = atomic_load(&c->refs);

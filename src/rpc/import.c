@@ -73,13 +73,20 @@ static int64_t read_upload(void *ctx, void *to, size_t n, struct err *e)
 	return (int64_t)n;
 }
 
-static bool check_request(const Request *r, struct err *e)
+static bool check_request(struct call *c, const Request *r, struct err *e)
 {
+	char people[PEOPLE_MAX + 1];
 	size_t n = strlen(r->file);
+	struct err ignored;
 
 	if (!*r->alias)
 		return err_set(e, ERR_USAGE,
 			       "expected an alias to import into, got nothing");
+	if (control_people(c->server->control, r->alias, people, &ignored) &&
+	    !caller_sees(c->caller, people))
+		return err_set(e, ERR_EXISTS,
+			       "alias '%.80s' is taken by a capture of others",
+			       r->alias);
 	return n <= FILE_MAX || err_set(e, ERR_USAGE,
 					"expected a file name of at most %d "
 					"bytes, got %zu",
@@ -111,7 +118,7 @@ void run_import(struct call *c)
 	struct err e = ERR_INIT;
 
 	bool ok =
-		check_request(r, &e) &&
+		check_request(c, r, &e) &&
 		control_import(c->server->control, r->alias,
 			       *r->file ? r->file : "savefile", read_upload,
 			       &im, &v, &created, &a.packets, &a.raw_bytes, &e);

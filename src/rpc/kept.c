@@ -183,8 +183,8 @@ void run_status(struct call *c)
 	size_t n = 0;
 	struct err e = ERR_INIT;
 
-	if ((*r->name && !check_name(r->name, &e)) ||
-	    !control_list(c->server->control, r->name, &v, &n, &e)) {
+	if ((*r->name && !check_capture(c, r->name, &e)) ||
+	    !list_seen(c, r->name, &v, &n, &e)) {
 		call_fail(c, &e);
 		return;
 	}
@@ -204,7 +204,7 @@ void run_gaps(struct call *c)
 	struct coverage coverage;
 	struct capture_view v;
 	struct err e = ERR_INIT;
-	bool ok = check_name(r->name, &e) &&
+	bool ok = check_capture(c, r->name, &e) &&
 		  check_range(r->since_ns, r->until_ns, &e);
 
 	if (ok && (!r->until_ns || r->until_ns > realtime_ns()))
@@ -225,27 +225,46 @@ void run_gaps(struct call *c)
 
 /* --- changes --- */
 
-void run_set(struct call *c)
+/* Who may see it, and how much is kept; true: *v is done by the caller. */
+static bool set_all(struct call *c, struct capture_view *v, struct err *e)
 {
 	const Pcap__V1__SetRequest *r = (const void *)c->request;
+	struct control *ctl = c->server->control;
 	bool bytes = r->bytes_case == PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
 	bool age = r->age_case == PCAP__V1__SET_REQUEST__AGE_KEEP_AGE_NS;
+	bool who = r->who_case == PCAP__V1__SET_REQUEST__WHO_PEOPLE;
+	char people[PEOPLE_MAX + 1];
+
+	if (!bytes && !age && !who)
+		return err_set(
+			e, ERR_USAGE,
+			"expected keep_bytes, keep_age_ns or people, got "
+			"none of them");
+	if (!check_capture(c, r->name, e) ||
+	    !check_keep(bytes ? r->keep_bytes : 0, age ? r->keep_age_ns : 0,
+			e) ||
+	    (who && !check_people(r->people, people, e)))
+		return false;
+	if ((bytes || age) &&
+	    !control_set_keep(ctl, r->name, bytes ? &r->keep_bytes : NULL,
+			      age ? &r->keep_age_ns : NULL, v, e))
+		return false;
+	if (!who)
+		return true;
+	if (bytes || age)
+		capture_view_done(v);
+	return control_set_people(ctl, r->name, people, v, e);
+}
+
+void run_set(struct call *c)
+{
 	struct capture_view v;
 	struct err e = ERR_INIT;
 
-	if (!bytes && !age)
-		err_set(&e, ERR_USAGE,
-			"expected keep_bytes or keep_age_ns, got neither");
-	else if (check_name(r->name, &e) &&
-		 check_keep(bytes ? r->keep_bytes : 0, age ? r->keep_age_ns : 0,
-			    &e) &&
-		 control_set_keep(c->server->control, r->name,
-				  bytes ? &r->keep_bytes : NULL,
-				  age ? &r->keep_age_ns : NULL, &v, &e)) {
+	if (set_all(c, &v, &e))
 		answer_change(c, &v);
-		return;
-	}
-	call_fail(c, &e);
+	else
+		call_fail(c, &e);
 }
 
 void run_hold(struct call *c)
@@ -258,7 +277,7 @@ void run_hold(struct call *c)
 			       .until_ns = r->until_ns};
 	struct capture_view v;
 	struct err e = ERR_INIT;
-	bool ok = check_name(r->name, &e) &&
+	bool ok = check_capture(c, r->name, &e) &&
 		  check_range(r->since_ns, r->until_ns, &e);
 
 	if (ok && !r->until_ns)
@@ -288,7 +307,7 @@ void run_release(struct call *c)
 	struct capture_view v;
 	struct err e = ERR_INIT;
 
-	if (check_name(r->name, &e) &&
+	if (check_capture(c, r->name, &e) &&
 	    control_release(c->server->control, r->name, r->hold, &v, &e))
 		answer_change(c, &v);
 	else
@@ -302,7 +321,7 @@ void run_mark(struct call *c)
 	struct capture_view v;
 	struct err e = ERR_INIT;
 	size_t n = strlen(r->mark);
-	bool ok = check_name(r->name, &e) && check_range(r->at_ns, 0, &e);
+	bool ok = check_capture(c, r->name, &e) && check_range(r->at_ns, 0, &e);
 
 	if (ok && n > ALIAS_MAX)
 		ok = err_set(&e, ERR_USAGE,

@@ -19,6 +19,7 @@
 	{                                                                      \
 		.path = PCAP name, .request = &pcap__v1__##type##__descriptor, \
 		.bound = BOUND_CALLS, .role = ROLE_##needs,                    \
+		.audited = ROLE_##needs == ROLE_OPERATOR,                      \
 		.start = start_on_worker, .run = body                          \
 	}
 
@@ -38,11 +39,13 @@ const struct method methods[] = {
 	UNARY(OPERATOR, "Hold", hold_request, run_hold),
 	UNARY(OPERATOR, "Release", release_request, run_release),
 	UNARY(OPERATOR, "Mark", mark_request, run_mark),
+	UNARY(OPERATOR, "Audit", audit_request, run_audit),
 	{
 		.path = PCAP "Replay",
 		.request = &pcap__v1__replay_request__descriptor,
 		.bound = BOUND_REPLAYS,
 		.role = ROLE_VIEWER,
+		.audited = true,
 		.start = start_on_thread,
 		.run = run_replay,
 	},
@@ -51,6 +54,7 @@ const struct method methods[] = {
 		.request = &pcap__v1__listen_request__descriptor,
 		.bound = BOUND_LISTENERS,
 		.role = ROLE_VIEWER,
+		.audited = true,
 		.start = start_on_worker,
 		.run = run_listen,
 		.idle = listen_idle,
@@ -62,6 +66,7 @@ const struct method methods[] = {
 		.request = &pcap__v1__import_request__descriptor,
 		.bound = BOUND_IMPORTS,
 		.role = ROLE_OPERATOR,
+		.audited = true,
 		.start = start_on_thread,
 		.run = run_import,
 		.more = import_more,
@@ -119,6 +124,42 @@ bool check_name(const char *name, struct err *e)
 			       "expected the id or an alias of a capture, at "
 			       "most %d characters, got %zu",
 			       ALIAS_MAX, n);
+	return true;
+}
+
+bool check_capture(struct call *c, const char *name, struct err *e)
+{
+	char people[PEOPLE_MAX + 1];
+
+	if (!check_name(name, e) ||
+	    !control_people(c->server->control, name, people, e))
+		return false;
+	if (caller_sees(c->caller, people))
+		return true;
+	err_set(e, ERR_NOT_FOUND, "no capture '%.80s'", name);
+	return err_hint(e, "List captures with 'pcap list'.");
+}
+
+bool check_people(const char *given, char people[PEOPLE_MAX + 1], struct err *e)
+{
+	char one[PERSON_MAX + 2];
+	size_t at = 0;
+
+	people[0] = '\0';
+	for (const char *p = given; *(p += strspn(p, " ,"));) {
+		size_t n = strcspn(p, " ,");
+
+		snprintf(one, sizeof(one), "%.*s", (int)n, p);
+		if (!person_check(one, e))
+			return false;
+		if (at + n + 2 > PEOPLE_MAX)
+			return err_set(e, ERR_USAGE,
+				       "expected names of at most %d bytes in "
+				       "all",
+				       PEOPLE_MAX);
+		at += (size_t)sprintf(people + at, "%s%s", at ? " " : "", one);
+		p += n;
+	}
 	return true;
 }
 
@@ -185,7 +226,8 @@ static void change_named(struct call *c, const char *name, change_one *change)
 	struct capture_view v;
 	struct err e = ERR_INIT;
 
-	if (check_name(name, &e) && change(c->server->control, name, &v, &e))
+	if (check_capture(c, name, &e) &&
+	    change(c->server->control, name, &v, &e))
 		answer_change(c, &v);
 	else
 		call_fail(c, &e);
@@ -263,7 +305,8 @@ static void change_all(struct call *c, bool running, change_one *change)
 	if (changes_new(&all, n)) {
 		for (size_t i = 0; i < n; i++)
 			if (!views[i].row.savefile &&
-			    views[i].row.wanted != running)
+			    views[i].row.wanted != running &&
+			    caller_sees(c->caller, views[i].row.people))
 				change_listed(c, &views[i], change, &all);
 		answer.n_captures = all.n;
 		answer.captures = all.captures_list;
@@ -392,9 +435,29 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 	return true;
 }
 
+static bool sees(void *ctx, const char *people)
+{
+	return caller_sees(ctx, people);
+}
+
+/* Who limits a capture to others would lose it. */
+static bool init_people(struct call *c, const char *given,
+			char people[PEOPLE_MAX + 1], struct err *e)
+{
+	char all[PEOPLE_MAX + PERSON_MAX + 8];
+
+	if (!check_people(given, people, e))
+		return false;
+	if (caller_sees(c->caller, people))
+		return true;
+	snprintf(all, sizeof(all), "%s %s", people, caller_person(c->caller));
+	return check_people(all, people, e);
+}
+
 void run_init(struct call *c)
 {
 	const Pcap__V1__InitRequest *r = (const void *)c->request;
+	char people[PEOPLE_MAX + 1];
 	Pcap__V1__InitResponse answer = PCAP__V1__INIT_RESPONSE__INIT;
 	Pcap__V1__Capture capture;
 	struct init_options o;
@@ -403,7 +466,14 @@ void run_init(struct call *c)
 	struct err e = ERR_INIT;
 
 	if (!init_options(r, &o, &e) ||
-	    !control_init(c->server->control, &o, &v, &created, &alias_added,
+	    !init_people(c, r->people, people, &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	o.people = people;
+	o.sees = sees;
+	o.ctx = c->caller;
+	if (!control_init(c->server->control, &o, &v, &created, &alias_added,
 			  &e)) {
 		call_fail(c, &e);
 		return;
@@ -426,6 +496,23 @@ void run_stop(struct call *c)
 	change_some(c, false, control_stop_one);
 }
 
+bool list_seen(struct call *c, const char *name, struct capture_view **v,
+	       size_t *n, struct err *e)
+{
+	size_t seen = 0;
+
+	if (!control_list(c->server->control, name, v, n, e))
+		return false;
+	for (size_t i = 0; i < *n; i++) {
+		if (caller_sees(c->caller, (*v)[i].row.people))
+			(*v)[seen++] = (*v)[i];
+		else
+			capture_view_done(&(*v)[i]);
+	}
+	*n = seen;
+	return true;
+}
+
 void run_list(struct call *c)
 {
 	const Pcap__V1__ListRequest *r = (const void *)c->request;
@@ -434,8 +521,8 @@ void run_list(struct call *c)
 	size_t n = 0;
 	struct err e = ERR_INIT;
 
-	if ((*r->name && !check_name(r->name, &e)) ||
-	    !control_list(c->server->control, r->name, &v, &n, &e)) {
+	if ((*r->name && !check_capture(c, r->name, &e)) ||
+	    !list_seen(c, r->name, &v, &n, &e)) {
 		call_fail(c, &e);
 		return;
 	}
@@ -477,7 +564,7 @@ void run_add_alias(struct call *c)
 	struct capture_view v;
 	struct err e = ERR_INIT;
 
-	if (check_name(r->name, &e) &&
+	if (check_capture(c, r->name, &e) &&
 	    control_alias_add(c->server->control, r->name, r->alias, &v, &e))
 		answer_change(c, &v);
 	else
@@ -487,11 +574,21 @@ void run_add_alias(struct call *c)
 void run_remove_alias(struct call *c)
 {
 	const Pcap__V1__AliasRequest *r = (const void *)c->request;
+	struct control *ctl = c->server->control;
+	char people[PEOPLE_MAX + 1];
+	struct capture_view v;
+	struct err e = ERR_INIT;
 
 	if (*r->name)
-		call_finish(c, GRPC_STATUS_INVALID_ARGUMENT,
-			    "expected only the alias that goes, got a name too",
-			    NULL);
-	else
-		change_named(c, r->alias, control_alias_remove);
+		err_set(&e, ERR_USAGE,
+			"expected only the alias that goes, got a name too");
+	else if (control_people(ctl, r->alias, people, &e) &&
+		 !caller_sees(c->caller, people))
+		err_set(&e, ERR_NOT_FOUND, "no alias '%.80s'", r->alias);
+	else if (check_name(r->alias, &e) &&
+		 control_alias_remove(ctl, r->alias, &v, &e)) {
+		answer_change(c, &v);
+		return;
+	}
+	call_fail(c, &e);
 }

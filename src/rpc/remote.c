@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STACK_BYTES (256 << 10)
@@ -303,6 +304,18 @@ static void serve(struct caller *c, struct tls_link *l, int fds[2])
 	caller_end(c);
 }
 
+/* What its end looked like to OpenSSL is not what it was. */
+static const struct err *why(struct caller *c, struct err *e)
+{
+	pthread_mutex_lock(&c->server->lock);
+	bool was_cut = c->cut;
+	pthread_mutex_unlock(&c->server->lock);
+	if (was_cut)
+		err_set(e, ERR_LIMIT, "max-handshakes is %u, others came",
+			(unsigned)c->server->remote.config.max_handshakes);
+	return e;
+}
+
 struct arrival {
 	struct caller *caller;
 	int fd;
@@ -325,10 +338,10 @@ static void *connection_main(void *arg)
 		set_link(c, l, true);
 	if (l &&
 	    tls_shake_hands(l, (int)r->config.handshake_timeout_s * 1000, &e) &&
-	    pair(fds, &e))
+	    caller_count(c, &e) && pair(fds, &e))
 		serve(c, l, fds);
 	else
-		refused(r, c->from, &e);
+		refused(r, c->from, why(c, &e));
 	set_link(c, NULL, false);
 	tls_link_free(l);
 	caller_unref(c);
@@ -336,23 +349,33 @@ static void *connection_main(void *arg)
 }
 
 /* Somebody who only opens connections keeps nobody out: the oldest handshake
- * goes. */
-static void make_room(struct server *s)
+ * goes. False: threads do not end as fast as connections come. */
+static bool make_room(struct server *s, struct err *e)
 {
+	unsigned most = (unsigned)s->remote.config.max_handshakes, n = 0;
 	struct caller *oldest = NULL;
-	unsigned n = 0;
+	struct timespec until;
+	int late = 0;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
 	pthread_mutex_lock(&s->lock);
 	for (struct caller *c = s->callers; c; c = c->next) {
-		if (!c->shaking)
+		if (!c->shaking || c->cut)
 			continue;
 		n++;
 		if (c->tls && (!oldest || c->since_ns < oldest->since_ns))
 			oldest = c;
 	}
-	if (n >= s->remote.config.max_handshakes && oldest)
+	if (n >= most && oldest) {
+		oldest->cut = true;
 		tls_cut(oldest->tls);
+	}
+	while (s->n_arriving >= 2 * most && !late)
+		late = pthread_cond_timedwait(&s->changed, &s->lock, &until);
+	bool room = s->n_arriving < 2 * most;
 	pthread_mutex_unlock(&s->lock);
+	return room || err_set(e, ERR_LIMIT, "max-handshakes is %u", most);
 }
 
 static void address_text(const struct sockaddr_storage *a, char *out,
@@ -410,8 +433,8 @@ void remote_accept(struct server *s, int listen_fd)
 	if (fd < 0)
 		return;
 	address_text(&from, text, sizeof(text));
-	make_room(s);
-	struct caller *c = caller_new(s, FROM_TLS, &e);
+	struct caller *c =
+		make_room(s, &e) ? caller_new(s, FROM_TLS, &e) : NULL;
 	struct flow f;
 	/* Its first packets are in the ring already. */
 	if (c && flow_of_socket(&f, fd))

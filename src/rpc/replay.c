@@ -69,9 +69,10 @@ static bool wait_for_packets(struct replay *r)
 
 /* --- the beginning --- */
 
-static bool check_request(const Pcap__V1__ReplayRequest *q, struct err *e)
+static bool check_request(struct call *c, const Pcap__V1__ReplayRequest *q,
+			  struct err *e)
 {
-	if (!check_name(q->name, e) || !check_snaplen(q->snaplen, e))
+	if (!check_capture(c, q->name, e) || !check_snaplen(q->snaplen, e))
 		return false;
 	if (!check_range(q->since_ns, q->until_ns, e))
 		return false;
@@ -93,7 +94,7 @@ static bool replay_open(struct replay *r, struct err *e)
 			  !q->snaplen,
 	};
 
-	if (!check_request(q, e))
+	if (!check_request(r->call, q, e))
 		return false;
 	if (!q->until_ns || q->until_ns > realtime_ns())
 		control_catch_up(ctl, q->name);

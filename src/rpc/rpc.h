@@ -61,6 +61,7 @@ struct method {
 	const ProtobufCMessageDescriptor *request;
 	enum bound bound;
 	enum role role; /* that it takes */
+	bool audited;	/* from its beginning on */
 	/* The first message is in call.request. On the completion-queue
 	 * thread. */
 	void (*start)(struct call *c);
@@ -119,6 +120,11 @@ struct call {
 	struct message *outbox, **outbox_end;
 	unsigned outbox_count;
 	grpc_byte_buffer *sending_bytes;
+	/* For the audit. */
+	uint64_t bytes;	   /* of messages */
+	uint64_t audit_id; /* 0: there is no row */
+	int64_t began_ns;
+	bool closed;	/* audit_end was called */
 	bool started;	/* method->start was called */
 	bool sending;	/* somebody has the right to start a batch */
 	bool greeted;	/* initial metadata is sent */
@@ -177,6 +183,9 @@ struct caller {
 	char from[64];	/* address and port, or the user's number */
 	char local[24]; /* "user 1000" of one on this machine */
 	uid_t uid;
+	char user[PERSON_MAX + 1]; /* its name, once user_known */
+	atomic_bool user_known;
+	bool is_root;	      /* or who runs pcapd */
 	enum role local_role; /* of one on this machine */
 	grpc_server *grpc;    /* NULL until it is served */
 	atomic_bool ended;
@@ -189,14 +198,19 @@ struct caller {
 	/* Under the server's lock. */
 	struct caller *next, **link;
 	struct tls_link *tls; /* while there is one */
+	bool counted;	      /* in n_callers, else in n_arriving */
+	bool cut;	      /* it makes room */
 	bool served;	      /* by gRPC */
 	bool shaking;	      /* hands, since: */
 	int64_t since_ns;
 	bool doomed; /* it was told that it has to go */
 };
 
-/* NULL: max-connections are there, or the server stops; e says which. */
+/* Those of TLS count only when they have shown who they are. NULL: with
+ * ERR_LIMIT max-connections are there, or the server stops. */
 struct caller *caller_new(struct server *s, enum origin origin, struct err *e);
+/* The caller has shown it. ERR_LIMIT: max-connections are there. */
+bool caller_count(struct caller *c, struct err *e);
 void caller_unref(struct caller *c);
 /* Gives fd to gRPC, in any case. A reference is held until it has ended. */
 void caller_serve(struct caller *c, int fd);
@@ -204,6 +218,13 @@ void caller_serve(struct caller *c, int fd);
 void caller_end(struct caller *c);
 /* The person's name, or "user 1000" of one on this machine. */
 const char *caller_name(const struct caller *c);
+/* The same with the user's name; it is looked up once, which may wait: not on
+ * the completion-queue thread before a worker did. */
+const char *caller_person(struct caller *c);
+/* The same as far as it is known: does not wait. */
+const char *caller_known(const struct caller *c);
+/* people: of a capture. May wait. */
+bool caller_sees(struct caller *c, const char *people);
 /* As it is now. */
 enum role caller_role(struct caller *c);
 /* ERR_PERMISSION */
@@ -302,7 +323,9 @@ struct server {
 	pthread_cond_t work_ready;
 	struct call *calls;
 	struct caller *callers;
-	unsigned n_callers;
+	unsigned n_callers, n_arriving;
+	int64_t refusals_ns; /* a while, and the rows of refusals in it */
+	unsigned refusals;
 	unsigned used[BOUNDS];
 	struct call *work, **work_end;
 	bool workers_stop;
@@ -370,6 +393,14 @@ void text_clean(char *s);
 /* Printable ASCII stays, everything else and '%' becomes %XX. */
 void text_percent(char *out, size_t n, const char *s);
 
+/* --- audit.c --- */
+
+/* It has a request, and runs. Not on the completion-queue thread. */
+void audit_begin(struct call *c);
+/* It is over. */
+void audit_end(struct call *c);
+void run_audit(struct call *c);
+
 /* --- the methods --- */
 
 void health_check(struct call *c);
@@ -420,6 +451,15 @@ static inline bool link_known(const struct capture_row *r)
 
 /* Common checks of requests. */
 bool check_name(const char *name, struct err *e);
+/* And the capture is there for the caller: who may not see it is told that it
+ * is not there. */
+bool check_capture(struct call *c, const char *name, struct err *e);
+/* control_list without what the caller may not see. */
+bool list_seen(struct call *c, const char *name, struct capture_view **v,
+	       size_t *n, struct err *e);
+/* Names with blanks or commas between, as they are stored. */
+bool check_people(const char *given, char people[PEOPLE_MAX + 1],
+		  struct err *e);
 bool check_snaplen(uint32_t snaplen, struct err *e);
 bool check_keep(uint64_t bytes, int64_t age_ns, struct err *e);
 bool check_range(int64_t since_ns, int64_t until_ns, struct err *e);

@@ -6,6 +6,7 @@
 #include "rpc.h"
 
 #include "../log.h"
+#include "../store/audit.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -107,6 +108,7 @@ static void *worker_main(void *arg)
 	struct call *c;
 
 	while ((c = next_work(arg))) {
+		audit_begin(c);
 		c->method->run(c);
 		call_unref(c);
 	}
@@ -122,6 +124,7 @@ static void *call_main(void *arg)
 {
 	struct call *c = arg;
 
+	audit_begin(c);
 	c->method->run(c);
 	call_unref(c);
 	return NULL;
@@ -289,6 +292,8 @@ struct server *server_start(struct control *ctl, const struct config *c,
 	}
 	if (!gate_open(&s->gate, c, e) || !remote_open(s, c, e))
 		goto fail;
+	/* The first looks into the catalog; no call has to. */
+	audit_next(control_store(ctl));
 	s->cq = grpc_completion_queue_create_for_next(NULL);
 	if (!thread_start(&s->cq_thread, "pcapd-grpc", cq_main, s, e)) {
 		grpc_completion_queue_shutdown(s->cq);

@@ -229,6 +229,7 @@ void wire_capture(Pcap__V1__Capture *m, const struct capture_view *v)
 	m->dropped_disk = v->writer.dropped_disk;
 	m->keep_bytes = r->keep_bytes;
 	m->keep_age_ns = r->keep_age_ns;
+	m->people = (char *)r->people;
 }
 
 static void wire_gap(Pcap__V1__Gap *m, const struct ledger_row *r)

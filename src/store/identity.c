@@ -79,6 +79,8 @@ static void put_identity(FILE *to, const struct identity *i)
 	put_number(to, "keep_age_ns", (uint64_t)r->keep_age_ns);
 	put_number(to, "rings", r->rings);
 	put_number(to, "expired_seq", i->expired_seq);
+	fputs("people ", to);
+	put_text(to, r->people);
 	fputs("interface ", to);
 	put_text(to, r->interface);
 	fputs("filter ", to);
@@ -345,6 +347,8 @@ static bool take_line(struct identity *i, const char *key, char *value)
 		r->keep_age_ns = (int64_t)n;
 	else if (!strcmp(key, "expired_seq"))
 		i->expired_seq = n;
+	else if (!strcmp(key, "people"))
+		snprintf(r->people, sizeof(r->people), "%s", value);
 	else if (!strcmp(key, "interface"))
 		return set_string(&r->interface, value);
 	else if (!strcmp(key, "filter"))
@@ -447,15 +451,15 @@ static bool run_restore(sqlite3 *db, void *arg, struct err *e)
 		db, e,
 		"INSERT INTO captures (id, savefile, wanted, promiscuous, "
 		"interface, filter, program, link_type, snaplen, buffer_bytes, "
-		"created_ns, keep_bytes, keep_age_ns, expired_seq, rings) "
-		"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
-		"?13, ?14, ?15)",
-		"iiiittbiiiiiiii", r->id, (int64_t)r->savefile,
+		"created_ns, keep_bytes, keep_age_ns, expired_seq, rings, "
+		"people) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+		"?11, ?12, ?13, ?14, ?15, ?16)",
+		"iiiittbiiiiiiiit", r->id, (int64_t)r->savefile,
 		(int64_t)r->wanted, (int64_t)r->promiscuous, r->interface,
 		r->filter, r->program ? r->program : "", r->program_bytes,
 		(int64_t)r->link_type, (int64_t)r->snaplen, r->buffer_bytes,
 		r->created_ns, r->keep_bytes, r->keep_age_ns, i->expired_seq,
-		(int64_t)r->rings);
+		(int64_t)r->rings, r->people);
 
 	/* Names that another capture has by now stay with that one. */
 	for (size_t n = 0; ok && n < r->n_aliases; n++)

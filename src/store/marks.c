@@ -49,6 +49,29 @@ static bool list(struct store *s, const char *sql, uint64_t capture,
 	return true;
 }
 
+/* --- people --- */
+
+struct people_change {
+	uint64_t capture;
+	const char *people;
+};
+
+static bool run_people(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct people_change *c = arg;
+
+	return sql_exec(db, e, "UPDATE captures SET people = ?2 WHERE id = ?1",
+			"it", c->capture, c->people);
+}
+
+bool store_set_people(struct store *s, uint64_t id, const char *people,
+		      struct err *e)
+{
+	struct people_change c = {id, people};
+
+	return changed(s, catalog_run(s->catalog, run_people, &c, e));
+}
+
 /* --- holds --- */
 
 struct hold_change {

@@ -30,6 +30,7 @@ struct store {
 	pthread_mutex_t folders;
 	pthread_mutex_t lock; /* guards everything below */
 	struct store_options options;
+	uint64_t audit_id; /* the newest; 0: not known */
 };
 /* A copy, since they change while the daemon runs. */
 void store_options_now(struct store *s, struct store_options *o);

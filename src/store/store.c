@@ -137,6 +137,8 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 	r->keep_bytes = (uint64_t)sqlite3_column_int64(q, 11);
 	r->keep_age_ns = sqlite3_column_int64(q, 12);
 	r->rings = (uint32_t)sqlite3_column_int64(q, 13);
+	snprintf(r->people, sizeof(r->people), "%s",
+		 (const char *)sqlite3_column_text(q, 14));
 	if (!r->interface || !r->filter || !r->program)
 		out_of_memory(e);
 	else if (load_aliases(db, r, e)) {
@@ -152,7 +154,7 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 #define CAPTURE_COLUMNS                                                        \
 	"id, savefile, wanted, promiscuous, interface, filter, program, "      \
 	"link_type, snaplen, buffer_bytes, created_ns, keep_bytes, "           \
-	"keep_age_ns, rings"
+	"keep_age_ns, rings, people"
 
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 		  struct err *e)
@@ -330,14 +332,14 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 		      "INSERT INTO captures (savefile, wanted, promiscuous, "
 		      "interface, filter, program, link_type, snaplen, "
 		      "buffer_bytes, created_ns, keep_bytes, keep_age_ns, "
-		      "rings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
-		      "?10, ?11, ?12, ?13)",
-		      "iiittbiiiiiii", (int64_t)r->savefile, (int64_t)r->wanted,
-		      (int64_t)r->promiscuous, r->interface, r->filter,
-		      r->program ? r->program : "", r->program_bytes,
+		      "rings, people) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
+		      "?9, ?10, ?11, ?12, ?13, ?14)",
+		      "iiittbiiiiiiit", (int64_t)r->savefile,
+		      (int64_t)r->wanted, (int64_t)r->promiscuous, r->interface,
+		      r->filter, r->program ? r->program : "", r->program_bytes,
 		      (int64_t)r->link_type, (int64_t)r->snaplen,
 		      r->buffer_bytes, r->created_ns, r->keep_bytes,
-		      r->keep_age_ns, (int64_t)r->rings))
+		      r->keep_age_ns, (int64_t)r->rings, r->people))
 		return false;
 	r->id = (uint64_t)sqlite3_last_insert_rowid(db);
 	for (size_t i = 0; i < r->n_aliases; i++)

@@ -55,6 +55,7 @@ void store_configure(struct store *s, const struct store_options *o);
 
 #define ALIAS_MAX 64
 
+#define PEOPLE_MAX 255
 struct capture_row {
 	uint64_t id;
 	bool savefile; /* made by import */
@@ -68,10 +69,11 @@ struct capture_row {
 	uint32_t snaplen;
 	uint64_t buffer_bytes;
 	int64_t created_ns;
-	uint64_t keep_bytes; /* retention, on disk; 0: no bound */
-	int64_t keep_age_ns; /* 0: no bound */
-	uint32_t rings;	     /* 0: one */
-	char **aliases;	     /* sorted */
+	uint64_t keep_bytes;	     /* retention, on disk; 0: no bound */
+	int64_t keep_age_ns;	     /* 0: no bound */
+	uint32_t rings;		     /* 0: one */
+	char people[PEOPLE_MAX + 1]; /* who may see it; "": everybody */
+	char **aliases;		     /* sorted */
 	size_t n_aliases;
 };
 void capture_row_done(struct capture_row *r);
@@ -102,6 +104,9 @@ bool store_delete(struct store *s, uint64_t id, struct err *e);
  */
 bool store_set_keep(struct store *s, uint64_t id, uint64_t keep_bytes,
 		    int64_t keep_age_ns, struct err *e);
+
+bool store_set_people(struct store *s, uint64_t id, const char *people,
+		      struct err *e);
 
 struct store_hold {
 	uint64_t id;

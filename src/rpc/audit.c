@@ -1,0 +1,287 @@
+/*
+ * What of a call goes into the audit. Guarantees a row for every replay,
+ * listen, import and change, from its beginning on, and for every call that was
+ * not permitted, within a bound of those. Leaves out calls that only look.
+ */
+#include "rpc.h"
+
+#include "../store/audit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Refusals that leave a row, in so long: anybody who may connect can have them
+ * by the million. */
+#define REFUSALS_MAX 100
+#define REFUSALS_NS (60 * NS_PER_S)
+#define LIST_MAX 20000
+
+/* --- what was asked for --- */
+
+typedef ProtobufCFieldDescriptor Field;
+
+static const void *member(const ProtobufCMessage *m, const Field *f)
+{
+	return (const char *)m + f->offset;
+}
+
+static bool is_set(const ProtobufCMessage *m, const Field *f)
+{
+	if (f->label == PROTOBUF_C_LABEL_REPEATED)
+		return false;
+	if (!(f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
+		return true;
+	return *(const uint32_t *)((const char *)m + f->quantifier_offset) ==
+	       f->id;
+}
+
+static const char *string_of(const ProtobufCMessage *m, const char *name)
+{
+	const Field *f = protobuf_c_message_descriptor_get_field_by_name(
+		m->descriptor, name);
+
+	if (!f || f->type != PROTOBUF_C_TYPE_STRING || !is_set(m, f))
+		return "";
+	const char *text = *(char *const *)member(m, f);
+	return text ? text : "";
+}
+
+static int64_t time_of(const ProtobufCMessage *m, const char *name)
+{
+	const Field *f = protobuf_c_message_descriptor_get_field_by_name(
+		m->descriptor, name);
+
+	return f && f->type == PROTOBUF_C_TYPE_INT64 && is_set(m, f)
+		       ? *(const int64_t *)member(m, f)
+		       : 0;
+}
+
+static bool has_column(const char *name)
+{
+	static const char *const columns[] = {"name", "filter", "since_ns",
+					      "until_ns", "data"};
+
+	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+		if (strcmp(columns[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* "mark=start", or nothing for what is as if it was not given. */
+static int field_text(char *out, size_t room, const ProtobufCMessage *m,
+		      const Field *f)
+{
+	const void *at = member(m, f);
+	bool one_of = f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF;
+
+	switch (f->type) {
+	case PROTOBUF_C_TYPE_STRING:
+		if (!*(char *const *)at || !**(char *const *)at)
+			return 0;
+		return snprintf(out, room, "%s=%s", f->name,
+				*(char *const *)at);
+	case PROTOBUF_C_TYPE_BOOL:
+		return *(const protobuf_c_boolean *)at
+			       ? snprintf(out, room, "%s", f->name)
+			       : 0;
+	case PROTOBUF_C_TYPE_UINT32:
+		return *(const uint32_t *)at || one_of
+			       ? snprintf(out, room, "%s=%" PRIu32, f->name,
+					  *(const uint32_t *)at)
+			       : 0;
+	case PROTOBUF_C_TYPE_UINT64:
+	case PROTOBUF_C_TYPE_INT64:
+		return *(const int64_t *)at || one_of
+			       ? snprintf(out, room, "%s=%" PRId64, f->name,
+					  *(const int64_t *)at)
+			       : 0;
+	default:
+		return 0;
+	}
+}
+
+static void detail(char *out, size_t room, const ProtobufCMessage *m)
+{
+	size_t at = 0;
+
+	for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
+		const Field *f = &m->descriptor->fields[i];
+		char one[256];
+
+		if (has_column(f->name) || !is_set(m, f))
+			continue;
+		int n = field_text(one, sizeof(one), m, f);
+		if (n <= 0)
+			continue;
+		n = snprintf(out + at, room - at, "%s%s", at ? " " : "", one);
+		at += (size_t)n;
+		if (at >= room)
+			break;
+	}
+	text_clean(out);
+}
+
+/* --- rows --- */
+
+static void fill(struct audit_row *r, struct call *c, const char *who)
+{
+	const ProtobufCMessage *m = c->request;
+
+	memset(r, 0, sizeof(*r));
+	snprintf(r->who, sizeof(r->who), "%s", who);
+	snprintf(r->role, sizeof(r->role), "%s",
+		 role_text(caller_role(c->caller)));
+	snprintf(r->origin, sizeof(r->origin), "%s", c->caller->from);
+	snprintf(r->method, sizeof(r->method), "%s",
+		 strrchr(c->method->path, '/') + 1);
+	if (!m)
+		return;
+	const char *target = string_of(m, "name");
+	if (!*target)
+		target = string_of(m, "alias");
+	snprintf(r->capture, sizeof(r->capture), "%s", target);
+	snprintf(r->filter, sizeof(r->filter), "%s", string_of(m, "filter"));
+	r->since_ns = time_of(m, "since_ns");
+	r->until_ns = time_of(m, "until_ns");
+	detail(r->detail, sizeof(r->detail), m);
+	/* What was cut may end within a character. */
+	text_clean(r->capture);
+	text_clean(r->filter);
+}
+
+/* How it ended. */
+static void fill_end(struct audit_row *r, const struct call *c)
+{
+	int n = (int)GRPC_SLICE_LENGTH(c->status_text);
+
+	r->bytes = c->bytes;
+	r->lasted_ns = realtime_ns() - r->at_ns;
+	if (r->lasted_ns < 0)
+		r->lasted_ns = 0;
+	r->status = c->finished ? (int)c->status : GRPC_STATUS_CANCELLED;
+	if (c->finished)
+		snprintf(r->result, sizeof(r->result), "%.*s", n,
+			 (const char *)GRPC_SLICE_START_PTR(c->status_text));
+	else
+		strcpy(r->result, "the client went away");
+	text_clean(r->result);
+}
+
+static bool refusal_counts(struct server *s)
+{
+	int64_t now = monotonic_ns();
+
+	pthread_mutex_lock(&s->lock);
+	if (now - s->refusals_ns > REFUSALS_NS) {
+		s->refusals_ns = now;
+		s->refusals = 0;
+	}
+	bool counts = s->refusals++ < REFUSALS_MAX;
+	pthread_mutex_unlock(&s->lock);
+	return counts;
+}
+
+/* The call may be over already, when its client did not wait: what it asked for
+ * is done all the same. */
+void audit_begin(struct call *c)
+{
+	struct store *store = control_store(c->server->control);
+	struct audit_row row;
+
+	if (!c->method->audited)
+		return;
+	fill(&row, c, caller_person(c->caller));
+	row.id = audit_next(store);
+	row.at_ns = realtime_ns();
+	row.lasted_ns = -1;
+	pthread_mutex_lock(&c->lock);
+	c->audit_id = row.id;
+	c->began_ns = row.at_ns;
+	if (c->closed)
+		fill_end(&row, c);
+	pthread_mutex_unlock(&c->lock);
+	audit_put(store, &row);
+}
+
+void audit_end(struct call *c)
+{
+	struct store *store = control_store(c->server->control);
+	struct audit_row row;
+
+	pthread_mutex_lock(&c->lock);
+	c->closed = true;
+	uint64_t id = c->audit_id;
+	bool refused = c->method && !c->method->audited && c->finished &&
+		       c->status == GRPC_STATUS_PERMISSION_DENIED;
+	refused |= c->method && !c->request && c->finished &&
+		   c->status == GRPC_STATUS_PERMISSION_DENIED;
+	pthread_mutex_unlock(&c->lock);
+	if (!id && (!refused || !refusal_counts(c->server)))
+		return;
+	fill(&row, c, caller_known(c->caller));
+	row.id = id ? id : audit_next(store);
+	pthread_mutex_lock(&c->lock);
+	row.at_ns = id ? c->began_ns : realtime_ns();
+	fill_end(&row, c);
+	pthread_mutex_unlock(&c->lock);
+	audit_put(store, &row);
+}
+
+/* --- Audit --- */
+
+static void wire_row(Pcap__V1__AuditRow *m, struct audit_row *r)
+{
+	pcap__v1__audit_row__init(m);
+	m->id = r->id;
+	m->at_ns = r->at_ns;
+	m->who = r->who;
+	m->role = r->role;
+	m->origin = r->origin;
+	m->method = r->method;
+	m->capture = r->capture;
+	m->filter = r->filter;
+	m->since_ns = r->since_ns;
+	m->until_ns = r->until_ns;
+	m->detail = r->detail;
+	m->bytes = r->bytes;
+	m->under_way = r->lasted_ns < 0;
+	m->lasted_ns = r->lasted_ns < 0 ? 0 : r->lasted_ns;
+	m->status = (uint32_t)r->status;
+	m->result = r->result;
+}
+
+void run_audit(struct call *c)
+{
+	const Pcap__V1__AuditRequest *q = (const void *)c->request;
+	Pcap__V1__AuditResponse answer = PCAP__V1__AUDIT_RESPONSE__INIT;
+	struct audit_row *rows = NULL;
+	struct err e = ERR_INIT;
+	size_t n = 0;
+	size_t max = q->max && q->max < LIST_MAX ? q->max : LIST_MAX;
+
+	if (!check_range(q->since_ns, q->until_ns, &e) ||
+	    !audit_list(control_store(c->server->control), q->since_ns,
+			q->until_ns, max, &rows, &n, &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	Pcap__V1__AuditRow *all = calloc(n + 1, sizeof(*all));
+	Pcap__V1__AuditRow **list = calloc(n + 1, sizeof(*list));
+	if (all && list) {
+		for (size_t i = 0; i < n; i++) {
+			wire_row(&all[i], &rows[i]);
+			list[i] = &all[i];
+		}
+		answer.n_rows = n;
+		answer.rows = list;
+		call_answer(c, &answer.base);
+	} else {
+		err_set(&e, ERR_FAILED, "out of memory");
+		call_fail(c, &e);
+	}
+	free(list);
+	free(all);
+	free(rows);
+}
