@@ -31,6 +31,9 @@
 	"TLS_CHACHA20_POLY1305_SHA256"
 #define READ_AHEAD_BYTES (256 << 10)
 #define PUMP_BYTES (256u << 10)
+/* Records of 16 KiB leave so many together: a system call each, and on the way
+ * a packet each, cost as much as their encryption. */
+#define WRITE_BYTES (256 << 10)
 /* How long a slow machine may take what was written before the end. */
 #define LINGER_MS 5000
 
@@ -274,13 +277,31 @@ void tls_context_free(SSL_CTX *ctx)
 
 /* --- links --- */
 
+/* Takes its own from the socket; what it writes waits for a flush. */
+static bool set_socket(SSL *ssl, int fd)
+{
+	BIO *socket = BIO_new_socket(fd, BIO_NOCLOSE);
+	BIO *buffer = BIO_new(BIO_f_buffer());
+
+	if (!socket || !buffer ||
+	    BIO_set_write_buffer_size(buffer, WRITE_BYTES) != 1) {
+		BIO_free(socket);
+		BIO_free(buffer);
+		return false;
+	}
+	BIO_up_ref(socket);
+	SSL_set0_rbio(ssl, socket);
+	SSL_set0_wbio(ssl, BIO_push(buffer, socket));
+	return true;
+}
+
 static struct tls_link *link_new(SSL_CTX *ctx, int fd, struct err *e)
 {
 	struct tls_link *l = calloc(1, sizeof(*l));
 
 	if (l)
 		l->ssl = SSL_new(ctx);
-	if (!l || !l->ssl || SSL_set_fd(l->ssl, fd) != 1) {
+	if (!l || !l->ssl || !set_socket(l->ssl, fd)) {
 		err_set(e, ERR_FAILED, "out of memory");
 		if (l)
 			SSL_free(l->ssl);
@@ -497,6 +518,7 @@ struct pump {
 	int plain;
 	struct lane in, out; /* from and to the other machine */
 	short tls_wants;     /* by poll, before anything more can be done */
+	bool unflushed;
 	bool broken;
 };
 
@@ -574,6 +596,19 @@ static bool plain_to_lane(struct pump *p)
 	return true;
 }
 
+static bool flush(struct pump *p)
+{
+	BIO *out = SSL_get_wbio(p->link->ssl);
+
+	if (BIO_flush(out) == 1)
+		p->unflushed = false;
+	else if (BIO_should_retry(out))
+		p->tls_wants |= POLLOUT;
+	else
+		p->broken = true;
+	return !p->unflushed;
+}
+
 static bool lane_to_tls(struct pump *p)
 {
 	struct lane *l = &p->out;
@@ -589,9 +624,10 @@ static bool lane_to_tls(struct pump *p)
 			return moved;
 		}
 		l->from += n;
+		p->unflushed = true;
 		moved = true;
 	}
-	return moved;
+	return (p->unflushed && flush(p)) || moved;
 }
 
 /* Nothing moves: until something can. A side of which nothing is wanted is
@@ -617,7 +653,7 @@ static bool pump_goes_on(const struct pump *p)
 {
 	if (p->broken)
 		return false;
-	if (p->out.ended && lane_empty(&p->out))
+	if (p->out.ended && lane_empty(&p->out) && !p->unflushed)
 		return false;
 	return !p->in.ended || !lane_empty(&p->in);
 }
@@ -637,8 +673,8 @@ void tls_pump(struct tls_link *l, int plain)
 		if (!moved && !p.broken)
 			pump_wait(&p);
 	}
-	if (!p.broken)
-		SSL_shutdown(l->ssl);
+	if (!p.broken && SSL_shutdown(l->ssl) >= 0)
+		BIO_flush(SSL_get_wbio(l->ssl));
 	ERR_clear_error();
 	free(p.in.bytes);
 	free(p.out.bytes);

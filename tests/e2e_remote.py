@@ -193,6 +193,26 @@ class Remote(unittest.TestCase):
                 self.assertEqual(s.version(), "TLSv1.3")
                 self.assertEqual(s.selected_alpn_protocol(), "h2")
 
+    def test_pythons_grpc_is_served(self):
+        try:
+            import grpc
+        except ImportError:
+            self.skipTest("no python3-grpcio; scripts/packages installs it")
+        with open(self.bundle, "rb") as file:
+            bundle = file.read()
+        with open(self.far.tls + "/ca.crt", "rb") as file:
+            ca = file.read()
+        creds = grpc.ssl_channel_credentials(ca, bundle, bundle)
+        with grpc.secure_channel("localhost:%d" % self.far.port,
+                                 creds) as channel:
+            version = channel.unary_unary("/pcap.v1.Pcap/Version")
+            self.assertIn(b"alice", version(b"", timeout=PATIENCE))
+            start = channel.unary_unary("/pcap.v1.Pcap/Start")
+            with self.assertRaises(grpc.RpcError) as failed:
+                start(b"", timeout=PATIENCE)
+            self.assertEqual(failed.exception.code(),
+                             grpc.StatusCode.PERMISSION_DENIED)
+
     def test_certificates_are_read_again(self):
         far = Far()
         far.admin("init")

@@ -350,8 +350,11 @@ static void copy(FILE *from, FILE *to, const char *without)
 	while (fgets(line, sizeof(line), from)) {
 		if (line[strspn(line, " \t")] == '[')
 			skip = without && is_section(line, without);
-		if (!skip)
-			fputs(line, to);
+		if (skip)
+			continue;
+		fputs(line, to);
+		if (!strchr(line, '\n'))
+			fputc('\n', to);
 	}
 }
 

@@ -18,7 +18,9 @@
 
 struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 {
-	unsigned limit = atomic_load(&s->max_connections);
+	bool tls = origin == FROM_TLS;
+	unsigned limit = tls ? 2 * (unsigned)s->remote.config.max_handshakes
+			     : atomic_load(&s->max_connections);
 	struct caller *c = calloc(1, sizeof(*c));
 
 	if (!c) {
@@ -31,9 +33,9 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	c->link = &s->callers;
 	pthread_mutex_lock(&s->lock);
 	bool room = !atomic_load(&s->stopping) &&
-		    (origin == FROM_TLS || s->n_callers < limit);
+		    (tls ? s->n_arriving : s->n_callers) < limit;
 	if (room) {
-		c->counted = origin != FROM_TLS;
+		c->counted = !tls;
 		s->n_callers += c->counted;
 		s->n_arriving += !c->counted;
 		c->next = s->callers;
@@ -45,7 +47,8 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	if (room)
 		return c;
 	free(c);
-	err_set(e, ERR_LIMIT, "max-connections is %u", limit);
+	err_set(e, ERR_LIMIT, "%s is %u",
+		tls ? "twice max-handshakes" : "max-connections", limit);
 	return NULL;
 }
 

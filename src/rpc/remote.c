@@ -349,8 +349,8 @@ static void *connection_main(void *arg)
 }
 
 /* Somebody who only opens connections keeps nobody out: the oldest handshake
- * goes. False: threads do not end as fast as connections come. */
-static bool make_room(struct server *s, struct err *e)
+ * goes. Threads may not end as fast as connections come: those wait then. */
+static void make_room(struct server *s)
 {
 	unsigned most = (unsigned)s->remote.config.max_handshakes, n = 0;
 	struct caller *oldest = NULL;
@@ -373,9 +373,7 @@ static bool make_room(struct server *s, struct err *e)
 	}
 	while (s->n_arriving >= 2 * most && !late)
 		late = pthread_cond_timedwait(&s->changed, &s->lock, &until);
-	bool room = s->n_arriving < 2 * most;
 	pthread_mutex_unlock(&s->lock);
-	return room || err_set(e, ERR_LIMIT, "max-handshakes is %u", most);
 }
 
 static void address_text(const struct sockaddr_storage *a, char *out,
@@ -433,8 +431,8 @@ void remote_accept(struct server *s, int listen_fd)
 	if (fd < 0)
 		return;
 	address_text(&from, text, sizeof(text));
-	struct caller *c =
-		make_room(s, &e) ? caller_new(s, FROM_TLS, &e) : NULL;
+	make_room(s);
+	struct caller *c = caller_new(s, FROM_TLS, &e);
 	struct flow f;
 	/* Its first packets are in the ring already. */
 	if (c && flow_of_socket(&f, fd))
