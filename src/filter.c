@@ -213,15 +213,35 @@ static struct filter *compile(pcap_t *p, const char *text, uint32_t netmask,
 	return f;
 }
 
-struct filter *filter_compile(const char *text, uint32_t link_type,
-			      uint32_t snaplen, struct err *e)
+/* As of a file: what is asked of a savefile is compiled otherwise here and
+ * there, by which of its families is IPv6, for one. */
+static pcap_t *open_empty_savefile(uint32_t link_type, uint32_t snaplen,
+				   struct err *e)
 {
-	pcap_t *p = pcap_open_dead(dlt_of_link_type(link_type), (int)snaplen);
+	uint8_t head[SAVEFILE_HEAD_BYTES];
+	char why[PCAP_ERRBUF_SIZE];
 
-	if (!p) {
+	savefile_head(head, link_type, snaplen);
+	FILE *memory = fmemopen(head, sizeof(head), "r");
+	if (!memory) {
 		err_errno(e, "filter");
 		return NULL;
 	}
+	pcap_t *p = pcap_fopen_offline(memory, why);
+	if (!p) {
+		fclose(memory);
+		err_set(e, ERR_FAILED, "filter: %s", why);
+	}
+	return p;
+}
+
+struct filter *filter_compile(const char *text, uint32_t link_type,
+			      uint32_t snaplen, struct err *e)
+{
+	pcap_t *p = open_empty_savefile(link_type, snaplen, e);
+
+	if (!p)
+		return NULL;
 	/* No netmask, as in tcpdump -r: no interface, none to be known. */
 	struct filter *f = compile(p, text, 0, e);
 	pcap_close(p);

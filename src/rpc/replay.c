@@ -111,6 +111,8 @@ static bool replay_open(struct replay *r, struct err *e)
 	/* Before the cursor looks: what comes after that is news. */
 	if (q->live)
 		feed_watch(r->feed, &r->watch);
+	range.filter = r->filter;
+	range.link_type = r->link_type;
 	r->cursor = cursor_open(control_store(ctl), r->feed, &range, e);
 	return r->cursor != NULL;
 }

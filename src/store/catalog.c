@@ -145,6 +145,16 @@ sqlite3_stmt *sql_query(sqlite3 *db, struct err *e, const char *sql,
 	return q;
 }
 
+bool sql_bind(sqlite3_stmt *q, struct err *e, const char *types, ...)
+{
+	va_list ap;
+
+	va_start(ap, types);
+	bool ok = bind(q, types, ap);
+	va_end(ap);
+	return ok || sql_err(sqlite3_db_handle(q), e, "bind");
+}
+
 int sql_step(sqlite3_stmt *q, struct err *e)
 {
 	int rc = sqlite3_step(q);

@@ -62,6 +62,8 @@ sqlite3 *catalog_reader(struct catalog *c, struct err *e);
  */
 sqlite3_stmt *sql_query(sqlite3 *db, struct err *e, const char *sql,
 			const char *types, ...);
+/* Binds a statement that was used before; it was reset. */
+bool sql_bind(sqlite3_stmt *q, struct err *e, const char *types, ...);
 /* 1 a row, 0 no more, -1 error. */
 int sql_step(sqlite3_stmt *q, struct err *e);
 /* Runs a statement that returns no rows. */

@@ -2,10 +2,11 @@
  * The way out: a capture's blocks in order, from the catalog, then from the
  * feed. Guarantees that every packet that was published before cursor_open is
  * returned once, whatever is committed, rotated or released meanwhile; what
- * cannot be read is counted. Leaves out filters and exact times: a block is
- * returned whole when it may have packets in the range (pick.h decides).
+ * cannot be read is counted. Leaves out exact filters and times: a block is
+ * returned whole when it may have packets that are wanted (pick.h decides).
  */
 #include "ledger.h"
+#include "sieve.h"
 #include "spool.h"
 
 #include <errno.h>
@@ -22,6 +23,8 @@ struct cursor {
 	sqlite3 *db;
 	int64_t since_ns, until_ns;
 	bool live, stored;
+	bool (*enough)(void *ctx, const struct block_info *info);
+	void *ctx;
 	uint64_t end_seq; /* without live: stop at byte end_at of this block */
 	uint32_t end_at;
 
@@ -36,6 +39,9 @@ struct cursor {
 	uint32_t link_type, snaplen; /* of its packets */
 	int fd;
 	uint64_t fd_segment;
+	struct sieve *sieve; /* NULL: everything is wanted */
+	/* Prepared: there may be thousands of segments to pass. */
+	sqlite3_stmt *next_segment, *its_blocks;
 	struct reader reader;
 	uint8_t *frame; /* FRAME_MAX */
 	ZSTD_DCtx *zstd;
@@ -65,6 +71,26 @@ static bool count_blocks(struct cursor *c, struct err *e)
 	return ok;
 }
 
+static bool prepare(struct cursor *c, struct err *e)
+{
+	c->next_segment =
+		sql_query(c->db, e,
+			  "SELECT first_seq, last_seq, link_type, snaplen "
+			  "FROM segments WHERE capture = ?1 AND first_seq >= "
+			  "coalesce((SELECT max(first_seq) FROM segments "
+			  "WHERE capture = ?1 AND first_seq <= ?2), 0) "
+			  "AND last_seq >= ?2 AND max_ns >= ?3 AND min_ns < ?4 "
+			  "AND NOT expired ORDER BY first_seq LIMIT 1",
+			  "");
+	c->its_blocks =
+		sql_query(c->db, e,
+			  "SELECT " BLOCK_COLUMNS " FROM blocks b "
+			  "WHERE capture = ?1 AND seq BETWEEN ?2 AND ?3 "
+			  "AND max_ns >= ?4 AND min_ns < ?5 ORDER BY seq",
+			  "");
+	return c->next_segment && c->its_blocks;
+}
+
 struct cursor *cursor_open(struct store *s, struct feed *f,
 			   const struct cursor_range *r, struct err *e)
 {
@@ -81,6 +107,8 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	c->until_ns = r->until_ns ? r->until_ns : INT64_MAX;
 	c->live = r->live;
 	c->stored = r->stored;
+	c->enough = r->enough;
+	c->ctx = r->ctx;
 	feed_position(f, &c->end_seq, &c->end_at);
 	c->frame = malloc(FRAME_MAX);
 	c->zstd = ZSTD_createDCtx();
@@ -91,10 +119,13 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 				.until_ns = c->until_ns,
 				.end_seq = r->live ? UINT64_MAX : c->end_seq};
 	readers_add(s->readers, &c->reader);
+	if (r->filter)
+		c->sieve = sieve_new(s->indexes, &r->filter->program,
+				     r->link_type);
 	c->db = catalog_reader(s->catalog, e);
-	if (!c->frame || !c->zstd || !c->pool)
+	if (!c->frame || !c->zstd || !c->pool || (r->filter && !c->sieve))
 		err_set(e, ERR_FAILED, "cursor: out of memory");
-	else if (c->db && count_blocks(c, e))
+	else if (c->db && count_blocks(c, e) && prepare(c, e))
 		return c;
 	cursor_close(c);
 	return NULL;
@@ -108,7 +139,10 @@ void cursor_close(struct cursor *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->rows);
+	sieve_free(c->sieve);
 	block_unref(c->block);
+	sqlite3_finalize(c->next_segment);
+	sqlite3_finalize(c->its_blocks);
 	sqlite3_close(c->db);
 	ZSTD_freeDCtx(c->zstd);
 	free(c->frame);
@@ -136,17 +170,11 @@ struct segment_row {
  * none, -1 error. */
 static int find_segment(struct cursor *c, struct segment_row *g, struct err *e)
 {
-	sqlite3_stmt *q =
-		sql_query(c->db, e,
-			  "SELECT first_seq, last_seq, link_type, snaplen "
-			  "FROM segments WHERE capture = ?1 AND first_seq >= "
-			  "coalesce((SELECT max(first_seq) FROM segments "
-			  "WHERE capture = ?1 AND first_seq <= ?2), 0) "
-			  "AND last_seq >= ?2 AND max_ns >= ?3 AND min_ns < ?4 "
-			  "AND NOT expired ORDER BY first_seq LIMIT 1",
-			  "iiii", feed_capture(c->feed), c->seq, c->since_ns,
-			  c->until_ns);
-	int got = q ? sql_step(q, e) : -1;
+	sqlite3_stmt *q = c->next_segment;
+	int got = sql_bind(q, e, "iiii", feed_capture(c->feed), c->seq,
+			   c->since_ns, c->until_ns)
+			  ? sql_step(q, e)
+			  : -1;
 
 	if (got == 1) {
 		g->first_seq = (uint64_t)sqlite3_column_int64(q, 0);
@@ -154,7 +182,7 @@ static int find_segment(struct cursor *c, struct segment_row *g, struct err *e)
 		c->link_type = (uint32_t)sqlite3_column_int64(q, 2);
 		c->snaplen = (uint32_t)sqlite3_column_int64(q, 3);
 	}
-	sqlite3_finalize(q);
+	sqlite3_reset(q);
 	return got;
 }
 
@@ -177,36 +205,18 @@ static bool find_blocks(struct cursor *c, const struct segment_row *g,
 			struct err *e)
 {
 	uint64_t from = c->seq > g->first_seq ? c->seq : g->first_seq;
-	sqlite3_stmt *q =
-		sql_query(c->db, e,
-			  "SELECT " BLOCK_COLUMNS " FROM blocks b "
-			  "WHERE capture = ?1 AND seq BETWEEN ?2 AND ?3 "
-			  "AND max_ns >= ?4 AND min_ns < ?5 ORDER BY seq",
-			  "iiiii", feed_capture(c->feed), from, g->last_seq,
-			  c->since_ns, c->until_ns);
+	sqlite3_stmt *q = c->its_blocks;
 	int got = -1;
 
-	while (q && (got = sql_step(q, e)) == 1)
-		if (!add_row(c, q, e)) {
-			got = -1;
-			break;
-		}
-	sqlite3_finalize(q);
+	if (sql_bind(q, e, "iiiii", feed_capture(c->feed), from, g->last_seq,
+		     c->since_ns, c->until_ns))
+		while ((got = sql_step(q, e)) == 1)
+			if (!add_row(c, q, e)) {
+				got = -1;
+				break;
+			}
+	sqlite3_reset(q);
 	return got == 0;
-}
-
-/* As one transaction: retention may remove the rows between. */
-static int read_segment(struct cursor *c, struct segment_row *g, struct err *e)
-{
-	struct err ignored;
-
-	if (!sql_exec(c->db, e, "BEGIN", ""))
-		return -1;
-	int got = find_segment(c, g, e);
-	if (got == 1 && !find_blocks(c, g, e))
-		got = -1;
-	sql_exec(c->db, &ignored, "COMMIT", "");
-	return got;
 }
 
 /* A file that is not there was removed with its row, or without. */
@@ -240,42 +250,74 @@ static void lose_damaged(struct cursor *c, const struct block_info *info,
 	ledger_add(c->store, &row, 1, &ignored);
 }
 
-static bool open_segment(struct cursor *c, const struct segment_row *g)
+/* 0, or errno. */
+static int open_segment(struct cursor *c, const struct segment_row *g)
 {
 	char name[SEGMENT_NAME_BYTES];
 
 	if (c->fd >= 0 && c->fd_segment == g->first_seq)
-		return true;
+		return 0;
 	if (c->fd >= 0)
 		close(c->fd);
 	segment_name(name, feed_capture(c->feed), g->first_seq);
 	c->fd = openat(c->store->spool_fd, name,
 		       O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	c->fd_segment = g->first_seq;
-	if (c->fd >= 0) {
-		posix_fadvise(c->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	if (c->fd < 0)
+		return errno;
+	posix_fadvise(c->fd, 0, 0,
+		      c->sieve ? POSIX_FADV_RANDOM : POSIX_FADV_SEQUENTIAL);
+	return 0;
+}
+
+/* What is left of the segment: its rows in c, or none. *why: errno if its file
+ * could not be opened. */
+static bool sift_segment(struct cursor *c, const struct segment_row *g,
+			 int *why, struct err *e)
+{
+	if (!readers_hold(c->store->readers, &c->reader, g->first_seq,
+			  g->last_seq))
+		return true;
+	*why = open_segment(c, g);
+	if (!*why && c->sieve &&
+	    !sieve_segment(c->sieve, c->fd, feed_capture(c->feed), g->first_seq,
+			   c->link_type)) {
+		c->done += g->last_seq + 1 - g->first_seq;
 		return true;
 	}
-	int why = errno;
-	for (unsigned i = 0; i < c->n_rows; i++)
-		lose(c, &c->rows[i],
-		     why == ENOENT ? why_gone(c, g) : strerror(why));
-	return false;
+	return find_blocks(c, g, e);
+}
+
+/* As one transaction: retention may remove the rows between. */
+static int read_segment(struct cursor *c, struct segment_row *g, int *why,
+			struct err *e)
+{
+	struct err ignored;
+
+	*why = 0;
+	if (!sql_exec(c->db, e, "BEGIN", ""))
+		return -1;
+	int got = find_segment(c, g, e);
+	if (got == 1 && !sift_segment(c, g, why, e))
+		got = -1;
+	sql_exec(c->db, &ignored, "COMMIT", "");
+	return got;
 }
 
 /* The next segment that has blocks in the range; none: n_rows is 0. */
 static bool read_rows(struct cursor *c, struct err *e)
 {
 	struct segment_row g;
-	int got;
+	int got, why;
 
 	c->row = c->n_rows = 0;
-	while ((got = read_segment(c, &g, e)) == 1) {
-		if (readers_hold(c->store->readers, &c->reader, g.first_seq,
-				 g.last_seq) &&
-		    open_segment(c, &g) && c->n_rows)
+	while ((got = read_segment(c, &g, &why, e)) == 1) {
+		if (c->n_rows && !why)
 			return true;
-		c->row = c->n_rows = 0;
+		for (unsigned i = 0; i < c->n_rows; i++)
+			lose(c, &c->rows[i],
+			     why == ENOENT ? why_gone(c, &g) : strerror(why));
+		c->n_rows = 0;
 		c->seq = g.last_seq + 1;
 	}
 	return got == 0;
@@ -383,6 +425,14 @@ static int from_memory(struct cursor *c, struct slice *out)
 	return -1;
 }
 
+static bool is_wanted(struct cursor *c, const struct block_info *info,
+		      bool whole)
+{
+	if (c->sieve && !sieve_block(c->sieve, info->seq))
+		return false;
+	return !whole || !c->enough || !c->enough(c->ctx, info);
+}
+
 static bool from_disk(struct cursor *c, const struct block_info *info,
 		      struct slice *out)
 {
@@ -394,6 +444,8 @@ static bool from_disk(struct cursor *c, const struct block_info *info,
 
 	c->seq = info->seq + 1;
 	c->done++;
+	if (to && !is_wanted(c, info, to == raw))
+		return false;
 	struct block *b = to ? load(c, info, stored) : NULL;
 	if (!b)
 		return false;

@@ -111,6 +111,11 @@ void index_unref(struct index *x)
 	free(x);
 }
 
+uint32_t index_link_type(const struct index *x)
+{
+	return x->link_type;
+}
+
 /* --- made --- */
 
 /* Room for one entry more, and n bytes. */

@@ -54,6 +54,7 @@ struct index *index_new(struct index_maker *m, uint64_t capture,
 			uint64_t first_seq, uint32_t link_type);
 struct index *index_ref(struct index *x);
 void index_unref(struct index *x); /* NULL is fine */
+uint32_t index_link_type(const struct index *x);
 
 /* The packets of block seq, which is after the last. Without memory it is a
  * block that may have anything. */

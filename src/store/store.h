@@ -25,6 +25,7 @@
 
 #include "../err.h"
 #include "../feed.h"
+#include "../filter.h"
 
 struct store;
 
@@ -191,6 +192,15 @@ struct cursor_range {
 	/* A block all of which is in the range may come as it lies on disk:
 	 * block->stored, and the slice is its zstd frame (of info.packets). */
 	bool stored;
+	/* Only packets that match are wanted: blocks that cannot have any are
+	 * left out, as far as their link type is the filter's. NULL: all. The
+	 * caller's until cursor_close. */
+	const struct filter *filter;
+	uint32_t link_type;
+	/* Asked about a block on disk before it is read; true: it is not
+	 * wanted after all, its row was enough. May be NULL. */
+	bool (*enough)(void *ctx, const struct block_info *info);
+	void *ctx;
 };
 struct cursor;
 
@@ -201,7 +211,8 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
  * The next slice of a block that may have packets in the range: 1 and a
  * reference in *out; 0 at the end, or for `live` when there is nothing more
  * now (call again when the feed published); -1 cannot go on. What is damaged
- * or gone is skipped and counted in cursor_lost.
+ * or gone is skipped and counted in cursor_lost. It may be 0 or -1 late: a
+ * filter that matches nothing has the whole range looked through in one call.
  */
 int cursor_next(struct cursor *c, struct slice *out, struct err *e);
 /* Packets skipped since the last call, and why (static or the cursor's).

@@ -1,0 +1,242 @@
+#!/usr/bin/python3 -B
+"""A filter at replay gives what tcpdump gives of the same packets, byte for
+byte, for every link type whose headers are summarised and one whose are not;
+and blocks that cannot match are not read: neither on disk, nor in the segment
+that is being written."""
+
+import os
+import random
+import shutil
+import struct
+import subprocess
+import unittest
+
+from harness import (NS, OK, SANITIZE, Daemon, Packet, first_difference, main,
+                     need, output, packets_of, savefile, until)
+
+NANO = "--time-stamp-precision=nano"
+T0 = 1767225600 * NS
+LINK_TYPES = {"null": 0, "ethernet": 1, "ppp": 9, "raw": 101, "loop": 108,
+              "sll": 113, "ipv4": 228, "ipv6": 229, "sll2": 276}
+PACKETS = 1500  # of about 4 KiB each: some blocks
+PORTS = [22, 53, 80, 443, 445, 8080]
+
+
+def address(dice, era):
+    return bytes([10, era, dice.randrange(3), dice.randrange(1, 6)])
+
+
+def address6(dice, era):
+    return bytes.fromhex("20010db8") + bytes([0, era]) + bytes(9) + bytes(
+        [dice.randrange(1, 6)])
+
+
+def port(dice):
+    return dice.choice(PORTS + [dice.randrange(1024, 1100)] * 3)
+
+
+def transport(dice, data):
+    kind = dice.choice([6, 6, 17, 17, 1, 132, 50])
+    head = struct.pack(">HH", port(dice), port(dice))
+    if kind == 6:
+        head += struct.pack(">IIBBHHH", 1, 1, 0x50, dice.randrange(64), 9, 0,
+                            0)
+    elif kind == 17:
+        head += struct.pack(">HH", 8 + len(data), 0)
+    elif kind == 1:
+        head = bytes([dice.choice([0, 3, 8, 11]), 0, 0, 0])
+    return kind, head + data
+
+
+def ip4(dice, era, data):
+    kind, body = transport(dice, data)
+    options = bytes(4 * dice.choice([0, 0, 0, 0, 1, 10]))
+    fragment = dice.choice([0] * 6 + [0x2000, 0x2007, 0x0007, 0x4000])
+    return struct.pack(">BBHHHBBH4s4s", 0x45 + len(options) // 4, 0,
+                       20 + len(options) + len(body), 0, fragment, 64, kind,
+                       0, address(dice, era),
+                       address(dice, era)) + options + body
+
+
+def ip6(dice, era, data):
+    kind, body = transport(dice, data)
+    if dice.random() < 0.15:  # an extension, or a fragment
+        extension = dice.choice([0, 44, 60])
+        body = bytes([kind, 0]) + bytes(6) + body
+        kind = extension
+    return struct.pack(">IHBB16s16s", 6 << 28, len(body), kind, 64,
+                       address6(dice, era), address6(dice, era)) + body
+
+
+def arp(dice, era):
+    return struct.pack(">HHBBH6s4s6s4s", 1, 0x800, 6, 4,
+                       dice.choice([1, 2]), b"\2\0\0\0\0\1",
+                       address(dice, era), bytes(6), address(dice, era))
+
+
+def network(dice, era):
+    """(EtherType, bytes)"""
+    data = bytes(dice.randrange(2, 8000))
+    kind = dice.random()
+    if kind < 0.6:
+        return 0x800, ip4(dice, era, data)
+    if kind < 0.85:
+        return 0x86dd, ip6(dice, era, data)
+    if kind < 0.92:
+        return 0x806, arp(dice, era)
+    return dice.choice([0x8847, 0x88cc, 0x0042]), data
+
+
+def mac(dice):
+    return b"\2\0\0\0\0" + bytes([dice.randrange(4)])
+
+
+def frame(dice, era, link_type):
+    kind, body = network(dice, era)
+    family = {0x800: 2, 0x86dd: dice.choice([10, 24, 28, 30])}.get(kind, 7)
+    if link_type == 1:
+        tags = b""
+        for _ in range(dice.choice([0, 0, 0, 0, 1, 2])):
+            tags += struct.pack(">HH", dice.choice([0x8100, 0x88a8]),
+                                dice.choice([1, 7, era]))
+        return mac(dice) + mac(dice) + tags + struct.pack(">H", kind) + body
+    if link_type == 0:
+        return struct.pack("<I", family) + body
+    if link_type == 108:
+        return struct.pack(">I", family) + body
+    if link_type == 113:
+        return struct.pack(">HHH8sH", dice.choice([0, 1, 4]), 1, 6, mac(dice),
+                           kind) + body
+    if link_type == 276:
+        return struct.pack(">HHIHBB8s", kind, 0, dice.choice([1, 2, era]), 1,
+                           dice.choice([0, 1, 4]), 6, mac(dice)) + body
+    if link_type == 9:
+        return struct.pack(">HH", 0xff03, {0x800: 0x21, 0x86dd: 0x57}.get(
+            kind, 0xc021)) + body
+    if link_type == 228 and kind != 0x800:
+        return ip4(dice, era, body[:100])
+    if link_type == 229 and kind != 0x86dd:
+        return ip6(dice, era, body[:100])
+    return body
+
+
+def traffic(dice, link_type, n):
+    packets = []
+    for i in range(n):
+        body = frame(dice, 1 + i * 12 // n, link_type)
+        if dice.random() < 0.03:
+            body = dice.randbytes(len(body))
+        length = len(body)
+        if dice.random() < 0.1:  # cut by a snaplen
+            body = body[:dice.randrange(0, 80)]
+        packets.append(Packet(T0 + i * 1000003, body, length))
+    return packets
+
+
+def primitive(dice):
+    era = dice.randrange(1, 14)
+    host = "10.%d.%d.%d" % (era, dice.randrange(3), dice.randrange(1, 7))
+    side = dice.choice(["", "", "src ", "dst "])
+    number = dice.choice(PORTS + [1030, 2000])
+    return dice.choice([
+        side + "host " + host,
+        side + "net 10.%d" % era,
+        side + "net 10.%d.0.0/15" % (era & ~1),
+        side + "host 2001:db8:%x::%d" % (era, dice.randrange(1, 7)),
+        side + "net 2001:db8:%x::/48" % era,
+        side + "port %d" % number,
+        side + "portrange %d-%d" % (number, number + dice.choice([1, 50])),
+        "tcp " + side + "port %d" % number,
+        "udp " + side + "port %d" % number,
+        "sctp port %d" % number,
+        "ip", "ip6", "arp", "tcp", "udp", "icmp", "icmp6", "sctp", "esp",
+        "ip proto 50", "ip6 proto 60", "ip6 protochain 17",
+        "arp host " + host, "vlan", "vlan %d" % era, "vlan 7 and vlan 1",
+        "ether src 02:00:00:00:00:0%d" % dice.randrange(5),
+        "ether host 02:00:00:00:00:01", "ether proto 0x88cc",
+        "ether multicast", "ip broadcast", "ip multicast", "mpls",
+        "greater %d" % dice.choice([60, 1500, 9000]),
+        "less %d" % dice.choice([60, 1500]), "len = %d" % number,
+        "ip[8] = 64", "ip[6:2] & 0x1fff != 0", "ip[16:4] = 0x0a%02x0001" % era,
+        "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0", "tcp[13] > 40",
+        "icmp[icmptype] = icmp-echo", "udp[4:2] < 500", "ip[0] & 0xf > 5",
+        "ether[12:2] = 0x800", "inbound", "outbound",
+        "ip[2:2] - 20 > %d" % number, "ip6[6] = 44",
+    ])
+
+
+def expression(dice, depth=0):
+    roll = dice.random()
+    if depth > 2 or roll < 0.45:
+        return primitive(dice)
+    if roll < 0.6:
+        return "not (%s)" % expression(dice, depth + 1)
+    return "(%s) %s (%s)" % (expression(dice, depth + 1),
+                             dice.choice(["and", "and", "or"]),
+                             expression(dice, depth + 1))
+
+
+class Filters(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        need("tcpdump")
+        cls.daemon = Daemon("segment-bytes = 2M\n").start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.stop()
+
+    def check(self, name):
+        seed = 20260101 + LINK_TYPES[name]
+        dice = random.Random(seed)
+        path = os.path.join(self.daemon.folder, name + ".pcap")
+        with open(path, "wb") as file:
+            file.write(savefile(traffic(dice, LINK_TYPES[name], PACKETS),
+                                LINK_TYPES[name]))
+        self.daemon.run("import", name, path)
+        done = 0
+        while done < (8 if SANITIZE else 40):
+            text = expression(dice)
+            oracle = subprocess.run(
+                ["tcpdump", NANO, "-r", path, "-w", "-", text],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            if oracle.returncode:
+                continue  # not of this link type
+            done += 1
+            with self.subTest(seed=seed, filter=text):
+                got, _ = self.daemon.run("replay", name, text)
+                if got != oracle.stdout:
+                    first_difference(self, packets_of(got)[1],
+                                     packets_of(oracle.stdout)[1])
+                    self.assertEqual(got[20:24], oracle.stdout[20:24])
+
+    def test_null(self):
+        self.check("null")
+
+    def test_ethernet(self):
+        self.check("ethernet")
+
+    def test_ppp_which_is_not_summarised(self):
+        self.check("ppp")
+
+    def test_raw(self):
+        self.check("raw")
+
+    def test_loop(self):
+        self.check("loop")
+
+    def test_linux_cooked(self):
+        self.check("sll")
+
+    def test_ipv4(self):
+        self.check("ipv4")
+
+    def test_ipv6(self):
+        self.check("ipv6")
+
+    def test_linux_cooked_2(self):
+        self.check("sll2")
+
+
+if __name__ == "__main__":
+    main()
