@@ -81,7 +81,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	if (key == ARGP_KEY_ARG) {
 		if (a->verb ||
 		    (strcmp(value, "check") && strcmp(value, "repair") &&
-		     strcmp(value, "tls")))
+		     strcmp(value, "reindex") && strcmp(value, "tls")))
 			argp_error(state, "there is no '%s' to do", value);
 		a->verb = value;
 		if (strcmp(value, "tls") == 0) {
@@ -112,11 +112,14 @@ static const struct argp_option options[] = {
 static const struct argp parser = {
 	.options = options,
 	.parser = parse_option,
-	.args_doc = "[check|repair]\ntls init|issue|allow|list|revoke ...",
+	.args_doc =
+		"[check|repair|reindex]\ntls init|issue|allow|list|revoke ...",
 	.doc = "Captures packets, keeps them, and serves them to pcap(1).\v"
 	       "With check it says what is wrong with the spool, and changes "
-	       "nothing; with repair it makes catalog and segments agree. "
-	       "Both need a spool that no daemon uses. With tls it makes and "
+	       "nothing; with repair it makes catalog and segments agree; with "
+	       "reindex it makes the "
+	       "index of segments that have none. "
+	       "All need a spool that no daemon uses. With tls it makes and "
 	       "revokes the certificates of those who connect from other "
 	       "machines: 'pcapd tls --help'.\n\n"
 	       "pcapd stays in the foreground. SIGTERM stops it, SIGHUP makes "
@@ -271,8 +274,7 @@ static void say_line(void *ctx, const char *line)
 	puts(line);
 }
 
-static bool check_or_repair(const char *verb, const struct config *c,
-			    struct err *e)
+static bool run_verb(const char *verb, const struct config *c, struct err *e)
 {
 	struct store_options o = {
 		.spool = c->spool,
@@ -280,7 +282,14 @@ static bool check_or_repair(const char *verb, const struct config *c,
 		.compression_level = (int)c->compression_level,
 	};
 	struct store_findings f;
+	uint64_t made;
 
+	if (strcmp(verb, "reindex") == 0) {
+		if (!store_reindex(&o, say_line, NULL, &made, e))
+			return false;
+		printf("%" PRIu64 " segments have an index now\n", made);
+		return true;
+	}
 	if (!(strcmp(verb, "check") == 0
 		      ? store_check(c->spool, say_line, NULL, &f, e)
 		      : store_repair(&o, say_line, NULL, &f, e)))
@@ -311,7 +320,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (args.verb) {
-		if (!check_or_repair(args.verb, &config, &e))
+		if (!run_verb(args.verb, &config, &e))
 			goto fail;
 		return 0;
 	}

@@ -4,6 +4,7 @@ byte, for every link type whose headers are summarised and one whose are not;
 and blocks that cannot match are not read: neither on disk, nor in the segment
 that is being written."""
 
+import json
 import os
 import random
 import shutil
@@ -11,8 +12,9 @@ import struct
 import subprocess
 import unittest
 
-from harness import (NS, OK, SANITIZE, Daemon, Packet, first_difference, main,
-                     need, output, packets_of, savefile, until)
+from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, Packet,
+                     first_difference, main, need, output, packets_of,
+                     savefile)
 
 NANO = "--time-stamp-precision=nano"
 T0 = 1767225600 * NS
@@ -120,14 +122,15 @@ def frame(dice, era, link_type):
     return body
 
 
-def traffic(dice, link_type, n):
+def traffic(dice, link_type, n, whole=False):
+    """whole: no garbage, and nothing is cut."""
     packets = []
     for i in range(n):
         body = frame(dice, 1 + i * 12 // n, link_type)
-        if dice.random() < 0.03:
+        if not whole and dice.random() < 0.03:
             body = dice.randbytes(len(body))
         length = len(body)
-        if dice.random() < 0.1:  # cut by a snaplen
+        if not whole and dice.random() < 0.1:  # cut by a snaplen
             body = body[:dice.randrange(0, 80)]
         packets.append(Packet(T0 + i * 1000003, body, length))
     return packets
@@ -236,6 +239,168 @@ class Filters(unittest.TestCase):
 
     def test_linux_cooked_2(self):
         self.check("sll2")
+
+
+class Spool(unittest.TestCase):
+    """Some segments, each with hosts of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        need("tcpdump", "zstd")
+        dice = random.Random(7)
+        cls.packets = traffic(dice, 1, 3000, whole=True)
+        cls.whole = Daemon("segment-bytes = 1M\n").start()
+        path = os.path.join(cls.whole.folder, "in.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile(cls.packets))
+        cls.path = path
+        cls.whole.run("import", "traffic", path)
+        cls.whole.stop()
+
+    def setUp(self):
+        self.daemon = Daemon("segment-bytes = 1M\n")
+        shutil.copytree(self.whole.spool, self.daemon.spool)
+
+    def tearDown(self):
+        if self.daemon.process and self.daemon.process.poll() is None:
+            self.daemon.stop()
+
+    def explain(self, *arguments):
+        """The table as numbers, and what is said below it."""
+        out, _ = self.daemon.run("replay", "traffic", "--explain", *arguments)
+        lines = out.decode().splitlines()
+        steps = [[int(x) for x in line[len("by segment"):].split()[:3]]
+                 for line in lines[1:4]]
+        return steps, lines[4:]
+
+    def count(self, *arguments, status=OK):
+        out, _ = self.daemon.run("count", "traffic", "--json", *arguments,
+                                 status=status)
+        return json.loads(out)
+
+    def matches(self, *words):
+        return packets_of(output("tcpdump", NANO, "-r", self.path, "-w", "-",
+                                 *words))[1]
+
+    def strip(self, path):
+        """As an older version would have written it: no index."""
+        with open(path, "rb") as file:
+            data = file.read()
+        entries, = struct.unpack_from("<I", data, len(data) - 9)
+        table = len(data) - entries * 8 - 17
+        index, _, footer, _ = struct.unpack_from("<4I", data, len(data) - 25)
+        rows = data[table + 8:-25] + data[-17:-9]
+        with open(path, "wb") as file:
+            file.write(data[:table - footer - index] +
+                       data[table - footer:table] +
+                       struct.pack("<II", 0x184d2a5e, len(rows) + 9) + rows +
+                       struct.pack("<IBI", entries - 1, 0, 0x8f92eab1))
+
+    def tool(self, verb, status):
+        done = subprocess.run(
+            [PCAPD, "--config",
+             self.daemon.config, "--spool", self.daemon.spool, verb],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, status, done.stdout)
+        return done.stdout
+
+    def test_explain_says_what_is_left_at_each_step(self):
+        self.daemon.start()
+        host = "host 10.6.1.3"
+        whole, segments, read = self.explain(*host.split())[0]
+        self.assertEqual(whole[2], len(self.packets))
+        self.assertLess(segments[0], whole[0] // 2)
+        self.assertLess(0, read[1])
+        self.assertLessEqual(read[1], segments[1])
+        self.assertLess(read[2], whole[2] // 4)
+        self.assertEqual(self.explain()[0], [whole] * 3)
+        _, said = self.explain("tcp[100] = 7")
+        self.assertIn("no summary has the 1 byte at 114 and more", said[0])
+        got = self.count(*host.split())
+        self.assertEqual(got["packets"], len(self.matches(host)))
+        self.assertEqual(got["blocks_read"], read[1])
+
+    def test_counts_are_those_of_tcpdump(self):
+        self.daemon.start()
+        for words in ([], ["tcp"], ["net", "10.3"], ["port", "53"]):
+            want = {}
+            for p in self.matches(*words):
+                want[p.ns // NS * NS] = want.get(p.ns // NS * NS, 0) + 1
+            got = self.count("--by", "1s", *words)
+            self.assertEqual({i["from_ns"]: i["packets"]
+                              for i in got["intervals"]}, want)
+            self.assertEqual(got["packets"], sum(want.values()))
+        out, _ = self.daemon.run("count", "traffic")
+        self.assertEqual(out, b"%d\n" % len(self.packets))
+
+    def test_without_a_filter_only_edges_are_read(self):
+        self.daemon.start()
+        whole = self.count()
+        self.assertEqual(whole["packets"], len(self.packets))
+        self.assertEqual(whole["blocks_read"], 0)
+        first, last = self.packets[100].ns, self.packets[-100].ns
+        part = self.count("--since", "@%d.%09d" % (first // NS, first % NS),
+                          "--until", "@%d.%09d" % (last // NS, last % NS))
+        self.assertEqual(part["packets"], len(self.packets) - 200)
+        self.assertLessEqual(part["blocks_read"], 2)
+        self.assertGreater(part["blocks_known"], 4)
+
+    def test_segments_without_an_index_are_read_until_reindex(self):
+        for path in self.daemon.segments(1):
+            self.strip(path)
+        self.tool("check", OK)
+        want = self.matches("host", "10.6.1.3")
+        self.daemon.start()
+        got, _ = self.daemon.run("replay", "traffic", "host", "10.6.1.3")
+        first_difference(self, packets_of(got)[1], want)
+        (whole, segments, read), said = self.explain("host", "10.6.1.3")
+        self.assertEqual(whole, read)
+        self.assertIn("%d segments have no index" % whole[0], said[0])
+        self.daemon.stop()
+        said = self.tool("reindex", OK)
+        self.assertIn("%d segments have an index now" % whole[0], said)
+        self.assertIn("\n0 segments", "\n" + self.tool("reindex", OK))
+        self.tool("check", OK)
+        self.daemon.start()
+        got, _ = self.daemon.run("replay", "traffic", "host", "10.6.1.3")
+        first_difference(self, packets_of(got)[1], want)
+        self.assertLess(self.explain("host", "10.6.1.3")[0][2][1],
+                        whole[1] // 2)
+
+    def test_a_folder_that_was_copied_in_is_taken_in(self):
+        shutil.rmtree(self.daemon.spool)
+        os.mkdir(self.daemon.spool)
+        os.mkdir(self.daemon.spool + "/1")
+        for path in self.whole.segments(1):
+            shutil.copy(path, self.daemon.spool + "/1")
+        for path in self.daemon.segments(1)[::2]:
+            self.strip(path)
+        said = self.tool("reindex", OK)
+        self.assertIn("the capture is in the catalog again", said)
+        self.daemon.start()
+        got, _ = self.daemon.run("replay", "traffic")
+        first_difference(self, packets_of(got)[1], self.packets)
+        self.assertLess(self.explain("host", "10.6.1.3")[0][1][0],
+                        len(self.daemon.segments(1)) // 2)
+
+    def test_a_damaged_index_costs_nothing_but_time(self):
+        for path in self.daemon.segments(1):
+            with open(path, "r+b") as file:
+                data = file.read()
+                index, _, footer, _, n = struct.unpack_from(
+                    "<5I", data, len(data) - 25)
+                at = len(data) - n * 8 - 17 - footer - index
+                for i in range(at + 60, at + index, 97):
+                    file.seek(i)
+                    file.write(bytes([data[i] ^ 0x10]))
+        self.daemon.start()
+        for words in (["host", "10.6.1.3"], ["udp", "port", "53"]):
+            got, _ = self.daemon.run("replay", "traffic", *words)
+            first_difference(self, packets_of(got)[1], self.matches(*words))
+        self.daemon.stop()
+        self.assertIn("the index is damaged", self.tool("check", INCOMPLETE))
+        self.tool("reindex", OK)
+        self.tool("check", OK)
 
 
 if __name__ == "__main__":

@@ -120,20 +120,28 @@ static void a_file_answers_as_memory_does(void **state)
 
 	put_file(w);
 	struct index *x = index_read(w->fd, &w->at, 3, FIRST);
-	struct summary *all = index_read_union(w->fd, &w->at, 3, FIRST, &none);
+	struct summary *all =
+		index_read_union(w->fd, &w->at, 3, FIRST, NULL, &none);
 	assert_non_null(x);
 	assert_non_null(all);
 	for (unsigned i = 0; i < FILTERS; i++) {
 		struct filter *f = random_filter(w);
+		struct question q = {.program = &f->program};
+
+		prune_needs(&f->program, 1, q.need);
+		struct summary *some = index_read_union(w->fd, &w->at, 3, FIRST,
+							q.need, &none);
 		bool any = prune_may_match(&f->program, all);
+		assert_non_null(some);
+		assert_int_equal(any, prune_may_match(&f->program, some));
+		summary_free(some);
 
 		for (unsigned b = 0; b < BLOCKS; b++) {
-			bool may =
-				index_may_match(x, FIRST + 2 * b, &f->program);
+			bool may = index_may_match(x, FIRST + 2 * b, &q);
 
-			assert_int_equal(may, index_may_match(w->index,
-							      FIRST + 2 * b,
-							      &f->program));
+			assert_int_equal(
+				may,
+				index_may_match(w->index, FIRST + 2 * b, &q));
 			if (has_match(w, b, f))
 				assert_true(may && any);
 			pruned += !may;
@@ -150,16 +158,18 @@ static void a_block_without_a_summary_may_have_anything(void **state)
 	struct world *w = *state;
 	struct err e;
 	struct filter *f = filter_compile("host 203.0.113.77", 1, 65535, &e);
+	struct question q = {.program = &f->program};
 	bool none;
 
-	assert_false(index_may_match(w->index, FIRST, &f->program));
-	assert_true(index_may_match(w->index, FIRST + 1, &f->program));
-	assert_true(index_may_match(w->index, FIRST - 1, &f->program));
-	assert_true(index_may_match(w->index, UINT64_MAX, &f->program));
+	prune_needs(&f->program, 1, q.need);
+	assert_false(index_may_match(w->index, FIRST, &q));
+	assert_true(index_may_match(w->index, FIRST + 1, &q));
+	assert_true(index_may_match(w->index, FIRST - 1, &q));
+	assert_true(index_may_match(w->index, UINT64_MAX, &q));
 	/* And its segment, too. */
 	index_add_unknown(w->index);
 	put_file(w);
-	assert_null(index_read_union(w->fd, &w->at, 3, FIRST, &none));
+	assert_null(index_read_union(w->fd, &w->at, 3, FIRST, NULL, &none));
 	assert_true(none);
 	filter_free(f);
 }
@@ -182,7 +192,7 @@ static void damage_anywhere_is_noticed(void **state)
 		assert_int_equal(pwrite(w->fd, &is, 1, at), 1);
 		struct index *x = index_read(w->fd, &w->at, 3, FIRST);
 		struct summary *all =
-			index_read_union(w->fd, &w->at, 3, FIRST, &none);
+			index_read_union(w->fd, &w->at, 3, FIRST, NULL, &none);
 		/* Not every bit of a zstd frame means something; its checksum
 		 * is of what it decodes to. */
 		if (x && all)
@@ -201,7 +211,7 @@ static void another_segment_s_index_is_none(void **state)
 	put_file(w);
 	assert_null(index_read(w->fd, &w->at, 4, FIRST));
 	assert_null(index_read(w->fd, &w->at, 3, FIRST + 1));
-	assert_null(index_read_union(w->fd, &w->at, 4, FIRST, &none));
+	assert_null(index_read_union(w->fd, &w->at, 4, FIRST, NULL, &none));
 	assert_false(none);
 }
 

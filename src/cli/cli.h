@@ -23,12 +23,12 @@ struct command {
 	int (*run)(int argc, char **argv); /* gives the exit code */
 };
 
-extern const struct command command_alias, command_audit, command_delete,
-	command_gaps, command_help, command_hold, command_import, command_init,
-	command_interfaces, command_list, command_listen, command_mark,
-	command_proxy, command_release, command_remote, command_replay,
-	command_set, command_start, command_status, command_stop,
-	command_version;
+extern const struct command command_alias, command_audit, command_count,
+	command_delete, command_gaps, command_help, command_hold,
+	command_import, command_init, command_interfaces, command_list,
+	command_listen, command_mark, command_proxy, command_release,
+	command_remote, command_replay, command_set, command_start,
+	command_status, command_stop, command_version;
 
 /* Ends with NULL. */
 extern const struct command *const commands[];
@@ -141,6 +141,11 @@ bool time_or_mark(const char *what, const char *text, const char *capture,
 const char *cause_text(Pcap__V1__Gap__Cause cause);
 /* A line on stderr: the range, what of it was watched, its gaps. */
 void coverage_say(const Pcap__V1__Coverage *c);
+
+/* --- what a filter reads (explain.c) --- */
+
+/* Prints what a replay of that would read; gives the exit code. */
+int explain_run(const Pcap__V1__ExplainRequest *ask);
 
 /* --- calls (text.c) --- */
 

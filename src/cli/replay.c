@@ -9,7 +9,7 @@
 struct line {
 	struct time_range range;
 	const char *count, *snaplen, *file, *around, *window;
-	bool live, force, strict;
+	bool live, force, strict, explain;
 	char marked[2][MARKED_TEXT]; /* what range may point at */
 	struct words words;
 };
@@ -36,6 +36,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 6:
 		line->strict = true;
+		return 0;
+	case 7:
+		line->explain = true;
 		return 0;
 	case 'c':
 		line->count = arg;
@@ -71,6 +74,9 @@ static const struct argp_option options[] = {
 	{"window", 5, "LENGTH", 0,
 	 "With --around: so long before and after it (30s)", 0},
 	{"strict", 6, NULL, 0, "Exit code 3 if there is a gap in the range", 0},
+	{"explain", 7, NULL, 0,
+	 "Say what would be read, by the catalog and the index, and no more",
+	 0},
 	{"live", 'l', NULL, 0, "Go on with what is captured from now on", 0},
 	{"count", 'c', "N", 0, "End after so many packets", 0},
 	{"snaplen", 's', "BYTES", 0, "At most so many bytes of a packet", 0},
@@ -173,6 +179,17 @@ static bool fill(Pcap__V1__ReplayRequest *ask, struct line *line, struct err *e)
 				&ask->until_ns, e);
 }
 
+static int explain(const Pcap__V1__ReplayRequest *replay)
+{
+	Pcap__V1__ExplainRequest ask = PCAP__V1__EXPLAIN_REQUEST__INIT;
+
+	ask.name = replay->name;
+	ask.filter = replay->filter;
+	ask.since_ns = replay->since_ns;
+	ask.until_ns = replay->until_ns;
+	return explain_run(&ask);
+}
+
 static int run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
@@ -184,6 +201,13 @@ static int run(int argc, char **argv)
 		return cli_fail(&e);
 	char *range = range_text(&line, &ask);
 	ask.filter = words_join(&line.words, 1);
+	if (line.explain) {
+		int told = explain(&ask);
+
+		free(ask.filter);
+		free(range);
+		return told;
+	}
 	struct stream s = {.method = "Replay",
 			   .request = &ask.base,
 			   .name = ask.name,

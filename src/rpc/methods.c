@@ -40,6 +40,15 @@ const struct method methods[] = {
 	UNARY(OPERATOR, "Release", release_request, run_release),
 	UNARY(OPERATOR, "Mark", mark_request, run_mark),
 	UNARY(OPERATOR, "Audit", audit_request, run_audit),
+	UNARY(VIEWER, "Explain", explain_request, run_explain),
+	{
+		.path = PCAP "Count",
+		.request = &pcap__v1__count_request__descriptor,
+		.bound = BOUND_REPLAYS,
+		.role = ROLE_VIEWER,
+		.start = start_on_thread,
+		.run = run_count,
+	},
 	{
 		.path = PCAP "Replay",
 		.request = &pcap__v1__replay_request__descriptor,

@@ -428,6 +428,8 @@ void run_release(struct call *c);
 void run_mark(struct call *c);
 
 void run_replay(struct call *c);
+void run_explain(struct call *c);
+void run_count(struct call *c);
 
 void run_import(struct call *c);
 void import_more(struct call *c, ProtobufCMessage *m);

@@ -452,10 +452,17 @@ static bool repair_each(void *arg, uint64_t id, struct err *e)
 	return true;
 }
 
+bool spool_adopt(struct store *s, store_say say_line, void *ctx, struct err *e)
+{
+	struct repair r = {s, say_line, ctx};
+
+	return each_capture(s->spool_fd, repair_each, &r, e);
+}
+
 bool store_repair(const struct store_options *o, store_say say_line, void *ctx,
 		  struct store_findings *found, struct err *e)
 {
-	struct repair r = {.say = say_line, .ctx = ctx};
+	struct store *s;
 	char path[4096];
 	struct err why;
 	int lock_fd;
@@ -475,10 +482,10 @@ bool store_repair(const struct store_options *o, store_say say_line, void *ctx,
 	if (lock_fd >= 0)
 		close(lock_fd);
 	if (ok) {
-		r.store = store_open_for_repair(o, e);
-		ok = r.store && each_capture(fd, repair_each, &r, e) &&
-		     recover_all(r.store, true, e);
-		store_close(r.store);
+		s = store_open_for_repair(o, e);
+		ok = s && spool_adopt(s, say_line, ctx, e) &&
+		     recover_all(s, true, e);
+		store_close(s);
 	}
 	close(fd);
 	return ok && store_check(o->spool, say_line, ctx, found, e);

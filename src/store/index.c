@@ -214,22 +214,37 @@ static uint64_t sum_of(uint64_t start, const void *from, size_t n)
 	return sum ^ last;
 }
 
-/* Of the head, and of the union behind it. */
-static uint64_t sum_of_front(const struct index_head *head, const uint8_t *all)
+struct set_head {
+	uint32_t head; /* count << 2 | level */
+	uint32_t sum;  /* of its values */
+};
+
+/* Of the head, and of the union's front behind it. */
+static uint64_t sum_of_front(const struct index_head *head,
+			     const uint8_t *front, size_t n)
 {
 	uint64_t sum = sum_of(0, head, offsetof(struct index_head, sum));
 
-	return sum_of(sum, all, head->union_bytes);
+	return sum_of(sum, front, n);
 }
 
-static unsigned classes_of(const struct summary *s)
+static uint32_t sum_of_values(uint32_t set, const uint32_t *v, uint32_t n)
 {
-	return (unsigned)__builtin_popcount(s->present);
+	uint64_t sum = sum_of(set, v, 4 * (size_t)n);
+
+	return (uint32_t)(sum ^ sum >> 32);
 }
 
-static size_t union_head_bytes(const struct summary *s)
+static size_t front_bytes(uint32_t present)
 {
-	return 4 + classes_of(s) * SUMMARY_WORDS * 4;
+	return 4 + (size_t)__builtin_popcount(present) * SUMMARY_WORDS *
+			   sizeof(struct set_head);
+}
+#define FRONT_MAX (4 + SUMMARY_SETS * sizeof(struct set_head))
+
+static bool is_present(uint32_t present, uint32_t set)
+{
+	return present >> set / SUMMARY_WORDS & 1;
 }
 
 static size_t values_of(const struct summary *s)
@@ -243,58 +258,68 @@ static size_t values_of(const struct summary *s)
 
 static void write_union(const struct summary *s, uint8_t *to)
 {
-	uint32_t head;
-
 	memcpy(to, &s->present, 4);
 	to += 4;
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		if (!(s->present >> set / SUMMARY_WORDS & 1))
+		uint32_t n = s->count[set];
+		struct set_head head = {
+			n << 2 | s->level[set],
+			sum_of_values(set, s->values + s->first[set], n)};
+
+		if (!is_present(s->present, set))
 			continue;
-		head = s->count[set] << 2 | s->level[set];
-		memcpy(to, &head, 4);
-		to += 4;
+		memcpy(to, &head, sizeof(head));
+		to += sizeof(head);
 	}
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		memcpy(to, s->values + s->first[set], 4 * s->count[set]);
-		to += 4 * s->count[set];
+		memcpy(to, s->values + s->first[set],
+		       4 * (size_t)s->count[set]);
+		to += 4 * (size_t)s->count[set];
 	}
 }
 
-static struct summary *parse_union(const uint8_t *from, size_t n,
-				   uint32_t link_type)
+static bool needs(const uint32_t *need, uint32_t set)
 {
-	const uint8_t *end = from + n;
-	struct summary *s = malloc(sizeof(*s) + n);
-	uint32_t total = 0, head;
+	return !need || need[set / SUMMARY_WORDS] >> set % SUMMARY_WORDS & 1;
+}
 
-	if (!s || n < 4)
-		goto fail;
-	memset(s, 0, sizeof(*s));
-	s->link_type = link_type;
-	memcpy(&s->present, from, 4);
-	if (s->present >> SUMMARY_CLASSES || n < union_head_bytes(s))
-		goto fail;
+/* Where the values of each set of a union are. */
+struct front {
+	uint32_t present;
+	struct set_head sets[SUMMARY_SETS];
+	uint32_t values; /* of them all */
+	uint32_t needed;
+};
+
+static bool parse_front(struct front *f, const uint8_t *from, size_t n,
+			const uint32_t *need)
+{
+	uint64_t values = 0, needed = 0;
+
+	memset(f, 0, sizeof(*f));
+	if (n < 4)
+		return false;
+	memcpy(&f->present, from, 4);
+	if (f->present >> SUMMARY_CLASSES || n < front_bytes(f->present))
+		return false;
 	from += 4;
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		if (!(s->present >> set / SUMMARY_WORDS & 1))
+		struct set_head *h = &f->sets[set];
+
+		if (!is_present(f->present, set))
 			continue;
-		memcpy(&head, from, 4);
-		from += 4;
-		s->level[set] = head & 3;
-		s->count[set] = head >> 2;
-		s->first[set] = total;
-		if (s->count[set] > n / 4 - total ||
-		    (s->count[set] && s->level[set] == SUMMARY_ANY))
-			goto fail;
-		total += s->count[set];
+		memcpy(h, from, sizeof(*h));
+		from += sizeof(*h);
+		if (h->head >> 2 && (h->head & 3) == SUMMARY_ANY)
+			return false;
+		values += h->head >> 2;
+		needed += needs(need, set) ? h->head >> 2 : 0;
 	}
-	if ((size_t)(end - from) != 4ul * total)
-		goto fail;
-	memcpy(s->values, from, 4ul * total);
-	return s;
-fail:
-	free(s);
-	return NULL;
+	if (values > INDEX_BYTES_MAX / 4)
+		return false;
+	f->values = (uint32_t)values;
+	f->needed = (uint32_t)needed;
+	return true;
 }
 
 /* --- as a frame --- */
@@ -356,7 +381,8 @@ static uint8_t *make_frame(struct index_head *head, const struct summary *all,
 	}
 	if (all)
 		write_union(all, frame + 8 + sizeof(*head));
-	head->sum = sum_of_front(head, frame + 8 + sizeof(*head));
+	head->sum = sum_of_front(head, frame + 8 + sizeof(*head),
+				 all ? front_bytes(all->present) : 0);
 	*n = front + packed;
 	uint32_t bytes = (uint32_t)*n - 8;
 	memcpy(frame, &magic, 4);
@@ -380,8 +406,8 @@ uint8_t *index_frame(struct index *x, struct index_maker *m, size_t *n)
 	};
 
 	if (all)
-		head.union_bytes =
-			(uint32_t)(union_head_bytes(all) + 4 * values_of(all));
+		head.union_bytes = (uint32_t)(front_bytes(all->present) +
+					      4 * values_of(all));
 	if (body && body_bytes <= INDEX_BYTES_MAX)
 		frame = make_frame(&head, all, body, n);
 	summary_free(all);
@@ -391,7 +417,8 @@ uint8_t *index_frame(struct index *x, struct index_maker *m, size_t *n)
 
 /* --- asked --- */
 
-static struct summary *summary_of(struct index *x, uint32_t seq)
+static struct summary *summary_of(struct index *x, uint32_t seq,
+				  const uint32_t *need)
 {
 	struct summary *s = NULL;
 	struct err ignored;
@@ -408,20 +435,20 @@ static struct summary *summary_of(struct index *x, uint32_t seq)
 			to = middle;
 	}
 	if (from < x->n_entries && x->entries[from].seq == seq)
-		s = summary_read(x->bytes + x->at[from], x->entries[from].bytes,
-				 &ignored);
+		s = summary_read_some(x->bytes + x->at[from],
+				      x->entries[from].bytes, need, &ignored);
 	pthread_mutex_unlock(&x->lock);
 	return s;
 }
 
-bool index_may_match(struct index *x, uint64_t seq,
-		     const struct bpf_program *program)
+bool index_may_match(struct index *x, uint64_t seq, const struct question *q)
 {
 	if (seq < x->first_seq || seq - x->first_seq > UINT32_MAX)
 		return true;
-	struct summary *s = summary_of(x, (uint32_t)(seq - x->first_seq));
+	struct summary *s =
+		summary_of(x, (uint32_t)(seq - x->first_seq), q->need);
 	bool may = !s || s->link_type != x->link_type ||
-		   prune_may_match(program, s);
+		   prune_may_match(q->program, s);
 	summary_free(s);
 	return may;
 }
@@ -469,48 +496,97 @@ struct index_place index_locate(int fd)
 				    index_bytes, (uint64_t)st.st_size};
 }
 
-/* Its magic and head are there, and fit into it. */
-static bool read_head(int fd, const struct index_place *at, uint64_t capture,
-		      uint64_t first_seq, struct index_head *head)
-{
-	uint8_t bytes[8 + sizeof(*head)];
-	uint32_t magic, n;
+/* What an index begins with, up to the union's values. */
+struct beginning {
+	uint32_t magic, bytes;
+	struct index_head head;
+	uint8_t front[FRONT_MAX];
+};
 
-	if (at->bytes < sizeof(bytes) || at->bytes > INDEX_BYTES_MAX ||
-	    !read_all(fd, at->offset, bytes, sizeof(bytes)))
+/* It is there, and fits into its place. */
+static bool read_beginning(int fd, const struct index_place *at,
+			   uint64_t capture, uint64_t first_seq,
+			   struct beginning *b)
+{
+	const struct index_head *h = &b->head;
+	size_t least = offsetof(struct beginning, front);
+	size_t n = at->bytes < sizeof(*b) ? (size_t)at->bytes : sizeof(*b);
+
+	if (n < least || at->bytes > INDEX_BYTES_MAX ||
+	    !read_all(fd, at->offset, b, n))
 		return false;
-	memcpy(&magic, bytes, 4);
-	memcpy(&n, bytes + 4, 4);
-	memcpy(head, bytes + 8, sizeof(*head));
-	return magic == INDEX_MAGIC && n == at->bytes - 8 &&
-	       head->version == VERSION && head->capture == capture &&
-	       head->first_seq == first_seq &&
-	       head->union_bytes <= at->bytes - sizeof(bytes) &&
-	       head->body_bytes <= INDEX_BYTES_MAX &&
-	       head->blocks <= head->body_bytes / sizeof(struct entry);
+	memset((char *)b + n, 0, sizeof(*b) - n);
+	return b->magic == INDEX_MAGIC && b->bytes == at->bytes - 8 &&
+	       h->version == VERSION && h->capture == capture &&
+	       h->first_seq == first_seq &&
+	       h->union_bytes <= at->bytes - least &&
+	       h->body_bytes <= INDEX_BYTES_MAX &&
+	       h->blocks <= h->body_bytes / sizeof(struct entry);
+}
+
+/* The sets that are needed, in runs that lie together. */
+static bool read_sets(int fd, uint64_t at, const struct front *f,
+		      const uint32_t *need, struct summary *s)
+{
+	uint32_t total = 0, run = 0;
+
+	for (uint32_t set = 0; set <= SUMMARY_SETS; set++) {
+		uint32_t n = set < SUMMARY_SETS ? f->sets[set].head >> 2 : 0;
+
+		if (set < SUMMARY_SETS && needs(need, set)) {
+			s->level[set] = f->sets[set].head & 3;
+			s->count[set] = n;
+			s->first[set] = total + run;
+			run += n;
+			continue;
+		}
+		if (run && !read_all(fd, at, s->values + total, 4ul * run))
+			return false;
+		at += 4ul * run + 4ul * n;
+		total += run;
+		run = 0;
+		if (set < SUMMARY_SETS)
+			s->level[set] = SUMMARY_ANY;
+	}
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (is_present(s->present, set) && needs(need, set) &&
+		    sum_of_values(set, s->values + s->first[set],
+				  s->count[set]) != f->sets[set].sum)
+			return false;
+	return true;
 }
 
 struct summary *index_read_union(int fd, const struct index_place *at,
 				 uint64_t capture, uint64_t first_seq,
-				 bool *none)
+				 const uint32_t *need, bool *none)
 {
-	struct index_head head;
-	struct summary *s = NULL;
+	struct beginning b;
+	struct front f;
 
 	*none = at->bytes == 0;
-	if (*none || !read_head(fd, at, capture, first_seq, &head))
+	if (*none || !read_beginning(fd, at, capture, first_seq, &b))
 		return NULL;
-	*none = head.union_bytes == 0;
-	if (*none)
+	size_t n = b.head.union_bytes;
+	*none = n == 0 && sum_of_front(&b.head, b.front, 0) == b.head.sum;
+	if (n == 0 ||
+	    !parse_front(&f, b.front, n < FRONT_MAX ? n : FRONT_MAX, need) ||
+	    n != front_bytes(f.present) + 4ul * f.values ||
+	    sum_of_front(&b.head, b.front, front_bytes(f.present)) !=
+		    b.head.sum)
 		return NULL;
-	uint8_t *bytes = malloc(head.union_bytes);
-	if (bytes &&
-	    read_all(fd, at->offset + 8 + sizeof(head), bytes,
-		     head.union_bytes) &&
-	    sum_of_front(&head, bytes) == head.sum)
-		s = parse_union(bytes, head.union_bytes, head.link_type);
-	free(bytes);
-	return s;
+	struct summary *s = malloc(sizeof(*s) + 4ul * f.needed);
+	if (!s)
+		return NULL;
+	memset(s, 0, sizeof(*s));
+	s->link_type = b.head.link_type;
+	s->present = f.present;
+	if (read_sets(fd,
+		      at->offset + offsetof(struct beginning, front) +
+			      front_bytes(f.present),
+		      &f, need, s))
+		return s;
+	summary_free(s);
+	return NULL;
 }
 
 /* Splits the body, which x->bytes is. */
@@ -538,11 +614,12 @@ static bool take_body(struct index *x, const struct index_head *head)
 struct index *index_read(int fd, const struct index_place *at, uint64_t capture,
 			 uint64_t first_seq)
 {
-	struct index_head head;
+	struct beginning b;
 	struct index *x = NULL;
 
-	if (!at->bytes || !read_head(fd, at, capture, first_seq, &head))
+	if (!at->bytes || !read_beginning(fd, at, capture, first_seq, &b))
 		return NULL;
+	struct index_head head = b.head;
 	size_t front = 8 + sizeof(head) + head.union_bytes;
 	size_t n = (size_t)at->bytes - front;
 	uint8_t *packed = malloc(n + 1);

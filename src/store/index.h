@@ -6,13 +6,14 @@
  * When it is closed they go into its file, between the last block and the
  * footer, as a skippable frame of the magic 0x184D2A5D:
  *	struct index_head
- *	the union: struct summary's levels and counts of the classes that are
- *	present (count << 2 | level), then its values, 4 bytes each
+ *	the union: the classes that are present, of each of their sets
+ *	{count << 2 | level, checksum}, then the values, 4 bytes each
  *	a zstd frame: {seq - first_seq, bytes} a block, then their summaries
- * All numbers are little-endian. The union is not compressed, and lies in the
- * file and not in the catalog: to look at those of a terabyte is to read each
- * once, which SQLite does a page at a time; and nothing of that size has to
- * pass through its log, on a disk that may be full.
+ * All numbers are little-endian. The union is not compressed, so that a filter
+ * reads the sets that it asks about and no more, and lies in the file and not
+ * in the catalog: there, to look at a terabyte's would be to read all of each,
+ * a page at a time, and all of them would have gone through SQLite's log, on a
+ * disk that may be full.
  * A block without a summary may have anything; so may a segment that has such
  * a block, or no index: it is of an older version, or was damaged.
  * Threads: one adds, any may ask. A maker belongs to who adds.
@@ -37,7 +38,7 @@ struct index_head {
 	uint32_t body_bytes;  /* of the zstd frame, decoded */
 	uint32_t union_bytes; /* 0: there is none */
 	uint32_t reserved;
-	uint64_t sum; /* of what is before it, and of the union */
+	uint64_t sum; /* of what is before it, and of the union's front */
 };
 _Static_assert(sizeof(struct index_head) == 48, "as in the file");
 
@@ -65,9 +66,13 @@ void index_add_unknown(struct index *x);
 /* The skippable frame, to free(); NULL: memory is out. */
 uint8_t *index_frame(struct index *x, struct index_maker *m, size_t *n);
 
+/* What is asked again and again. */
+struct question {
+	const struct bpf_program *program;
+	uint32_t need[SUMMARY_CLASSES]; /* prune_needs */
+};
 /* false: no packet of block seq matches. */
-bool index_may_match(struct index *x, uint64_t seq,
-		     const struct bpf_program *program);
+bool index_may_match(struct index *x, uint64_t seq, const struct question *q);
 
 /* --- in a file --- */
 
@@ -79,11 +84,11 @@ struct index_place {
 /* Asks the seek table, whose last entry is the footer's and the one before it
  * the index's. */
 struct index_place index_locate(int fd);
-/* The union of the segment; NULL: there is none, and *none, or it is damaged.
- */
+/* The union of the segment, of need's words, NULL: of all; NULL: there is none,
+ * and *none, or it is damaged. */
 struct summary *index_read_union(int fd, const struct index_place *at,
 				 uint64_t capture, uint64_t first_seq,
-				 bool *none);
+				 const uint32_t *need, bool *none);
 /* The summaries of the blocks; NULL: there are none that are whole. */
 struct index *index_read(int fd, const struct index_place *at, uint64_t capture,
 			 uint64_t first_seq);

@@ -6,6 +6,7 @@
  */
 #include "prune.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define INSNS_MAX 4096u
@@ -565,4 +566,98 @@ bool prune_may_match(const struct bpf_program *program, const struct summary *s)
 			may = class_may_match(&r, s, class);
 	free(r.at);
 	return may;
+}
+
+/* --- what rules nothing out --- */
+
+static unsigned bytes_of(uint16_t code)
+{
+	return BPF_SIZE(code) == BPF_W ? 4 : BPF_SIZE(code) == BPF_H ? 2 : 1;
+}
+
+static uint32_t words_at(const struct layout *l, enum word_place place,
+			 const struct bpf_insn *i)
+{
+	struct run r = {.layout = l};
+	struct value v = load(&r, place, i->k, bytes_of(i->code));
+
+	return v.is == WORD ? 1u << v.word : 0;
+}
+
+void prune_needs(const struct bpf_program *program, uint32_t link_type,
+		 uint32_t need[SUMMARY_CLASSES])
+{
+	bool constant_x = false;
+
+	/* X is a constant other than the 0 that it begins with only where a
+	 * filter does arithmetic of its own. */
+	for (uint32_t pc = 0; pc < program->bf_len; pc++) {
+		uint16_t code = program->bf_insns[pc].code;
+
+		constant_x |= code == (BPF_LDX | BPF_IMM) ||
+			      code == (BPF_LDX | BPF_MEM) ||
+			      code == (BPF_MISC | BPF_TAX);
+	}
+	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
+		struct layout l;
+
+		summary_layout(link_type, class, &l);
+		need[class] = constant_x ? UINT32_MAX : 0;
+		for (uint32_t pc = 0; pc < program->bf_len; pc++) {
+			const struct bpf_insn *i = &program->bf_insns[pc];
+			unsigned mode = BPF_MODE(i->code);
+
+			if (mode == BPF_LEN)
+				need[class] |= 1u; /* the first word */
+			if (BPF_CLASS(i->code) != BPF_LD)
+				continue;
+			if (mode == BPF_ABS || mode == BPF_IND)
+				need[class] |= words_at(&l, WORD_AT, i);
+			if (mode == BPF_IND)
+				need[class] |=
+					words_at(&l, WORD_AFTER_HEADER, i);
+		}
+	}
+}
+
+static bool is_known(uint32_t link_type, enum word_place place, uint32_t offset,
+		     unsigned bytes)
+{
+	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
+		struct layout l;
+		struct run r = {.layout = &l};
+
+		summary_layout(link_type, class, &l);
+		if (load(&r, place, offset, bytes).is == WORD)
+			return true;
+	}
+	return false;
+}
+
+size_t prune_doubts(const struct bpf_program *program, uint32_t link_type,
+		    char (*doubts)[PRUNE_DOUBT], size_t max)
+{
+	size_t n = 0;
+
+	for (uint32_t pc = 0; pc < program->bf_len && n < max; pc++) {
+		const struct bpf_insn *i = &program->bf_insns[pc];
+		unsigned bytes = bytes_of(i->code);
+		bool indexed = BPF_MODE(i->code) == BPF_IND;
+
+		if (BPF_CLASS(i->code) != BPF_LD ||
+		    (!indexed && BPF_MODE(i->code) != BPF_ABS) ||
+		    is_known(link_type, indexed ? WORD_AFTER_HEADER : WORD_AT,
+			     i->k, bytes))
+			continue;
+		snprintf(doubts[n], PRUNE_DOUBT,
+			 "no summary has the %u byte%s at %u%s, which the "
+			 "filter looks at",
+			 bytes, bytes == 1 ? "" : "s", i->k,
+			 indexed ? " and more" : "");
+		size_t same = 0;
+		while (strcmp(doubts[same], doubts[n]) != 0)
+			same++;
+		n += same == n;
+	}
+	return n;
 }

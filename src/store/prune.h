@@ -22,4 +22,15 @@
 bool prune_may_match(const struct bpf_program *program,
 		     const struct summary *s);
 
+/* Which words of which classes the program looks at, as summary_read_some has
+ * it: prune_may_match needs no others. */
+void prune_needs(const struct bpf_program *program, uint32_t link_type,
+		 uint32_t need[SUMMARY_CLASSES]);
+
+#define PRUNE_DOUBT 96
+/* The loads that no class of packets has a word for, so that they rule nothing
+ * out: a sentence each. Returns how many, at most max. */
+size_t prune_doubts(const struct bpf_program *program, uint32_t link_type,
+		    char (*doubts)[PRUNE_DOUBT], size_t max);
+
 #endif

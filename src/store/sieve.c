@@ -9,7 +9,7 @@
 
 struct sieve {
 	struct indexes *written;
-	const struct bpf_program *program;
+	struct question question;
 	uint32_t link_type;
 	/* The segment. */
 	int fd;
@@ -27,7 +27,8 @@ struct sieve *sieve_new(struct indexes *written,
 	if (!v)
 		return NULL;
 	v->written = written;
-	v->program = program;
+	v->question.program = program;
+	prune_needs(program, link_type, v->question.need);
 	v->link_type = link_type;
 	v->looked = true;
 	return v;
@@ -60,10 +61,10 @@ bool sieve_segment(struct sieve *v, int fd, uint64_t capture,
 		return true;
 	v->place = index_locate(fd);
 	v->looked = v->place.bytes == 0;
-	struct summary *all =
-		index_read_union(fd, &v->place, capture, first_seq, &none);
+	struct summary *all = index_read_union(
+		fd, &v->place, capture, first_seq, v->question.need, &none);
 	bool may = !all || all->link_type != link_type ||
-		   prune_may_match(v->program, all);
+		   prune_may_match(v->question.program, all);
 	summary_free(all);
 	return may;
 }
@@ -79,7 +80,7 @@ bool sieve_block(struct sieve *v, uint64_t seq)
 			v->index = NULL;
 		}
 	}
-	return !v->index || index_may_match(v->index, seq, v->program);
+	return !v->index || index_may_match(v->index, seq, &v->question);
 }
 
 bool sieve_has_index(const struct sieve *v)

@@ -70,6 +70,8 @@ bool recover_all(struct store *s, bool all, struct err *e);
 /* store_open that leaves recovery to the caller. */
 struct store *store_open_for_repair(const struct store_options *o,
 				    struct err *e);
+/* Makes the captures of folders that the catalog does not know. */
+bool spool_adopt(struct store *s, store_say say, void *ctx, struct err *e);
 /* The files of a capture that have names of segments, in order: how many, -1
  * errno. Each is to free(), then the array. */
 struct dirent;

@@ -224,6 +224,26 @@ uint64_t cursor_blocks(const struct cursor *c);
 uint64_t cursor_blocks_done(const struct cursor *c);
 void cursor_close(struct cursor *c);
 
+/* What a cursor over the range would do, without reading packets. */
+struct explain_step {
+	uint64_t segments, blocks, packets, stored_bytes, raw_bytes;
+};
+#define EXPLAIN_DOUBTS 8
+struct explain {
+	struct explain_step in_range; /* by their times */
+	/* What the filter leaves of them: by the union over each segment, and
+	 * by the summary of each block. */
+	struct explain_step after_unions, to_read;
+	uint64_t without_index; /* of the segments that the unions left */
+	uint64_t in_memory;	/* blocks, read in any case */
+	/* Loads of the filter that no summary knows, as sentences. */
+	size_t n_doubts;
+	char doubts[EXPLAIN_DOUBTS][96];
+};
+bool store_explain(struct store *s, struct feed *f,
+		   const struct cursor_range *r, struct explain *x,
+		   struct err *e);
+
 /* --- a spool that nobody uses --- */
 
 struct store_findings {
@@ -238,6 +258,11 @@ typedef void (*store_say)(void *ctx, const char *line);
  * has this spool. */
 bool store_check(const char *spool, store_say say, void *ctx,
 		 struct store_findings *found, struct err *e);
+/* Makes the index of each segment that has none, and takes in captures and
+ * segments that were copied into the spool. *made: how many. ERR_STATE: a
+ * daemon has this spool. */
+bool store_reindex(const struct store_options *o, store_say say, void *ctx,
+		   uint64_t *made, struct err *e);
 /* Makes catalog and segments agree: a catalog that cannot be read is put
  * aside and made again from the segments. *found: what store_check says
  * after. Nothing that may be a packet is removed. */

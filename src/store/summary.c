@@ -867,8 +867,26 @@ static bool get_values(const uint8_t **from, const uint8_t *end, uint32_t *v,
 	return true;
 }
 
+/* Passes numbers, whatever they are. */
+static bool skip_values(const uint8_t **from, const uint8_t *end,
+			uint32_t count)
+{
+	uint64_t eight;
+
+	/* A byte without its high bit ends a number. */
+	for (; count >= 8 && end - *from >= 8; *from += 8) {
+		memcpy(&eight, *from, 8);
+		count -= (uint32_t)__builtin_popcountll(~eight &
+							0x8080808080808080);
+	}
+	while (count > 0 && *from < end)
+		count -= !(*(*from)++ & 0x80);
+	return count == 0;
+}
+
+/* need: as in summary_read_some, or NULL. */
 static bool get_sets(struct summary *s, const uint8_t **from,
-		     const uint8_t *end)
+		     const uint8_t *end, const uint32_t *need)
 {
 	struct layout l;
 	uint32_t total = 0;
@@ -885,8 +903,15 @@ static bool get_sets(struct summary *s, const uint8_t **from,
 		if (count > (size_t)(end - *from) ||
 		    (count && shift > 8u * w->bytes))
 			return false;
-		s->level[set] = (uint8_t)level;
 		s->first[set] = total;
+		if (need &&
+		    !(need[set / SUMMARY_WORDS] >> set % SUMMARY_WORDS & 1)) {
+			s->level[set] = SUMMARY_ANY;
+			if (!skip_values(from, end, count))
+				return false;
+			continue;
+		}
+		s->level[set] = (uint8_t)level;
 		s->count[set] = count;
 		if (!get_values(from, end, s->values + total, count,
 				8u * w->bytes - shift))
@@ -898,6 +923,13 @@ static bool get_sets(struct summary *s, const uint8_t **from,
 
 struct summary *summary_read(const uint8_t *from, size_t n, struct err *e)
 {
+	return summary_read_some(from, n, NULL, e);
+}
+
+struct summary *summary_read_some(const uint8_t *from, size_t n,
+				  const uint32_t need[SUMMARY_CLASSES],
+				  struct err *e)
+{
 	const uint8_t *end = from + n;
 	struct summary *s;
 
@@ -908,14 +940,16 @@ struct summary *summary_read(const uint8_t *from, size_t n, struct err *e)
 			VERSION, SUMMARY_BYTES_MAX, n ? from[-1] : 0, n);
 		return NULL;
 	}
-	s = calloc(1, sizeof(*s) + n * sizeof(*s->values));
+	s = malloc(sizeof(*s) + n * sizeof(*s->values));
+	if (s)
+		memset(s, 0, sizeof(*s));
 	if (!s) {
 		err_errno(e, "summary");
 		return NULL;
 	}
 	if (get_number(&from, end, &s->link_type) &&
 	    get_number(&from, end, &s->present) &&
-	    s->present >> SUMMARY_CLASSES == 0 && get_sets(s, &from, end))
+	    s->present >> SUMMARY_CLASSES == 0 && get_sets(s, &from, end, need))
 		return s;
 	err_set(e, ERR_FAILED, "summary: damaged after %zu of %zu bytes",
 		n - (size_t)(end - from), n);

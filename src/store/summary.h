@@ -29,7 +29,7 @@
 
 /* max_keys for a block, and for the union of a segment's. */
 #define SUMMARY_KEYS_BLOCK 4096u
-#define SUMMARY_KEYS_SEGMENT 32768u
+#define SUMMARY_KEYS_SEGMENT 98304u
 #define SUMMARY_BYTES_MAX (1u << 20)
 
 /* What has the ports that most packets have is apart, so that such a port and
@@ -124,6 +124,12 @@ size_t summary_bytes(const struct summary *s);
 void summary_write(const struct summary *s, uint8_t *to);
 /* NULL: version or content are not as summary_write makes them. */
 struct summary *summary_read(const uint8_t *from, size_t n, struct err *e);
+/* As summary_read, for who asks only about the words i of classes c that have
+ * bit i in need[c]: the others are "any", and what they are is not looked at.
+ */
+struct summary *summary_read_some(const uint8_t *from, size_t n,
+				  const uint32_t need[SUMMARY_CLASSES],
+				  struct err *e);
 void summary_free(struct summary *s); /* NULL is fine */
 
 #endif

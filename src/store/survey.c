@@ -517,7 +517,7 @@ static bool index_is_whole(const struct survey *v, const struct segment *g)
 	bool none = false;
 	struct index *x = index_read(v->fd, &place, g->capture, g->first_seq);
 	struct summary *all = index_read_union(v->fd, &place, g->capture,
-					       g->first_seq, &none);
+					       g->first_seq, NULL, &none);
 	bool ok = x && (all || none);
 
 	index_unref(x);

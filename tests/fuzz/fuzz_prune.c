@@ -7,7 +7,8 @@
  *
  * Holds: it ends, in bounds; a summary that is read is written as it was; what
  * bpf_filter accepts is not ruled out, whatever the packets were united from
- * or cut down to.
+ * or cut down to; and the words that a program says it needs are all that
+ * matters.
  */
 #include "store/prune.h"
 
@@ -110,6 +111,23 @@ static bool matches(const struct bpf_program *p, const uint8_t *records,
 	return false;
 }
 
+/* The same answer from no more than is needed. */
+static void ask_some(const struct bpf_program *p, const struct summary *s)
+{
+	uint32_t need[SUMMARY_CLASSES];
+	size_t n = summary_bytes(s);
+	uint8_t *bytes = malloc(n);
+	struct err e;
+
+	prune_needs(p, s->link_type, need);
+	summary_write(s, bytes);
+	struct summary *some = summary_read_some(bytes, n, need, &e);
+	if (!some || prune_may_match(p, some) != prune_may_match(p, s))
+		abort();
+	summary_free(some);
+	free(bytes);
+}
+
 static void ask_packets(const struct bpf_program *p, uint32_t link_type,
 			const uint8_t *records, uint32_t n)
 {
@@ -121,6 +139,7 @@ static void ask_packets(const struct bpf_program *p, uint32_t link_type,
 	struct summary *s = summary_make(m);
 	if (match && !prune_may_match(p, s))
 		abort();
+	ask_some(p, s);
 	summary_maker_union(all, s);
 	summary_free(s);
 	summary_maker_reset(m, link_type);

@@ -1,0 +1,52 @@
+/* pcap replay --explain: what a filter reads, as a table. */
+#include "cli.h"
+#include "table.h"
+
+#include <inttypes.h>
+
+static void row(struct table *t, const char *step,
+		const Pcap__V1__ExplainResponse__Step *s)
+{
+	char stored[SIZE_TEXT], raw[SIZE_TEXT];
+
+	table_row(t);
+	table_cell(t, "%s", step);
+	table_cell(t, "%" PRIu64, s->segments);
+	table_cell(t, "%" PRIu64, s->blocks);
+	table_cell(t, "%" PRIu64, s->packets);
+	table_cell(t, "%s", size_text(s->stored_bytes, stored));
+	table_cell(t, "%s", size_text(s->raw_bytes, raw));
+}
+
+int explain_run(const Pcap__V1__ExplainRequest *ask)
+{
+	struct err e = ERR_INIT;
+	struct table t;
+	Pcap__V1__ExplainResponse *m = (Pcap__V1__ExplainResponse *)cli_call(
+		"Explain", &ask->base, &e);
+
+	if (!m)
+		return cli_fail(&e);
+	table_init(&t, "explain", false);
+	table_column(&t, "LEFT", 0, SCOLS_JSON_STRING);
+	table_column(&t, "SEGMENTS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
+	table_column(&t, "BLOCKS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
+	table_column(&t, "PACKETS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
+	table_column(&t, "ON-DISK", SCOLS_FL_RIGHT, SCOLS_JSON_STRING);
+	table_column(&t, "DECOMPRESSED", SCOLS_FL_RIGHT, SCOLS_JSON_STRING);
+	row(&t, "in range", m->in_range);
+	row(&t, "by segment", m->after_unions);
+	row(&t, "to read", m->to_read);
+	table_done(&t);
+	if (m->in_memory)
+		printf("%" PRIu64 " blocks in memory are read, too\n",
+		       m->in_memory);
+	if (m->without_index)
+		printf("%" PRIu64 " segments have no index, 'pcapd reindex' "
+		       "makes it\n",
+		       m->without_index);
+	for (size_t i = 0; i < m->n_doubts; i++)
+		printf("%s\n", m->doubts[i]);
+	pcap__v1__explain_response__free_unpacked(m, NULL);
+	return cli_done();
+}

@@ -1,0 +1,129 @@
+/*
+ * What a filter would read, without reading it. Guarantees the numbers of a
+ * cursor with the same range, at the time of asking. Leaves out blocks in
+ * memory but for their count: those are looked at whatever the filter is.
+ */
+#include "sieve.h"
+#include "spool.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct walk {
+	struct store *store;
+	sqlite3_stmt *blocks;
+	struct sieve *sieve; /* NULL: no filter */
+	uint64_t capture;
+	int64_t since_ns, until_ns;
+	struct explain *to;
+};
+
+static void add(struct explain_step *s, const struct block_info *b)
+{
+	s->blocks++;
+	s->packets += b->packets;
+	s->stored_bytes += b->stored_bytes;
+	s->raw_bytes += b->raw_bytes;
+}
+
+static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
+			bool maybe, struct err *e)
+{
+	struct explain *x = w->to;
+	struct explain_step was = x->to_read;
+	struct block_info info;
+	int got = -1;
+
+	if (sql_bind(w->blocks, e, "iiiii", w->capture, first, last,
+		     w->since_ns, w->until_ns))
+		while ((got = sql_step(w->blocks, e)) == 1) {
+			block_from_row(w->blocks, &info);
+			add(&x->in_range, &info);
+			if (!maybe)
+				continue;
+			add(&x->after_unions, &info);
+			if (!w->sieve || sieve_block(w->sieve, info.seq))
+				add(&x->to_read, &info);
+		}
+	sqlite3_reset(w->blocks);
+	x->in_range.segments++;
+	x->after_unions.segments += maybe;
+	x->to_read.segments += x->to_read.blocks > was.blocks;
+	if (maybe && w->sieve && !sieve_has_index(w->sieve))
+		x->without_index++;
+	return got == 0;
+}
+
+static bool walk_segment(struct walk *w, sqlite3_stmt *q, struct err *e)
+{
+	uint64_t first = (uint64_t)sqlite3_column_int64(q, 0);
+	char name[SEGMENT_NAME_BYTES];
+
+	segment_name(name, w->capture, first);
+	int fd = w->sieve ? openat(w->store->spool_fd, name,
+				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+			  : -1;
+	bool maybe = !w->sieve ||
+		     sieve_segment(w->sieve, fd, w->capture, first,
+				   (uint32_t)sqlite3_column_int64(q, 2));
+	bool ok = walk_blocks(w, first, (uint64_t)sqlite3_column_int64(q, 1),
+			      maybe, e);
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static bool walk(struct walk *w, sqlite3 *db, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e,
+		"SELECT first_seq, last_seq, link_type FROM segments "
+		"WHERE capture = ?1 AND max_ns >= ?2 AND min_ns < ?3 AND NOT "
+		"expired ORDER BY first_seq",
+		"iii", w->capture, w->since_ns, w->until_ns);
+	int got = -1;
+
+	w->blocks = sql_query(db, e,
+			      "SELECT " BLOCK_COLUMNS " FROM blocks b WHERE "
+			      "capture = ?1 AND seq BETWEEN ?2 AND ?3 "
+			      "AND max_ns >= ?4 AND min_ns < ?5",
+			      "");
+	while (q && w->blocks && (got = sql_step(q, e)) == 1)
+		if (!walk_segment(w, q, e)) {
+			got = -1;
+			break;
+		}
+	sqlite3_finalize(q);
+	sqlite3_finalize(w->blocks);
+	return got == 0;
+}
+
+bool store_explain(struct store *s, struct feed *f,
+		   const struct cursor_range *r, struct explain *x,
+		   struct err *e)
+{
+	struct walk w = {
+		.store = s,
+		.capture = feed_capture(f),
+		.since_ns = r->since_ns ? r->since_ns : INT64_MIN,
+		.until_ns = r->until_ns ? r->until_ns : INT64_MAX,
+		.to = x,
+	};
+
+	memset(x, 0, sizeof(*x));
+	x->in_memory = feed_depth(f);
+	if (r->filter) {
+		w.sieve = sieve_new(s->indexes, &r->filter->program,
+				    r->link_type);
+		if (!w.sieve)
+			return err_set(e, ERR_FAILED, "explain: out of memory");
+		x->n_doubts = prune_doubts(&r->filter->program, r->link_type,
+					   x->doubts, EXPLAIN_DOUBTS);
+	}
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	bool ok = db && walk(&w, db, e);
+	sqlite3_close(db);
+	sieve_free(w.sieve);
+	return ok;
+}
