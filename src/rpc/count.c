@@ -27,7 +27,7 @@ static bool reading_open(struct call *c, struct reading *r, const char *name,
 {
 	struct control *ctl = c->server->control;
 
-	if (!check_name(name, e) || !check_range(since_ns, until_ns, e))
+	if (!check_capture(c, name, e) || !check_range(since_ns, until_ns, e))
 		return false;
 	if (!until_ns || until_ns > realtime_ns())
 		control_catch_up(ctl, name);
