@@ -45,6 +45,7 @@ const struct method methods[] = {
 		.path = PCAP "Count",
 		.request = &pcap__v1__count_request__descriptor,
 		.bound = BOUND_REPLAYS,
+		.audited = true,
 		.role = ROLE_VIEWER,
 		.start = start_on_thread,
 		.run = run_count,
