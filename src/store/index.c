@@ -8,6 +8,7 @@
 #include "segment.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -577,6 +578,9 @@ struct summary *index_read_union(int fd, const struct index_place *at,
 	struct summary *s = malloc(sizeof(*s) + 4ul * f.needed);
 	if (!s)
 		return NULL;
+	/* One wait for the disk, not one a run of sets. */
+	posix_fadvise(fd, (off_t)at->offset, (off_t)(sizeof(b) + n),
+		      POSIX_FADV_WILLNEED);
 	memset(s, 0, sizeof(*s));
 	s->link_type = b.head.link_type;
 	s->present = f.present;
