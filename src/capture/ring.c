@@ -19,8 +19,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Fewer and larger ones mean fewer wakeups; no packet is longer. */
-#define RING_BLOCK_MAX (1u << 20)
+/* Fewer and larger ones mean fewer wakeups. No packet is longer; and as the
+ * clock hands over blocks that are not full, their number is how long the ring
+ * waits for a reader. */
+#define RING_BLOCK_MAX (512u << 10)
 #define RING_BLOCKS_MIN 4
 #define FRAME_BYTES 2048 /* only has to divide a block */
 #define TAG_BYTES 4

@@ -167,19 +167,69 @@ int sql_step(sqlite3_stmt *q, struct err *e)
 	return -1;
 }
 
+/* Statements that the catalog's thread has prepared: preparing a block's rows
+ * costs more than running them. Each thread has its own, which is none. */
+#define STATEMENTS 32
+static _Thread_local struct statements {
+	sqlite3 *db;
+	unsigned n;
+	sqlite3_stmt *all[STATEMENTS];
+} statements;
+
+static void statements_done(void)
+{
+	while (statements.n)
+		sqlite3_finalize(statements.all[--statements.n]);
+	statements.db = NULL;
+}
+
+/* Bound, and to be reset; NULL: it is not one of them, or there is no room. */
+static sqlite3_stmt *prepared(sqlite3 *db, const char *sql)
+{
+	sqlite3_stmt *q = NULL;
+
+	if (!db || db != statements.db)
+		return NULL;
+	for (unsigned i = 0; i < statements.n; i++)
+		if (strcmp(sqlite3_sql(statements.all[i]), sql) == 0)
+			return statements.all[i];
+	if (statements.n == STATEMENTS ||
+	    sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &q,
+			       NULL) != SQLITE_OK)
+		return NULL;
+	return statements.all[statements.n++] = q;
+}
+
+static bool exec_prepared(sqlite3_stmt *q, struct err *e, const char *types,
+			  va_list ap)
+{
+	sqlite3 *db = sqlite3_db_handle(q);
+	bool ok = bind(q, types, ap) || sql_err(db, e, "bind");
+
+	ok = ok && sql_step(q, e) >= 0;
+	sqlite3_reset(q);
+	sqlite3_clear_bindings(q); /* blobs are large */
+	return ok;
+}
+
 bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
 	      ...)
 {
+	sqlite3_stmt *again = prepared(db, sql);
+	bool ok = false;
 	va_list ap;
 
 	va_start(ap, types);
-	sqlite3_stmt *q = query(db, e, sql, types, ap);
+	if (again) {
+		ok = exec_prepared(again, e, types, ap);
+	} else {
+		sqlite3_stmt *q = query(db, e, sql, types, ap);
+
+		ok = q && sql_step(q, e) >= 0;
+		sqlite3_finalize(q);
+	}
 	va_end(ap);
-	if (!q)
-		return false;
-	int got = sql_step(q, e);
-	sqlite3_finalize(q);
-	return got >= 0;
+	return ok;
 }
 
 char *sql_text(sqlite3_stmt *q, int column)
@@ -302,8 +352,8 @@ static bool run_one(sqlite3 *db, struct catalog_job *job, bool *again,
 {
 	struct err ignored;
 
-	if (exec(db, "SAVEPOINT job", e) && job->run(db, job, e) &&
-	    exec(db, "RELEASE job", e))
+	if (sql_exec(db, e, "SAVEPOINT job", "") && job->run(db, job, e) &&
+	    sql_exec(db, e, "RELEASE job", ""))
 		return true;
 	*again = disk_says_no(db);
 	/* Some errors end the whole transaction. */
@@ -327,7 +377,7 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 {
 	struct jobs kept, later;
 	struct err e = ERR_INIT, ignored;
-	bool ok = exec(c->db, "BEGIN IMMEDIATE", &e);
+	bool ok = sql_exec(c->db, &e, "BEGIN IMMEDIATE", "");
 	struct catalog_job *next;
 
 	jobs_init(&kept);
@@ -348,7 +398,7 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 				job->done(job, &e);
 		}
 	}
-	ok = ok && exec(c->db, "COMMIT", &e);
+	ok = ok && sql_exec(c->db, &e, "COMMIT", "");
 	if (!ok && !sqlite3_get_autocommit(c->db))
 		exec(c->db, "ROLLBACK", &ignored);
 	changes_done(c, ok);
@@ -370,8 +420,10 @@ static void *catalog_main(void *arg)
 
 	pthread_setname_np(pthread_self(), "pcapd-catalog");
 	jobs_init(&jobs);
+	statements.db = c->db;
 	while (take_all(c, &jobs))
 		run_group(c, &jobs);
+	statements_done();
 	return NULL;
 }
 
