@@ -9,12 +9,13 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 import unittest
 
+import e2e_soak
 from e2e_live import Link, in_file
-from harness import (NS, OK, PCAPD, PATIENCE, SANITIZE, Daemon, main,
-                     packets_of, savefile, udp_packet, until)
+from harness import NS, OK, PCAPD, SANITIZE, Daemon, main, packets_of, until
 
 ROUNDS = int(os.environ.get("PCAPD_ROUNDS", 20 if SANITIZE else 100))
 LONG = 2  # of them
@@ -31,12 +32,7 @@ class Crash(unittest.TestCase):
         link = Link()
         daemon = Daemon(config="segment-bytes = 3M\n", prefix=link.receiver)
         seen = os.path.join(daemon.folder, "seen.pcap")
-        load = os.path.join(daemon.folder, "load.pcap")
         dice = random.Random(1)
-        with open(load, "wb") as file:
-            file.write(savefile([
-                udp_packet(10 ** 18 + i, i, dice.choice((80, 1400)))
-                for i in range(RATE * (ROUNDS + 60))]))
         tcpdump = subprocess.Popen(
             link.receiver + ["tcpdump", "-i", link.far, "-w", seen, "-U",
                              "-B", "65536", "--time-stamp-precision=nano"],
@@ -47,7 +43,10 @@ class Crash(unittest.TestCase):
         daemon.start()
         daemon.run("init", link.far, "--alias", "live")
         daemon.run("start", "live")
-        sender = link.send(load, RATE)
+        sender = subprocess.Popen(
+            link.sender + [sys.executable, "-B", e2e_soak.__file__, "--send",
+                           link.near, str(RATE), str(60 + 3 * ROUNDS)],
+            stdout=subprocess.DEVNULL)
         kills = []
         for n in range(ROUNDS):
             # The time of a crash is what is being chosen here.
@@ -61,7 +60,7 @@ class Crash(unittest.TestCase):
             kills.append((killed, time.time_ns()))
         time.sleep(0.2)
         sender.terminate()
-        sender.communicate()
+        sender.wait()
         until(lambda: self.settled(seen), "tcpdump to write")
         tcpdump.send_signal(signal.SIGINT)
         tcpdump.wait()
