@@ -554,6 +554,29 @@ void store_configure(struct store *s, const struct store_options *o)
 	sync_now(s->sync, false);
 }
 
+/* Without a catalog new captures would be given the numbers, and so the
+ * folders, of those that are there. SQLite takes an empty file for a new one.
+ */
+static bool is_orphaned(const struct store *s, const char *catalog)
+{
+	struct stat st;
+	bool found = false;
+
+	if (stat(catalog, &st) == 0 && st.st_size > 0)
+		return false;
+	int fd = openat(s->spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	for (struct dirent *d; !found && (d = readdir(dir));)
+		found = strspn(d->d_name, "0123456789") == strlen(d->d_name);
+	closedir(dir);
+	return found;
+}
+
 static struct store *open_store(const struct store_options *o, bool repair,
 				struct err *e)
 {
@@ -582,6 +605,13 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	}
 	if (!open_spool(s, o->spool, e))
 		goto fail;
+	if (!repair && is_orphaned(s, path)) {
+		err_set(e, ERR_STATE,
+			"spool %s has captures, but its catalog is missing",
+			o->spool);
+		err_hint(e, "'pcapd repair' makes it again from them.");
+		goto fail;
+	}
 	s->catalog = catalog_open(path, e);
 	if (!s->catalog || !retain_resume(s, e) || !resume_deletes(s, e) ||
 	    (!repair && !recover_all(s, false, e)))
