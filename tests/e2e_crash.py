@@ -18,7 +18,7 @@ from e2e_live import Link, in_file
 from harness import NS, OK, PCAPD, SANITIZE, Daemon, main, packets_of, until
 
 ROUNDS = int(os.environ.get("PCAPD_ROUNDS", 20 if SANITIZE else 100))
-LONG = 2  # of them
+LONG = max(2, ROUNDS // 50)  # of them
 RATE = 2000 if SANITIZE else 5000
 SECOND = 1.2 * NS  # and what the clock of two programs may differ
 

@@ -517,6 +517,17 @@ class Watchdog(Case):
         self.addCleanup(daemon.kill)
         return ear
 
+    def threads(self, daemon, name):
+        tasks, found = "/proc/%d/task/" % daemon.process.pid, []
+        for task in os.listdir(tasks):
+            try:
+                with open(tasks + task + "/comm", "rb") as file:
+                    if file.read() == name:
+                        found.append(int(task))
+            except FileNotFoundError:
+                pass  # some come and go
+        return found
+
     def hear(self, ear, what, seconds):
         """Whether it was said within so long."""
         end = time.monotonic() + seconds
@@ -537,9 +548,7 @@ class Watchdog(Case):
         self.assertTrue(self.hear(ear, b"READY=1", PATIENCE))
         self.assertTrue(self.hear(ear, b"WATCHDOG=1", PATIENCE))
         daemon.run("init", "lo", "--alias", "live", "--start")
-        tasks = "/proc/%d/task" % daemon.process.pid
-        (thread,) = [int(t) for t in os.listdir(tasks) if output(
-            "cat", "%s/%s/comm" % (tasks, t)) == b"pcapd-capture\n"]
+        (thread,) = self.threads(daemon, b"pcapd-capture\n")
         libc = ctypes.CDLL(None, use_errno=True)
         libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p,
                                 ctypes.c_void_p]
