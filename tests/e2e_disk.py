@@ -8,10 +8,12 @@ import json
 import os
 import random
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
+import e2e_soak
 from e2e_live import Link
 from harness import (NS, OK, PCAPD, SANITIZE, Daemon, first_difference, main,
                      output, packets_of, savefile, udp_packet, until)
@@ -198,10 +200,11 @@ class Full(unittest.TestCase):
                              "memory-blocks = 4\n", prefix=link.receiver)
         daemon.start()
         daemon.run("init", link.far, "--alias", "live", "--start")
-        load = os.path.join(daemon.folder, "load.pcap")
-        with open(load, "wb") as file:
-            file.write(savefile(made(40000)))
-        traffic = link.send(load, 2000)
+        traffic = subprocess.Popen(
+            link.sender + [sys.executable, "-B", e2e_soak.__file__, "--send",
+                           link.near, "6000", "300"],
+            stdout=subprocess.DEVNULL)
+        atexit.register(traffic.kill)
 
         def newest():
             out = packets_of(daemon.run("replay", "live", "--last", "10s",
@@ -215,6 +218,7 @@ class Full(unittest.TestCase):
             until(lambda: newest() > full + 3000, "packets of later")
             self.assertIsNone(traffic.poll())
         traffic.kill()
+        traffic.wait()
         daemon.stop()
         self.check(daemon)
 
