@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum kind { TEXT, COUNT, BYTES, SECONDS };
+enum kind { TEXT, COUNT, BYTES, SECONDS, FLAG };
 
 /* min and max are lengths for TEXT. */
 static const struct key {
@@ -26,6 +26,9 @@ static const struct key {
 	{"socket", TEXT, offsetof(struct config, socket), 1,
 	 CONFIG_PATH_MAX - 1},
 	{"socket-group", TEXT, offsetof(struct config, socket_group), 0, 63},
+	{"user", TEXT, offsetof(struct config, user), 0, 63},
+	{"sandbox", FLAG, offsetof(struct config, sandbox), 0, 1},
+	{"net-admin", FLAG, offsetof(struct config, net_admin), 0, 1},
 	{"viewer-group", TEXT, offsetof(struct config, viewer_group), 0, 63},
 	{"listen", TEXT, offsetof(struct config, listen), 0,
 	 CONFIG_PATH_MAX - 1},
@@ -80,6 +83,8 @@ void config_defaults(struct config *c)
 		.spool = "/var/lib/pcapd",
 		.socket = "/run/pcapd/pcapd.sock",
 		.socket_group = "pcap",
+		.user = "pcapd",
+		.sandbox = true,
 		.tls_dir = "/etc/pcapd/tls",
 		.handshake_timeout_s = 10,
 		.segment_bytes = 256ull << 20,
@@ -173,6 +178,21 @@ static bool set_number(struct config *c, const struct key *k, const char *value,
 	return true;
 }
 
+static bool set_flag(struct config *c, const struct key *k, const char *value,
+		     struct err *e)
+{
+	static const char *const words[] = {"off", "on", "no",	  "yes",
+					    "0",   "1",	 "false", "true"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(value, words[i]) == 0) {
+			*(uint64_t *)((char *)c + k->offset) = i % 2;
+			return true;
+		}
+	return err_set(e, ERR_USAGE, "%s: expected on or off, got '%.64s'",
+		       k->name, value);
+}
+
 bool config_set(struct config *c, const char *key, const char *value,
 		struct err *e)
 {
@@ -184,6 +204,8 @@ bool config_set(struct config *c, const char *key, const char *value,
 		err_set(e, ERR_USAGE, "there is no setting '%.64s'", key);
 		return err_hint(e, "pcapd.conf(5) lists the settings.");
 	}
+	if (k->kind == FLAG)
+		return set_flag(c, k, value, e);
 	if (k->kind != TEXT)
 		return set_number(c, k, value, e);
 	size_t n = strlen(value);

@@ -19,12 +19,15 @@ struct config {
 	char spool[CONFIG_PATH_MAX];   /* /var/lib/pcapd */
 	char socket[CONFIG_PATH_MAX];  /* /run/pcapd/pcapd.sock */
 	char socket_group[64];	       /* pcap; "" leaves the group alone */
+	char user[64];		       /* pcapd, if root starts it */
 	char viewer_group[64];	       /* "": who may connect is an operator */
 	char listen[CONFIG_PATH_MAX];  /* for TLS, "[host:]port ..."; "": not */
 	char tls_dir[CONFIG_PATH_MAX]; /* /etc/pcapd/tls */
 	char tls_cert[CONFIG_PATH_MAX]; /* "": server.crt of tls_dir */
 	char tls_key[CONFIG_PATH_MAX];	/* "": server.key */
 	char tls_ca[CONFIG_PATH_MAX];	/* "": ca.crt */
+	uint64_t sandbox;		/* on */
+	uint64_t net_admin;		/* CAP_NET_ADMIN is kept: off */
 	uint64_t handshake_timeout_s;	/* 10 */
 	uint64_t segment_bytes;		/* of packets; 256 MiB */
 	uint64_t segment_age_s;		/* 3600 */

@@ -26,6 +26,7 @@
 #include "control/control.h"
 #include "log.h"
 #include "rpc/server.h"
+#include "sandbox.h"
 #include "tls_verbs.h"
 
 #include <argp.h>
@@ -126,12 +127,20 @@ static const struct argp parser = {
 	       "it read its settings again.",
 };
 
+/* NULL: there is none. */
+static const char *config_file(const struct args *a)
+{
+	if (a->config)
+		return a->config;
+	return access(CONFIG_FILE, F_OK) == 0 ? CONFIG_FILE : NULL;
+}
+
 static bool load(const struct args *a, struct config *c, struct err *e)
 {
-	const char *file = a->config ? a->config : CONFIG_FILE;
+	const char *file = config_file(a);
 
 	config_defaults(c);
-	if ((a->config || access(file, F_OK) == 0) && !config_read(c, file, e))
+	if (file && !config_read(c, file, e))
 		return false;
 	for (size_t i = 0; i < SETTINGS; i++)
 		if (a->values[i] &&
@@ -284,6 +293,8 @@ static bool run_verb(const char *verb, const struct config *c, struct err *e)
 	struct store_findings f;
 	uint64_t made;
 
+	if (!sandbox_owner(c->spool, e))
+		return false;
 	if (strcmp(verb, "reindex") == 0) {
 		if (!store_reindex(&o, say_line, NULL, &made, e))
 			return false;
@@ -315,7 +326,8 @@ int main(int argc, char **argv)
 	if (!load(&args, &config, &e))
 		goto fail;
 	if (args.words) {
-		if (!tls_verbs(&config, args.n_words, args.words, &e))
+		if (!tls_verbs(&config, args.n_words, args.words, &e) ||
+		    !sandbox_give_key(&config, &e))
 			goto fail;
 		return 0;
 	}
@@ -324,10 +336,14 @@ int main(int argc, char **argv)
 			goto fail;
 		return 0;
 	}
+	raise_limits();
+	/* Before there are threads. */
+	if (!sandbox_user(&config, &e) ||
+	    !sandbox_enter(&config, config_file(&args), &e))
+		goto fail;
 	signals = open_signals(&e);
 	if (signals < 0)
 		goto fail;
-	raise_limits();
 	keep_memory_low();
 	gpr_set_log_function(grpc_said);
 	grpc_init();

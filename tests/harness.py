@@ -193,6 +193,7 @@ class Daemon:
             os.unlink(notify)
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         ready.bind(notify)
+        os.chmod(notify, 0o777)  # pcapd may be somebody else
         ready.setblocking(False)
         command = self.prefix + [
             PCAPD, "--config", self.config, "--spool", self.spool,
