@@ -67,6 +67,9 @@ static const struct key {
 	{"max-replays", COUNT, offsetof(struct config, max_replays), 1, 4096},
 	{"max-listeners", COUNT, offsetof(struct config, max_listeners), 1,
 	 65536},
+	{"max-calls", COUNT, offsetof(struct config, max_calls), 1, 65536},
+	{"max-imports", COUNT, offsetof(struct config, max_imports), 1, 4096},
+	{"max-streams", COUNT, offsetof(struct config, max_streams), 1, 65536},
 };
 
 /* One is the capture's, one its writer's. */
@@ -101,6 +104,9 @@ void config_defaults(struct config *c)
 		.max_handshakes = 64,
 		.max_replays = 16,
 		.max_listeners = 256,
+		.max_calls = 64,
+		.max_imports = 16,
+		.max_streams = 512,
 	};
 }
 

@@ -43,6 +43,9 @@ struct config {
 	uint64_t max_handshakes;  /* under way at once: 64 */
 	uint64_t max_replays;	  /* at once: 16 */
 	uint64_t max_listeners;	  /* at once: 256 */
+	uint64_t max_calls;	  /* that wait for their answer: 64 */
+	uint64_t max_imports;	  /* at once: 16 */
+	uint64_t max_streams;	  /* at once, of one connection: 512 */
 };
 
 void config_defaults(struct config *c);

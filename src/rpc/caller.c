@@ -101,7 +101,7 @@ void caller_serve(struct caller *c, int fd)
 		grpc_insecure_server_credentials_create();
 
 	c->op_stopped = (struct op){stopped, c};
-	c->grpc = server_make_grpc();
+	c->grpc = server_make_grpc(c->server);
 	grpc_server_register_completion_queue(c->grpc, c->server->cq, NULL);
 	grpc_server_start(c->grpc);
 	call_request(c);

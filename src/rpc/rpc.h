@@ -49,8 +49,6 @@ enum bound {
 	BOUNDS
 };
 
-#define CALLS_MAX 64   /* requests that wait for their answer */
-#define IMPORTS_MAX 16 /* each has a thread */
 #define WORKERS 4
 #define OUTBOX_MAX 8 /* messages of a replay that wait to be sent */
 
@@ -310,6 +308,7 @@ struct server {
 	struct control *control;
 	atomic_uint limits[BOUNDS];
 	atomic_uint max_connections;
+	atomic_uint max_streams; /* of one connection */
 	atomic_bool stopping;
 	grpc_completion_queue *cq;
 	struct block_pool *pool; /* for what filters and snaplens copy */
@@ -331,7 +330,7 @@ struct server {
 	bool workers_stop;
 };
 
-grpc_server *server_make_grpc(void);
+grpc_server *server_make_grpc(struct server *s);
 /* The calls of one, NULL: of all: an array, to give back and free(). */
 struct call **server_calls(struct server *s, const struct caller *of,
 			   size_t *n);

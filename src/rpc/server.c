@@ -17,7 +17,6 @@
 #include <time.h>
 
 #define MESSAGE_MAX (4 << 20)
-#define STREAMS_MAX 512 /* of one connection */
 #define FLUSH_MS 500
 
 /* --- calls under way --- */
@@ -203,7 +202,7 @@ static void thread_join(struct thread *t)
 
 /* --- start --- */
 
-grpc_server *server_make_grpc(void)
+grpc_server *server_make_grpc(struct server *s)
 {
 	grpc_arg args[] = {
 		{.type = GRPC_ARG_INTEGER,
@@ -211,7 +210,7 @@ grpc_server *server_make_grpc(void)
 		 .value.integer = MESSAGE_MAX},
 		{.type = GRPC_ARG_INTEGER,
 		 .key = GRPC_ARG_MAX_CONCURRENT_STREAMS,
-		 .value.integer = STREAMS_MAX},
+		 .value.integer = (int)atomic_load(&s->max_streams)},
 		/* None but identity: a small message may not become a big
 		 * one. */
 		{.type = GRPC_ARG_INTEGER,
@@ -270,8 +269,6 @@ static struct server *server_new(struct control *ctl, const struct config *c)
 	pthread_cond_init(&s->work_ready, NULL);
 	pthread_mutex_init(&s->pump.lock, NULL);
 	pthread_cond_init(&s->pump.work, NULL);
-	atomic_store(&s->limits[BOUND_CALLS], CALLS_MAX);
-	atomic_store(&s->limits[BOUND_IMPORTS], IMPORTS_MAX);
 	server_configure(s, c);
 	return s;
 }
@@ -314,6 +311,9 @@ void server_configure(struct server *s, const struct config *c)
 {
 	atomic_store(&s->limits[BOUND_REPLAYS], (unsigned)c->max_replays);
 	atomic_store(&s->limits[BOUND_LISTENERS], (unsigned)c->max_listeners);
+	atomic_store(&s->limits[BOUND_CALLS], (unsigned)c->max_calls);
+	atomic_store(&s->limits[BOUND_IMPORTS], (unsigned)c->max_imports);
+	atomic_store(&s->max_streams, (unsigned)c->max_streams);
 	atomic_store(&s->max_connections, (unsigned)c->max_connections);
 }
 
