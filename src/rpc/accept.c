@@ -27,6 +27,8 @@
 #define BACK_OFF_MS 100
 /* How often files are looked at that say who may come in. */
 #define LOOK_MS 250
+/* How often calls are looked at that may hang. */
+#define REVIEW_MS 1000
 #define NS_PER_MS (NS_PER_S / 1000)
 #define COMPLAIN_NS (10 * NS_PER_S)
 #define DEFAULT_GROUP "pcap"
@@ -434,7 +436,16 @@ static void look(struct gate *g, struct server *s, int64_t *looked_ns)
 	*looked_ns = now;
 	if (s->remote.allow)
 		remote_look(s);
+	calls_review(s);
 	drop_silent(g);
+}
+
+static bool has_guests(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	bool some = s->callers;
+	pthread_mutex_unlock(&s->lock);
+	return some;
 }
 
 void gate_run(struct gate *g, struct server *s)
@@ -444,11 +455,15 @@ void gate_run(struct gate *g, struct server *s)
 	for (;;) {
 		struct epoll_event ev;
 		bool busy = s->remote.allow || g->n_silent;
-		int n = epoll_wait(g->epoll_fd, &ev, 1, busy ? LOOK_MS : -1);
+		/* Who is there may hang; nobody comes but through here. */
+		int patience_ms = busy		  ? LOOK_MS
+				  : has_guests(s) ? REVIEW_MS
+						  : -1;
+		int n = epoll_wait(g->epoll_fd, &ev, 1, patience_ms);
 
 		if (n < 0 && errno != EINTR)
 			return;
-		if (busy)
+		if (patience_ms > 0)
 			look(g, s, &looked_ns);
 		if (n <= 0)
 			continue;

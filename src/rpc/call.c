@@ -6,6 +6,8 @@
  */
 #include "rpc.h"
 
+#include "../log.h"
+
 #include <assert.h>
 #include <grpc/support/time.h>
 #include <stdio.h>
@@ -167,6 +169,7 @@ static bool send_next(struct call *c)
 			n += add_status(c, &ops[n]);
 	}
 	c->sending = n > 0;
+	c->sending_ns = n ? monotonic_ns() : 0;
 	pthread_cond_broadcast(&c->news);
 	pthread_mutex_unlock(&c->lock);
 	free(m);
@@ -391,6 +394,19 @@ static void closed(void *ctx, bool ok)
 	call_unref(c);
 }
 
+static bool one_of_few(struct call *c, struct err *e)
+{
+	unsigned limit = atomic_load(&c->server->max_streams);
+
+	if (atomic_load(&c->caller->n_calls) <= limit)
+		return true;
+	err_set(e, ERR_LIMIT,
+		"max-streams: %u calls of this connection are under way "
+		"already",
+		limit);
+	return err_hint(e, "Try again when one of them has ended.");
+}
+
 static void dispatch(struct call *c)
 {
 	grpc_slice path = c->details.method;
@@ -407,7 +423,8 @@ static void dispatch(struct call *c)
 	pthread_mutex_lock(&c->lock);
 	c->method = m;
 	pthread_mutex_unlock(&c->lock);
-	if (caller_may(c->caller, m, &e) && server_admit(c->server, c, &e))
+	if (caller_may(c->caller, m, &e) && one_of_few(c, &e) &&
+	    server_admit(c->server, c, &e))
 		call_receive(c);
 	else
 		call_fail(c, &e);
@@ -420,12 +437,14 @@ static void arrived(void *ctx, bool ok)
 
 	/* The first of a caller's was made by another thread. */
 	pthread_mutex_lock(&c->lock);
+	c->arrived_ns = monotonic_ns();
 	pthread_mutex_unlock(&c->lock);
 	if (!ok) {
 		call_unref(c);
 		return;
 	}
 	call_request(c->caller);
+	atomic_fetch_add(&c->caller->n_calls, 1);
 	server_enlist(c->server, c);
 	memset(&op, 0, sizeof(op));
 	op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
@@ -460,6 +479,54 @@ void call_request(struct caller *who)
 				     &c->metadata, cq, cq,
 				     &c->op_new) != GRPC_CALL_OK)
 		call_unref(c);
+}
+
+/* --- calls that hang --- */
+
+/* Seconds that are over; 0: c does not hang. */
+static unsigned hangs(struct call *c, int64_t now, const char **what)
+{
+	unsigned request = atomic_load(&c->server->request_timeout_s);
+	unsigned taking = atomic_load(&c->server->send_timeout_s);
+	unsigned over = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->over) {
+		over = 0;
+	} else if (c->sending_ns && now - c->sending_ns > taking * NS_PER_S) {
+		over = taking;
+		*what = "send-timeout: nothing was taken";
+	} else if (!c->started && !c->finishing &&
+		   now - c->arrived_ns > request * NS_PER_S) {
+		over = request;
+		*what = "request-timeout: no request came";
+	}
+	pthread_mutex_unlock(&c->lock);
+	return over;
+}
+
+void calls_review(struct server *s)
+{
+	int64_t now = monotonic_ns();
+	size_t n;
+	struct call **all = server_calls(s, NULL, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		const char *what = NULL;
+		char why[96];
+		unsigned over = hangs(all[i], now, &what);
+
+		if (over) {
+			snprintf(why, sizeof(why), "%s for %u s", what, over);
+			log_info("%s: a call is ended: %s",
+				 caller_known(all[i]->caller), why);
+			grpc_call_cancel_with_status(
+				all[i]->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
+				why, NULL);
+		}
+		call_unref(all[i]);
+	}
+	free(all);
 }
 
 /* --- what threads ask --- */

@@ -119,8 +119,10 @@ struct call {
 	unsigned outbox_count;
 	grpc_byte_buffer *sending_bytes;
 	/* For the audit. */
-	uint64_t bytes;	   /* of messages */
-	uint64_t audit_id; /* 0: there is no row */
+	int64_t arrived_ns; /* CLOCK_MONOTONIC */
+	int64_t sending_ns; /* since when a batch is under way; 0: none is */
+	uint64_t bytes;	    /* of messages */
+	uint64_t audit_id;  /* 0: there is no row */
 	int64_t began_ns;
 	bool closed;	/* audit_end was called */
 	bool started;	/* method->start was called */
@@ -144,6 +146,8 @@ void call_request(struct caller *who);
 struct call *call_ref(struct call *c);
 /* For who has a pointer but no reference: false when the last one is gone. */
 bool call_ref_living(struct call *c);
+/* Ends calls whose request does not come, or whose client takes nothing. */
+void calls_review(struct server *s);
 void call_unref(struct call *c);
 
 /* Takes bytes over in any case. */
@@ -187,6 +191,7 @@ struct caller {
 	enum role local_role; /* of one on this machine */
 	grpc_server *grpc;    /* NULL until it is served */
 	atomic_bool ended;
+	atomic_uint n_calls; /* that have arrived */
 	struct op op_stopped;
 	uint64_t excluded; /* control_exclude's number */
 	/* From here on of TLS, and written before it is served. */
@@ -309,6 +314,7 @@ struct server {
 	atomic_uint limits[BOUNDS];
 	atomic_uint max_connections;
 	atomic_uint max_streams; /* of one connection */
+	atomic_uint request_timeout_s, send_timeout_s;
 	atomic_bool stopping;
 	grpc_completion_queue *cq;
 	struct block_pool *pool; /* for what filters and snaplens copy */

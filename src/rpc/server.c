@@ -17,6 +17,10 @@
 #include <time.h>
 
 #define MESSAGE_MAX (4 << 20)
+#define METADATA_MAX (16 << 10)
+/* So many calls more than max-streams are answered that there are too many;
+ * then gRPC has the client wait. */
+#define STREAMS_REFUSED 64
 #define FLUSH_MS 500
 
 /* --- calls under way --- */
@@ -68,6 +72,7 @@ void server_dismiss(struct server *s, struct call *c)
 		*c->link = c->next;
 		if (c->next)
 			c->next->link = c->link;
+		atomic_fetch_sub(&c->caller->n_calls, 1);
 	}
 	free(c);
 	pthread_cond_broadcast(&s->changed);
@@ -210,7 +215,12 @@ grpc_server *server_make_grpc(struct server *s)
 		 .value.integer = MESSAGE_MAX},
 		{.type = GRPC_ARG_INTEGER,
 		 .key = GRPC_ARG_MAX_CONCURRENT_STREAMS,
-		 .value.integer = (int)atomic_load(&s->max_streams)},
+		 .value.integer =
+			 (int)atomic_load(&s->max_streams) + STREAMS_REFUSED},
+		/* gRPC answers what is over it. */
+		{.type = GRPC_ARG_INTEGER,
+		 .key = GRPC_ARG_MAX_METADATA_SIZE,
+		 .value.integer = METADATA_MAX},
 		/* None but identity: a small message may not become a big
 		 * one. */
 		{.type = GRPC_ARG_INTEGER,
@@ -314,6 +324,8 @@ void server_configure(struct server *s, const struct config *c)
 	atomic_store(&s->limits[BOUND_CALLS], (unsigned)c->max_calls);
 	atomic_store(&s->limits[BOUND_IMPORTS], (unsigned)c->max_imports);
 	atomic_store(&s->max_streams, (unsigned)c->max_streams);
+	atomic_store(&s->request_timeout_s, (unsigned)c->request_timeout_s);
+	atomic_store(&s->send_timeout_s, (unsigned)c->send_timeout_s);
 	atomic_store(&s->max_connections, (unsigned)c->max_connections);
 }
 
