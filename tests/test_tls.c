@@ -53,10 +53,13 @@ static int set_up(void **state)
 	struct tls_cert made;
 	struct err e = ERR_INIT;
 
-	strcpy(w->folder, "/tmp/pcapd-test-XXXXXX");
-	assert_non_null(mkdtemp(w->folder));
+	/* Apart from w, which gcc cannot tell w->path from w->folder in. */
+	char folder[] = "/tmp/pcapd-test-XXXXXX";
+
+	assert_non_null(mkdtemp(folder));
+	strcpy(w->folder, folder);
 	for (int i = 0; i < 5; i++)
-		snprintf(w->path[i], sizeof(w->path[i]), "%s/%s", w->folder,
+		snprintf(w->path[i], sizeof(w->path[i]), "%s/%s", folder,
 			 files[i]);
 	assert_true(tls_make_ca(w->path[CA], w->path[CA_KEY], &e));
 	assert_true(tls_make_cert(w->path[CA], w->path[CA_KEY], &wanted,
