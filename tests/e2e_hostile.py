@@ -186,6 +186,28 @@ class Hostile(unittest.TestCase):
             call.cancel()
         daemon.stop()
 
+    def test_connections_that_come_and_go_harm_nobody(self):
+        """A server of gRPC's is made and ended for each of them."""
+        daemon = self.daemon("")
+        hello = (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
+                 bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+
+        def come_and_go():
+            for i in range(100 if SANITIZE else 500):
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect(daemon.socket)
+                    s.sendall(hello)
+                    if i % 3:  # it is served, then
+                        s.recv(9)
+
+        threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        daemon.run("list")
+        daemon.stop()
+
     def test_running_out_of_descriptors_is_a_pause(self):
         need("prlimit")
         daemon = self.daemon("", "prlimit", "--nofile=64:64")

@@ -114,9 +114,14 @@ void caller_serve(struct caller *c, int fd)
 
 void caller_end(struct caller *c)
 {
-	if (!atomic_exchange(&c->ended, true))
-		grpc_server_shutdown_and_notify(c->grpc, c->server->cq,
-						&c->op_stopped);
+	if (atomic_exchange(&c->ended, true))
+		return;
+	/* It may tell that it has stopped before it returns, and looks at its
+	 * server after that. */
+	atomic_fetch_add(&c->refs, 1);
+	grpc_server_shutdown_and_notify(c->grpc, c->server->cq,
+					&c->op_stopped);
+	caller_unref(c);
 }
 
 /* --- rights --- */
