@@ -156,9 +156,11 @@ class Hostile(unittest.TestCase):
         for size in (20000, 200000):
             with self.assertRaises(grpc.RpcError) as caught:
                 listing(b"", metadata=[("x-giant", "x" * size)], timeout=30)
-            self.assertEqual(caught.exception.code(),
-                             grpc.StatusCode.RESOURCE_EXHAUSTED)
-        daemon.run("list")
+            # gRPC's word; it may also just hang up.
+            self.assertIn(caught.exception.code(),
+                          (grpc.StatusCode.RESOURCE_EXHAUSTED,
+                           grpc.StatusCode.UNAVAILABLE))
+            daemon.run("list")
 
     def test_a_thousand_listeners_that_never_read_cost_no_packet(self):
         daemon = self.daemon("max-listeners = 2000\n")
