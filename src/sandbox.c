@@ -471,6 +471,9 @@ static const char *const calls[] = {
 	/* The leak sanitizer looks at the process from beside it. */
 	"kill",
 	"personality",
+	"getdents",
+	"tkill",
+	"waitid",
 	"process_vm_readv",
 	"ptrace",
 	"wait4",

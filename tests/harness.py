@@ -302,6 +302,6 @@ def main():
     result = program.result
     for test, reason in result.skipped:
         print("SKIPPED %s: %s" % (test, reason), flush=True)
-    if not result.wasSuccessful() or not result.testsRun:
+    if not result.wasSuccessful() or not (result.testsRun or result.skipped):
         sys.exit(1)
     sys.exit(77 if result.skipped else 0)
