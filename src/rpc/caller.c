@@ -119,8 +119,7 @@ void caller_end(struct caller *c)
 	/* It may tell that it has stopped before it returns, and looks at its
 	 * server after that. */
 	atomic_fetch_add(&c->refs, 1);
-	grpc_server_shutdown_and_notify(c->grpc, c->server->cq,
-					&c->op_stopped);
+	grpc_server_shutdown_and_notify(c->grpc, c->server->cq, &c->op_stopped);
 	caller_unref(c);
 }
 
