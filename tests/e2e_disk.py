@@ -15,8 +15,8 @@ import unittest
 
 import e2e_soak
 from e2e_live import Link
-from harness import (NS, OK, PCAPD, SANITIZE, Daemon, first_difference, main,
-                     output, packets_of, savefile, udp_packet, until)
+from harness import (NS, OK, PCAPD, SANITIZE, Daemon, end, first_difference,
+                     main, output, packets_of, savefile, udp_packet, until)
 
 T0 = 1767225600 * NS
 
@@ -204,11 +204,13 @@ class Full(unittest.TestCase):
             link.sender + [sys.executable, "-B", e2e_soak.__file__, "--send",
                            link.near, "6000", "300"],
             stdout=subprocess.DEVNULL)
-        atexit.register(traffic.kill)
+        self.addCleanup(end, traffic)
 
         def newest():
-            out = packets_of(daemon.run("replay", "live", "--last", "10s",
-                                        status=None)[0])[1]
+            data, said = daemon.run("replay", "live", "--last", "10s",
+                                    status=None)
+            self.assertTrue(data, said)
+            out = packets_of(data)[1]
             return number(out[-1]) if out else -1
 
         for i in range(4):
@@ -217,8 +219,7 @@ class Full(unittest.TestCase):
             full = newest()
             until(lambda: newest() > full + 3000, "packets of later")
             self.assertIsNone(traffic.poll())
-        traffic.kill()
-        traffic.wait()
+        end(traffic)
         daemon.stop()
         self.check(daemon)
 
