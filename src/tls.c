@@ -31,6 +31,7 @@
 	"TLS_CHACHA20_POLY1305_SHA256"
 #define READ_AHEAD_BYTES (256 << 10)
 #define PUMP_BYTES (256u << 10)
+#define PAIR_BYTES (1 << 20)
 /* Records of 16 KiB leave so many together: a system call each, and on the way
  * a packet each, cost as much as their encryption. */
 #define WRITE_BYTES (256 << 10)
@@ -656,6 +657,19 @@ static bool pump_goes_on(const struct pump *p)
 	if (p->out.ended && lane_empty(&p->out) && !p->unflushed)
 		return false;
 	return !p->in.ended || !lane_empty(&p->in);
+}
+
+bool tls_pair(int fds[2], struct err *e)
+{
+	int bytes = PAIR_BYTES;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+		       fds) < 0)
+		return err_errno(e, "make a pair of sockets");
+	for (int i = 0; i < 2; i++)
+		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &bytes,
+			   sizeof(bytes));
+	return true;
 }
 
 void tls_pump(struct tls_link *l, int plain)

@@ -84,6 +84,9 @@ bool tls_shake_hands(struct tls_link *l, int patience_ms, struct err *e);
 /* The other side's. */
 void tls_link_cert(const struct tls_link *l, struct tls_cert *cert);
 
+/* A socketpair for a pump: [0] for gRPC, [1] is tls_pump's plain. The caller
+ * closes both. */
+bool tls_pair(int fds[2], struct err *e);
 /* Carries bytes both ways until one side has ended. plain does not block.
  * What was written to it before its end has left. */
 void tls_pump(struct tls_link *l, int plain);

@@ -11,8 +11,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	(void)arg;
 	switch (key) {
 	case ARGP_KEY_ARGS:
-		words->v = state->argv + state->next;
-		words->n = state->argc - state->next;
+		words_take(words, state);
 		return 0;
 	case ARGP_KEY_END: {
 		bool add = words->n && strcmp(words->v[0], "add") == 0;

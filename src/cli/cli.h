@@ -60,6 +60,8 @@ void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Flushes stdout; an error there is the command's. */
 int cli_done(void);
 
+/* All that are left, for ARGP_KEY_ARGS. */
+void words_take(struct words *w, const struct argp_state *state);
 /* Joined by blanks, to free(). Never NULL. */
 char *words_join(const struct words *w, int from);
 /* A whole number in [min, max]; what: "--count". */
@@ -105,6 +107,10 @@ int64_t clock_ns(void);
 struct time_range {
 	const char *since, *until, *last; /* as given, or NULL */
 };
+/* Takes --since, --until and --last, whose keys these are in every command that
+ * has them. false: it is another option. */
+enum { KEY_SINCE = 1, KEY_UNTIL, KEY_LAST };
+bool time_range_option(struct time_range *r, int key, char *arg);
 /* 0 where nothing was given. */
 bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		      int64_t *since_ns, int64_t *until_ns, struct err *e);

@@ -15,16 +15,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct line *line = state->input;
 
+	if (time_range_option(&line->range, key, arg))
+		return 0;
 	switch (key) {
-	case 1:
-		line->range.since = arg;
-		return 0;
-	case 2:
-		line->range.until = arg;
-		return 0;
-	case 3:
-		line->range.last = arg;
-		return 0;
 	case 'J':
 		line->json = true;
 		return 0;
@@ -41,9 +34,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-	{"since", 1, "TIME", 0, "Gaps that end after, a time or a mark", 0},
-	{"until", 2, "TIME", 0, "Gaps that begin before", 0},
-	{"last", 3, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
+	{"since", KEY_SINCE, "TIME", 0, "Gaps that end after, a time or a mark",
+	 0},
+	{"until", KEY_UNTIL, "TIME", 0, "Gaps that begin before", 0},
+	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
 	{"json", 'J', NULL, 0, "Write JSON, in raw numbers", 0},
 	{0}};
 

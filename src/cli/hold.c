@@ -15,16 +15,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct line *line = state->input;
 
+	if (time_range_option(&line->range, key, arg))
+		return 0;
 	switch (key) {
-	case 1:
-		line->range.since = arg;
-		return 0;
-	case 2:
-		line->range.until = arg;
-		return 0;
-	case 3:
-		line->range.last = arg;
-		return 0;
 	case 'r':
 		line->reason = arg;
 		return 0;
@@ -46,9 +39,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-	{"since", 1, "TIME", 0, "Packets at or after, a time or a mark", 0},
-	{"until", 2, "TIME", 0, "Packets before; now", 0},
-	{"last", 3, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
+	{"since", KEY_SINCE, "TIME", 0, "Packets at or after, a time or a mark",
+	 0},
+	{"until", KEY_UNTIL, "TIME", 0, "Packets before; now", 0},
+	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
 	{"reason", 'r', "TEXT", 0, "Why, for those who come later", 0},
 	{0}};
 
@@ -105,8 +99,7 @@ static error_t release_parse(int key, char *arg, struct argp_state *state)
 	(void)arg;
 	switch (key) {
 	case ARGP_KEY_ARGS:
-		words->v = state->argv + state->next;
-		words->n = state->argc - state->next;
+		words_take(words, state);
 		return 0;
 	case ARGP_KEY_END:
 		if (words->n != 2)

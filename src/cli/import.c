@@ -22,8 +22,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	(void)arg;
 	switch (key) {
 	case ARGP_KEY_ARGS:
-		words->v = state->argv + state->next;
-		words->n = state->argc - state->next;
+		words_take(words, state);
 		return 0;
 	case ARGP_KEY_END:
 		if (words->n < 2)

@@ -52,8 +52,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		line->keep.age = arg;
 		return 0;
 	case ARGP_KEY_ARGS:
-		line->words.v = state->argv + state->next;
-		line->words.n = state->argc - state->next;
+		words_take(&line->words, state);
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;

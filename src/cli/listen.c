@@ -35,8 +35,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		argp_error(state, "say which capture, by id or alias");
 		return 0;
 	case ARGP_KEY_ARGS:
-		line->words.v = state->argv + state->next;
-		line->words.n = state->argc - state->next;
+		words_take(&line->words, state);
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;

@@ -18,16 +18,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct line *line = state->input;
 
+	if (time_range_option(&line->range, key, arg))
+		return 0;
 	switch (key) {
-	case 1:
-		line->range.since = arg;
-		return 0;
-	case 2:
-		line->range.until = arg;
-		return 0;
-	case 3:
-		line->range.last = arg;
-		return 0;
 	case 4:
 		line->around = arg;
 		return 0;
@@ -59,17 +52,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		argp_error(state, "say which capture, by id or alias");
 		return 0;
 	case ARGP_KEY_ARGS:
-		line->words.v = state->argv + state->next;
-		line->words.n = state->argc - state->next;
+		words_take(&line->words, state);
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
 }
 
 static const struct argp_option options[] = {
-	{"since", 1, "TIME", 0, "Packets at or after, a time or a mark", 0},
-	{"until", 2, "TIME", 0, "Packets before", 0},
-	{"last", 3, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
+	{"since", KEY_SINCE, "TIME", 0, "Packets at or after, a time or a mark",
+	 0},
+	{"until", KEY_UNTIL, "TIME", 0, "Packets before", 0},
+	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
 	{"around", 4, "TIME", 0, "Packets around a time or a mark", 0},
 	{"window", 5, "LENGTH", 0,
 	 "With --around: so long before and after it (30s)", 0},

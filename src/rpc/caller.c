@@ -230,6 +230,14 @@ static struct caller **callers(struct server *s, size_t *n)
 	return all;
 }
 
+static bool is_served(struct caller *c)
+{
+	pthread_mutex_lock(&c->server->lock);
+	bool served = c->served;
+	pthread_mutex_unlock(&c->server->lock);
+	return served;
+}
+
 /* Those that were never served end with their handshake. */
 void callers_end(struct server *s)
 {
@@ -237,10 +245,7 @@ void callers_end(struct server *s)
 	struct caller **all = callers(s, &n);
 
 	for (size_t i = 0; i < n; i++) {
-		pthread_mutex_lock(&s->lock);
-		bool served = all[i]->served;
-		pthread_mutex_unlock(&s->lock);
-		if (served)
+		if (is_served(all[i]))
 			caller_end(all[i]);
 		caller_unref(all[i]);
 	}
@@ -306,10 +311,7 @@ void callers_review(struct server *s)
 	struct caller **all = callers(s, &n);
 
 	for (size_t i = 0; i < n; i++) {
-		pthread_mutex_lock(&s->lock);
-		bool served = all[i]->served;
-		pthread_mutex_unlock(&s->lock);
-		if (served && all[i]->origin == FROM_TLS &&
+		if (is_served(all[i]) && all[i]->origin == FROM_TLS &&
 		    caller_role(all[i]) == ROLE_NONE)
 			dismiss(all[i]);
 		caller_unref(all[i]);

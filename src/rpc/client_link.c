@@ -30,7 +30,6 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 10000
-#define PAIR_BYTES (1 << 20)
 #define SSH_ENDS_MS 2000
 
 struct client_link {
@@ -199,17 +198,13 @@ static void *pump_main(void *arg)
 static bool open_tls(struct client_link *l, const struct address *to, int *fd,
 		     struct err *e)
 {
-	int fds[2], bytes = PAIR_BYTES;
+	int fds[2];
 
 	l->tls = connect_tls(to, e);
 	if (!l->tls)
 		return false;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-		       fds) < 0)
-		return err_errno(e, "make a pair of sockets");
-	for (int i = 0; i < 2; i++)
-		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &bytes,
-			   sizeof(bytes));
+	if (!tls_pair(fds, e))
+		return false;
 	l->plain = fds[1];
 	errno = pthread_create(&l->thread, NULL, pump_main, l);
 	if (errno) {

@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #define STACK_BYTES (256 << 10)
-#define PAIR_BYTES (1 << 20)
 #define KEEPALIVE_S 30
 /* Refusals that are logged, in so long. */
 #define COMPLAINTS_MAX 50
@@ -275,20 +274,6 @@ static void set_link(struct caller *c, struct tls_link *l, bool shaking)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* gRPC's end and ours. */
-static bool pair(int fds[2], struct err *e)
-{
-	int bytes = PAIR_BYTES;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-		       fds) < 0)
-		return err_errno(e, "make a pair of sockets");
-	for (int i = 0; i < 2; i++)
-		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &bytes,
-			   sizeof(bytes));
-	return true;
-}
-
 static void serve(struct caller *c, struct tls_link *l, int fds[2])
 {
 	log_info("%s (%s) came in from %s", c->allowed.name,
@@ -338,7 +323,7 @@ static void *connection_main(void *arg)
 		set_link(c, l, true);
 	if (l &&
 	    tls_shake_hands(l, (int)r->config.handshake_timeout_s * 1000, &e) &&
-	    caller_count(c, &e) && pair(fds, &e))
+	    caller_count(c, &e) && tls_pair(fds, &e))
 		serve(c, l, fds);
 	else
 		refused(r, c->from, why(c, &e));

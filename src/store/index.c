@@ -7,7 +7,6 @@
 #include "index.h"
 #include "segment.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -458,19 +457,7 @@ bool index_may_match(struct index *x, uint64_t seq, const struct question *q)
 
 static bool read_all(int fd, uint64_t at, void *to, size_t n)
 {
-	size_t have = 0;
-
-	while (have < n) {
-		ssize_t got = pread(fd, (char *)to + have, n - have,
-				    (off_t)(at + have));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		have += (size_t)got;
-	}
-	return true;
+	return segment_read(fd, at, to, n) == n;
 }
 
 struct index_place index_locate(int fd)

@@ -113,6 +113,23 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 	return write_at(g, g->fd, at + done, from + done, n - done, e);
 }
 
+size_t segment_read(int fd, uint64_t at, void *to, size_t n)
+{
+	size_t have = 0;
+
+	while (have < n) {
+		ssize_t got = pread(fd, (char *)to + have, n - have,
+				    (off_t)(at + have));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		have += (size_t)got;
+	}
+	return have;
+}
+
 /* Bytes of frame 0 in *frame; 0: memory is out. */
 static size_t head_frame(const struct segment *g,
 			 uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)])

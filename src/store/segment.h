@@ -97,6 +97,9 @@ struct segment *segment_look(int spool_fd, uint64_t capture, uint64_t first_seq,
  */
 bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 		   struct err *e);
+/* As much of n bytes of a segment's file as there is; what cannot be read is
+ * not there. */
+size_t segment_read(int fd, uint64_t at, void *to, size_t n);
 /* A frame at end is whole: info (with stored_bytes) is given its segment and
  * offset and remembered. */
 bool segment_add(struct segment *g, struct block_info *info, struct err *e);

@@ -26,39 +26,21 @@ static bool no_memory(struct err *e)
 	return err_set(e, ERR_FAILED, "survey: out of memory");
 }
 
-/* As much of n bytes as there is; what cannot be read is not there. */
-static size_t read_at(int fd, uint64_t at, void *to, size_t n)
-{
-	size_t have = 0;
-
-	while (have < n) {
-		ssize_t got = pread(fd, (char *)to + have, n - have,
-				    (off_t)(at + have));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			break;
-		have += (size_t)got;
-	}
-	return have;
-}
-
 /* --- frames --- */
 
 /* Bytes of the whole frame at `at`, decoded into raw; 0: there is none. */
 static size_t whole_frame(struct survey *v, uint64_t at,
 			  struct block_info *info)
 {
-	size_t have = read_at(v->fd, at, v->frame, FIRST_READ);
+	size_t have = segment_read(v->fd, at, v->frame, FIRST_READ);
 	size_t n;
 
 	if (have < 4 || memcmp(v->frame, frame_magic, 4) != 0)
 		return 0;
 	n = ZSTD_findFrameCompressedSize(v->frame, have);
 	if (ZSTD_isError(n) && have == FIRST_READ) {
-		have += read_at(v->fd, at + have, v->frame + have,
-				FRAME_MAX - have);
+		have += segment_read(v->fd, at + have, v->frame + have,
+				     FRAME_MAX - have);
 		n = ZSTD_findFrameCompressedSize(v->frame, have);
 	}
 	if (ZSTD_isError(n))
@@ -91,8 +73,8 @@ static size_t before_zeros(const uint8_t *bytes, size_t n, uint64_t at)
  * it was not cut, or not only. */
 static uint32_t salvage(struct survey *v, uint64_t at, bool *altered)
 {
-	size_t have = before_zeros(v->frame,
-				   read_at(v->fd, at, v->frame, FRAME_MAX), at);
+	size_t have = before_zeros(
+		v->frame, segment_read(v->fd, at, v->frame, FRAME_MAX), at);
 	ZSTD_inBuffer in = {v->frame, have, 0};
 	ZSTD_outBuffer out = {v->raw, BLOCK_MAX, 0};
 	struct block_info info = {0};
@@ -129,7 +111,7 @@ static bool is_magic(struct survey *v, uint64_t at)
 
 	if (at == v->file_bytes)
 		return true;
-	if (read_at(v->fd, at, bytes, 4) != 4)
+	if (segment_read(v->fd, at, bytes, 4) != 4)
 		return false;
 	memcpy(&magic, bytes, 4);
 	return memcmp(bytes, frame_magic, 4) == 0 || is_tail(magic) ||
@@ -143,13 +125,13 @@ static uint64_t footer_offset(int fd, uint64_t file_bytes)
 	uint8_t end[9], entry[8];
 	uint32_t entries, magic, footer_bytes;
 
-	if (file_bytes < 9 || read_at(fd, file_bytes - 9, end, 9) != 9)
+	if (file_bytes < 9 || segment_read(fd, file_bytes - 9, end, 9) != 9)
 		return 0;
 	memcpy(&entries, end, 4);
 	memcpy(&magic, end + 5, 4);
 	uint64_t table = (uint64_t)entries * 8 + 17;
 	if (magic != SEEK_TABLE_FOOTER || table > file_bytes ||
-	    read_at(fd, file_bytes - 17, entry, 8) != 8)
+	    segment_read(fd, file_bytes - 17, entry, 8) != 8)
 		return 0;
 	memcpy(&footer_bytes, entry, 4);
 	return footer_bytes + table <= file_bytes
@@ -179,7 +161,7 @@ static bool tail_at(struct survey *v, uint64_t at)
 {
 	uint32_t head[2];
 
-	return read_at(v->fd, at, head, sizeof(head)) == sizeof(head) &&
+	return segment_read(v->fd, at, head, sizeof(head)) == sizeof(head) &&
 	       is_tail(head[0]) && at + 8 + head[1] <= v->file_bytes &&
 	       is_magic(v, at + 8 + head[1]);
 }
@@ -195,8 +177,8 @@ static uint64_t index_at(const struct survey *v, const struct segment *g,
 	uint32_t front[2];
 
 	if (place.offset != at || place.bytes < 8 + sizeof(head) ||
-	    read_at(v->fd, at, front, 8) != 8 ||
-	    read_at(v->fd, at + 8, &head, sizeof(head)) != sizeof(head))
+	    segment_read(v->fd, at, front, 8) != 8 ||
+	    segment_read(v->fd, at + 8, &head, sizeof(head)) != sizeof(head))
 		return 0;
 	unsigned right =
 		(front[0] == INDEX_MAGIC) + (front[1] == place.bytes - 8) +
@@ -214,7 +196,7 @@ static uint64_t search(struct survey *v, uint64_t at)
 	uint64_t found = v->file_bytes;
 
 	while (window && at < v->file_bytes && found == v->file_bytes) {
-		size_t have = read_at(v->fd, at, window, room);
+		size_t have = segment_read(v->fd, at, window, room);
 
 		for (size_t i = 0; i + 4 <= have; i++) {
 			uint32_t magic;
@@ -331,7 +313,7 @@ static bool is_torn(struct survey *v, uint64_t at)
 	uint32_t magic = 0;
 
 	v->salvaged = salvage(v, at, &altered);
-	read_at(v->fd, at, &magic, 4);
+	segment_read(v->fd, at, &magic, 4);
 	return !altered || is_tail(magic);
 }
 
@@ -398,11 +380,11 @@ static uint8_t *footer_body(int fd, uint64_t at, size_t *n)
 {
 	uint32_t head[2];
 
-	if (read_at(fd, at, head, 8) != 8 || head[0] != SEGMENT_FOOTER_MAGIC ||
-	    head[1] > FOOTER_MAX)
+	if (segment_read(fd, at, head, 8) != 8 ||
+	    head[0] != SEGMENT_FOOTER_MAGIC || head[1] > FOOTER_MAX)
 		return NULL;
 	uint8_t *packed = malloc(head[1] + 1u), *body = NULL;
-	if (packed && read_at(fd, at + 8, packed, head[1]) == head[1]) {
+	if (packed && segment_read(fd, at + 8, packed, head[1]) == head[1]) {
 		unsigned long long size =
 			ZSTD_getFrameContentSize(packed, head[1]);
 
@@ -503,7 +485,8 @@ static bool table_matches(const struct survey *v, const struct segment *g,
 			   v->frames_end + v->index_bytes, footer_bytes, &n);
 	uint8_t *is = malloc(n + 1);
 	bool ok = is && want && v->file_bytes == at + n &&
-		  read_at(v->fd, at, is, n) == n && memcmp(is, want, n) == 0;
+		  segment_read(v->fd, at, is, n) == n &&
+		  memcmp(is, want, n) == 0;
 
 	free(is);
 	free(want);
@@ -535,7 +518,7 @@ static void look_at_footer(struct survey *v, const struct segment *g)
 	struct block_info *blocks =
 		body ? footer_parse(body, n, &head, NULL) : NULL;
 
-	if (blocks && read_at(v->fd, at + 4, &bytes, 4) == 4) {
+	if (blocks && segment_read(v->fd, at + 4, &bytes, 4) == 4) {
 		v->footer = head.blocks == v->n_blocks &&
 			    head.capture == g->capture &&
 			    head.first_seq == g->first_seq;
