@@ -14,8 +14,8 @@ import time
 import unittest
 
 from e2e_live import Link, sent
-from harness import (NS, OK, PATIENCE, PCAPD, SANITIZE, Daemon, main, need,
-                     output, packets_of, savefile, udp_packet, until)
+from harness import (NS, OK, PCAPD, Daemon, before_libc, main, packets_of,
+                     savefile, udp_packet, until)
 
 T0 = 1767225600 * NS
 FINE, HANG_SEGMENTS, HANG_ALL = 0, -1, -2
@@ -136,9 +136,6 @@ def number(packet):
 class Refusing(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if SANITIZE:
-            raise unittest.SkipTest("sanitizers want to be the first library")
-        need("cc")
         cls.link = Link()
 
     def setUp(self):
@@ -146,13 +143,9 @@ class Refusing(unittest.TestCase):
                              (16 if "read_only" in self.id() else 4))
         self.path = os.path.join(self.daemon.folder, "answer")
         self.answer(FINE)
-        library = os.path.join(self.daemon.folder, "disk.so")
-        with open(library + ".c", "w") as file:
-            file.write(LIBRARY)
-        output("cc", "-shared", "-fPIC", "-o", library, library + ".c")
-        self.daemon.prefix = self.link.receiver + [
-            "env", "LD_PRELOAD=" + library, "ANSWER=" + self.path,
-            "SPOOL=" + self.daemon.spool]
+        self.daemon.prefix = self.link.receiver + before_libc(
+            self.daemon.folder, LIBRARY, ANSWER=self.path,
+            SPOOL=self.daemon.spool)
         self.addCleanup(self.daemon.kill)
 
     def answer(self, number_):
@@ -247,20 +240,10 @@ class Refusing(unittest.TestCase):
         self.assertLessEqual(causes, {"disk", "kernel"}, answer)
 
     def watched(self):
-        path = os.path.join(self.daemon.folder, "watch")
-        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        ear.bind(path)
+        ear = self.daemon.ear()
         ear.settimeout(0.1)
         self.addCleanup(ear.close)
-        log = open(self.daemon.log, "ab")
-        self.addCleanup(log.close)
-        self.daemon.process = subprocess.Popen(
-            self.daemon.prefix + [
-                PCAPD, "--config", self.daemon.config, "--spool",
-                self.daemon.spool, "--socket", self.daemon.socket,
-                "--socket-group", ""], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=log, env=dict(os.environ, NOTIFY_SOCKET=path,
-                                 WATCHDOG_USEC="1000000"))
+        self.daemon.spawn(WATCHDOG_USEC="1000000")
         self.hear(ear, b"READY=1")
         return ear
 

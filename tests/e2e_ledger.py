@@ -9,14 +9,13 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import time
 import unittest
 
 from e2e_live import Link, sent
 from harness import (FAILED, INCOMPLETE, NOT_FOUND, NS, OK, PATIENCE, SANITIZE,
-                     USAGE, Daemon, first_difference, main, need, output,
-                     packets_of, savefile, udp_packet, until)
+                     USAGE, Daemon, before_libc, first_difference, main,
+                     output, packets_of, savefile, udp_packet, until)
 
 T0 = 1767225600 * NS  # 2026-01-01T00:00:00Z
 HOUR = 3600 * NS
@@ -414,18 +413,12 @@ class Clocks(Case):
                              [p for p in packets if a <= p.ns < b])
         daemon.stop()
 
-
     def test_a_clock_that_is_set_is_in_the_ledger_at_once(self):
         """The daemon's clock, by a library before libc's."""
-        if SANITIZE:
-            self.skipTest("sanitizers want to be the first library")
         if os.geteuid() != 0:
             self.skipTest("capturing needs root")
-        need("cc")
         daemon = Daemon()
         path = os.path.join(daemon.folder, "offset")
-        library = os.path.join(daemon.folder, "clock.so")
-        source = os.path.join(daemon.folder, "clock.c")
 
         def set_to(seconds):
             with open(path + ".new", "wb") as file:
@@ -433,15 +426,13 @@ class Clocks(Case):
             os.rename(path + ".new", path)
 
         set_to(0)
-        with open(source, "w") as file:
-            file.write(CLOCK)
-        output("cc", "-shared", "-fPIC", "-o", library, source)
-        daemon.prefix = ["env", "LD_PRELOAD=" + library, "OFFSET=" + path]
+        daemon.prefix = before_libc(daemon.folder, CLOCK, OFFSET=path)
         self.addCleanup(daemon.kill)
         daemon.start()
         daemon.run("init", "lo", "udp", "port", "9", "--alias", "live",
                    "--start")
         until(lambda: daemon.capture("live")["state"] == "running", "running")
+
         def steps():
             return [g for g in self.gaps(daemon)["gaps"]
                     if g["cause"] == "clock"]
@@ -500,23 +491,6 @@ PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
 class Watchdog(Case):
     """The end of systemd that is told, and a thread that stands still."""
 
-    def watched(self, daemon):
-        path = os.path.join(daemon.folder, "watch")
-        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        ear.bind(path)
-        self.addCleanup(ear.close)
-        log = open(daemon.log, "ab")
-        self.addCleanup(log.close)
-        daemon.process = subprocess.Popen(
-            daemon.prefix + [
-                os.environ.get("PCAPD_BIN"), "--config", daemon.config,
-                "--spool", daemon.spool, "--socket", daemon.socket,
-                "--socket-group", ""],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=dict(os.environ, NOTIFY_SOCKET=path, WATCHDOG_USEC="1500000"))
-        self.addCleanup(daemon.kill)
-        return ear
-
     def threads(self, daemon, name):
         tasks, found = "/proc/%d/task/" % daemon.process.pid, []
         for task in os.listdir(tasks):
@@ -541,10 +515,13 @@ class Watchdog(Case):
         return False
 
     def test_it_is_fed_only_while_captures_make_progress(self):
-        if os.geteuid() != 0 or not os.environ.get("PCAPD_BIN"):
+        if os.geteuid() != 0:
             self.skipTest("stopping a thread needs root")
         daemon = Daemon()
-        ear = self.watched(daemon)
+        self.addCleanup(daemon.kill)
+        ear = daemon.ear()
+        self.addCleanup(ear.close)
+        daemon.spawn(WATCHDOG_USEC="1500000")
         self.assertTrue(self.hear(ear, b"READY=1", PATIENCE))
         self.assertTrue(self.hear(ear, b"WATCHDOG=1", PATIENCE))
         daemon.run("init", "lo", "--alias", "live", "--start")

@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 from e2e_live import Link, content, in_file
-from harness import (SANITIZE, Daemon, first_difference, main, output,
+from harness import (Daemon, before_libc, first_difference, main, output,
                      packets_of, savefile, udp_packet, until)
 
 COUNT = 10000  # of 800 bytes: eight blocks
@@ -44,9 +44,6 @@ class Limit(unittest.TestCase):
             p.body = p.body[:400] + noise.randbytes(400)
         cls.flood = cls.write("flood.pcap", packets)
         cls.gate = os.path.join(cls.folder.name, "gate")
-        cls.shim = cls.gate + ".so"
-        output("cc", "-shared", "-fPIC", "-x", "c", "-o", cls.shim, "-",
-               "-ldl", stdin=GATE.encode())
 
     @classmethod
     def tearDownClass(cls):
@@ -71,10 +68,9 @@ class Limit(unittest.TestCase):
         until(lambda: int(daemon.capture("live")["packets"]) >= n,
               "%d packets" % n)
 
-    @unittest.skipIf(SANITIZE, "a sanitizer wants to be loaded first")
     def test_packets_are_stored_when_there_is_no_time_to_compress_them(self):
-        daemon = Daemon(SLOW, prefix=self.link.receiver + [
-            "env", "LD_PRELOAD=" + self.shim, "GATE=" + self.gate]).start()
+        daemon = Daemon(SLOW, prefix=self.link.receiver + before_libc(
+            self.folder.name, GATE, GATE=self.gate)).start()
         self.addCleanup(daemon.kill)
         daemon.run("init", self.link.far, "--alias", "live", "--start")
         until(lambda: daemon.capture("live")["state"] == "running", "running")

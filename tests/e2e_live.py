@@ -67,10 +67,10 @@ class Link:
             output("ip", "netns", "del", name, status=None)
 
     def send(self, path, rate=RATE):
-        """A tcpreplay, under way."""
+        """A tcpreplay, under way, which sleeps between packets."""
         process = subprocess.Popen(
-            self.sender + ["tcpreplay", "-q", "-i", self.near, "-p",
-                           str(rate), path],
+            self.sender + ["tcpreplay", "-q", "-T", "nano", "-i", self.near,
+                           "-p", str(rate), path],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         atexit.register(end, process)

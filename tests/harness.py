@@ -70,6 +70,20 @@ def output(*command, status=0, stdin=None):
     return done.stdout
 
 
+def before_libc(folder, source, **environment):
+    """Words before a command, so that functions of source come before libc's
+    of the same name; a sanitizer's come before these."""
+    need("cc")
+    library = os.path.join(folder, "before.so")
+    output("cc", "-shared", "-fPIC", "-x", "c", "-o", library, "-", "-ldl",
+           stdin=source.encode())
+    first = {"address,undefined": ["asan"], "thread": ["tsan"]}
+    libraries = [output("cc", "-print-file-name=lib%s.so" % name).decode()
+                 .strip() for name in first.get(SANITIZE, [])] + [library]
+    return ["env", "LD_PRELOAD=" + ":".join(libraries)] + [
+        "%s=%s" % item for item in environment.items()]
+
+
 class Piece(ctypes.Structure):
     """ZSTD_inBuffer, ZSTD_outBuffer"""
 
@@ -189,23 +203,32 @@ class Daemon:
         with open(self.config, "w") as file:
             file.write(text)
 
-    def start(self, *more, wait=True):
-        """Returns when pcapd says that it is ready."""
+    def ear(self):
+        """What hears it, as systemd would."""
         notify = os.path.join(self.folder, "notify")
         if os.path.exists(notify):
             os.unlink(notify)
-        ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        ready.bind(notify)
+        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ear.bind(notify)
         os.chmod(notify, 0o777)  # pcapd may be somebody else
-        ready.setblocking(False)
+        ear.setblocking(False)
+        return ear
+
+    def spawn(self, more=(), **environment):
         command = self.prefix + [
             PCAPD, "--config", self.config, "--spool", self.spool,
             "--socket", self.socket, "--socket-group", ""] + list(more)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=dict(os.environ, NOTIFY_SOCKET=notify))
+                env=dict(os.environ, NOTIFY_SOCKET=os.path.join(
+                    self.folder, "notify"), **environment))
         atexit.register(self.kill)
+
+    def start(self, *more, wait=True):
+        """Returns when pcapd says that it is ready."""
+        ready = self.ear()
+        self.spawn(more)
         self.notified = b""
 
         def told():
