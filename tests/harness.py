@@ -264,6 +264,12 @@ class Daemon:
         status = self.wait()
         assert status == 0, "exit code %d: %s" % (status, self.said())
 
+    def assert_lives(self):
+        """Or was killed by who started it."""
+        status = self.process.poll() if self.process else None
+        assert status in (None, 0, -signal.SIGKILL), (
+            "pcapd ended by itself, %d: %s" % (status, self.said()))
+
     def kill(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
@@ -286,6 +292,8 @@ class Daemon:
             stderr=subprocess.PIPE, timeout=4 * PATIENCE,
             env=dict(os.environ, PCAP_SOCKET=self.socket))
         text = done.stderr.decode(errors="replace")
+        if done.returncode == UNREACHABLE and status != UNREACHABLE:
+            self.assert_lives()
         if status is not None and done.returncode != status:
             raise AssertionError("pcap %s: exit code %d, not %d: %s" % (
                 " ".join(arguments), done.returncode, status, text))

@@ -435,7 +435,6 @@ static void arrived(void *ctx, bool ok)
 	struct call *c = ctx;
 	grpc_op op;
 
-	/* The first of a caller's was made by another thread. */
 	pthread_mutex_lock(&c->lock);
 	c->arrived_ns = monotonic_ns();
 	pthread_mutex_unlock(&c->lock);
@@ -462,18 +461,16 @@ void call_request(struct caller *who)
 	c->caller = who;
 	atomic_fetch_add(&who->refs, 1);
 	atomic_init(&c->refs, 1);
-	c->op_new = (struct op){arrived, c};
-	c->op_close = (struct op){closed, c};
-	c->op_receive = (struct op){received, c};
-	c->op_send = (struct op){sent, c};
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->news, NULL);
 	c->outbox_end = &c->outbox;
 	c->status_text = grpc_empty_slice();
 	grpc_call_details_init(&c->details);
 	grpc_metadata_array_init(&c->metadata);
-	pthread_mutex_lock(&c->lock);
-	pthread_mutex_unlock(&c->lock);
+	op_init(&c->op_new, arrived, c);
+	op_init(&c->op_close, closed, c);
+	op_init(&c->op_receive, received, c);
+	op_init(&c->op_send, sent, c);
 	grpc_completion_queue *cq = c->server->cq;
 	if (grpc_server_request_call(who->grpc, &c->grpc, &c->details,
 				     &c->metadata, cq, cq,

@@ -100,7 +100,7 @@ void caller_serve(struct caller *c, int fd)
 	grpc_server_credentials *plain =
 		grpc_insecure_server_credentials_create();
 
-	c->op_stopped = (struct op){stopped, c};
+	op_init(&c->op_stopped, stopped, c);
 	c->grpc = server_make_grpc(c->server);
 	grpc_server_register_completion_queue(c->grpc, c->server->cq, NULL);
 	grpc_server_start(c->grpc);

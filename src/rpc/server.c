@@ -162,8 +162,7 @@ static void handle_events(struct server *s)
 
 		if (event.type == GRPC_QUEUE_SHUTDOWN)
 			return;
-		struct op *op = event.tag;
-		op->done(op->ctx, event.success);
+		op_end(event.tag, event.success);
 	}
 }
 
