@@ -12,12 +12,14 @@
 
 #include "capture/capture.h"
 #include "capture/fill.h"
+#include "capture/sieve.h"
 #include "catch.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <netpacket/packet.h>
 #include <poll.h>
 #include <pthread.h>
@@ -381,6 +383,216 @@ static void stop_takes_what_was_sent_before_it(void **state)
 		feed_unref(l->feed);
 		l->feed = NULL;
 	}
+}
+
+/* --- connections of pcapd's own --- */
+
+struct own {
+	struct exclude *exclude;
+	int listener, client; /* that nobody has accepted yet */
+	struct flow flow;     /* the client's */
+};
+
+static void listen_for_own(struct own *o)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof(at);
+
+	o->exclude = exclude_new();
+	o->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(o->listener, (void *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(o->listener, 8), 0);
+	assert_int_equal(getsockname(o->listener, (void *)&at, &n), 0);
+	assert_true(exclude_listen(o->exclude, o->listener));
+	o->client = -1;
+	o->flow = (struct flow){.family = AF_INET,
+				.near_port = ntohs(at.sin_port),
+				.far_port = 1};
+	memcpy(o->flow.near, &at.sin_addr, 4);
+	memcpy(o->flow.far, &at.sin_addr, 4);
+}
+
+static void connect_own(struct own *o)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				 .sin_port = htons(o->flow.near_port)};
+	socklen_t n = sizeof(at);
+
+	o->client = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(o->client, (void *)&at, sizeof(at)), 0);
+	assert_int_equal(getsockname(o->client, (void *)&at, &n), 0);
+	o->flow.far_port = ntohs(at.sin_port);
+}
+
+static void end_own(struct own *o)
+{
+	close(o->client);
+	close(o->listener);
+	exclude_free(o->exclude);
+}
+
+/* A packet of the flow, in an order of its own: with its number. */
+static void make_tcp(uint8_t frame[64], const struct flow *f, bool out,
+		     uint32_t number)
+{
+	const uint16_t near = htons(f->near_port), far = htons(f->far_port);
+
+	memset(frame, 0, 64);
+	memcpy(frame, "\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0\x45", 15);
+	frame[17] = 50;
+	frame[23] = IPPROTO_TCP;
+	memcpy(frame + 26, out ? f->near : f->far, 4);
+	memcpy(frame + 30, out ? f->far : f->near, 4);
+	memcpy(frame + 34, out ? &near : &far, 2);
+	memcpy(frame + 36, out ? &far : &near, 2);
+	memcpy(frame + 38, &number, 4);
+}
+
+static void send_tcp(int fd, const struct flow *f, bool out, uint32_t number)
+{
+	uint8_t frame[64];
+
+	make_tcp(frame, f, out, number);
+	while (send(fd, frame, sizeof(frame), 0) != sizeof(frame))
+		assert_int_equal(errno, ENOBUFS);
+}
+
+/* And nothing that was sent later is in front of it. */
+static void an_attempt_is_taken_in_its_place(void **state)
+{
+	struct live *l = *state;
+	struct own o;
+	struct packet_head h = {0};
+	const uint8_t *body = NULL;
+	uint32_t sent = 0, at = 0;
+
+	need_namespace();
+	listen_for_own(&o);
+	l->options.exclude = o.exclude;
+	strcpy(l->options.filter, "tcp");
+	begin(l, 16);
+	for (int i = 0; i < 20; i++) {
+		struct flow other = o.flow;
+
+		other.near_port++;
+		send_tcp(l->sender, &other, false, sent++);
+		send_tcp(l->sender, &o.flow, i % 2, sent++);
+		send_tcp(l->sender, &other, true, sent++);
+		capture_catch_up(l->capture);
+		pthread_mutex_lock(&l->catcher.lock);
+		assert_int_equal(l->catcher.packets, sent);
+		pthread_mutex_unlock(&l->catcher.lock);
+	}
+	/* A stop takes what waits. */
+	send_tcp(l->sender, &o.flow, false, sent++);
+	assert_int_equal(end(l).received, sent);
+	for (uint32_t i = 0; i < sent; i++) {
+		assert_int_equal(packet_next(l->catcher.records.at,
+					     (uint32_t)l->catcher.records.n,
+					     &at, &h, &body),
+				 1);
+		assert_memory_equal(body + 38, &i, 4);
+	}
+	end_own(&o);
+}
+
+/* They were in the ring before it was in the set. */
+static void the_first_packets_of_a_connection_are_not_taken(void **state)
+{
+	struct live *l = *state;
+	struct sockaddr_storage from;
+	uint64_t number;
+	struct own o;
+
+	need_namespace();
+	listen_for_own(&o);
+	l->options.exclude = o.exclude;
+	strcpy(l->options.filter, "tcp");
+	begin(l, 16);
+	for (uint32_t i = 1; i < 20; i++) {
+		struct flow other;
+
+		connect_own(&o);
+		other = o.flow;
+		other.far[3]++;
+		send_tcp(l->sender, &other, true, i);
+		send_tcp(l->sender, &o.flow, false, i);
+		send_tcp(l->sender, &o.flow, true, i);
+		int fd = exclude_accept(o.exclude, o.listener, &from, &number);
+		assert_true(fd >= 0);
+		send_tcp(l->sender, &o.flow, false, i);
+		close(fd);
+		close(o.client);
+		capture_catch_up(l->capture);
+		assert_int_equal(status(l).excluded, i);
+		pthread_mutex_lock(&l->catcher.lock);
+		assert_int_equal(l->catcher.packets, i);
+		pthread_mutex_unlock(&l->catcher.lock);
+	}
+	assert_int_equal(end(l).received, 19);
+	o.client = -1;
+	end_own(&o);
+}
+
+static bool waits(const struct sieve *v, const struct own *o, int64_t ns)
+{
+	struct packet_head h = {.sec = (uint32_t)(ns / NS_PER_S),
+				.nsec = (uint32_t)(ns % NS_PER_S),
+				.caplen = 64,
+				.len = 64};
+	uint8_t frame[64];
+
+	make_tcp(frame, &o->flow, false, 0);
+	return sieve_waits(v, &h, frame);
+}
+
+/* Until a round trip is over and nobody waits to be accepted; not for ever,
+ * not in the future, and not where room is short. */
+static void a_packet_waits_only_for_what_may_come(void **state)
+{
+	struct live *l = *state;
+	struct err e = ERR_INIT;
+	struct sieve v = {0};
+	struct own o;
+
+	need_namespace();
+	listen_for_own(&o);
+	l->options.buffer_bytes = CAPTURE_BUFFER_MIN;
+	struct source *s = source_open(&l->options, NULL, &e);
+	assert_non_null(s);
+	assert_true(sieve_follow(&v, o.exclude, s));
+
+	int64_t before = realtime_ns();
+	assert_false(sieve_follow(&v, o.exclude, s));
+	assert_false(waits(&v, &o, before - SIEVE_HOLD_NS));
+	assert_true(waits(&v, &o, realtime_ns()));
+	assert_false(waits(&v, &o, realtime_ns() + NS_PER_S));
+
+	connect_own(&o);
+	before = realtime_ns();
+	assert_false(sieve_follow(&v, o.exclude, s));
+	assert_false(waits(&v, &o, before - SIEVE_HOLD_MAX_NS));
+	assert_in_range(v.sure_ns, before - SIEVE_HOLD_MAX_NS,
+			realtime_ns() - SIEVE_HOLD_MAX_NS);
+	assert_true(waits(&v, &o, realtime_ns()));
+
+	send_frames(l->sender, 0, 2000);
+	int64_t deadline = monotonic_ns() + 10 * NS_PER_S;
+	while (!source_is_filling(s)) {
+		assert_true(monotonic_ns() < deadline);
+		poll(NULL, 0, 5);
+	}
+	sieve_follow(&v, o.exclude, s);
+	assert_false(waits(&v, &o, realtime_ns()));
+
+	exclude_unlisten(o.exclude);
+	assert_true(sieve_follow(&v, o.exclude, s));
+	assert_false(waits(&v, &o, realtime_ns()));
+	sieve_done(&v);
+	source_close(s);
+	end_own(&o);
 }
 
 struct flood {
@@ -1129,6 +1341,11 @@ int main(void)
 		live_test(quiet_block_is_sealed_by_age),
 		live_test(caught_up_means_that_what_was_sent_is_published),
 		live_test(stop_takes_what_was_sent_before_it),
+		live_test(an_attempt_is_taken_in_its_place),
+		live_test(the_first_packets_of_a_connection_are_not_taken),
+		cmocka_unit_test_setup_teardown(
+			a_packet_waits_only_for_what_may_come, set_up,
+			tear_down),
 		live_test(stop_ends_on_a_busy_link),
 		live_test(without_room_packets_stay_in_the_ring),
 		live_test(what_has_no_room_for_good_is_counted),
@@ -1155,6 +1372,8 @@ int main(void)
 		rings_test(filter_is_the_kernels),
 		rings_test(caught_up_means_that_what_was_sent_is_published),
 		rings_test(stop_takes_what_was_sent_before_it),
+		rings_test(an_attempt_is_taken_in_its_place),
+		rings_test(the_first_packets_of_a_connection_are_not_taken),
 		rings_test(stop_ends_on_a_busy_link),
 		rings_test(without_room_packets_stay_in_the_ring),
 		rings_test(what_has_no_room_for_good_is_counted),

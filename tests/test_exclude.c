@@ -1,11 +1,12 @@
 /*
- * Connections that captures leave out: programs against packets of all
- * shapes, and the set itself.
+ * Connections that captures leave out: programs for the kernel and what looks
+ * at stored packets, both against packets of all shapes, and the set itself.
  */
 #include "capture/exclude.h"
 #include "capture/prefix.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,24 +112,46 @@ static struct packet packet_of(const struct flow *f, bool out,
 struct world {
 	struct flow flows[300];
 	unsigned n;
+	enum layout layout;
 	struct bpf_insn program[FILTER_INSNS_MAX];
 	unsigned length;
 };
 
 static void build(struct world *w, uint32_t link_type)
 {
-	w->length = prefix_build(w->flows, w->n, layout_of_link_type(link_type),
-				 NULL, 0, w->program);
+	w->layout = layout_of_link_type(link_type);
+	w->length =
+		prefix_build(w->flows, w->n, w->layout, NULL, 0, w->program);
 	assert_int_not_equal(w->length, 0);
 }
 
+static bool is_of_none(const struct world *w, const uint8_t *bytes, unsigned n)
+{
+	struct ends e;
+
+	if (!ends_of_packet(&e, w->layout, bytes, n))
+		return true;
+	for (unsigned i = 0; i < w->n; i++)
+		if (flow_has(&w->flows[i], &e))
+			return false;
+	return true;
+}
+
+static bool let_through(const struct world *w, const uint8_t *bytes, unsigned n)
+{
+	return bpf_filter(w->program, bytes, n, n) != 0;
+}
+
+/* The kernel never sees the header of cooked savefiles. */
 static bool taken(const struct world *w, const struct packet *p, unsigned n)
 {
 	/* In memory of that size, so that reading behind it is found out. */
 	uint8_t *exact = malloc(n ? n : 1);
 
 	memcpy(exact, p->bytes, n);
-	bool is = bpf_filter(w->program, exact, n, n) != 0;
+	bool is = is_of_none(w, exact, n);
+	if (w->layout != LAYOUT_SLL2)
+		assert_int_equal(let_through(w, exact, n), is);
 	free(exact);
 	return is;
 }
@@ -299,12 +322,12 @@ static void what_stays_goes_through_the_captures_own_filter(void **state)
 				 w->program);
 	assert_int_not_equal(w->length, 0);
 	struct packet p = packet_of(&other, true, &s);
-	assert_true(taken(w, &p, p.n));
+	assert_true(let_through(w, p.bytes, p.n));
 	p = packet_of(&w->flows[0], true, &s);
-	assert_false(taken(w, &p, p.n));
+	assert_false(let_through(w, p.bytes, p.n));
 	other.near_port = 2021;
 	p = packet_of(&other, true, &s);
-	assert_false(taken(w, &p, p.n));
+	assert_false(let_through(w, p.bytes, p.n));
 	filter_free(own);
 }
 
@@ -338,12 +361,12 @@ static void the_kernel_takes_it_and_gives_it_back(void **state)
 	struct world *w = *state;
 	struct bpf_insn got[FILTER_INSNS_MAX];
 	static const enum layout layouts[] = {LAYOUT_ETHER, LAYOUT_COOKED,
-					      LAYOUT_RAW, LAYOUT_SLL2};
+					      LAYOUT_RAW};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
 	assert_int_equal(prefix_read(fd, got), 0);
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		w->length = prefix_build(w->flows, w->n, layouts[i], NULL, 0,
 					 w->program);
 		assert_true(prefix_attach(fd, w->program, w->length));
@@ -403,33 +426,180 @@ static void text_names_both_ends(void **state)
 			    "[fd00::1]:2020 [fd00::2]:40000");
 }
 
-/* An IPv4 peer of a socket for both. */
+/* --- where they come from --- */
+
+/* A socket for both families, on loopback and any port. */
+struct listener {
+	struct exclude *exclude;
+	int fd;
+	struct sockaddr_in6 at;
+};
+
+static void listen_anywhere(struct listener *l)
+{
+	int on = 0;
+	socklen_t n = sizeof(l->at);
+
+	l->at = (struct sockaddr_in6){.sin6_family = AF_INET6};
+	l->exclude = exclude_new();
+	l->fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	assert_int_equal(bind(l->fd, (void *)&l->at, sizeof(l->at)), 0);
+	assert_int_equal(listen(l->fd, 8), 0);
+	assert_int_equal(getsockname(l->fd, (void *)&l->at, &n), 0);
+	assert_true(exclude_listen(l->exclude, l->fd));
+}
+
+/* Over IPv4. */
+static int client_of(const struct listener *l)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = l->at.sin6_port,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (void *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+static void stop_listening(struct listener *l)
+{
+	close(l->fd);
+	exclude_free(l->exclude);
+}
+
+static struct flow only_one(struct exclude *x)
+{
+	struct flow *all = calloc(EXCLUDE_MAX, sizeof(*all));
+	uint64_t ignored;
+
+	assert_int_equal(exclude_list(x, all, &ignored), 1);
+	struct flow f = all[0];
+	free(all);
+	return f;
+}
+
 static void a_mapped_address_is_an_ipv4_one(void **state)
 {
-	int on = 0, fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in6 at = {.sin6_family = AF_INET6};
-	struct sockaddr_in to = {.sin_family = AF_INET,
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t n = sizeof(at);
-	struct flow f;
+	struct sockaddr_storage from;
+	const uint8_t loopback[4] = {127, 0, 0, 1};
+	struct listener l;
+	uint64_t number;
 
 	(void)state;
-	assert_false(flow_of_socket(&f, client));
-	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	assert_int_equal(bind(fd, (void *)&at, sizeof(at)), 0);
-	assert_int_equal(listen(fd, 1), 0);
-	assert_int_equal(getsockname(fd, (void *)&at, &n), 0);
-	to.sin_port = at.sin6_port;
-	assert_int_equal(connect(client, (void *)&to, sizeof(to)), 0);
-	int server = accept(fd, NULL, NULL);
-	assert_true(flow_of_socket(&f, server));
+	listen_anywhere(&l);
+	int client = client_of(&l);
+	int server = exclude_accept(l.exclude, l.fd, &from, &number);
+	assert_true(server >= 0);
+	assert_int_not_equal(number, 0);
+	struct flow f = only_one(l.exclude);
 	assert_int_equal(f.family, AF_INET);
-	assert_int_equal(f.near_port, ntohs(at.sin6_port));
-	assert_memory_equal(f.far, &to.sin_addr, 4);
+	assert_int_equal(f.near_port, ntohs(l.at.sin6_port));
+	assert_memory_equal(f.near, loopback, 4);
+	assert_memory_equal(f.far, loopback, 4);
 	close(server);
 	close(client);
-	close(fd);
+	stop_listening(&l);
+}
+
+/* What was said is on the wire, and is nobody else's. */
+static void one_that_was_reset_before_it_was_accepted_is_in(void **state)
+{
+	struct sockaddr_storage from;
+	struct linger hard = {.l_onoff = 1};
+	struct sockaddr_in own;
+	socklen_t n = sizeof(own);
+	struct listener l;
+	uint64_t number;
+
+	(void)state;
+	listen_anywhere(&l);
+	int client = client_of(&l);
+	assert_int_equal(getsockname(client, (void *)&own, &n), 0);
+	setsockopt(client, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(client);
+	int server = exclude_accept(l.exclude, l.fd, &from, &number);
+	assert_true(server >= 0);
+	assert_int_equal(only_one(l.exclude).far_port, ntohs(own.sin_port));
+	close(server);
+	stop_listening(&l);
+}
+
+static void the_set_is_settled_when_nobody_waits_to_be_accepted(void **state)
+{
+	struct sockaddr_storage from;
+	struct listener l;
+	uint64_t number;
+
+	(void)state;
+	listen_anywhere(&l);
+	assert_true(exclude_settled(l.exclude));
+	int a = client_of(&l), b = client_of(&l);
+	assert_false(exclude_settled(l.exclude));
+	close(exclude_accept(l.exclude, l.fd, &from, &number));
+	assert_false(exclude_settled(l.exclude));
+	close(exclude_accept(l.exclude, l.fd, &from, &number));
+	assert_true(exclude_settled(l.exclude));
+	assert_int_equal(exclude_accept(l.exclude, l.fd, &from, &number), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(a);
+	close(b);
+	stop_listening(&l);
+}
+
+static void who_listens_is_known_until_it_does_not(void **state)
+{
+	struct flow all[EXCLUDE_LISTENERS_MAX];
+	struct listener l;
+	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	listen_anywhere(&l);
+	assert_false(exclude_listen(l.exclude, client));
+	assert_int_equal(exclude_listeners(l.exclude, all), 1);
+	assert_int_equal(all[0].near_port, ntohs(l.at.sin6_port));
+	for (int i = 1; i < EXCLUDE_LISTENERS_MAX; i++)
+		assert_true(exclude_listen(l.exclude, l.fd));
+	assert_false(exclude_listen(l.exclude, l.fd));
+	uint64_t before = exclude_version(l.exclude);
+	exclude_unlisten(l.exclude);
+	assert_int_equal(exclude_listeners(l.exclude, all), 0);
+	assert_int_not_equal(exclude_version(l.exclude), before);
+	close(client);
+	stop_listening(&l);
+}
+
+static bool begins(const struct flow *at, const struct flow *f, bool out)
+{
+	struct shape s = {LINK_ETHERNET, .payload = 20};
+	struct packet p = packet_of(f, out, &s);
+	struct ends e;
+
+	assert_true(ends_of_packet(&e, LAYOUT_ETHER, p.bytes, p.n));
+	return flow_begins_at(at, &e);
+}
+
+static void a_near_end_is_recognised_on_either_side(void **state)
+{
+	struct world *w = *state;
+	struct flow at = {.family = AF_INET, .near_port = 2020};
+	struct flow six = {.family = AF_INET6, .near_port = 2020};
+	struct flow mine = flow_of("10.0.0.2", 2020, "10.0.0.2", 1);
+	struct flow other = flow_of("10.0.0.1", 2020, "10.0.0.2", 2020);
+
+	for (int out = 0; out < 2; out++) {
+		for (int i = 0; i < 3; i++) {
+			bool is = w->flows[i].near_port == 2020;
+			assert_int_equal(begins(&at, &w->flows[i], out), is);
+			assert_int_equal(begins(&six, &w->flows[i], out), is);
+		}
+		assert_true(begins(&w->flows[0], &w->flows[0], out));
+		assert_false(begins(&w->flows[0], &w->flows[1], out));
+		assert_false(begins(&w->flows[1], &w->flows[0], out));
+		/* The far end has that port, but not that address. */
+		assert_false(begins(&mine, &w->flows[0], out));
+		assert_true(begins(&mine, &other, out));
+	}
 }
 
 static int set_up(void **state)
@@ -466,6 +636,10 @@ int main(void)
 		TEST(a_full_set_gives_up_those_that_have_ended),
 		TEST(text_names_both_ends),
 		TEST(a_mapped_address_is_an_ipv4_one),
+		TEST(one_that_was_reset_before_it_was_accepted_is_in),
+		TEST(the_set_is_settled_when_nobody_waits_to_be_accepted),
+		TEST(who_listens_is_known_until_it_does_not),
+		TEST(a_near_end_is_recognised_on_either_side),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,17 +1,15 @@
 /*
  * The set of connections to leave out. Guarantees that a connection is in it
  * from exclude_begin until EXCLUDE_LINGER_NS after exclude_end, unless the
- * room is needed for one that is open. Leaves out filters: prefix.c.
+ * room is needed for one that is open. Leaves out filters: prefix.c, and
+ * packets: flow.c.
  */
 #include "exclude.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct member {
 	uint64_t number;
@@ -26,57 +24,10 @@ struct exclude {
 	uint64_t last;
 	struct member members[EXCLUDE_MAX];
 	unsigned n;
+	struct pollfd sockets[EXCLUDE_LISTENERS_MAX];
+	struct flow listeners[EXCLUDE_LISTENERS_MAX];
+	unsigned n_listeners;
 };
-
-static bool take_address(const struct sockaddr_storage *a, int *family,
-			 uint8_t address[16], uint16_t *port)
-{
-	const struct sockaddr_in6 *six = (const void *)a;
-	const struct sockaddr_in *four = (const void *)a;
-
-	*family = AF_INET;
-	if (a->ss_family == AF_INET) {
-		memcpy(address, &four->sin_addr, 4);
-		*port = ntohs(four->sin_port);
-		return true;
-	}
-	if (a->ss_family != AF_INET6)
-		return false;
-	*port = ntohs(six->sin6_port);
-	if (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
-		memcpy(address, &six->sin6_addr.s6_addr[12], 4);
-		return true;
-	}
-	*family = AF_INET6;
-	memcpy(address, &six->sin6_addr, 16);
-	return true;
-}
-
-bool flow_of_socket(struct flow *f, int fd)
-{
-	struct sockaddr_storage near, far;
-	socklen_t n = sizeof(near), m = sizeof(far);
-	int family;
-
-	memset(f, 0, sizeof(*f));
-	return getsockname(fd, (void *)&near, &n) == 0 &&
-	       getpeername(fd, (void *)&far, &m) == 0 &&
-	       take_address(&near, &f->family, f->near, &f->near_port) &&
-	       take_address(&far, &family, f->far, &f->far_port) &&
-	       family == f->family;
-}
-
-const char *flow_text(const struct flow *f, char out[FLOW_TEXT])
-{
-	char near[INET6_ADDRSTRLEN] = "?", far[INET6_ADDRSTRLEN] = "?";
-	bool six = f->family == AF_INET6;
-
-	inet_ntop(f->family, f->near, near, sizeof(near));
-	inet_ntop(f->family, f->far, far, sizeof(far));
-	snprintf(out, FLOW_TEXT, six ? "[%s]:%u [%s]:%u" : "%s:%u %s:%u", near,
-		 f->near_port, far, f->far_port);
-	return out;
-}
 
 struct exclude *exclude_new(void)
 {
@@ -114,22 +65,25 @@ static unsigned longest_ended(const struct exclude *x)
 	return found;
 }
 
-uint64_t exclude_begin(struct exclude *x, const struct flow *f)
+/* With lock held. */
+static uint64_t begin(struct exclude *x, const struct flow *f)
 {
-	uint64_t number = 0;
-
-	pthread_mutex_lock(&x->lock);
 	if (x->n == EXCLUDE_MAX) {
 		unsigned i = longest_ended(x);
-		if (i < x->n)
-			take_out(x, i);
+		if (i == x->n)
+			return 0;
+		take_out(x, i);
 	}
-	if (x->n < EXCLUDE_MAX) {
-		number = ++x->last;
-		x->members[x->n++] = (struct member){
-			.number = number, .flow = *f, .from_ns = realtime_ns()};
-		atomic_fetch_add(&x->version, 1);
-	}
+	x->members[x->n++] = (struct member){
+		.number = ++x->last, .flow = *f, .from_ns = realtime_ns()};
+	atomic_fetch_add(&x->version, 1);
+	return x->last;
+}
+
+uint64_t exclude_begin(struct exclude *x, const struct flow *f)
+{
+	pthread_mutex_lock(&x->lock);
+	uint64_t number = begin(x, f);
 	pthread_mutex_unlock(&x->lock);
 	return number;
 }
@@ -142,6 +96,82 @@ void exclude_end(struct exclude *x, uint64_t number)
 			x->members[i].ended_ns = monotonic_ns();
 	pthread_mutex_unlock(&x->lock);
 }
+
+/* --- where they come from --- */
+
+static bool near_of_socket(struct flow *f, int fd)
+{
+	struct sockaddr_storage at;
+	socklen_t n = sizeof(at);
+
+	*f = (struct flow){0};
+	return getsockname(fd, (void *)&at, &n) == 0 &&
+	       flow_address(&at, &f->family, f->near, &f->near_port);
+}
+
+bool exclude_listen(struct exclude *x, int fd)
+{
+	struct flow f;
+	bool ok = near_of_socket(&f, fd);
+
+	pthread_mutex_lock(&x->lock);
+	ok = ok && x->n_listeners < EXCLUDE_LISTENERS_MAX;
+	if (ok) {
+		x->sockets[x->n_listeners] = (struct pollfd){fd, POLLIN, 0};
+		x->listeners[x->n_listeners++] = f;
+		atomic_fetch_add(&x->version, 1);
+	}
+	pthread_mutex_unlock(&x->lock);
+	return ok;
+}
+
+void exclude_unlisten(struct exclude *x)
+{
+	pthread_mutex_lock(&x->lock);
+	x->n_listeners = 0;
+	atomic_fetch_add(&x->version, 1);
+	pthread_mutex_unlock(&x->lock);
+}
+
+int exclude_accept(struct exclude *x, int fd, struct sockaddr_storage *from,
+		   uint64_t *number)
+{
+	socklen_t n = sizeof(*from);
+	struct flow f;
+	int family;
+
+	*number = 0;
+	pthread_mutex_lock(&x->lock);
+	/* Not getpeername: it may have been reset already. */
+	int made = accept4(fd, (void *)from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (made >= 0 && near_of_socket(&f, made) &&
+	    flow_address(from, &family, f.far, &f.far_port))
+		*number = begin(x, &f);
+	pthread_mutex_unlock(&x->lock);
+	return made;
+}
+
+bool exclude_settled(struct exclude *x)
+{
+	pthread_mutex_lock(&x->lock);
+	/* It does not wait, and they are not closed in the middle. */
+	bool none = poll(x->sockets, x->n_listeners, 0) == 0;
+	pthread_mutex_unlock(&x->lock);
+	return none;
+}
+
+unsigned exclude_listeners(struct exclude *x,
+			   struct flow out[EXCLUDE_LISTENERS_MAX])
+{
+	pthread_mutex_lock(&x->lock);
+	unsigned n = x->n_listeners;
+	for (unsigned i = 0; i < n; i++)
+		out[i] = x->listeners[i];
+	pthread_mutex_unlock(&x->lock);
+	return n;
+}
+
+/* --- the set --- */
 
 uint64_t exclude_version(const struct exclude *x)
 {

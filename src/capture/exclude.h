@@ -4,37 +4,26 @@
  * interface would otherwise capture what was captured, for ever.
  *
  * What: a set of TCP connections. Each capture that runs puts exactly these
- * into its kernel's filter (prefix.h) when the set has changed.
+ * into its kernel's filter (prefix.h) when the set has changed. And the sockets
+ * that they come from, so that a capture can wait until it is known what
+ * becomes of a packet's connection (sieve.h).
  * Threads: any.
  * Ownership: exclude_new gives, exclude_free takes, after the last capture.
  * Limits: EXCLUDE_MAX connections. One that has ended stays in for
  * EXCLUDE_LINGER_NS, since the kernel still says goodbye for it.
+ * EXCLUDE_LISTENERS_MAX sockets.
  */
 #ifndef PCAPD_CAPTURE_EXCLUDE_H
 #define PCAPD_CAPTURE_EXCLUDE_H
 
 #include "../feed.h"
+#include "flow.h"
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <sys/socket.h>
 
 #define EXCLUDE_MAX 1024
 #define EXCLUDE_LINGER_NS (2 * NS_PER_S)
-
-/* Addresses as on the wire, ports as numbers; an IPv4 one has 4 bytes. */
-struct flow {
-	int family; /* AF_INET, AF_INET6 */
-	uint8_t near[16], far[16];
-	uint16_t near_port, far_port;
-};
-
-/* Of a connected TCP socket; false: it is none. IPv4 in IPv6 is IPv4. */
-bool flow_of_socket(struct flow *f, int fd);
-/* "[::1]:2020 [::1]:40000": near, far. */
-#define FLOW_TEXT 110
-const char *flow_text(const struct flow *f, char out[FLOW_TEXT]);
+#define EXCLUDE_LISTENERS_MAX 8
 
 struct exclude;
 
@@ -45,7 +34,24 @@ void exclude_free(struct exclude *x);
 uint64_t exclude_begin(struct exclude *x, const struct flow *f);
 void exclude_end(struct exclude *x, uint64_t number);
 
-/* Goes up with each change of the set. */
+/* A socket that listens for TCP. Before it is closed: exclude_unlisten. false:
+ * it is none, or there are too many. */
+bool exclude_listen(struct exclude *x, int fd);
+void exclude_unlisten(struct exclude *x); /* to any of them */
+/*
+ * accept4 of one of them and exclude_begin, with nothing between that
+ * exclude_settled could see. It does not wait. -1: as accept4, with errno.
+ */
+int exclude_accept(struct exclude *x, int fd, struct sockaddr_storage *from,
+		   uint64_t *number);
+/* Every connection to them that the kernel had made at the call is in the set,
+ * or there was no room for it. */
+bool exclude_settled(struct exclude *x);
+/* Where they listen: near ends, a near address of zeros is any. How many. */
+unsigned exclude_listeners(struct exclude *x,
+			   struct flow out[EXCLUDE_LISTENERS_MAX]);
+
+/* Goes up with each change of the set and of who listens. */
 uint64_t exclude_version(const struct exclude *x);
 /* Those that are in the set. How many; *version is theirs. */
 unsigned exclude_list(struct exclude *x, struct flow out[EXCLUDE_MAX],

@@ -254,3 +254,11 @@ bool fanout_drained(struct fanout *f)
 			return false;
 	return true;
 }
+
+bool fanout_is_filling(const struct fanout *f)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		if (ring_is_filling(f->lanes[i].ring))
+			return true;
+	return false;
+}

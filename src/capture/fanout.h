@@ -32,5 +32,6 @@ int fanout_take(struct fanout *f, int max, source_packet packet, void *ctx,
 		struct err *e);
 void fanout_add_drops(struct fanout *f, struct source_drops *d);
 bool fanout_drained(struct fanout *f);
+bool fanout_is_filling(const struct fanout *f);
 
 #endif

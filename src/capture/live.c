@@ -27,7 +27,7 @@
 /* After an error that no news of the interface will end. */
 #define RETRY_NS NS_PER_S
 #define STATISTICS_NS NS_PER_S
-/* How soon to look again for room in the feed. */
+/* How soon to look again for room in the feed, or at a packet that waits. */
 #define NO_ROOM_MS 5
 /* The kernel hands over a ring block at its second timer tick at the latest. */
 #define DRAIN_GRACE_NS (3 * SOURCE_TIMEOUT_MS * NS_PER_MS)
@@ -132,7 +132,7 @@ static bool worth_waiting(const struct err *e)
 	return e->kind == ERR_NOT_FOUND || e->kind == ERR_STATE;
 }
 
-/* As soon as the set has changed, and when the source is another one. */
+/* Before every batch, and without one as soon as the set has changed. */
 static void exclude(struct capture *c)
 {
 	if (!c->source ||
@@ -165,6 +165,17 @@ static bool open_source(struct capture *c, struct err *e)
 	return true;
 }
 
+/* Now it is known, or will not be. */
+static void end_hold(struct capture *c)
+{
+	struct sieve *v = &c->sieve;
+
+	if (v->holds && !sieve_drops(v, &v->head, v->body))
+		fill_packet(&c->fill, &v->head, v->body);
+	v->holds = false;
+	fill_publish(&c->fill);
+}
+
 /* error: libpcap's, which does not know what became of the interface. */
 static void lose_source(struct capture *c, const char *error)
 {
@@ -177,6 +188,7 @@ static void lose_source(struct capture *c, const char *error)
 		error = "another interface has this name now";
 	snprintf(reason, sizeof(reason), "%s: %.500s", c->options.interface,
 		 error);
+	end_hold(c);
 	source_add_drops(c->source, &c->drops);
 	source_close(c->source);
 	c->source = NULL;
@@ -194,17 +206,31 @@ static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
 		c->past_stop = true;
 		return false;
 	}
-	if (!sieve_drops(&c->sieve, h, body))
+	if (!sieve_drops(&c->sieve, h, body)) {
+		if (sieve_waits(&c->sieve, h, body) &&
+		    sieve_hold(&c->sieve, h, body))
+			return false;
 		fill_packet(&c->fill, h, body);
+	}
 	return fill_ready(&c->fill) || c->take_anyway;
 }
 
-/* One batch. How many packets; -1: there is no source any more. */
+/* One batch, also an empty one because of a packet that waits. How many
+ * packets; -1: there is no source any more. */
 static int take_batch(struct capture *c)
 {
+	const struct sieve *v = &c->sieve;
 	struct err e = ERR_INIT;
-	int n = source_take(c->source, BATCH_PACKETS, take, c, &e);
 
+	exclude(c);
+	if (v->holds) {
+		if (sieve_waits(v, &v->head, v->body))
+			return 0;
+		end_hold(c);
+		if (!fill_ready(&c->fill) && !c->take_anyway)
+			return 1;
+	}
+	int n = source_take(c->source, BATCH_PACKETS, take, c, &e);
 	fill_publish(&c->fill);
 	if (n < 0)
 		lose_source(c, e.what);
@@ -236,7 +262,7 @@ static void answer(struct capture *c, int n)
 
 	if (!is_asked(c, &until))
 		return;
-	bool empty = n <= 0 &&
+	bool empty = n <= 0 && !c->sieve.holds &&
 		     (!c->source || now >= until || source_drained(c->source));
 	/* Whoever asks what there is also asks what is missing. */
 	if (c->source)
@@ -259,7 +285,7 @@ static int wait_ms(struct capture *c, bool ready, int64_t now)
 	int64_t asked_until;
 
 	until = least(until, now + CAPTURE_ROUND_NS);
-	if (is_asked(c, &asked_until))
+	if (is_asked(c, &asked_until) && !c->sieve.holds)
 		until = least(until, asked_until);
 	if (c->source && !ready)
 		until = least(until, now + NO_ROOM_MS * NS_PER_MS);
@@ -276,8 +302,11 @@ static void take_rest(struct capture *c)
 {
 	int n = 1;
 
-	while (c->source && n > 0 && fill_ready(&c->fill))
+	while (c->source && (n > 0 || c->sieve.holds) && fill_ready(&c->fill)) {
+		if (c->sieve.holds)
+			poll(NULL, 0, NO_ROOM_MS);
 		n = take_batch(c);
+	}
 }
 
 /* After news of the interface. */
@@ -369,11 +398,13 @@ static void drain(struct capture *c)
 			n = take_batch(c);
 			wait = n == 0 ? SOURCE_TIMEOUT_MS : 0;
 		}
-		if (n < 0 || (n == 0 && (now >= start + DRAIN_GRACE_NS ||
-					 source_drained(c->source))))
+		bool held = c->sieve.holds;
+		if (n < 0 || (n == 0 && !held &&
+			      (now >= start + DRAIN_GRACE_NS ||
+			       source_drained(c->source))))
 			break;
-		struct pollfd fd = {ready ? source_fd(c->source) : -1, POLLIN,
-				    0};
+		struct pollfd fd = {ready && !held ? source_fd(c->source) : -1,
+				    POLLIN, 0};
 		if (wait)
 			poll(&fd, 1, wait);
 		now = monotonic_ns();
@@ -393,11 +424,12 @@ static void *run(void *arg)
 		 * room. */
 		if (c->source && !ready)
 			fill_seal(&c->fill);
-		if (wait_for_something(c, ready))
+		if (wait_for_something(c, ready && !c->sieve.holds))
 			break;
-		exclude(c);
 		if (ready)
 			n = take_batch(c);
+		else
+			exclude(c);
 		if (ready || !c->source)
 			answer(c, n);
 		tick(c);
@@ -406,6 +438,7 @@ static void *run(void *arg)
 		show_counts(c);
 	}
 	drain(c);
+	end_hold(c);
 	fill_seal(&c->fill);
 	if (c->source)
 		source_add_drops(c->source, &c->drops);

@@ -10,16 +10,6 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#define LINK_ETHERNET 1
-#define LINK_RAW 101
-#define LINK_IPV4 228
-#define LINK_IPV6 229
-#define LINK_SLL2 276
-
-#define TYPE_IPV4 0x0800
-#define TYPE_IPV6 0x86dd
-#define TYPE_TAG 0x8100
-#define TYPE_TAG_OUTER 0x88a8
 #define PORTS_BYTES 4
 
 /* Words of scratch memory. */
@@ -113,12 +103,6 @@ static void find_ip(struct program *p, enum layout layout)
 		need(p, BPF_JGE, 14, true);
 		put(p, BPF_LD | BPF_H | BPF_ABS, 12);
 		find_behind_tag(p, 14, 16, 18);
-		break;
-	case LAYOUT_SLL2:
-		put(p, BPF_LD | BPF_LEN, 0);
-		need(p, BPF_JGE, 20, true);
-		put(p, BPF_LD | BPF_H | BPF_ABS, 0);
-		find_behind_tag(p, 20, 22, 24);
 		break;
 	case LAYOUT_COOKED:
 		put(p, BPF_LD | BPF_H | BPF_ABS,
@@ -270,22 +254,6 @@ static void put_family(struct program *p, const struct flow *flows, unsigned n,
 		drop(p, &flows[i], false);
 	}
 	pass(p);
-}
-
-enum layout layout_of_link_type(uint32_t link_type)
-{
-	switch (link_type) {
-	case LINK_ETHERNET:
-		return LAYOUT_ETHER;
-	case LINK_SLL2:
-		return LAYOUT_SLL2;
-	case LINK_RAW:
-	case LINK_IPV4:
-	case LINK_IPV6:
-		return LAYOUT_RAW;
-	default:
-		return LAYOUT_OTHER;
-	}
 }
 
 unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,

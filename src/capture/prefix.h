@@ -16,20 +16,8 @@
 #include "../filter.h"
 #include "exclude.h"
 
-/* Where a packet begins. */
-enum layout {
-	LAYOUT_OTHER,  /* with something that is not looked into */
-	LAYOUT_ETHER,  /* with an Ethernet header */
-	LAYOUT_SLL2,   /* with the header of cooked savefiles */
-	LAYOUT_COOKED, /* with IP, and the kernel knows the EtherType */
-	LAYOUT_RAW,    /* with IP */
-};
-
-/* As stored: LAYOUT_OTHER for most. */
-enum layout layout_of_link_type(uint32_t link_type);
-
-/* own: what follows; with n_own 0 everything is taken. Returns the length;
- * 0: that is more than FILTER_INSNS_MAX. */
+/* layout: as the kernel sees it. own: what follows; with n_own 0 everything is
+ * taken. Returns the length; 0: that is more than FILTER_INSNS_MAX. */
 unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,
 		      const struct bpf_insn *own, unsigned n_own,
 		      struct bpf_insn out[FILTER_INSNS_MAX]);

@@ -225,24 +225,33 @@ static bool look(struct ring *r, struct err *e)
 
 /* --- packets --- */
 
+static struct tpacket_block_desc *block_of(const struct ring *r, uint32_t i)
+{
+	return (void *)(r->blocks + (size_t)i * r->block_bytes);
+}
+
 /* The kernel hands over whole blocks, in order. */
+static bool is_ours(const struct tpacket_block_desc *b)
+{
+	return __atomic_load_n(&b->hdr.bh1.block_status, __ATOMIC_ACQUIRE) &
+	       TP_STATUS_USER;
+}
+
 static bool next_block(struct ring *r)
 {
-	uint8_t *at = r->blocks + (size_t)r->block * r->block_bytes;
-	struct tpacket_block_desc *b = (struct tpacket_block_desc *)at;
+	struct tpacket_block_desc *b = block_of(r, r->block);
 
-	if (!(__atomic_load_n(&b->hdr.bh1.block_status, __ATOMIC_ACQUIRE) &
-	      TP_STATUS_USER))
+	if (!is_ours(b))
 		return false;
 	r->left = b->hdr.bh1.num_pkts;
-	r->next = (struct tpacket3_hdr *)(at + b->hdr.bh1.offset_to_first_pkt);
+	r->next = (struct tpacket3_hdr *)((uint8_t *)b +
+					  b->hdr.bh1.offset_to_first_pkt);
 	return true;
 }
 
 static void give_back(struct ring *r)
 {
-	uint8_t *at = r->blocks + (size_t)r->block * r->block_bytes;
-	struct tpacket_block_desc *b = (struct tpacket_block_desc *)at;
+	struct tpacket_block_desc *b = block_of(r, r->block);
 
 	__atomic_store_n(&b->hdr.bh1.block_status, TP_STATUS_KERNEL,
 			 __ATOMIC_RELEASE);
@@ -386,4 +395,9 @@ void ring_add_drops(struct ring *r, struct source_drops *d)
 bool ring_drained(struct ring *r)
 {
 	return count(r) && r->accepted == r->taken;
+}
+
+bool ring_is_filling(const struct ring *r)
+{
+	return is_ours(block_of(r, (r->block + r->n_blocks / 2) % r->n_blocks));
 }

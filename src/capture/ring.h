@@ -34,6 +34,7 @@ int ring_take(struct ring *r, int max, int64_t until_ns, source_packet packet,
 	      void *ctx, struct err *e);
 void ring_add_drops(struct ring *r, struct source_drops *d);
 bool ring_drained(struct ring *r);
+bool ring_is_filling(const struct ring *r);
 
 /* The time of the next packet to take; false: none is handed over yet. */
 bool ring_head(struct ring *r, int64_t *ns);

@@ -331,3 +331,8 @@ bool source_drained(struct source *s)
 	return pcap_stats(s->pcap, &now) == 0 &&
 	       (unsigned)(now.ps_recv - now.ps_drop) == s->taken;
 }
+
+bool source_is_filling(const struct source *s)
+{
+	return s->ring && fanout_is_filling(s->ring);
+}

@@ -54,5 +54,8 @@ void source_add_drops(struct source *s, struct source_drops *d);
 /* Every packet that the kernel has accepted so far was handed over. false: not
  * known. */
 bool source_drained(struct source *s);
+/* More than half of the room for packets is taken. false: or it is not known.
+ */
+bool source_is_filling(const struct source *s);
 
 #endif

@@ -122,6 +122,13 @@ bool control_mark(struct control *ctl, const char *name,
  * 0: there is no room. Neither waits for anything.
  */
 uint64_t control_exclude(struct control *ctl, const struct flow *f);
+/* The same for a socket that listens: what comes to it is left out from the
+ * first packet on. ERR_LIMIT: EXCLUDE_LISTENERS_MAX are there. */
+bool control_listen(struct control *ctl, int fd, struct err *e);
+void control_unlisten(struct control *ctl); /* before they are closed */
+/* accept4 of one of them; *number is control_exclude's. */
+int control_accept(struct control *ctl, int fd, struct sockaddr_storage *from,
+		   uint64_t *number);
 void control_include(struct control *ctl, uint64_t number);
 /* Which are left out at the moment. How many. */
 unsigned control_excluded(struct control *ctl, struct flow out[EXCLUDE_MAX]);

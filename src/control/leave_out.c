@@ -20,10 +20,9 @@ static void tell_captures(struct control *ctl)
 			capture_exclude(ctl->entries[i]->source);
 }
 
-uint64_t control_exclude(struct control *ctl, const struct flow *f)
+static void tell(struct control *ctl, uint64_t number)
 {
 	static atomic_flag told = ATOMIC_FLAG_INIT;
-	uint64_t number = exclude_begin(ctl->exclude, f);
 
 	if (!number && !atomic_flag_test_and_set(&told))
 		log_warn("%d connections are left out of captures; more are "
@@ -32,7 +31,36 @@ uint64_t control_exclude(struct control *ctl, const struct flow *f)
 	pthread_mutex_lock(&ctl->lock);
 	tell_captures(ctl);
 	pthread_mutex_unlock(&ctl->lock);
+}
+
+uint64_t control_exclude(struct control *ctl, const struct flow *f)
+{
+	uint64_t number = exclude_begin(ctl->exclude, f);
+
+	tell(ctl, number);
 	return number;
+}
+
+bool control_listen(struct control *ctl, int fd, struct err *e)
+{
+	return exclude_listen(ctl->exclude, fd) ||
+	       err_set(e, ERR_LIMIT, "captures know of at most %d sockets",
+		       EXCLUDE_LISTENERS_MAX);
+}
+
+void control_unlisten(struct control *ctl)
+{
+	exclude_unlisten(ctl->exclude);
+}
+
+int control_accept(struct control *ctl, int fd, struct sockaddr_storage *from,
+		   uint64_t *number)
+{
+	int made = exclude_accept(ctl->exclude, fd, from, number);
+
+	if (made >= 0)
+		tell(ctl, *number);
+	return made;
 }
 
 void control_include(struct control *ctl, uint64_t number)

@@ -324,13 +324,11 @@ static void admit(struct gate *g, struct server *s, int fd)
 	close(fd);
 }
 
-int gate_accept(struct gate *g, int from, struct sockaddr *a, socklen_t *n)
+void gate_back_off(struct gate *g)
 {
-	int fd = accept4(from, a, n, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-	if (fd >= 0 || (errno != EMFILE && errno != ENFILE &&
-			errno != ENOBUFS && errno != ENOMEM))
-		return fd;
+	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
+	    errno != ENOMEM)
+		return;
 	if (!g->complained_ns ||
 	    monotonic_ns() - g->complained_ns >= COMPLAIN_NS) {
 		g->complained_ns = monotonic_ns();
@@ -338,15 +336,17 @@ int gate_accept(struct gate *g, int from, struct sockaddr *a, socklen_t *n)
 	}
 	struct pollfd stop = {.fd = g->stop_fd, .events = POLLIN};
 	poll(&stop, 1, BACK_OFF_MS);
-	return -1;
 }
 
 static void accept_one(struct gate *g, struct server *s)
 {
-	int fd = gate_accept(g, g->listen_fd, NULL, NULL);
+	int fd =
+		accept4(g->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd >= 0)
 		admit(g, s, fd);
+	else
+		gate_back_off(g);
 }
 
 static void hung_up(struct gate *g, struct visit *v)

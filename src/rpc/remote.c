@@ -204,21 +204,27 @@ bool remote_open(struct server *s, const struct config *c, struct err *e)
 			return false;
 	}
 	for (unsigned i = 0; i < r->n_fds; i++)
-		if (!gate_watch(&s->gate, &r->fds[i], e))
+		if (!control_listen(s->control, r->fds[i], e) ||
+		    !gate_watch(&s->gate, &r->fds[i], e))
 			return false;
 	return true;
 }
 
-void remote_shut(struct remote *r)
+void remote_shut(struct server *s)
 {
+	struct remote *r = &s->remote;
+
+	control_unlisten(s->control);
 	for (unsigned i = 0; i < r->n_fds; i++)
 		close(r->fds[i]);
 	r->n_fds = 0;
 }
 
-void remote_close(struct remote *r)
+void remote_close(struct server *s)
 {
-	remote_shut(r);
+	struct remote *r = &s->remote;
+
+	remote_shut(s);
 	tls_context_free(r->context);
 	allow_close(r->allow);
 	pthread_mutex_destroy(&r->lock);
@@ -408,20 +414,22 @@ static bool start_thread(struct arrival *a)
 void remote_accept(struct server *s, int listen_fd)
 {
 	struct sockaddr_storage from;
-	socklen_t n = sizeof(from);
 	struct err e = ERR_INIT;
+	uint64_t excluded;
 	char text[64];
 
-	int fd = gate_accept(&s->gate, listen_fd, (void *)&from, &n);
-	if (fd < 0)
+	int fd = control_accept(s->control, listen_fd, &from, &excluded);
+	if (fd < 0) {
+		gate_back_off(&s->gate);
 		return;
+	}
 	address_text(&from, text, sizeof(text));
 	make_room(s);
 	struct caller *c = caller_new(s, FROM_TLS, &e);
-	struct flow f;
-	/* Its first packets are in the ring already. */
-	if (c && flow_of_socket(&f, fd))
-		c->excluded = control_exclude(s->control, &f);
+	if (c)
+		c->excluded = excluded;
+	else
+		control_include(s->control, excluded);
 	struct arrival *a = c ? malloc(sizeof(*a)) : NULL;
 	if (a) {
 		set_options(fd);

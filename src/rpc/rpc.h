@@ -277,7 +277,7 @@ void proxied_text(const struct proxied *p, char *out, size_t room);
 
 /* --- remote.c: TCP and TLS --- */
 
-#define LISTEN_MAX 8
+#define LISTEN_MAX EXCLUDE_LISTENERS_MAX
 
 struct remote {
 	struct allow *allow; /* NULL: nobody listens */
@@ -297,8 +297,8 @@ void remote_accept(struct server *s, int fd);
 /* What was changed in the files since. On the accepting thread. */
 void remote_look(struct server *s);
 /* Nobody can connect any more. */
-void remote_shut(struct remote *r);
-void remote_close(struct remote *r);
+void remote_shut(struct server *s);
+void remote_close(struct server *s);
 
 /* --- server.c --- */
 
@@ -369,8 +369,8 @@ void server_work(struct server *s, struct call *c);
 
 bool gate_open(struct gate *g, const struct config *c, struct err *e);
 bool gate_watch(struct gate *g, int *fd, struct err *e);
-/* As accept4; -1 after a pause when there are no descriptors. */
-int gate_accept(struct gate *g, int from, struct sockaddr *a, socklen_t *n);
+/* After an accept that failed: a pause when there are no descriptors. */
+void gate_back_off(struct gate *g);
 /* Accepts until gate_stop, on a thread of the server. */
 void gate_run(struct gate *g, struct server *s);
 void gate_stop(struct gate *g);

@@ -234,7 +234,7 @@ grpc_server *server_make_grpc(struct server *s)
 static void server_free(struct server *s)
 {
 	gate_close(&s->gate);
-	remote_close(&s->remote);
+	remote_close(s);
 	if (s->cq)
 		grpc_completion_queue_destroy(s->cq);
 	block_pool_unref(s->pool);
@@ -430,7 +430,7 @@ void server_stop(struct server *s, int grace_ms)
 	gate_stop(&s->gate);
 	thread_join(&s->accept_thread);
 	gate_shut(&s->gate);
-	remote_shut(&s->remote);
+	remote_shut(s);
 	callers_cut(s, true);
 	stop_calls(s);
 	if (!wait_until(s, no_calls, grace_ms))
