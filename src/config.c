@@ -4,6 +4,7 @@
  * what paths and groups are good for: who uses them finds out.
  */
 #include "config.h"
+#include "filter.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -62,6 +63,8 @@ static const struct key {
 	 65536},
 	{"max-connections", COUNT, offsetof(struct config, max_connections), 1,
 	 65536},
+	{"max-peer-connections", COUNT,
+	 offsetof(struct config, max_peer_connections), 1, 65536},
 	{"max-handshakes", COUNT, offsetof(struct config, max_handshakes), 1,
 	 4096},
 	{"max-replays", COUNT, offsetof(struct config, max_replays), 1, 4096},
@@ -74,6 +77,14 @@ static const struct key {
 	{"max-calls", COUNT, offsetof(struct config, max_calls), 1, 65536},
 	{"max-imports", COUNT, offsetof(struct config, max_imports), 1, 4096},
 	{"max-streams", COUNT, offsetof(struct config, max_streams), 1, 65536},
+	{"max-message", BYTES, offsetof(struct config, max_message), 64 << 10,
+	 1 << 30},
+	{"max-filter", BYTES, offsetof(struct config, max_filter), 16,
+	 FILTER_TEXT_MAX},
+	{"max-filter-program", COUNT,
+	 offsetof(struct config, max_filter_program), 16, FILTER_INSNS_MAX},
+	{"listener-queue", BYTES, offsetof(struct config, listener_queue),
+	 BLOCK_MAX, 1ll << 32},
 };
 
 /* One is the capture's, one its writer's. */
@@ -105,6 +116,7 @@ void config_defaults(struct config *c)
 		.compressors = spare_cpus(),
 		.max_captures = 256,
 		.max_connections = 256,
+		.max_peer_connections = 128,
 		.max_handshakes = 64,
 		.max_replays = 16,
 		.max_listeners = 256,
@@ -113,6 +125,10 @@ void config_defaults(struct config *c)
 		.max_calls = 64,
 		.max_imports = 16,
 		.max_streams = 512,
+		.max_message = 4 << 20,
+		.max_filter = FILTER_TEXT_MAX,
+		.max_filter_program = FILTER_INSNS_MAX,
+		.listener_queue = 32 << 20,
 	};
 }
 

@@ -37,17 +37,22 @@ struct config {
 	uint64_t free_floor;		/* of bytes; 256 MiB */
 	uint64_t memory_blocks;		/* waiting for the disk a capture: 32 */
 	int64_t compression_level;	/* -1 */
-	int64_t compressors;	    /* one for each CPU beyond 2, at most 8 */
-	uint64_t max_captures;	    /* 256 */
-	uint64_t max_connections;   /* 256 */
-	uint64_t max_handshakes;    /* under way at once: 64 */
-	uint64_t max_replays;	    /* at once: 16 */
-	uint64_t max_listeners;	    /* at once: 256 */
-	uint64_t request_timeout_s; /* until a call's request is there: 10 */
-	uint64_t send_timeout_s;    /* until a message is taken: 600 */
-	uint64_t max_calls;	    /* that wait for their answer: 64 */
-	uint64_t max_imports;	    /* at once: 16 */
-	uint64_t max_streams;	    /* at once, of one connection: 512 */
+	int64_t compressors;	  /* one for each CPU beyond 2, at most 8 */
+	uint64_t max_captures;	  /* 256 */
+	uint64_t max_connections; /* of others than root: 256 */
+	uint64_t max_peer_connections; /* of one user or person: 128 */
+	uint64_t max_handshakes;       /* under way at once: 64 */
+	uint64_t max_replays;	       /* at once: 16 */
+	uint64_t max_listeners;	       /* at once: 256 */
+	uint64_t request_timeout_s;    /* until a call's request is there: 10 */
+	uint64_t send_timeout_s;       /* until a message is taken: 600 */
+	uint64_t max_calls;	       /* that wait for their answer: 64 */
+	uint64_t max_imports;	       /* at once: 16 */
+	uint64_t max_streams;	       /* at once, of one connection: 512 */
+	uint64_t max_message;	       /* bytes of a message to pcapd; 4 MiB */
+	uint64_t max_filter;	       /* bytes of its text: 8192 */
+	uint64_t max_filter_program;   /* instructions: 4096 */
+	uint64_t listener_queue;       /* bytes that wait for one; 32 MiB */
 };
 
 void config_defaults(struct config *c);

@@ -6,6 +6,7 @@
  */
 #include "filter.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,7 +18,10 @@
 /* libpcap's optimizer takes minutes for what 8 KiB of text can say (700 ports:
  * 36 s); below these bounds it is a second. */
 #define SHORT_TEXT 1024
-#define UNOPTIMIZED_MAX 12288
+#define UNOPTIMIZED_TIMES 3
+
+static atomic_uint text_max = FILTER_TEXT_MAX;
+static atomic_uint program_max = FILTER_INSNS_MAX;
 
 /*
  * Something that can follow whatever an expression may be cut after: a value
@@ -150,48 +154,63 @@ static void name_the_word(pcap_t *p, const char *text, struct err *e)
 		 cut ? WORD_SHOWN : length, word, cut ? "..." : "");
 }
 
-static bool too_long(unsigned instructions, int max, const char *when,
-		     struct err *e)
+void filter_configure(unsigned text_bytes, unsigned instructions)
 {
-	if (instructions <= (unsigned)max)
-		return false;
-	err_set(e, ERR_LIMIT,
-		"filter: %u instructions%s are over the limit on a filter's "
-		"program, %d",
-		instructions, when, max);
-	return true;
+	atomic_store(&text_max, text_bytes);
+	atomic_store(&program_max, instructions);
+}
+
+static bool text_fits(const char *text, unsigned max, struct err *e)
+{
+	size_t n = strlen(text);
+
+	return n <= max ||
+	       err_set(e, ERR_LIMIT,
+		       "max-filter is %u bytes, the filter has %zu", max, n);
+}
+
+static bool program_fits(unsigned n, unsigned max, struct err *e)
+{
+	return n <= max || err_set(e, ERR_LIMIT,
+				   "max-filter-program is %u instructions, the "
+				   "filter needs %u",
+				   max, n);
+}
+
+bool filter_fits(const char *text, const struct filter *f, struct err *e)
+{
+	return text_fits(text, atomic_load(&text_max), e) &&
+	       (!f ||
+		program_fits(f->program.bf_len, atomic_load(&program_max), e));
 }
 
 /* Before the optimizer gets it. Errors of other kinds are left to come up
  * again. */
 static bool optimizable(pcap_t *p, const char *text, uint32_t netmask,
-			struct err *e)
+			unsigned max, struct err *e)
 {
 	struct bpf_program program;
 
 	if (strlen(text) <= SHORT_TEXT ||
 	    pcap_compile(p, &program, text, 0, netmask) != 0)
 		return true;
-	bool ok = !too_long(program.bf_len, UNOPTIMIZED_MAX,
-			    " before optimization", e);
+	bool ok = program.bf_len <= UNOPTIMIZED_TIMES * max ||
+		  err_set(e, ERR_LIMIT,
+			  "max-filter-program is %u instructions, the filter "
+			  "has %u before optimization, over %d times as many",
+			  max, program.bf_len, UNOPTIMIZED_TIMES);
 	pcap_freecode(&program);
 	return ok;
 }
 
 static struct filter *compile(pcap_t *p, const char *text, uint32_t netmask,
+			      unsigned max_text, unsigned max_program,
 			      struct err *e)
 {
-	size_t n = strlen(text);
 	struct filter *f;
 
-	if (n > FILTER_TEXT_MAX) {
-		err_set(e, ERR_LIMIT,
-			"filter: %zu bytes are over the limit on a filter's "
-			"length, %d bytes",
-			n, FILTER_TEXT_MAX);
-		return NULL;
-	}
-	if (!optimizable(p, text, netmask, e))
+	if (!text_fits(text, max_text, e) ||
+	    !optimizable(p, text, netmask, max_program, e))
 		return NULL;
 	f = calloc(1, sizeof(*f));
 	if (!f) {
@@ -206,7 +225,7 @@ static struct filter *compile(pcap_t *p, const char *text, uint32_t netmask,
 		free(f);
 		return NULL;
 	}
-	if (too_long(f->program.bf_len, FILTER_INSNS_MAX, "", e)) {
+	if (!program_fits(f->program.bf_len, max_program, e)) {
 		filter_free(f);
 		return NULL;
 	}
@@ -243,7 +262,8 @@ struct filter *filter_compile(const char *text, uint32_t link_type,
 	if (!p)
 		return NULL;
 	/* No netmask, as in tcpdump -r: no interface, none to be known. */
-	struct filter *f = compile(p, text, 0, e);
+	struct filter *f = compile(p, text, 0, atomic_load(&text_max),
+				   atomic_load(&program_max), e);
 	pcap_close(p);
 	return f;
 }
@@ -251,7 +271,7 @@ struct filter *filter_compile(const char *text, uint32_t link_type,
 struct filter *filter_compile_live(pcap_t *p, const char *text,
 				   uint32_t netmask, struct err *e)
 {
-	return compile(p, text, netmask, e);
+	return compile(p, text, netmask, FILTER_TEXT_MAX, FILTER_INSNS_MAX, e);
 }
 
 void filter_free(struct filter *f)

@@ -6,9 +6,10 @@
  * DLT_ (libpcap's handles).
  * Threads: any; a struct filter does not change once made.
  * Ownership: filter_compile and filter_from_program give, filter_free takes.
- * Limits: FILTER_TEXT_MAX bytes of text, FILTER_INSNS_MAX instructions, and
- * for texts over 1 KiB a bound on what libpcap's optimizer is given, which
- * would need minutes otherwise. Names are looked up and may take their time.
+ * Limits: FILTER_TEXT_MAX bytes of text, FILTER_INSNS_MAX instructions, or
+ * less by filter_configure; and for texts over 1 KiB a bound on what libpcap's
+ * optimizer is given, which would need minutes otherwise. Names are looked up
+ * and may take their time.
  */
 #ifndef PCAPD_FILTER_H
 #define PCAPD_FILTER_H
@@ -24,6 +25,12 @@
 struct filter {
 	struct bpf_program program;
 };
+
+/* New bounds, from then on: max-filter and max-filter-program. What a capture
+ * was made with before goes on. */
+void filter_configure(unsigned text_bytes, unsigned instructions);
+/* ERR_LIMIT: it is over one of them. f may be NULL. */
+bool filter_fits(const char *text, const struct filter *f, struct err *e);
 
 /* For packets in memory of this link type. Empty text: a filter that takes
  * everything. ERR_USAGE with libpcap's message and the word it is about. */

@@ -6,28 +6,33 @@
 #include "queue.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
-void queue_init(struct queue *q, void (*wake)(void *ctx), void *ctx)
+bool queue_init(struct queue *q, unsigned room, void (*wake)(void *ctx),
+		void *ctx)
 {
 	memset(q, 0, sizeof(*q));
 	q->wake = wake;
 	q->ctx = ctx;
+	q->room = room;
 	pthread_mutex_init(&q->lock, NULL);
+	q->ring = calloc(room, sizeof(*q->ring));
+	return q->ring != NULL;
 }
 
 void queue_done(struct queue *q)
 {
 	for (; q->count; q->count--) {
 		block_unref(q->ring[q->head].block);
-		q->head = (q->head + 1) % QUEUE_SLICES;
+		q->head = (q->head + 1) % q->room;
 	}
+	free(q->ring);
 	pthread_mutex_destroy(&q->lock);
 }
 
 static struct slice *newest(struct queue *q)
 {
-	return q->count ? &q->ring[(q->head + q->count - 1) % QUEUE_SLICES]
-			: NULL;
+	return q->count ? &q->ring[(q->head + q->count - 1) % q->room] : NULL;
 }
 
 static bool join(struct queue *q, const struct slice *s)
@@ -44,8 +49,8 @@ static bool join(struct queue *q, const struct slice *s)
 
 static void append(struct queue *q, struct slice s)
 {
-	assert(q->count < QUEUE_SLICES);
-	q->ring[(q->head + q->count++) % QUEUE_SLICES] = s;
+	assert(q->count < q->room);
+	q->ring[(q->head + q->count++) % q->room] = s;
 }
 
 void queue_push(struct queue *q, struct slice s)
@@ -56,10 +61,10 @@ void queue_push(struct queue *q, struct slice s)
 	if (q->closed || join(q, &s)) {
 		gone = s.block;
 	} else {
-		if (q->count == QUEUE_SLICES) {
+		if (q->count == q->room) {
 			gone = q->ring[q->head].block;
 			q->lost_packets += q->ring[q->head].packets;
-			q->head = (q->head + 1) % QUEUE_SLICES;
+			q->head = (q->head + 1) % q->room;
 			q->count--;
 		}
 		append(q, s);
@@ -78,7 +83,7 @@ int queue_pop(struct queue *q, struct slice *s, uint64_t *lost_packets)
 		*s = q->ring[q->head];
 		*lost_packets = q->lost_packets;
 		q->lost_packets = 0;
-		q->head = (q->head + 1) % QUEUE_SLICES;
+		q->head = (q->head + 1) % q->room;
 		q->count--;
 		got = 1;
 	} else if (q->closed) {

@@ -10,7 +10,8 @@
  * it must be quick and may not call back into the queue.
  * Ownership: a push takes over the slice's reference, also when it fails; a
  * pop hands it over.
- * Limits: QUEUE_SLICES slices, that is at most QUEUE_SLICES blocks held.
+ * Limits: as many slices as queue_init says, that is at most so many blocks
+ * held.
  */
 #ifndef PCAPD_QUEUE_H
 #define PCAPD_QUEUE_H
@@ -19,20 +20,21 @@
 
 #include <pthread.h>
 
-#define QUEUE_SLICES 32
 #define SLICE_MAX (256u << 10)
 
 struct queue {
 	void (*wake)(void *ctx);
 	void *ctx;
 	pthread_mutex_t lock; /* guards everything below */
-	struct slice ring[QUEUE_SLICES];
-	unsigned head, count;
+	struct slice *ring;
+	unsigned room, head, count;
 	uint64_t lost_packets; /* since the last pop that told it */
 	bool closed;
 };
 
-void queue_init(struct queue *q, void (*wake)(void *ctx), void *ctx);
+/* room: for so many slices, not 0. false: out of memory. */
+bool queue_init(struct queue *q, unsigned room, void (*wake)(void *ctx),
+		void *ctx);
 void queue_done(struct queue *q); /* gives back what is still inside */
 
 void queue_push(struct queue *q, struct slice s);

@@ -29,12 +29,12 @@
 #define SUITES                                                                 \
 	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"                       \
 	"TLS_CHACHA20_POLY1305_SHA256"
-#define READ_AHEAD_BYTES (256 << 10)
-#define PUMP_BYTES (256u << 10)
+#define READ_AHEAD_BYTES (128 << 10)
+#define PUMP_BYTES (128u << 10)
 #define PAIR_BYTES (1 << 20)
 /* Records of 16 KiB leave so many together: a system call each, and on the way
  * a packet each, cost as much as their encryption. */
-#define WRITE_BYTES (256 << 10)
+#define WRITE_BYTES (128 << 10)
 /* How long a slow machine may take what was written before the end. */
 #define LINGER_MS 5000
 

@@ -19,6 +19,7 @@ from harness import (OK, PATIENCE, SANITIZE, USAGE, Daemon, Packet, decoded, end
 
 COUNT = 20000 if SANITIZE else 102031
 RATE = 4000 if SANITIZE else 20000  # packets a second
+LISTENERS = 30 if SANITIZE else 100
 SMALL = "segment-bytes = 2M\n"
 
 
@@ -331,10 +332,28 @@ class Live(unittest.TestCase):
                 for n in re.findall(r"([\d,]+) packets? (?:were |was )?lost",
                                     said)]
         self.assertTrue(lost, said)
+        self.assertIn("listener-queue is full: the client was too slow", said)
         self.assertIn(len(all_of_it) - len(got), (max(lost), sum(lost)), said)
         rest = iter((p.ns, p.body) for p in all_of_it)
         self.assertTrue(all((p.ns, p.body) in rest for p in got),
                         "in order, and each once")
+        daemon.stop()
+
+    def test_a_crowd_of_listeners_gets_every_packet(self):
+        daemon = self.running()
+        listeners = [self.streaming(daemon, "listen", "live")
+                     for _ in range(LISTENERS)]
+        self.link.send_all(self.some, RATE // 20)
+        self.has(daemon, 3000)
+        want, _ = daemon.run("replay", "live", "--strict")
+        first_difference(self, content(packets_of(want)[1]),
+                         content(in_file(self.some)))
+        for process, path in listeners:
+            until(lambda: size(path) >= len(want), "all packets")
+            said = self.interrupt(process, path)
+            self.assertIn("3000 packets captured", said)
+            with open(path, "rb") as file:
+                self.assertEqual(file.read(), want)
         daemon.stop()
 
     def test_listen_filters_and_counts(self):

@@ -76,6 +76,43 @@ class Socket(unittest.TestCase):
         as_nobody(daemon, "list", groups=[NEWS], status=PERMISSION)
         daemon.stop()
 
+    def test_a_crowd_keeps_neither_root_nor_others_out(self):
+        daemon = Far("viewer-group = news\nmax-connections = 4\n"
+                     "max-peer-connections = 3\n")
+        os.chmod(daemon.folder, 0o755)
+        daemon.admin("init")
+        daemon.start()
+        self.addCleanup(daemon.kill)
+        fill(daemon)
+        daemon.join("vera", daemon.issue("vera", "viewer"))
+        daemon.join("vito", daemon.issue("vito", "viewer"))
+        crowd = []
+
+        def listener(target, **who):
+            crowd.append(subprocess.Popen(
+                [PCAP, "listen", target], stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, bufsize=0, **who,
+                env=dict(os.environ, PCAP_SOCKET=daemon.socket)))
+            self.addCleanup(end, crowd[-1])
+            self.assertEqual(len(crowd[-1].stdout.read(24)), 24)
+
+        for _ in range(3):
+            listener("some", user=NOBODY, group=NOBODY, extra_groups=[NEWS])
+        _, text = as_nobody(daemon, "list", groups=[NEWS], status=FAILED)
+        self.assertIn("max-peer-connections is 3, and user 65534 has 3", text)
+        self.assertIn("Try again when a connection has ended.", text)
+        listener("vera:some")
+        _, text = daemon.run("list", "vito:", status=FAILED)
+        self.assertIn("vito: max-connections is 4, and there are 4", text)
+        self.assertIn("was refused: max-connections is 4", daemon.said())
+        daemon.run("list")
+        end(crowd[0])
+        until(lambda: subprocess.run([PCAP, "list", "vito:"],
+                                     stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL).returncode
+              == OK, "room for vito")
+        daemon.stop()
+
     def test_a_group_that_is_not_there_is_an_error(self):
         daemon = Daemon("viewer-group = no-such-group\n")
         daemon.start(wait=False)

@@ -174,6 +174,22 @@ static void a_setting_can_be_set_by_name(void **state)
 }
 
 /* The manual's entries under SETTINGS are the table's keys, in its order. */
+static void bounds_have_bounds(void **state)
+{
+	struct world *w = *state;
+
+	refused(w, "max-peer-connections = 0\n",
+		"1: max-peer-connections: 0 is not in 1 to 65536");
+	refused(w, "max-message = 2G\n",
+		"1: max-message: 2G is not in 65536 to 1073741824");
+	refused(w, "max-filter = 9K\n",
+		"1: max-filter: 9K is not in 16 to 8192");
+	refused(w, "max-filter-program = 4097\n",
+		"1: max-filter-program: 4097 is not in 16 to 4096");
+	refused(w, "listener-queue = 1K\n",
+		"1: listener-queue: 1K is not in 1048576 to 4294967296");
+}
+
 static void the_manual_lists_every_key(void **state)
 {
 	char path[512], line[256];
@@ -218,6 +234,7 @@ int main(void)
 		TEST(long_values_fit_or_are_told),
 		TEST(a_file_that_cannot_be_read_is_told),
 		TEST(a_setting_can_be_set_by_name),
+		TEST(bounds_have_bounds),
 		TEST(the_manual_lists_every_key),
 	};
 

@@ -150,8 +150,8 @@ static void long_text_is_over_a_limit(void **state)
 	memset(text, ' ', FILTER_TEXT_MAX + 1);
 	assert_null(filter_compile(text, ETHERNET, 262144, &e));
 	assert_int_equal(e.kind, ERR_LIMIT);
-	assert_string_equal(e.what, "filter: 8193 bytes are over the limit on "
-				    "a filter's length, 8192 bytes");
+	assert_string_equal(e.what,
+			    "max-filter is 8192 bytes, the filter has 8193");
 	text[FILTER_TEXT_MAX] = '\0';
 	filter_free(must(text));
 }
@@ -177,8 +177,8 @@ static void long_program_is_over_a_limit(void **state)
 	assert_null(filter_compile(many("vlan %d", FILTER_TEXT_MAX), ETHERNET,
 				   262144, &e));
 	assert_int_equal(e.kind, ERR_LIMIT);
-	assert_non_null(strstr(e.what, "instructions are over the limit on a "
-				       "filter's program, 4096"));
+	assert_non_null(strstr(e.what, "max-filter-program is 4096 "
+				       "instructions, the filter needs "));
 }
 
 static void what_would_take_minutes_to_optimize_is_over_a_limit(void **state)
@@ -189,10 +189,32 @@ static void what_would_take_minutes_to_optimize_is_over_a_limit(void **state)
 	assert_null(
 		filter_compile(many("port %d", 5000), ETHERNET, 262144, &e));
 	assert_int_equal(e.kind, ERR_LIMIT);
-	assert_non_null(strstr(e.what, "instructions before optimization are "
-				       "over the limit on a filter's program, "
-				       "12288"));
+	assert_non_null(strstr(e.what, "max-filter-program is 4096 "
+				       "instructions, the filter has "));
+	assert_non_null(strstr(e.what, " before optimization, over 3 times"));
 	filter_free(must(many("port %d", 1500)));
+}
+
+static void bounds_are_as_configured(void **state)
+{
+	static const char text[] = "tcp or udp or icmp or arp";
+	struct err e = ERR_INIT;
+
+	(void)state;
+	struct filter *before = must(text);
+	filter_configure(24, 4096);
+	assert_null(filter_compile(text, ETHERNET, 262144, &e));
+	assert_string_equal(e.what,
+			    "max-filter is 24 bytes, the filter has 25");
+	filter_configure(25, before->program.bf_len - 1);
+	assert_null(filter_compile(text, ETHERNET, 262144, &e));
+	assert_non_null(strstr(e.what, "max-filter-program is "));
+	assert_false(filter_fits(text, before, &e));
+	filter_configure(25, before->program.bf_len);
+	assert_true(filter_fits(text, before, &e));
+	filter_free(must(text));
+	filter_configure(FILTER_TEXT_MAX, FILTER_INSNS_MAX);
+	filter_free(before);
 }
 
 static void a_mistake_at_the_end_of_a_long_text_is_found(void **state)
@@ -254,6 +276,7 @@ int main(void)
 		cmocka_unit_test(long_program_is_over_a_limit),
 		cmocka_unit_test(
 			what_would_take_minutes_to_optimize_is_over_a_limit),
+		cmocka_unit_test(bounds_are_as_configured),
 		cmocka_unit_test(a_mistake_at_the_end_of_a_long_text_is_found),
 		cmocka_unit_test(link_types_are_libpcaps),
 		cmocka_unit_test(filters_are_for_their_link_type),

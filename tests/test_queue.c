@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#define ROOM 32
+
 struct fixture {
 	struct block_pool *pool;
 	struct queue q;
@@ -25,7 +27,7 @@ static int set_up(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	f->pool = block_pool_new(4);
-	queue_init(&f->q, woken, f);
+	assert_true(queue_init(&f->q, ROOM, woken, f));
 	*state = f;
 	return 0;
 }
@@ -51,16 +53,16 @@ static void slices_come_out_in_order(void **state)
 	struct slice s;
 	uint64_t lost;
 
-	for (uint32_t i = 1; i <= QUEUE_SLICES; i++)
+	for (uint32_t i = 1; i <= ROOM; i++)
 		queue_push(&f->q, of_new_block(f, i));
-	for (uint32_t i = 1; i <= QUEUE_SLICES; i++) {
+	for (uint32_t i = 1; i <= ROOM; i++) {
 		assert_int_equal(queue_pop(&f->q, &s, &lost), 1);
 		assert_int_equal(s.to, i);
 		assert_int_equal(lost, 0);
 		block_unref(s.block);
 	}
 	assert_int_equal(queue_pop(&f->q, &s, &lost), 0);
-	assert_int_equal(f->wakes, QUEUE_SLICES);
+	assert_int_equal(f->wakes, ROOM);
 }
 
 static void
@@ -70,7 +72,7 @@ a_full_queue_gives_up_the_oldest_and_tells_how_many_once(void **state)
 	struct slice s;
 	uint64_t lost;
 
-	for (uint32_t i = 1; i <= QUEUE_SLICES + 5; i++) {
+	for (uint32_t i = 1; i <= ROOM + 5; i++) {
 		struct slice in = of_new_block(f, i);
 
 		in.packets = i;

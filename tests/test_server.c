@@ -371,21 +371,81 @@ static void a_socket_that_cannot_be_is_told(void **state)
 	assert_int_equal(access(c.socket, F_OK), -1);
 }
 
-static void connections_over_the_bound_are_closed(void **state)
+static int connected(struct world *w)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/sock", w->folder);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+static void connections_over_a_peers_bound_are_told(void **state)
 {
 	struct world *w = *state;
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	char byte;
+	Pcap__V1__VersionRequest r = PCAP__V1__VERSION_REQUEST__INIT;
+	struct peer first = w->peer;
+	char text[128];
+
+	w->config.max_peer_connections = 1;
+	server_configure(w->server, &w->config);
+	imported(w, "one");
+	snprintf(text, sizeof(text),
+		 "max-peer-connections is 1, and user %d has 1",
+		 (int)geteuid());
+	peer_open(&w->peer, w->config.socket);
+	refused(w, "Version", &r.base, GRPC_STATUS_RESOURCE_EXHAUSTED, text);
+	assert_string_equal(w->x.hint,
+			    "Try again when a connection has ended.");
+	peer_close(&w->peer);
+	w->peer = first;
+	imported(w, "two");
+}
+
+static void who_has_no_place_is_cut_off(void **state)
+{
+	struct world *w = *state;
+	static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+				    "\0\0\0\4\0\0\0\0";
+	char bytes[4096];
+	int fds[40];
+
+	w->config.handshake_timeout_s = 1;
+	stop(w);
+	start(w);
+	w->config.max_peer_connections = 1;
+	server_configure(w->server, &w->config);
+	imported(w, "one");
+	/* More than hear why, some of them with a word and some without. */
+	for (int i = 0; i < 40; i++) {
+		fds[i] = connected(w);
+		if (i % 2)
+			send(fds[i], hello, sizeof(hello), MSG_NOSIGNAL);
+	}
+	for (int i = 0; i < 40; i++) {
+		while (read(fds[i], bytes, sizeof(bytes)) > 0)
+			;
+		close(fds[i]);
+	}
+	imported(w, "two");
+}
+
+/* Who serves is not held to it: others are, see e2e_roles. */
+static void the_servers_own_user_is_not_kept_out(void **state)
+{
+	struct world *w = *state;
 
 	w->config.max_connections = 1;
 	server_configure(w->server, &w->config);
 	imported(w, "one");
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s/sock", w->folder);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	assert_int_equal(read(fd, &byte, 1), 0);
-	close(fd);
+	int fd = connected(w);
+	struct peer first = w->peer;
+	peer_open(&w->peer, w->config.socket);
 	imported(w, "two");
+	peer_close(&w->peer);
+	w->peer = first;
+	close(fd);
 }
 
 /* --- unary calls --- */
@@ -438,8 +498,8 @@ static void what_is_out_of_bounds_is_refused(void **state)
 	text[8193] = '\0';
 	init.interface = "lo";
 	init.filter = text;
-	refused(w, "Init", &init.base, invalid,
-		"expected a filter of at most 8192 bytes, got 8193");
+	refused(w, "Init", &init.base, GRPC_STATUS_RESOURCE_EXHAUSTED,
+		"max-filter is 8192 bytes, the filter has 8193");
 	init.filter = "";
 	init.snaplen = 262145;
 	refused(w, "Init", &init.base, invalid,
@@ -448,6 +508,37 @@ static void what_is_out_of_bounds_is_refused(void **state)
 	init.buffer_bytes = 1000;
 	refused(w, "Init", &init.base, invalid,
 		"expected a buffer of 1048576 to 2146435072 bytes, got 1000");
+}
+
+static void filters_and_messages_are_bounded_as_configured(void **state)
+{
+	struct world *w = *state;
+	Pcap__V1__ReplayRequest replay = PCAP__V1__REPLAY_REQUEST__INIT;
+	Pcap__V1__ListenRequest listen = listen_to("one");
+	Pcap__V1__InitRequest init = PCAP__V1__INIT_REQUEST__INIT;
+	const grpc_status_code exhausted = GRPC_STATUS_RESOURCE_EXHAUSTED;
+	static const char text[] = "tcp or udp or arp or icmp";
+	static char name[70000];
+
+	imported(w, "one");
+	w->config.max_filter = sizeof(text) - 2;
+	w->config.max_message = 65536;
+	server_configure(w->server, &w->config);
+	replay.name = "one";
+	init.interface = "lo";
+	replay.filter = listen.filter = init.filter = (char *)text;
+	refused(w, "Replay", &replay.base, exhausted,
+		"max-filter is 24 bytes, the filter has 25");
+	refused(w, "Listen", &listen.base, exhausted,
+		"max-filter is 24 bytes, the filter has 25");
+	refused(w, "Init", &init.base, exhausted,
+		"max-filter is 24 bytes, the filter has 25");
+	memset(name, 'x', sizeof(name) - 1);
+	replay.name = name;
+	refused(w, "Replay", &replay.base, exhausted,
+		"max-message is 65536 bytes, this one has 70030");
+	w->config.max_filter = 8192;
+	server_configure(w->server, &w->config);
 }
 
 static void a_hint_comes_with_the_status(void **state)
@@ -964,9 +1055,12 @@ int main(void)
 		TEST(a_socket_that_is_served_is_not_taken),
 		TEST(what_is_in_the_way_is_not_touched),
 		TEST(a_socket_that_cannot_be_is_told),
-		TEST(connections_over_the_bound_are_closed),
+		TEST(connections_over_a_peers_bound_are_told),
+		TEST(who_has_no_place_is_cut_off),
+		TEST(the_servers_own_user_is_not_kept_out),
 		TEST(it_tells_its_version),
 		TEST(what_is_out_of_bounds_is_refused),
+		TEST(filters_and_messages_are_bounded_as_configured),
 		TEST(a_hint_comes_with_the_status),
 		TEST(what_is_no_request_is_refused),
 		TEST(replay_gives_back_every_byte),

@@ -23,8 +23,8 @@ struct command {
 	int (*run)(int argc, char **argv); /* gives the exit code */
 };
 
-extern const struct command command_alias, command_audit, command_count,
-	command_delete, command_gaps, command_help, command_hold,
+extern const struct command command_alias, command_audit, command_complete,
+	command_count, command_delete, command_gaps, command_help, command_hold,
 	command_import, command_init, command_interfaces, command_list,
 	command_listen, command_mark, command_proxy, command_release,
 	command_remote, command_replay, command_set, command_start,
@@ -34,6 +34,8 @@ extern const struct command command_alias, command_audit, command_count,
 extern const struct command *const commands[];
 
 int cli_main(int argc, char **argv);
+/* Of the line before the command. */
+const struct argp *cli_argp(void);
 /* NULL: no such command; then *nearest is what was perhaps meant, or NULL. */
 const struct command *command_find(const char *name, const char **nearest);
 

@@ -11,29 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct command *const commands[] = {&command_interfaces,
-					  &command_init,
-					  &command_start,
-					  &command_stop,
-					  &command_list,
-					  &command_status,
-					  &command_gaps,
-					  &command_set,
-					  &command_hold,
-					  &command_release,
-					  &command_mark,
-					  &command_alias,
-					  &command_delete,
-					  &command_replay,
-					  &command_count,
-					  &command_listen,
-					  &command_import,
-					  &command_remote,
-					  &command_audit,
-					  &command_proxy,
-					  &command_version,
-					  &command_help,
-					  NULL};
+const struct command *const commands[] = {
+	&command_interfaces, &command_init,    &command_start, &command_stop,
+	&command_list,	     &command_status,  &command_gaps,  &command_set,
+	&command_hold,	     &command_release, &command_mark,  &command_alias,
+	&command_delete,     &command_replay,  &command_count, &command_listen,
+	&command_import,     &command_remote,  &command_audit, &command_proxy,
+	&command_complete,   &command_version, &command_help,  NULL};
 
 /* The longest word that is compared with the names. */
 #define NAME_MAX_COMPARED 24
@@ -188,6 +172,11 @@ static const struct argp main_argp = {
 	cli_common,
 	main_help,
 	NULL};
+
+const struct argp *cli_argp(void)
+{
+	return &main_argp;
+}
 
 int cli_main(int argc, char **argv)
 {

@@ -60,7 +60,7 @@ static const struct argp_option options[] = {
 static const struct argp argp = {
 	options,
 	parse,
-	"add NAME URL\nlist\nremove NAME\ntest NAME",
+	"add NAME URL\nlist\nremove REMOTE\ntest REMOTE",
 	"Names other machines with a pcapd; 'NAME:' before a capture means "
 	"that machine. URLs are tls://HOST[:PORT] (port 2020, needs a "
 	"certificate), ssh://[USER@]HOST[:PORT] (runs 'pcap proxy' there by "
@@ -180,8 +180,8 @@ static bool dispatch(const struct line *line, struct err *e)
 	if (strcmp(verb, "test") == 0 && line->words.n == 2)
 		return test(line->words.v[1], e);
 	err_set(e, ERR_USAGE,
-		"expected 'add NAME URL', 'list', 'remove NAME' or 'test "
-		"NAME'%s%s",
+		"expected 'add NAME URL', 'list', 'remove REMOTE' or 'test "
+		"REMOTE'%s%s",
 		*verb ? ", got " : "", verb);
 	return err_hint(e, "'pcap help remote' tells more.");
 }

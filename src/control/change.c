@@ -180,6 +180,10 @@ bool control_init(struct control *ctl, const struct init_options *o,
 	    (alias && !alias_check(alias, e)) ||
 	    !capture_probe(&init.capture, &link_type, &filter, e))
 		return false;
+	if (!filter_fits(init.capture.filter, filter, e)) {
+		filter_free(filter);
+		return false;
+	}
 	pthread_mutex_lock(&ctl->change);
 	bool ok = false;
 	struct entry *t = control_is_stopping(ctl, e)

@@ -313,14 +313,17 @@ static void admit(struct gate *g, struct server *s, int fd)
 		snprintf(who->local, sizeof(who->local), "user %d",
 			 (int)peer.uid);
 		memcpy(who->from, who->local, sizeof(who->local));
+		who->since_ns = monotonic_ns();
+		if (!caller_count(who, &e))
+			complain(g, &peer, &e);
 	}
-	if (who && keep(g, fd, who))
+	if (who && who->place != PLACE_ARRIVING && keep(g, fd, who))
 		return;
-	if (who) {
+	if (who && !e.kind)
 		err_set(&e, ERR_LIMIT, "pcapd is out of descriptors");
-		caller_unref(who);
-	}
 	complain(g, &peer, &e);
+	if (who)
+		caller_unref(who);
 	close(fd);
 }
 
@@ -371,7 +374,9 @@ static void take_line(struct visit *v, const char *line, size_t n)
 			 who->local);
 		return;
 	}
+	pthread_mutex_lock(&who->server->lock);
 	who->origin = FROM_SSH;
+	pthread_mutex_unlock(&who->server->lock);
 	struct flow f = proxied_flow(&p);
 	who->excluded = control_exclude(who->server->control, &f);
 	proxied_text(&p, who->from, sizeof(who->from));
@@ -405,16 +410,20 @@ static void heard(struct gate *g, struct visit *v)
 	caller_serve(v->caller, fd);
 }
 
-/* Who says nothing keeps no place. */
+/* Who says nothing keeps no place; who has none had time to hear it. */
 static void drop_silent(struct gate *g)
 {
 	int64_t now = monotonic_ns();
 	struct visit *next;
 
-	for (struct visit *v = g->visits; v && g->n_silent; v = next) {
+	for (struct visit *v = g->visits; v; v = next) {
 		next = v->next;
-		if (v->silent_fd >= 0 && now - v->since_ns > g->patience_ns)
+		if (now - v->since_ns <= g->patience_ns)
+			continue;
+		if (v->silent_fd >= 0)
 			hung_up(g, v);
+		else if (v->caller->refusal.kind)
+			shutdown(v->fd, SHUT_RDWR);
 	}
 }
 
@@ -437,6 +446,7 @@ static void look(struct gate *g, struct server *s, int64_t *looked_ns)
 	if (s->remote.allow)
 		remote_look(s);
 	calls_review(s);
+	callers_refused(s);
 	drop_silent(g);
 }
 

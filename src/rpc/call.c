@@ -332,13 +332,24 @@ static void take_first(struct call *c, ProtobufCMessage *m)
 		c->method->start(c);
 }
 
+static bool message_fits(struct call *c, grpc_byte_buffer *bytes, struct err *e)
+{
+	unsigned max = atomic_load(&c->server->max_message);
+	size_t n = grpc_byte_buffer_length(bytes);
+
+	return n <= max ||
+	       err_set(e, ERR_LIMIT,
+		       "max-message is %u bytes, this one has %zu", max, n);
+}
+
 static void take_message(struct call *c, grpc_byte_buffer *bytes, bool first)
 {
 	struct err e = ERR_INIT;
 	ProtobufCMessage *m = NULL;
 
 	if (bytes) {
-		m = wire_unpack(c->method->request, bytes, &e);
+		if (message_fits(c, bytes, &e))
+			m = wire_unpack(c->method->request, bytes, &e);
 		if (!m) {
 			call_fail(c, &e);
 			return;
@@ -423,8 +434,10 @@ static void dispatch(struct call *c)
 	pthread_mutex_lock(&c->lock);
 	c->method = m;
 	pthread_mutex_unlock(&c->lock);
-	if (caller_may(c->caller, m, &e) && one_of_few(c, &e) &&
-	    server_admit(c->server, c, &e))
+	if (c->caller->refusal.kind)
+		call_fail(c, &c->caller->refusal);
+	else if (caller_may(c->caller, m, &e) && one_of_few(c, &e) &&
+		 server_admit(c->server, c, &e))
 		call_receive(c);
 	else
 		call_fail(c, &e);

@@ -16,11 +16,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* With the server's lock. */
+static void take_place(struct caller *c, enum place to)
+{
+	struct server *s = c->server;
+	bool other = !c->is_root;
+
+	s->n_others -= other && c->place == PLACE_TAKEN;
+	s->n_others += other && to == PLACE_TAKEN;
+	s->n_places[c->place]--;
+	s->n_places[to]++;
+	c->place = to;
+}
+
 struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 {
-	bool tls = origin == FROM_TLS;
-	unsigned limit = tls ? 2 * (unsigned)s->remote.config.max_handshakes
-			     : atomic_load(&s->max_connections);
+	unsigned most = 2 * (unsigned)s->remote.config.max_handshakes;
 	struct caller *c = calloc(1, sizeof(*c));
 
 	if (!c) {
@@ -33,11 +44,10 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	c->link = &s->callers;
 	pthread_mutex_lock(&s->lock);
 	bool room = !atomic_load(&s->stopping) &&
-		    (tls ? s->n_arriving : s->n_callers) < limit;
+		    (origin != FROM_TLS || s->n_places[PLACE_ARRIVING] < most);
 	if (room) {
-		c->counted = !tls;
-		s->n_callers += c->counted;
-		s->n_arriving += !c->counted;
+		s->n_callers++;
+		take_place(c, PLACE_ARRIVING);
 		c->next = s->callers;
 		if (c->next)
 			c->next->link = &c->next;
@@ -47,25 +57,53 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	if (room)
 		return c;
 	free(c);
-	err_set(e, ERR_LIMIT, "%s is %u",
-		tls ? "twice max-handshakes" : "max-connections", limit);
+	err_set(e, ERR_LIMIT, "twice max-handshakes is %u", most);
 	return NULL;
+}
+
+static bool same_peer(const struct caller *a, const struct caller *b)
+{
+	if (a->origin == FROM_TLS || b->origin == FROM_TLS)
+		return a->origin == b->origin &&
+		       strcmp(a->allowed.name, b->allowed.name) == 0;
+	return a->uid == b->uid;
+}
+
+/* With the server's lock. Others than root cannot keep root out, nor one of
+ * them the rest. */
+static bool has_room(const struct caller *c, struct err *e)
+{
+	struct server *s = c->server;
+	unsigned of_peer = atomic_load(&s->max_peer_connections), n = 0;
+	unsigned of_all = atomic_load(&s->max_connections);
+
+	for (const struct caller *o = s->callers; o; o = o->next)
+		n += o->place == PLACE_TAKEN && same_peer(o, c);
+	if (n >= of_peer)
+		return err_set(e, ERR_LIMIT,
+			       "max-peer-connections is %u, and %s has %u",
+			       of_peer, caller_name(c), n);
+	return c->is_root || s->n_others < of_all ||
+	       err_set(e, ERR_LIMIT, "max-connections is %u, and there are %u",
+		       of_all, s->n_others);
 }
 
 bool caller_count(struct caller *c, struct err *e)
 {
 	struct server *s = c->server;
-	unsigned limit = atomic_load(&s->max_connections);
 
 	pthread_mutex_lock(&s->lock);
-	bool room = s->n_callers < limit;
-	if (room) {
-		c->counted = true;
-		s->n_callers++;
-		s->n_arriving--;
-	}
+	bool room = has_room(c, e);
+	if (room)
+		take_place(c, PLACE_TAKEN);
+	else if (s->n_places[PLACE_REFUSED] < REFUSED_MAX)
+		take_place(c, PLACE_REFUSED);
 	pthread_mutex_unlock(&s->lock);
-	return room || err_set(e, ERR_LIMIT, "max-connections is %u", limit);
+	if (room)
+		return true;
+	err_hint(e, "Try again when a connection has ended.");
+	c->refusal = *e;
+	return false;
 }
 
 void caller_unref(struct caller *c)
@@ -81,8 +119,8 @@ void caller_unref(struct caller *c)
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
-	s->n_callers -= c->counted;
-	s->n_arriving -= !c->counted;
+	s->n_callers--;
+	take_place(c, PLACE_NONE);
 	free(c);
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
@@ -213,8 +251,7 @@ static struct caller **callers(struct server *s, size_t *n)
 {
 	*n = 0;
 	pthread_mutex_lock(&s->lock);
-	struct caller **all =
-		calloc(s->n_callers + s->n_arriving + 1, sizeof(*all));
+	struct caller **all = calloc(s->n_callers + 1, sizeof(*all));
 	assert(all);
 	for (struct caller *c = s->callers; c; c = c->next) {
 		unsigned refs = atomic_load(&c->refs);
@@ -314,6 +351,24 @@ void callers_review(struct server *s)
 		if (is_served(all[i]) && all[i]->origin == FROM_TLS &&
 		    caller_role(all[i]) == ROLE_NONE)
 			dismiss(all[i]);
+		caller_unref(all[i]);
+	}
+	free(all);
+}
+
+void callers_refused(struct server *s)
+{
+	int64_t since_ns = monotonic_ns() - s->gate.patience_ns;
+	size_t n;
+	struct caller **all = callers(s, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&s->lock);
+		bool over = all[i]->place == PLACE_REFUSED &&
+			    all[i]->since_ns < since_ns;
+		pthread_mutex_unlock(&s->lock);
+		if (over)
+			cut(all[i], false);
 		caller_unref(all[i]);
 	}
 	free(all);

@@ -205,7 +205,8 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 	struct err e = ERR_INIT;
 
 	if (lost)
-		send_lost(l, lost, "the client was too slow");
+		send_lost(l, lost,
+			  "listener-queue is full: the client was too slow");
 	if (!l->header_sent) {
 		l->link_known = true;
 		l->link_type = s.block->link_type;
@@ -367,8 +368,10 @@ void run_listen(struct call *c)
 		return;
 	}
 	l->call = c;
-	queue_init(&l->queue, on_wake, l);
-	if (!listen_open(l, &e)) {
+	if (!queue_init(&l->queue, atomic_load(&c->server->queue_blocks),
+			on_wake, l))
+		err_set(&e, ERR_FAILED, "out of memory");
+	if (e.kind || !listen_open(l, &e)) {
 		listener_free(l);
 		call_fail(c, &e);
 		return;

@@ -425,6 +425,7 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 	if (!copy_text(k->interface, sizeof(k->interface),
 		       *r->interface ? r->interface : "any",
 		       "the name of an interface", e) ||
+	    !filter_fits(r->filter, NULL, e) ||
 	    !copy_text(k->filter, sizeof(k->filter), r->filter, "a filter",
 		       e) ||
 	    !check_snaplen(r->snaplen, e) ||

@@ -282,8 +282,11 @@ static void set_link(struct caller *c, struct tls_link *l, bool shaking)
 
 static void serve(struct caller *c, struct tls_link *l, int fds[2])
 {
-	log_info("%s (%s) came in from %s", c->allowed.name,
-		 role_text(c->allowed.role), c->from);
+	if (c->refusal.kind)
+		refused(&c->server->remote, c->from, &c->refusal);
+	else
+		log_info("%s (%s) came in from %s", c->allowed.name,
+			 role_text(c->allowed.role), c->from);
 	/* gRPC's, beside this thread's. */
 	atomic_fetch_add(&c->refs, 1);
 	caller_serve(c, fds[0]);
@@ -329,7 +332,8 @@ static void *connection_main(void *arg)
 		set_link(c, l, true);
 	if (l &&
 	    tls_shake_hands(l, (int)r->config.handshake_timeout_s * 1000, &e) &&
-	    caller_count(c, &e) && tls_pair(fds, &e))
+	    (caller_count(c, &e) || c->place == PLACE_REFUSED) &&
+	    tls_pair(fds, &e))
 		serve(c, l, fds);
 	else
 		refused(r, c->from, why(c, &e));
@@ -362,7 +366,7 @@ static void make_room(struct server *s)
 		oldest->cut = true;
 		tls_cut(oldest->tls);
 	}
-	while (s->n_arriving >= 2 * most && !late)
+	while (s->n_places[PLACE_ARRIVING] >= 2 * most && !late)
 		late = pthread_cond_timedwait(&s->changed, &s->lock, &until);
 	pthread_mutex_unlock(&s->lock);
 }

@@ -194,6 +194,10 @@ void call_receive(struct call *c);
 
 enum origin { FROM_SOCKET, FROM_SSH, FROM_TLS };
 
+/* Who has no place is served for as long as it takes to hear why. */
+enum place { PLACE_NONE, PLACE_ARRIVING, PLACE_TAKEN, PLACE_REFUSED, PLACES };
+#define REFUSED_MAX 32
+
 /* Each has a gRPC server of its own: what a call may do is known by where it
  * comes in, and not by a descriptor's number, which is used again. */
 struct caller {
@@ -210,6 +214,7 @@ struct caller {
 	grpc_server *grpc;    /* NULL until it is served */
 	atomic_bool ended;
 	atomic_uint n_calls; /* that have arrived */
+	struct err refusal;  /* of all its calls; written before it is served */
 	struct op op_stopped;
 	uint64_t excluded; /* control_exclude's number */
 	/* From here on of TLS, and written before it is served. */
@@ -219,19 +224,24 @@ struct caller {
 	/* Under the server's lock. */
 	struct caller *next, **link;
 	struct tls_link *tls; /* while there is one */
-	bool counted;	      /* in n_callers, else in n_arriving */
-	bool cut;	      /* it makes room */
-	bool served;	      /* by gRPC */
-	bool shaking;	      /* hands, since: */
+	enum place place;
+	bool cut;     /* it makes room */
+	bool served;  /* by gRPC */
+	bool shaking; /* hands, since: */
 	int64_t since_ns;
 	bool doomed; /* it was told that it has to go */
 };
 
-/* Those of TLS count only when they have shown who they are. NULL: with
- * ERR_LIMIT max-connections are there, or the server stops. */
+/* It arrives; those of TLS have to show who they are. NULL: with ERR_LIMIT too
+ * many do at once, or the server stops. */
 struct caller *caller_new(struct server *s, enum origin origin, struct err *e);
-/* The caller has shown it. ERR_LIMIT: max-connections are there. */
+/* It is known who it is. ERR_LIMIT: max-peer-connections of this one are there,
+ * or max-connections of all but root and who runs pcapd. That is in refusal,
+ * too, for its calls, while REFUSED_MAX others do not hear the same; those have
+ * to be closed: place stays PLACE_ARRIVING. */
 bool caller_count(struct caller *c, struct err *e);
+/* Cuts off those of TLS that have no place and had time to hear it. */
+void callers_refused(struct server *s);
 void caller_unref(struct caller *c);
 /* Gives fd to gRPC, in any case. A reference is held until it has ended. */
 void caller_serve(struct caller *c, int fd);
@@ -331,7 +341,10 @@ struct server {
 	struct control *control;
 	atomic_uint limits[BOUNDS];
 	atomic_uint max_connections;
+	atomic_uint max_peer_connections;
 	atomic_uint max_streams; /* of one connection */
+	atomic_uint max_message;
+	atomic_uint queue_blocks; /* of a listener */
 	atomic_uint request_timeout_s, send_timeout_s;
 	atomic_bool stopping;
 	grpc_completion_queue *cq;
@@ -346,7 +359,8 @@ struct server {
 	pthread_cond_t work_ready;
 	struct call *calls;
 	struct caller *callers;
-	unsigned n_callers, n_arriving;
+	unsigned n_callers, n_places[PLACES];
+	unsigned n_others;   /* taken places of others than root */
 	int64_t refusals_ns; /* a while, and the rows of refusals in it */
 	unsigned refusals;
 	unsigned used[BOUNDS];

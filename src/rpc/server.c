@@ -16,7 +16,9 @@
 #include <string.h>
 #include <time.h>
 
-#define MESSAGE_MAX (4 << 20)
+/* gRPC takes a message that is over max-message by less than that much, so that
+ * it is answered with the bound's name and not with gRPC's words. */
+#define MESSAGE_REFUSED (1 << 20)
 #define METADATA_MAX (16 << 10)
 /* So many calls more than max-streams are answered that there are too many;
  * then gRPC has the client wait. */
@@ -211,7 +213,8 @@ grpc_server *server_make_grpc(struct server *s)
 	grpc_arg args[] = {
 		{.type = GRPC_ARG_INTEGER,
 		 .key = GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-		 .value.integer = MESSAGE_MAX},
+		 .value.integer =
+			 (int)atomic_load(&s->max_message) + MESSAGE_REFUSED},
 		{.type = GRPC_ARG_INTEGER,
 		 .key = GRPC_ARG_MAX_CONCURRENT_STREAMS,
 		 .value.integer =
@@ -326,6 +329,13 @@ void server_configure(struct server *s, const struct config *c)
 	atomic_store(&s->request_timeout_s, (unsigned)c->request_timeout_s);
 	atomic_store(&s->send_timeout_s, (unsigned)c->send_timeout_s);
 	atomic_store(&s->max_connections, (unsigned)c->max_connections);
+	atomic_store(&s->max_peer_connections,
+		     (unsigned)c->max_peer_connections);
+	atomic_store(&s->max_message, (unsigned)c->max_message);
+	atomic_store(&s->queue_blocks,
+		     (unsigned)(c->listener_queue / BLOCK_MAX));
+	filter_configure((unsigned)c->max_filter,
+			 (unsigned)c->max_filter_program);
 }
 
 /* --- stop --- */

@@ -8,8 +8,8 @@
  * from a ready list, a few workers for unary calls, one thread a replay or an
  * import. All are made by server_start and gone after server_stop.
  * Ownership: the server borrows control and config until server_stop returns.
- * Limits: config's max_connections, max_replays and max_listeners; a message
- * from a peer is at most 4 MiB; answers over a bound are RESOURCE_EXHAUSTED.
+ * Limits: config's max_* and listener_queue; answers over a bound are
+ * RESOURCE_EXHAUSTED and name it.
  */
 #ifndef PCAPD_RPC_SERVER_H
 #define PCAPD_RPC_SERVER_H

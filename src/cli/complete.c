@@ -1,0 +1,261 @@
+/*
+ * pcap complete LINE: what may stand at the end of a command line, for shells.
+ * Guarantees that it knows the commands, options and words that the help of
+ * each command tells of, as it reads the same tables, that it asks nobody for a
+ * password, and that it ends soon. Leaves out quotes: a line is words with
+ * blanks between.
+ */
+#include "cli.h"
+#include "remotes.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A shell waits for it, with somebody at the keys. */
+#define PATIENCE_S 3
+#define WORDS_MAX 64
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	const char **line = state->input;
+
+	if (key == ARGP_KEY_NO_ARGS || (key == ARGP_KEY_ARG && *line))
+		argp_error(state, "expected a line, as one argument");
+	if (key != ARGP_KEY_ARG)
+		return ARGP_ERR_UNKNOWN;
+	*line = arg;
+	return 0;
+}
+
+static const struct argp argp = {
+	NULL,	    parse, "LINE", "Lists what may stand at the end of LINE.",
+	cli_common, NULL,  NULL};
+
+/* --- what may stand there --- */
+
+/* The word that is begun. */
+static const char *begun;
+
+static void offer(const char *prefix, size_t n, const char *word,
+		  const char *suffix)
+{
+	char all[2 * ADDRESS_TEXT_MAX];
+
+	snprintf(all, sizeof(all), "%.*s%s%s", (int)n, prefix, word, suffix);
+	if (strncmp(all, begun, strlen(begun)) == 0)
+		puts(all);
+}
+
+static void offer_options(const struct argp *a)
+{
+	for (const struct argp_option *o = a->options; o && o->name; o++)
+		offer("--", 2, o->name, "");
+	for (const struct argp_child *c = a->children; c && c->argp; c++)
+		offer_options(c->argp);
+}
+
+static void offer_remotes(const char *suffix)
+{
+	char path[ADDRESS_TEXT_MAX];
+	struct err e = ERR_INIT;
+	struct remote *all;
+	size_t n;
+
+	if (!remotes_path(path, &e) || !remotes_read(path, &all, &n, &e))
+		return;
+	for (size_t i = 0; i < n; i++)
+		offer("", 0, all[i].name, suffix);
+	free(all);
+}
+
+static void offer_captures(const char *prefix, size_t n)
+{
+	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
+	struct err e = ERR_INIT;
+	char id[24];
+	Pcap__V1__ListResponse *m =
+		(Pcap__V1__ListResponse *)cli_call("List", &ask.base, &e);
+
+	for (size_t i = 0; m && i < m->n_captures; i++) {
+		const Pcap__V1__Capture *c = m->captures[i];
+
+		snprintf(id, sizeof(id), "%" PRIu64, c->id);
+		offer(prefix, n, id, "");
+		for (size_t k = 0; k < c->n_aliases; k++)
+			offer(prefix, n, c->aliases[k], "");
+	}
+	if (m)
+		pcap__v1__list_response__free_unpacked(m, NULL);
+}
+
+static void offer_interfaces(const char *prefix, size_t n)
+{
+	Pcap__V1__InterfacesRequest ask = PCAP__V1__INTERFACES_REQUEST__INIT;
+	struct err e = ERR_INIT;
+	Pcap__V1__InterfacesResponse *m =
+		(Pcap__V1__InterfacesResponse *)cli_call("Interfaces",
+							 &ask.base, &e);
+
+	for (size_t i = 0; m && i < m->n_interfaces; i++)
+		offer(prefix, n, m->interfaces[i]->name, "");
+	if (m)
+		pcap__v1__interfaces_response__free_unpacked(m, NULL);
+}
+
+/* what: "[REMOTE:][INTERFACE]", "[REMOTE:]ID|ALIAS" */
+static void offer_target(const char *what)
+{
+	struct err e = ERR_INIT;
+	const char *name;
+
+	if (!strchr(begun, ':'))
+		offer_remotes(":");
+	if (!target_parse(begun, &name, &e))
+		return;
+	/* ssh may ask for a password. */
+	if (target_address()->kind == ADDRESS_SSH)
+		return;
+	if (strstr(what, "INTERFACE"))
+		offer_interfaces(begun, (size_t)(name - begun));
+	else if (strstr(what, "ALIAS"))
+		offer_captures(begun, (size_t)(name - begun));
+}
+
+static void offer_commands(void)
+{
+	for (size_t i = 0; commands[i]; i++)
+		offer("", 0, commands[i]->name, "");
+}
+
+/* By a word of argp's description of arguments. */
+static void offer_argument(const char *what)
+{
+	if (strstr(what, "REMOTE:"))
+		offer_target(what);
+	else if (strstr(what, "REMOTE"))
+		offer_remotes("");
+	else if (strstr(what, "COMMAND"))
+		offer_commands();
+	else if (!strpbrk(what, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+		offer("", 0, what, "");
+}
+
+/* --- where the line is --- */
+
+struct place {
+	const char *words[WORDS_MAX]; /* behind the command, no options */
+	size_t n;
+	bool value; /* an option's comes next */
+};
+
+static const struct argp_option *option_find(const struct argp *a,
+					     const char *word)
+{
+	for (const struct argp_option *o = a->options; o && o->name; o++)
+		if (word[1] == '-' ? strcmp(o->name, word + 2) == 0
+				   : o->key == word[strlen(word) - 1])
+			return o;
+	for (const struct argp_child *c = a->children; c && c->argp; c++) {
+		const struct argp_option *o = option_find(c->argp, word);
+		if (o)
+			return o;
+	}
+	return NULL;
+}
+
+static void place_add(struct place *p, const struct argp *a, const char *word)
+{
+	const struct argp_option *o;
+	bool is_value = p->value;
+
+	p->value = false;
+	if (is_value || (*word == '-' && !word[1]))
+		return;
+	if (*word != '-') {
+		p->words[p->n++] = word;
+		return;
+	}
+	o = option_find(a, word);
+	p->value = o && o->arg && !strchr(word, '=');
+}
+
+/* One form of the command, "remove [REMOTE:]ALIAS". Its words that are no names
+ * have to be there. */
+static void offer_form(char *form, const struct place *p)
+{
+	char *rest = NULL, *what = strtok_r(form, " ", &rest);
+
+	for (size_t i = 0; what && i < p->n; i++) {
+		if (!strpbrk(what, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") &&
+		    strcmp(what, p->words[i]) != 0)
+			return;
+		what = strtok_r(NULL, " ", &rest);
+	}
+	if (what)
+		offer_argument(what);
+}
+
+static void offer_words(const struct argp *a, const struct place *p)
+{
+	char *forms = strdup(a->args_doc ? a->args_doc : ""), *rest = NULL;
+
+	if (!forms)
+		return;
+	for (char *form = strtok_r(forms, "\n", &rest); form;
+	     form = strtok_r(NULL, "\n", &rest))
+		offer_form(form, p);
+	free(forms);
+}
+
+static void complete(char *line)
+{
+	char *last = strrchr(line, ' '), *rest = NULL, *word;
+	const struct argp *a = cli_argp();
+	const struct command *command = NULL;
+	const char *nearest, *before = NULL;
+	struct place p = {0};
+	size_t n = 0;
+
+	begun = last ? last + 1 : line;
+	if (last)
+		*last = '\0';
+	word = last ? strtok_r(line, " ", &rest) : NULL; /* pcap itself */
+	while (word && (word = strtok_r(NULL, " ", &rest)) && n++ < WORDS_MAX) {
+		if (p.value && before && strcmp(before, "--socket") == 0)
+			setenv("PCAP_SOCKET", word, 1);
+		before = word;
+		place_add(&p, a, word);
+		if (command || !p.n)
+			continue;
+		command = command_find(p.words[0], &nearest);
+		if (!command)
+			return;
+		a = command->argp;
+		p.n = 0;
+	}
+	if (p.value || n >= WORDS_MAX)
+		return;
+	if (*begun == '-')
+		offer_options(a);
+	else
+		offer_words(a, &p);
+}
+
+static int run(int argc, char **argv)
+{
+	const char *line = NULL;
+
+	cli_parse(&argp, argc, argv, &line);
+	alarm(PATIENCE_S);
+	char *copy = strdup(line);
+	if (copy)
+		complete(copy);
+	free(copy);
+	return cli_done();
+}
+
+const struct command command_complete = {
+	"complete", "list what a command line may go on with, for shells",
+	&argp, run};

@@ -1,0 +1,142 @@
+#!/usr/bin/python3 -B
+"""What bash completes, by the files that packaging/ has for it."""
+
+import os
+import pty
+import re
+import subprocess
+import tempfile
+import unittest
+
+from harness import (NS, PATIENCE, PCAP, PCAPD, Daemon, end, main, need,
+                     savefile, udp_packet)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ASK = """
+source "$1"
+COMP_LINE=$3 COMP_POINT=${#3} COMP_WORDS=($3)
+[[ $3 == *' ' ]] && COMP_WORDS+=('')
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_$4 "$2"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+class Complete(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        need("bash")
+        cls.daemon = Daemon().start()
+        cls.home = tempfile.mkdtemp(dir=cls.daemon.folder)
+        os.environ["XDG_CONFIG_HOME"] = cls.home
+        os.environ["PCAP_SOCKET"] = cls.daemon.socket
+        path = os.path.join(cls.daemon.folder, "in.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile([udp_packet(NS, 1)]))
+        for name in "some", "sober", "web":
+            cls.daemon.run("import", name, path)
+        cls.daemon.run("remote", "add", "lab", "unix://" + cls.daemon.socket)
+        cls.daemon.run("remote", "add", "gone", "unix:///nowhere")
+        # Whoever asks it would wait for a password.
+        cls.daemon.run("remote", "add", "far", "ssh://nobody@nowhere.invalid")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.stop()
+
+    def ask(self, line, program="pcap"):
+        done = subprocess.run(
+            ["bash", "--norc", "-c", ASK, "ask",
+             "%s/packaging/%s.bash" % (ROOT, program),
+             PCAPD if program == "pcapd" else PCAP, line, program],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, timeout=PATIENCE)
+        return done.stdout.decode().split()
+
+    def test_commands_are_those_of_the_help(self):
+        text, _ = self.daemon.run("--help")
+        table = text.decode().split("Commands:\n")[1].split("\n\n")[0]
+        self.assertEqual(self.ask("pcap "), re.findall(r"(?m)^  (\w+)", table))
+        self.assertEqual(self.ask("pcap sta"), ["start", "status"])
+        self.assertEqual(self.ask("pcap --socket /x sto"), ["stop"])
+        self.assertEqual(self.ask("pcap help aud"), ["audit"])
+        self.assertEqual(self.ask("pcap nonsense "), [])
+
+    def test_options_are_those_of_each_commands_help(self):
+        for command in self.ask("pcap "):
+            text, _ = self.daemon.run("help", command)
+            told = set(re.findall(r"(?m)^ .*?(--[a-z-]+)", text.decode()))
+            self.assertEqual(
+                set(self.ask("pcap %s --" % command)),
+                told - {"--help", "--usage", "--version"}, command)
+        self.assertEqual(self.ask("pcap replay web --sn"), ["--snaplen"])
+
+    def test_an_options_value_is_for_bash(self):
+        for line in ("pcap replay web -w ", "pcap replay --count ",
+                     "pcap --socket "):
+            self.assertEqual(self.ask(line), [], line)
+        self.assertEqual(self.ask("pcap replay -c 3 we"), ["web"])
+        self.assertEqual(self.ask("pcap replay --count=3 we"), ["web"])
+
+    def test_captures_and_remotes(self):
+        self.assertEqual(set(self.ask("pcap replay ")), {
+            "1", "2", "3", "some", "sober", "web", "lab:", "gone:", "far:"})
+        self.assertEqual(self.ask("pcap listen l"), ["lab:"])
+        self.assertEqual(self.ask("pcap count web "), [])
+        # Bash replaces what is behind the colon.
+        self.assertEqual(set(self.ask("pcap replay lab:so")),
+                         {"some", "sober"})
+        self.assertEqual(set(self.ask("pcap gaps lab:")),
+                         {"1", "2", "3", "some", "sober", "web"})
+        for line in "pcap list gone:", "pcap list far:", "pcap list none:":
+            self.assertEqual(self.ask(line), [], line)
+
+    def test_words_of_commands(self):
+        self.assertEqual(self.ask("pcap alias "), ["add", "remove"])
+        self.assertEqual(self.ask("pcap alias add w"), ["web"])
+        self.assertEqual(self.ask("pcap remote t"), ["test"])
+        self.assertEqual(self.ask("pcap remote test l"), ["lab"])
+        self.assertEqual(self.ask("pcap remote add l"), [])
+
+    def test_interfaces(self):
+        self.assertIn("lo", self.ask("pcap init lo"))
+        self.assertIn("lo", self.ask("pcap init --alias x lab:l"))
+
+    def test_without_a_daemon_the_rest_is_there(self):
+        self.assertEqual(
+            set(self.ask("pcap --socket /nowhere replay ")),
+            {"lab:", "gone:", "far:"})
+
+    def test_pcapds_verbs_and_options(self):
+        self.assertEqual(self.ask("pcapd re", "pcapd"), ["repair", "reindex"])
+        self.assertEqual(self.ask("pcapd tls i", "pcapd"), ["init", "issue"])
+        self.assertIn("--spool", self.ask("pcapd --s", "pcapd"))
+        self.assertEqual(self.ask("pcapd --spool ", "pcapd"), [])
+
+    def test_a_key_on_a_terminal(self):
+        """The whole way: readline, a colon in the word, one that is left."""
+        folder = tempfile.mkdtemp(dir=self.daemon.folder)
+        os.symlink(PCAP, folder + "/pcap")
+        master, slave = pty.openpty()
+        shell = subprocess.Popen(
+            ["bash", "--norc", "--noprofile", "-i"], stdin=slave, stdout=slave,
+            stderr=slave, start_new_session=True,
+            env=dict(os.environ, PATH=folder + ":" + os.environ["PATH"],
+                     TERM="dumb", PS1="$ "))
+        os.close(slave)
+        self.addCleanup(os.close, master)
+        self.addCleanup(end, shell)
+        os.write(master, b"source %s/packaging/pcap.bash\n" % ROOT.encode())
+        os.write(master, b"pcap rep\tlab:we\t>/dev/null; exit $?\n")
+        said = b""
+        while b"packet replayed" not in said and b"packets repl" not in said:
+            try:
+                said += os.read(master, 4096)
+            except OSError:
+                break
+        self.assertEqual(shell.wait(PATIENCE), 0, said.decode())
+        self.assertIn(b"lab:web", said)
+
+
+if __name__ == "__main__":
+    main()
