@@ -692,6 +692,7 @@ struct summary *summary_make(struct summary_maker *m)
 		return NULL;
 	s->link_type = m->link_type;
 	s->present = m->present;
+	s->pages = NULL;
 	memcpy(s->level, m->level, sizeof(s->level));
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
 		s->count[set] =
