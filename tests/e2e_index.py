@@ -12,8 +12,8 @@ import struct
 import subprocess
 import unittest
 
-from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, Packet,
-                     first_difference, main, need, output, packets_of,
+from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, Gates,
+                     Packet, first_difference, main, need, output, packets_of,
                      savefile)
 
 NANO = "--time-stamp-precision=nano"
@@ -401,6 +401,22 @@ class Spool(unittest.TestCase):
         self.assertIn("the index is damaged", self.tool("check", INCOMPLETE))
         self.tool("reindex", OK)
         self.tool("check", OK)
+
+    def test_a_search_ends_when_pcapd_stops(self):
+        for command in (["replay", "traffic"], ["count", "traffic"],
+                        ["replay", "traffic", "--explain"]):
+            self.daemon.start()
+            gates = Gates(self.daemon, 1)
+            self.addCleanup(self.daemon.kill)
+            client = self.daemon.popen(*command, "host", "203.0.113.7",
+                                       stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            gates.wait()
+            self.daemon.process.terminate()
+            client.wait()  # is answered by who stops
+            gates.open_until(lambda: self.daemon.process.poll() is not None)
+            self.assertEqual(self.daemon.wait(), 0)
+            self.setUp()
 
 
 if __name__ == "__main__":

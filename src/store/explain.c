@@ -16,8 +16,14 @@ struct walk {
 	struct sieve *sieve; /* NULL: no filter */
 	uint64_t capture;
 	int64_t since_ns, until_ns;
+	const struct cursor_range *range;
 	struct explain *to;
 };
+
+static bool goes_on(const struct walk *w)
+{
+	return !w->range->go_on || w->range->go_on(w->range->ctx);
+}
 
 static void add(struct explain_step *s, const struct block_info *b)
 {
@@ -37,7 +43,7 @@ static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 
 	if (sql_bind(w->blocks, e, "iiiii", w->capture, first, last,
 		     w->since_ns, w->until_ns))
-		while ((got = sql_step(w->blocks, e)) == 1) {
+		while (goes_on(w) && (got = sql_step(w->blocks, e)) == 1) {
 			block_from_row(w->blocks, &info);
 			add(&x->in_range, &info);
 			if (!maybe)
@@ -108,6 +114,7 @@ bool store_explain(struct store *s, struct feed *f,
 		.capture = feed_capture(f),
 		.since_ns = r->since_ns ? r->since_ns : INT64_MIN,
 		.until_ns = r->until_ns ? r->until_ns : INT64_MAX,
+		.range = r,
 		.to = x,
 	};
 
