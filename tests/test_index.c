@@ -137,11 +137,11 @@ static void a_file_answers_as_memory_does(void **state)
 		assert_int_equal(any, prune_may_match(&f->program, some));
 
 		for (unsigned b = 0; b < BLOCKS; b++) {
-			bool may = index_may_match(x, FIRST + 2 * b, &q);
+			bool may = index_may_match(x, FIRST + 2 * b, &q, NULL);
 
-			assert_int_equal(
-				may,
-				index_may_match(w->index, FIRST + 2 * b, &q));
+			assert_int_equal(may, index_may_match(w->index,
+							      FIRST + 2 * b, &q,
+							      NULL));
 			if (has_match(w, b, f))
 				assert_true(may && any);
 			pruned += !may;
@@ -163,10 +163,10 @@ static void a_block_without_a_summary_may_have_anything(void **state)
 	bool none;
 
 	prune_needs(&f->program, 1, q.need);
-	assert_false(index_may_match(w->index, FIRST, &q));
-	assert_true(index_may_match(w->index, FIRST + 1, &q));
-	assert_true(index_may_match(w->index, FIRST - 1, &q));
-	assert_true(index_may_match(w->index, UINT64_MAX, &q));
+	assert_false(index_may_match(w->index, FIRST, &q, NULL));
+	assert_true(index_may_match(w->index, FIRST + 1, &q, NULL));
+	assert_true(index_may_match(w->index, FIRST - 1, &q, NULL));
+	assert_true(index_may_match(w->index, UINT64_MAX, &q, NULL));
 	/* And its segment, too. */
 	index_add_unknown(w->index);
 	put_file(w);

@@ -92,6 +92,8 @@ static void answer_explain(struct call *c, const struct reading *r,
 	Pcap__V1__ExplainResponse__Step in_range, unions, to_read;
 	Pcap__V1__Capture capture;
 	char *doubts[EXPLAIN_DOUBTS];
+	Pcap__V1__ExplainResponse__Word words[EXPLAIN_WORDS];
+	Pcap__V1__ExplainResponse__Word *list[EXPLAIN_WORDS];
 
 	wire_capture(&capture, &r->view);
 	wire_step(&in_range, &x->in_range);
@@ -107,6 +109,15 @@ static void answer_explain(struct call *c, const struct reading *r,
 	answer.in_memory = x->in_memory;
 	answer.n_doubts = x->n_doubts;
 	answer.doubts = doubts;
+	for (size_t i = 0; i < x->n_words; i++) {
+		list[i] = &words[i];
+		pcap__v1__explain_response__word__init(list[i]);
+		words[i].name = (char *)x->words[i].name;
+		words[i].segments = x->words[i].segments;
+		words[i].blocks = x->words[i].blocks;
+	}
+	answer.n_words = x->n_words;
+	answer.words = list;
 	call_answer(c, &answer.base);
 }
 

@@ -33,6 +33,45 @@ static void add(struct explain_step *s, const struct block_info *b)
 	s->raw_bytes += b->raw_bytes;
 }
 
+static struct explain_word *word_named(struct explain *x, const char *name)
+{
+	for (size_t i = 0; i < x->n_words; i++)
+		if (strcmp(x->words[i].name, name) == 0)
+			return &x->words[i];
+	if (x->n_words == EXPLAIN_WORDS)
+		return NULL;
+	x->words[x->n_words] = (struct explain_word){.name = name};
+	return &x->words[x->n_words++];
+}
+
+/* What the summary asked last could not say: a word counts once, whatever
+ * classes have it. */
+static void count_any(struct walk *w, bool block)
+{
+	const uint32_t *any = sieve_any(w->sieve);
+	uint32_t counted = 0;
+
+	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
+		struct layout l;
+
+		if (any[class])
+			summary_layout(w->range->link_type, class, &l);
+		for (uint32_t left = any[class]; left; left &= left - 1) {
+			uint32_t i = (uint32_t)__builtin_ctz(left);
+			struct explain_word *word =
+				i < l.n ? word_named(w->to, l.words[i].name)
+					: NULL;
+			uint32_t bit = word ? 1u << (word - w->to->words) : 0;
+
+			if (!word || l.words[i].fixed || counted & bit)
+				continue;
+			counted |= bit;
+			word->blocks += block;
+			word->segments += !block;
+		}
+	}
+}
+
 static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 			bool maybe, struct err *e)
 {
@@ -49,8 +88,11 @@ static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 			if (!maybe)
 				continue;
 			add(&x->after_unions, &info);
-			if (!w->sieve || sieve_block(w->sieve, info.seq))
-				add(&x->to_read, &info);
+			if (w->sieve && !sieve_block(w->sieve, info.seq))
+				continue;
+			add(&x->to_read, &info);
+			if (w->sieve)
+				count_any(w, true);
 		}
 	sqlite3_reset(w->blocks);
 	x->in_range.segments++;
@@ -73,6 +115,8 @@ static bool walk_segment(struct walk *w, sqlite3_stmt *q, struct err *e)
 	bool maybe = !w->sieve ||
 		     sieve_segment(w->sieve, fd, w->capture, first,
 				   (uint32_t)sqlite3_column_int64(q, 2));
+	if (w->sieve && maybe)
+		count_any(w, false);
 	bool ok = walk_blocks(w, first, (uint64_t)sqlite3_column_int64(q, 1),
 			      maybe, e);
 	if (fd >= 0)

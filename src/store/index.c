@@ -247,6 +247,11 @@ static bool is_present(uint32_t present, uint32_t set)
 	return present >> set / SUMMARY_WORDS & 1;
 }
 
+static bool needs(const uint32_t *need, uint32_t set)
+{
+	return !need || need[set / SUMMARY_WORDS] >> set % SUMMARY_WORDS & 1;
+}
+
 static void union_sizes(const struct summary *s, struct index_head *head)
 {
 	uint32_t values = 0, pages = 0,
@@ -409,7 +414,18 @@ static struct summary *summary_of(struct index *x, uint32_t seq,
 	return s;
 }
 
-bool index_may_match(struct index *x, uint64_t seq, const struct question *q)
+void question_any(const struct question *q, const struct summary *s,
+		  uint32_t any[SUMMARY_CLASSES])
+{
+	memset(any, 0, SUMMARY_CLASSES * sizeof(*any));
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (is_present(s->present, set) && needs(q->need, set) &&
+		    s->level[set] == SUMMARY_ANY)
+			any[set / SUMMARY_WORDS] |= 1u << set % SUMMARY_WORDS;
+}
+
+bool index_may_match(struct index *x, uint64_t seq, const struct question *q,
+		     uint32_t any[SUMMARY_CLASSES])
 {
 	if (seq < x->first_seq || seq - x->first_seq > UINT32_MAX)
 		return true;
@@ -417,6 +433,8 @@ bool index_may_match(struct index *x, uint64_t seq, const struct question *q)
 		summary_of(x, (uint32_t)(seq - x->first_seq), q->need);
 	bool may = !s || s->link_type != x->link_type ||
 		   prune_may_match(q->program, s);
+	if (s && any)
+		question_any(q, s, any);
 	summary_free(s);
 	return may;
 }
@@ -550,11 +568,6 @@ static bool reserve(struct union_reader *u, size_t values)
 	u->room = 2 * values;
 	u->s = malloc(sizeof(*u->s) + 4 * u->room);
 	return u->s;
-}
-
-static bool needs(const uint32_t *need, uint32_t set)
-{
-	return !need || need[set / SUMMARY_WORDS] >> set % SUMMARY_WORDS & 1;
 }
 
 /* The sets' heads are at from; what is not needed is anything. false: it is

@@ -75,8 +75,12 @@ struct question {
 	const struct bpf_program *program;
 	uint32_t need[SUMMARY_CLASSES]; /* prune_needs */
 };
-/* false: no packet of block seq matches. */
-bool index_may_match(struct index *x, uint64_t seq, const struct question *q);
+/* Which words of classes that q needs are "any" in s. */
+void question_any(const struct question *q, const struct summary *s,
+		  uint32_t any[SUMMARY_CLASSES]);
+/* false: no packet of block seq matches. any: of its summary, or NULL. */
+bool index_may_match(struct index *x, uint64_t seq, const struct question *q,
+		     uint32_t any[SUMMARY_CLASSES]);
 
 /* --- in a file --- */
 

@@ -18,6 +18,7 @@ struct sieve {
 	struct union_reader *unions;
 	bool looked; /* for its blocks' summaries */
 	struct index *index;
+	uint32_t any[SUMMARY_CLASSES];
 };
 
 struct sieve *sieve_new(struct indexes *written,
@@ -57,6 +58,7 @@ bool sieve_segment(struct sieve *v, int fd, uint64_t capture,
 	v->capture = capture;
 	v->first_seq = first_seq;
 	v->looked = true;
+	memset(v->any, 0, sizeof(v->any));
 	if (link_type != v->link_type)
 		return true;
 	/* The file has it by the time that it is not here any more. */
@@ -67,8 +69,10 @@ bool sieve_segment(struct sieve *v, int fd, uint64_t capture,
 	v->looked = v->place.bytes == 0;
 	struct summary *all = union_open(v->unions, fd, &v->place, capture,
 					 first_seq, v->question.need);
-	return !all || all->link_type != link_type ||
-	       prune_may_match(v->question.program, all);
+	if (!all || all->link_type != link_type)
+		return true;
+	question_any(&v->question, all, v->any);
+	return prune_may_match(v->question.program, all);
 }
 
 bool sieve_block(struct sieve *v, uint64_t seq)
@@ -82,7 +86,14 @@ bool sieve_block(struct sieve *v, uint64_t seq)
 			v->index = NULL;
 		}
 	}
-	return !v->index || index_may_match(v->index, seq, &v->question);
+	memset(v->any, 0, sizeof(v->any));
+	return !v->index ||
+	       index_may_match(v->index, seq, &v->question, v->any);
+}
+
+const uint32_t *sieve_any(const struct sieve *v)
+{
+	return v->any;
 }
 
 bool sieve_has_index(const struct sieve *v)

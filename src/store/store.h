@@ -234,6 +234,13 @@ struct explain_step {
 	uint64_t segments, blocks, packets, stored_bytes, raw_bytes;
 };
 #define EXPLAIN_DOUBTS 8
+/* A word that the filter looks at, and in how many of the segments that are
+ * left, and blocks to read, it has so many values that it may have any. */
+struct explain_word {
+	const char *name; /* static */
+	uint64_t segments, blocks;
+};
+#define EXPLAIN_WORDS 32
 struct explain {
 	struct explain_step in_range; /* by their times */
 	/* What the filter leaves of them: by the union over each segment, and
@@ -244,6 +251,8 @@ struct explain {
 	/* Loads of the filter that no summary knows, as sentences. */
 	size_t n_doubts;
 	char doubts[EXPLAIN_DOUBTS][96];
+	size_t n_words;
+	struct explain_word words[EXPLAIN_WORDS];
 };
 bool store_explain(struct store *s, struct feed *f,
 		   const struct cursor_range *r, struct explain *x,

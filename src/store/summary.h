@@ -71,6 +71,7 @@ struct word {
 	bool fixed;    /* the class implies the value; nothing is stored */
 	bool lesser;   /* goes first where bytes are short */
 	uint32_t value;
+	const char *name; /* for people */
 };
 
 struct layout {
