@@ -12,8 +12,8 @@ import struct
 import subprocess
 import unittest
 
-from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, Packet,
-                     first_difference, main, need, output, packets_of,
+from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, Gates,
+                     Packet, first_difference, main, need, output, packets_of,
                      savefile)
 
 NANO = "--time-stamp-precision=nano"
@@ -320,6 +320,33 @@ class Spool(unittest.TestCase):
         self.assertEqual(got["packets"], len(self.matches(host)))
         self.assertEqual(got["blocks_read"], read[1])
 
+    def test_explain_names_words_that_have_too_many_values(self):
+        self.daemon.start()
+        self.assertEqual(self.explain("host", "10.6.1.3")[1], [])
+        path = os.path.join(self.daemon.folder, "flood.pcap")
+        dice = random.Random(8)
+        head = bytes(12) + b"\x08\x00\x45" + bytes(8) + b"\x06" + bytes(2)
+        with open(path, "wb") as file:  # sources are random, and nothing else
+            file.write(savefile([
+                Packet(T0 + i, head + dice.randbytes(4) + bytes(
+                    [10, 1, 1, 1, 0, 80, 1, i % 50]) + bytes(20))
+                for i in range(40000)]))
+        self.daemon.run("import", "flood", path)
+
+        def explain(*words):
+            out, _ = self.daemon.run("replay", "flood", "--explain", *words)
+            lines = out.decode().splitlines()
+            return [line.split() for line in lines[1:4]], lines[4:]
+
+        (whole, _, read), said = explain("host", "10.6.1.3")
+        self.assertEqual(whole[2:5], read[2:5])
+        self.assertEqual(said, [
+            "IPv4 source: too many values to rule out anything in %s segments "
+            "and %s blocks of these" % (read[2], read[3])])
+        # What is not looked at, or is left out anyway, is nobody's doing.
+        self.assertEqual(explain("port", "80")[1], [])
+        self.assertEqual(explain("dst", "10.6.1.3")[1], [])
+
     def test_counts_are_those_of_tcpdump(self):
         self.daemon.start()
         for words in ([], ["tcp"], ["net", "10.3"], ["port", "53"]):
@@ -401,6 +428,22 @@ class Spool(unittest.TestCase):
         self.assertIn("the index is damaged", self.tool("check", INCOMPLETE))
         self.tool("reindex", OK)
         self.tool("check", OK)
+
+    def test_a_search_ends_when_pcapd_stops(self):
+        for command in (["replay", "traffic"], ["count", "traffic"],
+                        ["replay", "traffic", "--explain"]):
+            self.daemon.start()
+            gates = Gates(self.daemon, 1)
+            self.addCleanup(self.daemon.kill)
+            client = self.daemon.popen(*command, "host", "203.0.113.7",
+                                       stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            gates.wait()
+            self.daemon.process.terminate()
+            client.wait()  # is answered by who stops
+            gates.open_until(lambda: self.daemon.process.poll() is not None)
+            self.assertEqual(self.daemon.wait(), 0)
+            self.setUp()
 
 
 if __name__ == "__main__":

@@ -288,6 +288,40 @@ class Kept(Case):
         self.assertEqual(gap["to_ns"], T0 + max(missing) * NS + 1)
         daemon.stop()
 
+    def test_a_file_that_was_cut_is_told_once(self):
+        daemon = self.daemon()
+        packets = [udp_packet(T0 + i * NS, i, 1000) for i in range(12000)]
+        for p in packets:
+            p.body = p.body[:46] + os.urandom(954)
+        self.imported(daemon, "hurt", packets)
+        (path,) = daemon.segments(1)
+        os.truncate(path, os.path.getsize(path) // 4)
+
+        def damage():
+            """Packets of each gap, which none is of twice."""
+            gaps = self.gaps(daemon, name="hurt")["gaps"]
+            self.assertEqual({g["cause"] for g in gaps}, {"damage"})
+            gaps.sort(key=lambda g: g["from_ns"])
+            for one, other in zip(gaps, gaps[1:]):
+                self.assertLessEqual(one["to_ns"], other["from_ns"])
+            return [g["packets"] for g in gaps]
+
+        late = ["--since", "@%d" % (T0 // NS + 9000)]
+        self.assertEqual(
+            self.replayed(daemon, *late, name="hurt", status=INCOMPLETE)[0],
+            [])
+        part, = damage()
+        self.assertLess(2000, part)
+        for _ in range(3):
+            got, _ = self.replayed(daemon, "udp", name="hurt",
+                                   status=INCOMPLETE)
+            daemon.run("count", "hurt", "udp", status=INCOMPLETE)
+            daemon.run("count", "hurt", "udp", *late, status=INCOMPLETE)
+            first, last = damage()
+            self.assertEqual(last, part)
+            self.assertEqual(first + last, len(packets) - len(got))
+        daemon.stop()
+
     def test_marks_are_times(self):
         daemon = self.daemon()
         self.imported(daemon, "old", [udp_packet(T0 + i * NS, i)

@@ -12,8 +12,8 @@ import tempfile
 import threading
 import unittest
 
-from harness import (NS, PATIENCE, SOURCE, Daemon, first_difference, main,
-                     need, output, packets_of, savefile, udp_packet, until)
+from harness import (NS, PATIENCE, SOURCE, Daemon, Gates, first_difference,
+                     main, need, output, packets_of, savefile, udp_packet, until)
 
 try:
     import grpc
@@ -321,6 +321,41 @@ class Reading(Case):
         self.client.call("Delete", name="loop")
         self.assertEqual(len(self.client.call("List").captures), 0)
         self.stop()
+
+    def test_a_search_ends_when_its_call_is_cancelled(self):
+        path = os.path.join(self.daemon.folder, "in.pcap")
+        packets = [udp_packet(T0 + i, i, 1000) for i in range(12000)]
+        for p in packets:  # that does not compress
+            p.body = p.body[:46] + os.urandom(954)
+        with open(path, "wb") as file:
+            file.write(savefile(packets))
+        for method in "Count", "Explain", "Replay":
+            with self.subTest(method):
+                self.daemon.stop()
+                self.daemon = Daemon("segment-bytes = 64K\n").start()
+                self.addCleanup(self.daemon.kill)
+                self.daemon.run("import", "web", path)
+                self.client = Client(self.daemon.socket)
+                gates = Gates(self.daemon, 1)
+                call, ask = self.client.method(method)
+                call = getattr(call, "future", call)(
+                    ask(name="web", filter="host 203.0.113.7"))
+                gates.wait()
+                call.cancel()
+                # In order: who answers this knows of the other's end.
+                self.client.call("List")
+                gates.open_until(lambda: not self.searches())
+        self.stop()
+
+    def searches(self):
+        folder = "/proc/%d/fd" % self.daemon.process.pid
+        for fd in os.listdir(folder):
+            try:
+                if os.readlink(os.path.join(folder, fd)).endswith(".zst"):
+                    return True
+            except FileNotFoundError:
+                pass  # was closed meanwhile
+        return False
 
     def test_streams_are_told_that_the_daemon_stops(self):
         self.client.upload("tail", savefile([udp_packet(T0, 1)]))

@@ -7,6 +7,7 @@ with 77, which CTest reports as skipped, after everything else in it passed.
 
 import atexit
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -318,6 +319,44 @@ class Daemon:
         return [os.path.join(folder, name)
                 for name in sorted(os.listdir(folder))
                 if name.endswith(".pcap.zst")]
+
+
+class Gates:
+    """All segments of a capture but the first, replaced by pipes: a search
+    waits at each of them until it is opened."""
+
+    def __init__(self, daemon, id):
+        self.paths = daemon.segments(id)[1:]
+        self.passed = 0
+        assert len(self.paths) > 3, self.paths
+        for path in self.paths:
+            os.unlink(path)
+            os.mkfifo(path)
+
+    def open(self):
+        """Lets a search through, if one waits."""
+        try:
+            os.close(os.open(self.paths[self.passed],
+                             os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as e:
+            if e.errno != errno.ENXIO:
+                raise
+            return False
+        self.passed += 1
+        return True
+
+    def wait(self):
+        """A search has come, and goes to the next one."""
+        until(self.open, "a search")
+
+    def open_until(self, over):
+        """The search comes to its end, though not to the last gate."""
+        def is_over():
+            opened = self.open()
+            assert self.passed < len(self.paths), "it goes on to the end"
+            return not opened and over()
+
+        until(is_over, "the end of the search")
 
 
 def end(process):

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -120,8 +121,8 @@ static void a_file_answers_as_memory_does(void **state)
 
 	put_file(w);
 	struct index *x = index_read(w->fd, &w->at, 3, FIRST);
-	struct summary *all =
-		index_read_union(w->fd, &w->at, 3, FIRST, NULL, &none);
+	struct summary *all = index_read_union(w->fd, &w->at, 3, FIRST, &none);
+	struct union_reader *u = union_reader_new();
 	assert_non_null(x);
 	assert_non_null(all);
 	for (unsigned i = 0; i < FILTERS; i++) {
@@ -129,19 +130,18 @@ static void a_file_answers_as_memory_does(void **state)
 		struct question q = {.program = &f->program};
 
 		prune_needs(&f->program, 1, q.need);
-		struct summary *some = index_read_union(w->fd, &w->at, 3, FIRST,
-							q.need, &none);
+		struct summary *some =
+			union_open(u, w->fd, &w->at, 3, FIRST, q.need);
 		bool any = prune_may_match(&f->program, all);
 		assert_non_null(some);
 		assert_int_equal(any, prune_may_match(&f->program, some));
-		summary_free(some);
 
 		for (unsigned b = 0; b < BLOCKS; b++) {
-			bool may = index_may_match(x, FIRST + 2 * b, &q);
+			bool may = index_may_match(x, FIRST + 2 * b, &q, NULL);
 
-			assert_int_equal(
-				may,
-				index_may_match(w->index, FIRST + 2 * b, &q));
+			assert_int_equal(may, index_may_match(w->index,
+							      FIRST + 2 * b, &q,
+							      NULL));
 			if (has_match(w, b, f))
 				assert_true(may && any);
 			pruned += !may;
@@ -149,6 +149,7 @@ static void a_file_answers_as_memory_does(void **state)
 		filter_free(f);
 	}
 	assert_true(pruned > BLOCKS * FILTERS / 10);
+	union_reader_free(u);
 	summary_free(all);
 	index_unref(x);
 }
@@ -162,14 +163,14 @@ static void a_block_without_a_summary_may_have_anything(void **state)
 	bool none;
 
 	prune_needs(&f->program, 1, q.need);
-	assert_false(index_may_match(w->index, FIRST, &q));
-	assert_true(index_may_match(w->index, FIRST + 1, &q));
-	assert_true(index_may_match(w->index, FIRST - 1, &q));
-	assert_true(index_may_match(w->index, UINT64_MAX, &q));
+	assert_false(index_may_match(w->index, FIRST, &q, NULL));
+	assert_true(index_may_match(w->index, FIRST + 1, &q, NULL));
+	assert_true(index_may_match(w->index, FIRST - 1, &q, NULL));
+	assert_true(index_may_match(w->index, UINT64_MAX, &q, NULL));
 	/* And its segment, too. */
 	index_add_unknown(w->index);
 	put_file(w);
-	assert_null(index_read_union(w->fd, &w->at, 3, FIRST, NULL, &none));
+	assert_null(index_read_union(w->fd, &w->at, 3, FIRST, &none));
 	assert_true(none);
 	filter_free(f);
 }
@@ -192,7 +193,7 @@ static void damage_anywhere_is_noticed(void **state)
 		assert_int_equal(pwrite(w->fd, &is, 1, at), 1);
 		struct index *x = index_read(w->fd, &w->at, 3, FIRST);
 		struct summary *all =
-			index_read_union(w->fd, &w->at, 3, FIRST, NULL, &none);
+			index_read_union(w->fd, &w->at, 3, FIRST, &none);
 		/* Not every bit of a zstd frame means something; its checksum
 		 * is of what it decodes to. */
 		if (x && all)
@@ -203,6 +204,181 @@ static void damage_anywhere_is_noticed(void **state)
 	}
 }
 
+/* --- sets of many pages --- */
+
+#define WIDE_BLOCKS 100u
+#define WIDE_PACKETS 60u
+#define WIDE_BYTES 2000u /* long ones: summaries get a part of them */
+
+/* TCP from and to a host and a port of which few occur twice. */
+static void wide_packet(struct dice *d, uint8_t *p)
+{
+	memset(p, 0, WIDE_BYTES);
+	p[12] = 8; /* IPv4 */
+	p[14] = 0x45;
+	p[14 + 9] = 6;
+	for (unsigned at = 14 + 12; at < 14 + 20; at += 4) {
+		p[at] = at == 14 + 16 && roll(d, 2) ? 192 : 10;
+		p[at + 1] = (uint8_t)roll(d, 9);
+		p[at + 2] = (uint8_t)roll(d, 250);
+		p[at + 3] = (uint8_t)roll(d, 256);
+	}
+	for (unsigned at = 34; at < 38; at += 2) {
+		p[at] = (uint8_t)roll(d, 250);
+		p[at + 1] = (uint8_t)roll(d, 256);
+	}
+}
+
+static void make_wide(struct world *w)
+{
+	static uint8_t records[WIDE_PACKETS * (16 + WIDE_BYTES)];
+	struct packet_head h = {0, 0, WIDE_BYTES, WIDE_BYTES};
+
+	index_unref(w->index);
+	w->index = index_new(w->maker, 3, FIRST, 1);
+	assert_non_null(w->index);
+	for (uint32_t i = 0; i < WIDE_BLOCKS; i++) {
+		for (uint32_t k = 0; k < WIDE_PACKETS; k++) {
+			uint8_t *p = records + k * (16 + WIDE_BYTES);
+
+			memcpy(p, &h, sizeof(h));
+			wide_packet(&w->dice, p + sizeof(h));
+		}
+		index_add(w->index, w->maker, FIRST + i, records,
+			  sizeof(records));
+	}
+}
+
+static struct filter *wide_filter(struct world *w)
+{
+	char host[32], text[128];
+	struct err e;
+	unsigned a = roll(&w->dice, 3) ? 10 : 192, k = roll(&w->dice, 65000);
+
+	snprintf(host, sizeof(host), "%u.%u.%u.%u", a, roll(&w->dice, 10),
+		 roll(&w->dice, 42), roll(&w->dice, 256));
+	switch (roll(&w->dice, 8)) {
+	case 0:
+		snprintf(text, sizeof(text), "net %u.%u.%u.0/%u", a,
+			 roll(&w->dice, 10), 8 * roll(&w->dice, 32), 21);
+		break;
+	case 1:
+		snprintf(text, sizeof(text), "src net %u.%u.%u", a,
+			 roll(&w->dice, 10), roll(&w->dice, 256));
+		break;
+	case 2:
+		snprintf(text, sizeof(text),
+			 "ip[12:4] > 0x%02x%06x and port %u", a,
+			 roll(&w->dice, 0xa0000), k);
+		break;
+	case 3:
+		snprintf(text, sizeof(text), "ip[16:4] & 0xff00ffff = %u",
+			 a << 24 | roll(&w->dice, 65536));
+		break;
+	case 4:
+		snprintf(text, sizeof(text), "portrange %u-%u", k, k + 3);
+		break;
+	case 5:
+		snprintf(text, sizeof(text), "src host %s and not port %u",
+			 host, k);
+		break;
+	default:
+		snprintf(text, sizeof(text), "host %s", host);
+	}
+	struct filter *f = filter_compile(text, 1, 65535, &e);
+	assert_non_null(f);
+	return f;
+}
+
+static void pages_answer_as_all_of_a_union_does(void **state)
+{
+	struct world *w = *state;
+	struct union_reader *u = union_reader_new();
+	unsigned no = 0, yes = 0;
+	uint32_t most = 0;
+	bool none;
+
+	make_wide(w);
+	put_file(w);
+	struct summary *all = index_read_union(w->fd, &w->at, 3, FIRST, &none);
+	assert_non_null(all);
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		most = all->count[set] > most ? all->count[set] : most;
+	assert_true(most > 4 * SUMMARY_PAGE);
+	for (unsigned i = 0; i < 2000; i++) {
+		struct filter *f = wide_filter(w);
+		uint32_t need[SUMMARY_CLASSES];
+
+		prune_needs(&f->program, 1, need);
+		struct summary *s =
+			union_open(u, w->fd, &w->at, 3, FIRST, need);
+		assert_non_null(s);
+		bool may = prune_may_match(&f->program, all);
+		assert_int_equal(prune_may_match(&f->program, s), may);
+		yes += may;
+		no += !may;
+		filter_free(f);
+	}
+	assert_true(no > 200 && yes > 200);
+	summary_free(all);
+	union_reader_free(u);
+}
+
+static void a_damaged_page_may_have_anything(void **state)
+{
+	struct world *w = *state;
+	struct union_reader *u = union_reader_new();
+	uint32_t union_bytes;
+	unsigned noticed = 0;
+	bool none;
+
+	make_wide(w);
+	put_file(w);
+	assert_int_equal(pread(w->fd, &union_bytes, 4, 100 + 8 + 32), 4);
+	struct summary *all = index_read_union(w->fd, &w->at, 3, FIRST, &none);
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct filter *f = wide_filter(w);
+		uint32_t need[SUMMARY_CLASSES];
+		off_t at = 100 + 56 + (off_t)roll(&w->dice, union_bytes);
+		uint8_t was, is;
+
+		prune_needs(&f->program, 1, need);
+		assert_int_equal(pread(w->fd, &was, 1, at), 1);
+		is = was ^ (uint8_t)(1u << roll(&w->dice, 8));
+		assert_int_equal(pwrite(w->fd, &is, 1, at), 1);
+		struct summary *s =
+			union_open(u, w->fd, &w->at, 3, FIRST, need);
+		bool may = !s || prune_may_match(&f->program, s);
+		bool really = prune_may_match(&f->program, all);
+		assert_true(may || !really);
+		noticed += may && !really;
+		assert_int_equal(pwrite(w->fd, &was, 1, at), 1);
+		filter_free(f);
+	}
+	assert_true(noticed > 0);
+	summary_free(all);
+	union_reader_free(u);
+}
+
+static void an_older_version_is_told_from_damage(void **state)
+{
+	struct world *w = *state;
+	struct union_reader *u = union_reader_new();
+	uint32_t version;
+
+	put_file(w);
+	assert_false(index_is_older(w->fd, &w->at));
+	for (version = 0; version < INDEX_VERSION + 2; version++) {
+		assert_int_equal(pwrite(w->fd, &version, 4, 108), 4);
+		assert_int_equal(index_is_older(w->fd, &w->at),
+				 version && version < INDEX_VERSION);
+		struct summary *s =
+			union_open(u, w->fd, &w->at, 3, FIRST, NULL);
+		assert_int_equal(s != NULL, version == INDEX_VERSION);
+	}
+	union_reader_free(u);
+}
+
 static void another_segment_s_index_is_none(void **state)
 {
 	struct world *w = *state;
@@ -211,7 +387,7 @@ static void another_segment_s_index_is_none(void **state)
 	put_file(w);
 	assert_null(index_read(w->fd, &w->at, 4, FIRST));
 	assert_null(index_read(w->fd, &w->at, 3, FIRST + 1));
-	assert_null(index_read_union(w->fd, &w->at, 4, FIRST, NULL, &none));
+	assert_null(index_read_union(w->fd, &w->at, 4, FIRST, &none));
 	assert_false(none);
 }
 
@@ -239,6 +415,9 @@ int main(void)
 		TEST(a_file_answers_as_memory_does),
 		TEST(a_block_without_a_summary_may_have_anything),
 		TEST(damage_anywhere_is_noticed),
+		TEST(pages_answer_as_all_of_a_union_does),
+		TEST(a_damaged_page_may_have_anything),
+		TEST(an_older_version_is_told_from_damage),
 		TEST(another_segment_s_index_is_none),
 		TEST(readers_find_what_is_being_written),
 	};

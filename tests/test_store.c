@@ -808,6 +808,85 @@ static void damaged_blocks_are_counted_and_the_rest_is_served(void **state)
 	close_world(w);
 }
 
+/* --- a search that nobody waits for --- */
+
+struct patience {
+	unsigned asked, last; /* it says no at the last */
+};
+
+static bool go_on(void *ctx)
+{
+	struct patience *p = ctx;
+
+	return ++p->asked != p->last;
+}
+
+static int search(struct world *w, struct patience *p, const char *text)
+{
+	struct err e = ERR_INIT;
+	struct filter *f = filter_compile(text, 1, 262144, &e);
+	struct cursor_range r = {
+		.filter = f, .link_type = 1, .go_on = go_on, .ctx = p};
+	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	struct slice s;
+	int got;
+
+	assert_non_null(c);
+	while ((got = cursor_next(c, &s, &e)) == 1)
+		block_unref(s.block);
+	assert_int_equal(e.kind, 0);
+	cursor_close(c);
+	filter_free(f);
+	return got;
+}
+
+static void a_search_that_finds_nothing_can_be_stopped(void **state)
+{
+	struct world *w = *state;
+	struct patience p = {0};
+
+	packets(w, 12000);
+	close_world(w);
+	open_world(w);
+	/* Some by the segment's union, some by the block's. */
+	assert_int_equal(search(w, &p, "ether src 02:ff:ff:ff:ff:ff"), 0);
+	assert_in_range(p.asked, 5, 1000);
+	for (unsigned i = 1; i <= p.asked; i++) {
+		struct patience less = {.last = i};
+
+		assert_int_equal(
+			search(w, &less, "ether src 02:ff:ff:ff:ff:ff"), -1);
+		assert_int_equal(less.asked, i);
+	}
+	close_world(w);
+}
+
+static void an_explanation_can_be_stopped(void **state)
+{
+	struct world *w = *state;
+	struct err e = ERR_INIT;
+	struct filter *f = filter_compile("ether[0] & 1 = 0", 1, 65535, &e);
+	struct patience p = {0};
+	struct cursor_range r = {
+		.filter = f, .link_type = 1, .go_on = go_on, .ctx = &p};
+	struct explain x;
+
+	packets(w, 12000);
+	close_world(w);
+	open_world(w);
+	assert_true(store_explain(w->store, w->feed, &r, &x, &e));
+	unsigned all = p.asked;
+	assert_in_range(all, 5, 1000);
+	for (p.last = 1; p.last <= all; p.last++) {
+		p.asked = 0;
+		assert_false(store_explain(w->store, w->feed, &r, &x, &e));
+		assert_int_equal(p.asked, p.last);
+		assert_int_equal(e.kind, 0);
+	}
+	filter_free(f);
+	close_world(w);
+}
+
 /* --- retention --- */
 
 static struct store_totals totals(const struct world *w)
@@ -1049,6 +1128,8 @@ int main(void)
 		WORLD(a_deleted_capture_leaves_nothing_and_foreign_files_alone),
 		WORLD(an_alias_names_one_capture),
 		WORLD(damaged_blocks_are_counted_and_the_rest_is_served),
+		WORLD(a_search_that_finds_nothing_can_be_stopped),
+		WORLD(an_explanation_can_be_stopped),
 		WORLD(the_oldest_go_until_the_bound_is_kept),
 		WORLD(what_is_older_than_its_bound_goes),
 		WORLD(a_hold_keeps_its_range_until_it_is_released),

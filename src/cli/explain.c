@@ -47,6 +47,11 @@ int explain_run(const Pcap__V1__ExplainRequest *ask)
 		       m->without_index);
 	for (size_t i = 0; i < m->n_doubts; i++)
 		printf("%s\n", m->doubts[i]);
+	for (size_t i = 0; i < m->n_words; i++)
+		printf("%s: too many values to rule out anything in %" PRIu64
+		       " segments and %" PRIu64 " blocks of these\n",
+		       m->words[i]->name, m->words[i]->segments,
+		       m->words[i]->blocks);
 	pcap__v1__explain_response__free_unpacked(m, NULL);
 	return cli_done();
 }

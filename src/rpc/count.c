@@ -15,11 +15,27 @@
 
 /* What both begin with. */
 struct reading {
+	struct call *call;
 	struct capture_view view;
 	struct feed *feed;
 	struct filter *filter;
 	struct cursor_range range;
 };
+
+static bool go_on(void *ctx)
+{
+	struct reading *r = ctx;
+
+	return !call_is_over(r->call) && !call_is_stopping(r->call);
+}
+
+/* What to answer when it failed: whoever waits at a pcapd that stops is told.*/
+static void reading_fail(struct reading *r, struct err *e)
+{
+	if (!e->kind && call_is_stopping(r->call))
+		err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
+	call_fail(r->call, e);
+}
 
 static bool reading_open(struct call *c, struct reading *r, const char *name,
 			 const char *filter, int64_t since_ns, int64_t until_ns,
@@ -35,6 +51,8 @@ static bool reading_open(struct call *c, struct reading *r, const char *name,
 		return false;
 	const struct capture_row *row = &r->view.row;
 	uint32_t link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;
+	r->range.go_on = go_on;
+	r->range.ctx = r;
 	r->range.since_ns = since_ns;
 	r->range.until_ns = until_ns;
 	r->range.link_type = link_type;
@@ -74,6 +92,8 @@ static void answer_explain(struct call *c, const struct reading *r,
 	Pcap__V1__ExplainResponse__Step in_range, unions, to_read;
 	Pcap__V1__Capture capture;
 	char *doubts[EXPLAIN_DOUBTS];
+	Pcap__V1__ExplainResponse__Word words[EXPLAIN_WORDS];
+	Pcap__V1__ExplainResponse__Word *list[EXPLAIN_WORDS];
 
 	wire_capture(&capture, &r->view);
 	wire_step(&in_range, &x->in_range);
@@ -89,6 +109,15 @@ static void answer_explain(struct call *c, const struct reading *r,
 	answer.in_memory = x->in_memory;
 	answer.n_doubts = x->n_doubts;
 	answer.doubts = doubts;
+	for (size_t i = 0; i < x->n_words; i++) {
+		list[i] = &words[i];
+		pcap__v1__explain_response__word__init(list[i]);
+		words[i].name = (char *)x->words[i].name;
+		words[i].segments = x->words[i].segments;
+		words[i].blocks = x->words[i].blocks;
+	}
+	answer.n_words = x->n_words;
+	answer.words = list;
 	call_answer(c, &answer.base);
 }
 
@@ -96,7 +125,7 @@ void run_explain(struct call *c)
 {
 	const Pcap__V1__ExplainRequest *q = (const void *)c->request;
 	struct store *s = control_store(c->server->control);
-	struct reading r = {0};
+	struct reading r = {.call = c};
 	struct explain x;
 	struct err e = ERR_INIT;
 
@@ -105,7 +134,7 @@ void run_explain(struct call *c)
 	    store_explain(s, r.feed, &r.range, &x, &e))
 		answer_explain(c, &r, &x);
 	else
-		call_fail(c, &e);
+		reading_fail(&r, &e);
 	reading_close(&r);
 }
 
@@ -117,9 +146,8 @@ struct interval {
 };
 
 struct count {
-	struct call *call;
-	struct reading reading;
-	int64_t by_ns; /* 0: one */
+	struct reading reading; /* first: it is what a cursor calls back with */
+	int64_t by_ns;		/* 0: one */
 	uint64_t packets, lost, blocks_read, blocks_known;
 	struct interval *intervals; /* by from_ns */
 	size_t n, cap, last;	    /* last: where the one before went */
@@ -189,7 +217,7 @@ static void add(struct count *k, int64_t ns, uint64_t packets)
 /* The cursor asks: is the row enough? */
 static bool row_is_enough(void *ctx, const struct block_info *i)
 {
-	struct count *k = ctx;
+	struct count *k = ctx; /* of its reading, which is its first */
 	const struct cursor_range *r = &k->reading.range;
 
 	if (r->filter || i->min_ns < r->since_ns ||
@@ -232,11 +260,8 @@ static bool count_all(struct count *k, struct cursor *c)
 		count_slice(k, &s);
 		block_unref(s.block);
 		k->lost += cursor_lost(c, &reason);
-		if (k->failed || call_is_over(k->call))
+		if (k->failed || !go_on(&k->reading))
 			return false;
-		if (call_is_stopping(k->call))
-			return err_set(k->e, ERR_UNREACHABLE,
-				       "pcapd is stopping");
 	}
 	k->lost += cursor_lost(c, &reason);
 	return got == 0 && !k->failed;
@@ -265,10 +290,10 @@ static void answer_count(struct count *k)
 		answer.lost = k->lost;
 		answer.blocks_read = k->blocks_read;
 		answer.blocks_known = k->blocks_known;
-		call_answer(k->call, &answer.base);
+		call_answer(k->reading.call, &answer.base);
 	} else {
 		err_set(k->e, ERR_FAILED, "count: out of memory");
-		call_fail(k->call, k->e);
+		call_fail(k->reading.call, k->e);
 	}
 	free(list);
 	free(all);
@@ -279,7 +304,7 @@ void run_count(struct call *c)
 	const Pcap__V1__CountRequest *q = (const void *)c->request;
 	struct store *s = control_store(c->server->control);
 	struct err e = ERR_INIT;
-	struct count k = {.call = c, .by_ns = q->by_ns, .e = &e};
+	struct count k = {.reading.call = c, .by_ns = q->by_ns, .e = &e};
 	struct reading *r = &k.reading;
 	struct cursor *cursor = NULL;
 	bool ok = true;
@@ -293,13 +318,12 @@ void run_count(struct call *c)
 				q->until_ns, &e);
 	if (ok) {
 		r->range.enough = row_is_enough;
-		r->range.ctx = &k;
 		cursor = cursor_open(s, r->feed, &r->range, &e);
 	}
 	if (cursor && count_all(&k, cursor))
 		answer_count(&k);
 	else
-		call_fail(c, &e);
+		reading_fail(r, &e);
 	cursor_close(cursor);
 	reading_close(r);
 	free(k.intervals);

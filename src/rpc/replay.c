@@ -82,6 +82,8 @@ static bool check_request(struct call *c, const Pcap__V1__ReplayRequest *q,
 	return true;
 }
 
+static bool go_on(void *ctx);
+
 static bool replay_open(struct replay *r, struct err *e)
 {
 	const Pcap__V1__ReplayRequest *q = r->request;
@@ -92,6 +94,8 @@ static bool replay_open(struct replay *r, struct err *e)
 		.live = q->live,
 		.stored = q->accept_zstd && !*q->filter && !q->max_packets &&
 			  !q->snaplen,
+		.go_on = go_on,
+		.ctx = r,
 	};
 
 	if (!check_request(r->call, q, e))
@@ -167,6 +171,15 @@ static bool send_progress(struct replay *r)
 
 	return monotonic_ns() - r->sent_ns < PROGRESS_NS ||
 	       send_packets(r, none);
+}
+
+/* The cursor passes over what does not match. */
+static bool go_on(void *ctx)
+{
+	struct replay *r = ctx;
+
+	return !call_is_over(r->call) && !call_is_stopping(r->call) &&
+	       send_progress(r);
 }
 
 static bool send_cut(struct replay *r, struct slice s)

@@ -138,7 +138,7 @@ static void say_segment(struct check *c, const char *name,
 						   : "the footer is damaged");
 	else if (!v->table)
 		say(c, "%s: the seek table is damaged", name);
-	else if (v->index_bytes && !v->index_whole)
+	else if (v->index_bytes && !v->index_whole && !v->index_older)
 		say(c, "%s: the index is damaged", name);
 	if (!c->db)
 		return;

@@ -17,6 +17,13 @@
 #include <unistd.h>
 #include <zstd.h>
 
+/* Damaged blocks with nothing between them: one row of the ledger. */
+struct damage {
+	struct ledger_row row;
+	uint64_t segment, first_seq, last_seq; /* last_seq 0: none */
+	char why[48];
+};
+
 struct cursor {
 	struct store *store;
 	struct feed *feed;
@@ -24,6 +31,7 @@ struct cursor {
 	int64_t since_ns, until_ns;
 	bool live, stored;
 	bool (*enough)(void *ctx, const struct block_info *info);
+	bool (*go_on)(void *ctx);
 	void *ctx;
 	uint64_t end_seq; /* without live: stop at byte end_at of this block */
 	uint32_t end_at;
@@ -50,6 +58,7 @@ struct cursor {
 	uint64_t blocks, done;
 	uint64_t lost;
 	char reason[160];
+	struct damage damage; /* that the ledger was not told of */
 };
 
 /* --- what there is to read --- */
@@ -108,6 +117,7 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	c->live = r->live;
 	c->stored = r->stored;
 	c->enough = r->enough;
+	c->go_on = r->go_on;
 	c->ctx = r->ctx;
 	feed_position(f, &c->end_seq, &c->end_at);
 	c->frame = malloc(FRAME_MAX);
@@ -234,6 +244,23 @@ static const char *why_gone(struct cursor *c, const struct segment_row *g)
 	return there ? "its file is missing" : "expired";
 }
 
+static void tell_damage(struct cursor *c)
+{
+	struct damage *d = &c->damage;
+	struct err ignored;
+	char more[32] = "";
+
+	if (!d->last_seq)
+		return;
+	if (d->last_seq > d->first_seq)
+		snprintf(more, sizeof(more), " to %" PRIu64, d->last_seq);
+	snprintf(d->row.detail, sizeof(d->row.detail),
+		 "block%s %" PRIu64 "%s of segment %" PRIu64 ": %s",
+		 *more ? "s" : "", d->first_seq, more, d->segment, d->why);
+	ledger_add(c->store, &d->row, 1, &ignored);
+	d->last_seq = 0;
+}
+
 /* What was stored and cannot be read; whoever asks for gaps is told, too. */
 static void lose_damaged(struct cursor *c, const struct block_info *info,
 			 const char *why)
@@ -243,11 +270,25 @@ static void lose_damaged(struct cursor *c, const struct block_info *info,
 				 .from_ns = info->min_ns,
 				 .to_ns = info->max_ns + 1,
 				 .packets = info->packets};
+	struct damage *d = &c->damage;
 	struct err ignored;
 
 	lose(c, info, why);
-	snprintf(row.detail, sizeof(row.detail), "%.110s", c->reason);
-	ledger_add(c->store, &row, 1, &ignored);
+	if (rows_known_damage(c->db, &row, &ignored) == 1)
+		return;
+	if (d->segment != info->segment || d->last_seq + 1 != info->seq)
+		tell_damage(c);
+	if (!d->last_seq) {
+		*d = (struct damage){row, info->segment, info->seq, 0, ""};
+		snprintf(d->why, sizeof(d->why), "%s", why);
+	} else {
+		d->row.packets += row.packets;
+		if (row.from_ns < d->row.from_ns)
+			d->row.from_ns = row.from_ns;
+		if (row.to_ns > d->row.to_ns)
+			d->row.to_ns = row.to_ns;
+	}
+	d->last_seq = info->seq;
 }
 
 /* 0, or errno. */
@@ -304,6 +345,11 @@ static int read_segment(struct cursor *c, struct segment_row *g, int *why,
 	return got;
 }
 
+static bool goes_on(const struct cursor *c)
+{
+	return !c->go_on || c->go_on(c->ctx);
+}
+
 /* The next segment that has blocks in the range; none: n_rows is 0. */
 static bool read_rows(struct cursor *c, struct err *e)
 {
@@ -319,6 +365,8 @@ static bool read_rows(struct cursor *c, struct err *e)
 			     why == ENOENT ? why_gone(c, &g) : strerror(why));
 		c->n_rows = 0;
 		c->seq = g.last_seq + 1;
+		if (!goes_on(c))
+			return false;
 	}
 	return got == 0;
 }
@@ -490,7 +538,7 @@ static int find(struct cursor *c, struct block_info *row, struct err *e)
 	return 2;
 }
 
-int cursor_next(struct cursor *c, struct slice *out, struct err *e)
+static int next(struct cursor *c, struct slice *out, struct err *e)
 {
 	struct block_info row;
 	int got;
@@ -509,7 +557,17 @@ int cursor_next(struct cursor *c, struct slice *out, struct err *e)
 			return got;
 		if (got == 1 && from_disk(c, &row, out))
 			return 1;
+		if (got == 1 && !goes_on(c))
+			return -1;
 	}
+}
+
+int cursor_next(struct cursor *c, struct slice *out, struct err *e)
+{
+	int got = next(c, out, e);
+
+	tell_damage(c);
+	return got;
 }
 
 uint64_t cursor_lost(struct cursor *c, const char **reason)

@@ -16,8 +16,14 @@ struct walk {
 	struct sieve *sieve; /* NULL: no filter */
 	uint64_t capture;
 	int64_t since_ns, until_ns;
+	const struct cursor_range *range;
 	struct explain *to;
 };
+
+static bool goes_on(const struct walk *w)
+{
+	return !w->range->go_on || w->range->go_on(w->range->ctx);
+}
 
 static void add(struct explain_step *s, const struct block_info *b)
 {
@@ -25,6 +31,45 @@ static void add(struct explain_step *s, const struct block_info *b)
 	s->packets += b->packets;
 	s->stored_bytes += b->stored_bytes;
 	s->raw_bytes += b->raw_bytes;
+}
+
+static struct explain_word *word_named(struct explain *x, const char *name)
+{
+	for (size_t i = 0; i < x->n_words; i++)
+		if (strcmp(x->words[i].name, name) == 0)
+			return &x->words[i];
+	if (x->n_words == EXPLAIN_WORDS)
+		return NULL;
+	x->words[x->n_words] = (struct explain_word){.name = name};
+	return &x->words[x->n_words++];
+}
+
+/* What the summary asked last could not say: a word counts once, whatever
+ * classes have it. */
+static void count_any(struct walk *w, bool block)
+{
+	const uint32_t *any = sieve_any(w->sieve);
+	uint32_t counted = 0;
+
+	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
+		struct layout l;
+
+		if (any[class])
+			summary_layout(w->range->link_type, class, &l);
+		for (uint32_t left = any[class]; left; left &= left - 1) {
+			uint32_t i = (uint32_t)__builtin_ctz(left);
+			struct explain_word *word =
+				i < l.n ? word_named(w->to, l.words[i].name)
+					: NULL;
+			uint32_t bit = word ? 1u << (word - w->to->words) : 0;
+
+			if (!word || l.words[i].fixed || counted & bit)
+				continue;
+			counted |= bit;
+			word->blocks += block;
+			word->segments += !block;
+		}
+	}
 }
 
 static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
@@ -37,14 +82,17 @@ static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 
 	if (sql_bind(w->blocks, e, "iiiii", w->capture, first, last,
 		     w->since_ns, w->until_ns))
-		while ((got = sql_step(w->blocks, e)) == 1) {
+		while (goes_on(w) && (got = sql_step(w->blocks, e)) == 1) {
 			block_from_row(w->blocks, &info);
 			add(&x->in_range, &info);
 			if (!maybe)
 				continue;
 			add(&x->after_unions, &info);
-			if (!w->sieve || sieve_block(w->sieve, info.seq))
-				add(&x->to_read, &info);
+			if (w->sieve && !sieve_block(w->sieve, info.seq))
+				continue;
+			add(&x->to_read, &info);
+			if (w->sieve)
+				count_any(w, true);
 		}
 	sqlite3_reset(w->blocks);
 	x->in_range.segments++;
@@ -67,6 +115,8 @@ static bool walk_segment(struct walk *w, sqlite3_stmt *q, struct err *e)
 	bool maybe = !w->sieve ||
 		     sieve_segment(w->sieve, fd, w->capture, first,
 				   (uint32_t)sqlite3_column_int64(q, 2));
+	if (w->sieve && maybe)
+		count_any(w, false);
 	bool ok = walk_blocks(w, first, (uint64_t)sqlite3_column_int64(q, 1),
 			      maybe, e);
 	if (fd >= 0)
@@ -108,6 +158,7 @@ bool store_explain(struct store *s, struct feed *f,
 		.capture = feed_capture(f),
 		.since_ns = r->since_ns ? r->since_ns : INT64_MIN,
 		.until_ns = r->until_ns ? r->until_ns : INT64_MAX,
+		.range = r,
 		.to = x,
 	};
 

@@ -15,7 +15,6 @@
 #include <unistd.h>
 #include <zstd.h>
 
-#define VERSION 1
 /* A summary has at most so much of its block, or so many bytes; and the union
  * of its segment. */
 #define SUMMARY_PART 128
@@ -214,11 +213,6 @@ static uint64_t sum_of(uint64_t start, const void *from, size_t n)
 	return sum ^ last;
 }
 
-struct set_head {
-	uint32_t head; /* count << 2 | level */
-	uint32_t sum;  /* of its values */
-};
-
 /* Of the head, and of the union's front behind it. */
 static uint64_t sum_of_front(const struct index_head *head,
 			     const uint8_t *front, size_t n)
@@ -228,54 +222,29 @@ static uint64_t sum_of_front(const struct index_head *head,
 	return sum_of(sum, front, n);
 }
 
-static uint32_t sum_of_values(uint32_t set, const uint32_t *v, uint32_t n)
+static uint32_t sum_of_page(uint32_t set, uint32_t page, const uint32_t *v,
+			    uint32_t n)
 {
-	uint64_t sum = sum_of(set, v, 4 * (size_t)n);
+	uint64_t sum = sum_of((uint64_t)set << 32 | page, v, 4 * (size_t)n);
 
 	return (uint32_t)(sum ^ sum >> 32);
 }
 
-static size_t front_bytes(uint32_t present)
+static uint32_t pages_of(uint32_t values)
 {
-	return 4 + (size_t)__builtin_popcount(present) * SUMMARY_WORDS *
-			   sizeof(struct set_head);
+	return (values + SUMMARY_PAGE - 1) / SUMMARY_PAGE;
 }
-#define FRONT_MAX (4 + SUMMARY_SETS * sizeof(struct set_head))
+
+static uint32_t values_in(uint32_t count, uint32_t page)
+{
+	uint32_t left = count - page * SUMMARY_PAGE;
+
+	return left < SUMMARY_PAGE ? left : SUMMARY_PAGE;
+}
 
 static bool is_present(uint32_t present, uint32_t set)
 {
 	return present >> set / SUMMARY_WORDS & 1;
-}
-
-static size_t values_of(const struct summary *s)
-{
-	size_t n = 0;
-
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		n += s->count[set];
-	return n;
-}
-
-static void write_union(const struct summary *s, uint8_t *to)
-{
-	memcpy(to, &s->present, 4);
-	to += 4;
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		uint32_t n = s->count[set];
-		struct set_head head = {
-			n << 2 | s->level[set],
-			sum_of_values(set, s->values + s->first[set], n)};
-
-		if (!is_present(s->present, set))
-			continue;
-		memcpy(to, &head, sizeof(head));
-		to += sizeof(head);
-	}
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		memcpy(to, s->values + s->first[set],
-		       4 * (size_t)s->count[set]);
-		to += 4 * (size_t)s->count[set];
-	}
 }
 
 static bool needs(const uint32_t *need, uint32_t set)
@@ -283,43 +252,48 @@ static bool needs(const uint32_t *need, uint32_t set)
 	return !need || need[set / SUMMARY_WORDS] >> set % SUMMARY_WORDS & 1;
 }
 
-/* Where the values of each set of a union are. */
-struct front {
-	uint32_t present;
-	struct set_head sets[SUMMARY_SETS];
-	uint32_t values; /* of them all */
-	uint32_t needed;
-};
-
-static bool parse_front(struct front *f, const uint8_t *from, size_t n,
-			const uint32_t *need)
+static void union_sizes(const struct summary *s, struct index_head *head)
 {
-	uint64_t values = 0, needed = 0;
+	uint32_t values = 0, pages = 0,
+		 sets = SUMMARY_WORDS *
+			(uint32_t)__builtin_popcount(s->present);
 
-	memset(f, 0, sizeof(*f));
-	if (n < 4)
-		return false;
-	memcpy(&f->present, from, 4);
-	if (f->present >> SUMMARY_CLASSES || n < front_bytes(f->present))
-		return false;
-	from += 4;
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		struct set_head *h = &f->sets[set];
-
-		if (!is_present(f->present, set))
-			continue;
-		memcpy(h, from, sizeof(*h));
-		from += sizeof(*h);
-		if (h->head >> 2 && (h->head & 3) == SUMMARY_ANY)
-			return false;
-		values += h->head >> 2;
-		needed += needs(need, set) ? h->head >> 2 : 0;
+		values += s->count[set];
+		pages += pages_of(s->count[set]);
 	}
-	if (values > INDEX_BYTES_MAX / 4)
-		return false;
-	f->values = (uint32_t)values;
-	f->needed = (uint32_t)needed;
-	return true;
+	head->front_bytes = 4 + 4 * sets + 8 * pages;
+	head->union_bytes = head->front_bytes + 4 * values;
+}
+
+static uint8_t *put(uint8_t *to, const void *from, size_t n)
+{
+	memcpy(to, from, n);
+	return to + n;
+}
+
+static void write_union(const struct summary *s, uint8_t *to)
+{
+	to = put(to, &s->present, 4);
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		uint32_t head = s->count[set] << 2 | s->level[set];
+
+		if (is_present(s->present, set))
+			to = put(to, &head, 4);
+	}
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		for (uint32_t p = 0; p < pages_of(s->count[set]); p++) {
+			const uint32_t *v =
+				s->values + s->first[set] + p * SUMMARY_PAGE;
+			struct summary_page page = {
+				v[0], sum_of_page(set, p, v,
+						  values_in(s->count[set], p))};
+
+			to = put(to, &page, sizeof(page));
+		}
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		to = put(to, s->values + s->first[set],
+			 4 * (size_t)s->count[set]);
 }
 
 /* --- as a frame --- */
@@ -382,7 +356,7 @@ static uint8_t *make_frame(struct index_head *head, const struct summary *all,
 	if (all)
 		write_union(all, frame + 8 + sizeof(*head));
 	head->sum = sum_of_front(head, frame + 8 + sizeof(*head),
-				 all ? front_bytes(all->present) : 0);
+				 head->front_bytes);
 	*n = front + packed;
 	uint32_t bytes = (uint32_t)*n - 8;
 	memcpy(frame, &magic, 4);
@@ -397,7 +371,7 @@ uint8_t *index_frame(struct index *x, struct index_maker *m, size_t *n)
 	size_t body_bytes = 0;
 	uint8_t *body = make_body(x, &body_bytes), *frame = NULL;
 	struct index_head head = {
-		.version = VERSION,
+		.version = INDEX_VERSION,
 		.link_type = x->link_type,
 		.capture = x->capture,
 		.first_seq = x->first_seq,
@@ -406,8 +380,7 @@ uint8_t *index_frame(struct index *x, struct index_maker *m, size_t *n)
 	};
 
 	if (all)
-		head.union_bytes = (uint32_t)(front_bytes(all->present) +
-					      4 * values_of(all));
+		union_sizes(all, &head);
 	if (body && body_bytes <= INDEX_BYTES_MAX)
 		frame = make_frame(&head, all, body, n);
 	summary_free(all);
@@ -441,7 +414,18 @@ static struct summary *summary_of(struct index *x, uint32_t seq,
 	return s;
 }
 
-bool index_may_match(struct index *x, uint64_t seq, const struct question *q)
+void question_any(const struct question *q, const struct summary *s,
+		  uint32_t any[SUMMARY_CLASSES])
+{
+	memset(any, 0, SUMMARY_CLASSES * sizeof(*any));
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (is_present(s->present, set) && needs(q->need, set) &&
+		    s->level[set] == SUMMARY_ANY)
+			any[set / SUMMARY_WORDS] |= 1u << set % SUMMARY_WORDS;
+}
+
+bool index_may_match(struct index *x, uint64_t seq, const struct question *q,
+		     uint32_t any[SUMMARY_CLASSES])
 {
 	if (seq < x->first_seq || seq - x->first_seq > UINT32_MAX)
 		return true;
@@ -449,6 +433,8 @@ bool index_may_match(struct index *x, uint64_t seq, const struct question *q)
 		summary_of(x, (uint32_t)(seq - x->first_seq), q->need);
 	bool may = !s || s->link_type != x->link_type ||
 		   prune_may_match(q->program, s);
+	if (s && any)
+		question_any(q, s, any);
 	summary_free(s);
 	return may;
 }
@@ -484,7 +470,10 @@ struct index_place index_locate(int fd)
 				    index_bytes, (uint64_t)st.st_size};
 }
 
-/* What an index begins with, up to the union's values. */
+/* What an index begins with, and more: one read. */
+#define FRONT_MAX                                                              \
+	(4 + 4 * SUMMARY_SETS +                                                \
+	 8 * (SUMMARY_SETS + SUMMARY_KEYS_SEGMENT / SUMMARY_PAGE))
 struct beginning {
 	uint32_t magic, bytes;
 	struct index_head head;
@@ -500,84 +489,193 @@ static bool read_beginning(int fd, const struct index_place *at,
 	size_t least = offsetof(struct beginning, front);
 	size_t n = at->bytes < sizeof(*b) ? (size_t)at->bytes : sizeof(*b);
 
-	if (n < least || at->bytes > INDEX_BYTES_MAX ||
-	    !read_all(fd, at->offset, b, n))
-		return false;
-	memset((char *)b + n, 0, sizeof(*b) - n);
-	return b->magic == INDEX_MAGIC && b->bytes == at->bytes - 8 &&
-	       h->version == VERSION && h->capture == capture &&
-	       h->first_seq == first_seq &&
+	return n >= least && at->bytes <= INDEX_BYTES_MAX &&
+	       read_all(fd, at->offset, b, n) && b->magic == INDEX_MAGIC &&
+	       b->bytes == at->bytes - 8 && h->version == INDEX_VERSION &&
+	       h->capture == capture && h->first_seq == first_seq &&
 	       h->union_bytes <= at->bytes - least &&
+	       h->front_bytes <= h->union_bytes &&
+	       h->front_bytes <= sizeof(b->front) &&
 	       h->body_bytes <= INDEX_BYTES_MAX &&
 	       h->blocks <= h->body_bytes / sizeof(struct entry);
 }
 
-/* The sets that are needed, in runs that lie together. */
-static bool read_sets(int fd, uint64_t at, const struct front *f,
-		      const uint32_t *need, struct summary *s)
+bool index_is_older(int fd, const struct index_place *at)
 {
-	uint32_t total = 0, run = 0;
+	uint32_t front[3]; /* magic, bytes, version */
 
-	for (uint32_t set = 0; set <= SUMMARY_SETS; set++) {
-		uint32_t n = set < SUMMARY_SETS ? f->sets[set].head >> 2 : 0;
+	return at->bytes >= sizeof(front) &&
+	       read_all(fd, at->offset, front, sizeof(front)) &&
+	       front[0] == INDEX_MAGIC && front[1] == at->bytes - 8 &&
+	       front[2] != 0 && front[2] < INDEX_VERSION;
+}
 
-		if (set < SUMMARY_SETS && needs(need, set)) {
-			s->level[set] = f->sets[set].head & 3;
-			s->count[set] = n;
-			s->first[set] = total + run;
-			run += n;
+/* --- a union in a file --- */
+
+struct union_reader {
+	struct summary_pages pages;
+	int fd;
+	uint64_t at; /* of the values in the file */
+	struct beginning beginning;
+	struct summary *s;
+	size_t room;				/* in it, for values */
+	uint64_t there[FRONT_MAX / 8 / 64 + 1]; /* a bit a page */
+	uint32_t values, n_pages;		/* of all sets */
+};
+
+static bool load_page(struct summary_pages *pages, uint32_t set, uint32_t page)
+{
+	struct union_reader *u =
+		(struct union_reader *)((char *)pages -
+					offsetof(struct union_reader, pages));
+	uint32_t number = pages->first[set] + page;
+	uint32_t n = values_in(u->s->count[set], page);
+	uint32_t *to = u->s->values + u->s->first[set] + page * SUMMARY_PAGE;
+	uint64_t at = u->at + 4ull * (u->s->first[set] + page * SUMMARY_PAGE);
+
+	if (u->there[number / 64] >> number % 64 & 1)
+		return true;
+	if (!read_all(u->fd, at, to, 4ul * n) ||
+	    sum_of_page(set, page, to, n) != pages->page[number].sum)
+		return false;
+	u->there[number / 64] |= 1ull << number % 64;
+	return true;
+}
+
+struct union_reader *union_reader_new(void)
+{
+	struct union_reader *u = calloc(1, sizeof(*u));
+
+	if (u)
+		u->pages.load = load_page;
+	return u;
+}
+
+void union_reader_free(struct union_reader *u)
+{
+	if (!u)
+		return;
+	free(u->s);
+	free(u);
+}
+
+/* What is in s does not matter. */
+static bool reserve(struct union_reader *u, size_t values)
+{
+	if (u->s && values <= u->room)
+		return true;
+	free(u->s);
+	u->room = 2 * values;
+	u->s = malloc(sizeof(*u->s) + 4 * u->room);
+	return u->s;
+}
+
+/* The sets' heads are at from; what is not needed is anything. false: it is
+ * not what union_sizes says. */
+static bool take_sets(struct union_reader *u, uint32_t present,
+		      const uint8_t *from, const uint32_t *need)
+{
+	const struct index_head *h = &u->beginning.head;
+	struct summary *s = u->s;
+	uint32_t values = 0, pages = 0;
+
+	memset(s, 0, sizeof(*s));
+	s->link_type = h->link_type;
+	s->present = present;
+	s->pages = &u->pages;
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		uint32_t head;
+
+		if (!is_present(present, set))
 			continue;
-		}
-		if (run && !read_all(fd, at, s->values + total, 4ul * run))
+		memcpy(&head, from, 4);
+		from += 4;
+		u->pages.first[set] = pages;
+		s->first[set] = values;
+		s->level[set] = needs(need, set) ? head & 3 : SUMMARY_ANY;
+		s->count[set] = s->level[set] == SUMMARY_ANY ? 0 : head >> 2;
+		if (head >> 2 > h->union_bytes / 4 - values)
 			return false;
-		at += 4ul * run + 4ul * n;
-		total += run;
-		run = 0;
-		if (set < SUMMARY_SETS)
-			s->level[set] = SUMMARY_ANY;
+		values += head >> 2;
+		pages += pages_of(head >> 2);
 	}
+	u->pages.page = (const void *)from;
+	u->values = values;
+	u->n_pages = pages;
+	return true;
+}
+
+/* Room for what read_beginning found, and the sets. */
+static bool take_front(struct union_reader *u, const uint32_t *need)
+{
+	const struct index_head *h = &u->beginning.head;
+	const uint8_t *front = u->beginning.front;
+	uint32_t present;
+
+	if (h->front_bytes < 4)
+		return false;
+	memcpy(&present, front, 4);
+	uint64_t sets = SUMMARY_WORDS * (uint64_t)__builtin_popcount(present);
+	if (present >> SUMMARY_CLASSES || h->front_bytes < 4 + 4 * sets)
+		return false;
+	memset(u->there, 0, sizeof(u->there));
+	return reserve(u, (h->union_bytes - h->front_bytes) / 4) &&
+	       take_sets(u, present, front + 4, need) &&
+	       h->union_bytes == h->front_bytes + 4ull * u->values &&
+	       h->front_bytes == 4 + 4 * sets + 8ull * u->n_pages;
+}
+
+struct summary *union_open(struct union_reader *u, int fd,
+			   const struct index_place *at, uint64_t capture,
+			   uint64_t first_seq, const uint32_t *need)
+{
+	struct beginning *b = &u->beginning;
+
+	u->fd = fd;
+	if (!at->bytes || !read_beginning(fd, at, capture, first_seq, b) ||
+	    b->head.union_bytes == 0)
+		return NULL;
+	u->at = at->offset + offsetof(struct beginning, front) +
+		b->head.front_bytes;
+	/* One wait for the disk, not one a page. */
+	posix_fadvise(fd, (off_t)at->offset,
+		      (off_t)(sizeof(*b) + b->head.union_bytes),
+		      POSIX_FADV_WILLNEED);
+	if (sum_of_front(&b->head, b->front, b->head.front_bytes) ==
+		    b->head.sum &&
+	    take_front(u, need))
+		return u->s;
+	return NULL;
+}
+
+static bool load_all(struct union_reader *u)
+{
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		if (is_present(s->present, set) && needs(need, set) &&
-		    sum_of_values(set, s->values + s->first[set],
-				  s->count[set]) != f->sets[set].sum)
-			return false;
+		for (uint32_t p = 0; p < pages_of(u->s->count[set]); p++)
+			if (!load_page(&u->pages, set, p))
+				return false;
 	return true;
 }
 
 struct summary *index_read_union(int fd, const struct index_place *at,
 				 uint64_t capture, uint64_t first_seq,
-				 const uint32_t *need, bool *none)
+				 bool *none)
 {
+	struct union_reader *u = union_reader_new();
+	struct summary *s =
+		u ? union_open(u, fd, at, capture, first_seq, NULL) : NULL;
+	bool whole = s && load_all(u);
 	struct beginning b;
-	struct front f;
 
-	*none = at->bytes == 0;
-	if (*none || !read_beginning(fd, at, capture, first_seq, &b))
-		return NULL;
-	size_t n = b.head.union_bytes;
-	*none = n == 0 && sum_of_front(&b.head, b.front, 0) == b.head.sum;
-	if (n == 0 ||
-	    !parse_front(&f, b.front, n < FRONT_MAX ? n : FRONT_MAX, need) ||
-	    n != front_bytes(f.present) + 4ul * f.values ||
-	    sum_of_front(&b.head, b.front, front_bytes(f.present)) !=
-		    b.head.sum)
-		return NULL;
-	struct summary *s = malloc(sizeof(*s) + 4ul * f.needed);
-	if (!s)
-		return NULL;
-	/* One wait for the disk, not one a run of sets. */
-	posix_fadvise(fd, (off_t)at->offset, (off_t)(sizeof(b) + n),
-		      POSIX_FADV_WILLNEED);
-	memset(s, 0, sizeof(*s));
-	s->link_type = b.head.link_type;
-	s->present = f.present;
-	if (read_sets(fd,
-		      at->offset + offsetof(struct beginning, front) +
-			      front_bytes(f.present),
-		      &f, need, s))
-		return s;
-	summary_free(s);
-	return NULL;
+	*none = !at->bytes || (read_beginning(fd, at, capture, first_seq, &b) &&
+			       b.head.union_bytes == 0 &&
+			       sum_of_front(&b.head, b.front, 0) == b.head.sum);
+	if (whole) {
+		s->pages = NULL;
+		u->s = NULL;
+	}
+	union_reader_free(u);
+	return whole ? s : NULL;
 }
 
 /* Splits the body, which x->bytes is. */

@@ -6,16 +6,18 @@
  * When it is closed they go into its file, between the last block and the
  * footer, as a skippable frame of the magic 0x184D2A5D:
  *	struct index_head
- *	the union: the classes that are present, of each of their sets
- *	{count << 2 | level, checksum}, then the values, 4 bytes each
+ *	the union's front: the classes that are present, count << 2 | level of
+ *	each of their sets, {first value, checksum} of each page of each set
+ *	the union's values, 4 bytes each; a page is SUMMARY_PAGE of a set's
  *	a zstd frame: {seq - first_seq, bytes} a block, then their summaries
  * All numbers are little-endian. The union is not compressed, so that a filter
- * reads the sets that it asks about and no more, and lies in the file and not
- * in the catalog: there, to look at a terabyte's would be to read all of each,
- * a page at a time, and all of them would have gone through SQLite's log, on a
- * disk that may be full.
+ * reads the pages that may have what it asks about and no more, and lies in the
+ * file and not in the catalog: there, to look at a terabyte's would be to read
+ * all of each, a page at a time, and all of them would have gone through
+ * SQLite's log, on a disk that may be full.
  * A block without a summary may have anything; so may a segment that has such
- * a block, or no index: it is of an older version, or was damaged.
+ * a block, or no index, or one of another version, or a damaged one; and so may
+ * a page of the union that is damaged.
  * Threads: one adds, any may ask. A maker belongs to who adds.
  * Ownership: index_new, index_find, index_read give a reference.
  * Limits: INDEX_BYTES_MAX of a file's.
@@ -29,16 +31,18 @@
 #define INDEX_MAGIC 0x184D2A5Du
 #define INDEX_BYTES_MAX (64u << 20)
 
+#define INDEX_VERSION 2u /* 1 had unions without pages */
+
 struct index_head {
-	uint32_t version; /* 1 */
+	uint32_t version;
 	uint32_t link_type;
 	uint64_t capture;
 	uint64_t first_seq;
 	uint32_t blocks;
 	uint32_t body_bytes;  /* of the zstd frame, decoded */
 	uint32_t union_bytes; /* 0: there is none */
-	uint32_t reserved;
-	uint64_t sum; /* of what is before it, and of the union's front */
+	uint32_t front_bytes; /* of these */
+	uint64_t sum;	      /* of what is before it, and of the front */
 };
 _Static_assert(sizeof(struct index_head) == 48, "as in the file");
 
@@ -71,8 +75,12 @@ struct question {
 	const struct bpf_program *program;
 	uint32_t need[SUMMARY_CLASSES]; /* prune_needs */
 };
-/* false: no packet of block seq matches. */
-bool index_may_match(struct index *x, uint64_t seq, const struct question *q);
+/* Which words of classes that q needs are "any" in s. */
+void question_any(const struct question *q, const struct summary *s,
+		  uint32_t any[SUMMARY_CLASSES]);
+/* false: no packet of block seq matches. any: of its summary, or NULL. */
+bool index_may_match(struct index *x, uint64_t seq, const struct question *q,
+		     uint32_t any[SUMMARY_CLASSES]);
 
 /* --- in a file --- */
 
@@ -84,11 +92,24 @@ struct index_place {
 /* Asks the seek table, whose last entry is the footer's and the one before it
  * the index's. */
 struct index_place index_locate(int fd);
-/* The union of the segment, of need's words, NULL: of all; NULL: there is none,
- * and *none, or it is damaged. */
+/* The index is there, and of a version that is not read any more. */
+bool index_is_older(int fd, const struct index_place *at);
+/* All of the segment's union; NULL: there is none, and *none, or any of it is
+ * damaged. */
 struct summary *index_read_union(int fd, const struct index_place *at,
 				 uint64_t capture, uint64_t first_seq,
-				 const uint32_t *need, bool *none);
+				 bool *none);
+
+/* What one union after the other is read into. */
+struct union_reader;
+struct union_reader *union_reader_new(void);	/* NULL: memory is out */
+void union_reader_free(struct union_reader *u); /* NULL is fine */
+/* The segment's union, of the words that q needs, until the next call and while
+ * fd is open; its values are read when they are asked for. NULL: there is none
+ * that is whole. */
+struct summary *union_open(struct union_reader *u, int fd,
+			   const struct index_place *at, uint64_t capture,
+			   uint64_t first_seq, const uint32_t *need);
 /* The summaries of the blocks; NULL: there are none that are whole. */
 struct index *index_read(int fd, const struct index_place *at, uint64_t capture,
 			 uint64_t first_seq);

@@ -83,8 +83,8 @@ static int newest(sqlite3 *db, const struct ledger_row *r, int64_t *id,
 	return got;
 }
 
-/* Whoever reads damage finds it again: 1 it is known, 0, -1. */
-static int known_damage(sqlite3 *db, const struct ledger_row *r, struct err *e)
+/* Whoever reads damage finds it again. */
+int rows_known_damage(sqlite3 *db, const struct ledger_row *r, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(
 		db, e,
@@ -174,7 +174,7 @@ bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
 		return !open || r->to_ns == LEDGER_OPEN || extend(db, id, r, e);
 	}
 	if (r->cause == LEDGER_DAMAGE) {
-		found = known_damage(db, r, e);
+		found = rows_known_damage(db, r, e);
 		return found == 1 || (found == 0 && insert(db, r, e));
 	}
 	int joined = found ? touches(db, &before, r, e) : 0;

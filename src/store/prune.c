@@ -37,6 +37,10 @@ struct set {
 	uint32_t mask; /* as wide as the word */
 	uint32_t either;
 	uint32_t first; /* in possible, in uint64_t */
+	/* NULL: all values are there. */
+	struct summary_pages *pages;
+	const struct summary_page *page; /* its own */
+	uint32_t number;		 /* of the set, for them */
 };
 
 struct run {
@@ -54,6 +58,13 @@ static const uint32_t zero;
 static uint32_t blocks_of(uint32_t bits)
 {
 	return (bits + 63) / 64;
+}
+
+#define PAGE_BLOCKS (SUMMARY_PAGE / 64)
+
+static uint32_t pages_of(uint32_t values)
+{
+	return (values + SUMMARY_PAGE - 1) / SUMMARY_PAGE;
 }
 
 static uint32_t mask_of(unsigned bytes)
@@ -238,14 +249,38 @@ static bool is_whole(const struct set *set, struct value v)
 	return v.shift == 0 && v.k == set->mask && set->either == 0;
 }
 
-/* As narrow, for a whole word that is compared with k: what most branches
- * are, and sets can be large. */
-static bool narrow_equal(const struct set *set, uint64_t *possible, uint32_t k,
-			 unsigned outcome)
+static bool load_page(const struct set *set, uint32_t page)
+{
+	return !set->pages || set->pages->load(set->pages, set->number, page);
+}
+
+/* Where k is, if it is there. false: nobody knows. */
+static bool find_value(const struct set *set, uint32_t k, uint32_t *at,
+		       bool *there)
 {
 	uint32_t low = 0, high = set->n;
-	uint64_t any = 0, bit = 0;
 
+	if (set->pages) {
+		uint32_t pages = pages_of(set->n);
+
+		while (low < pages) {
+			uint32_t middle = low + (pages - low) / 2;
+
+			if (set->page[middle].least <= k)
+				low = middle + 1;
+			else
+				pages = middle;
+		}
+		*there = false;
+		if (low == 0)
+			return true;
+		if (!load_page(set, --low))
+			return false;
+		low *= SUMMARY_PAGE;
+		if (high - low > SUMMARY_PAGE)
+			high = low + SUMMARY_PAGE;
+	}
+	uint32_t end = high;
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
@@ -254,19 +289,77 @@ static bool narrow_equal(const struct set *set, uint64_t *possible, uint32_t k,
 		else
 			high = middle;
 	}
-	if (low < set->n && set->values[low] == k)
-		bit = possible[low / 64] & 1ull << low % 64;
+	*there = low < end && set->values[low] == k;
+	*at = low;
+	return true;
+}
+
+/* As narrow, for a whole word that is compared with k: what most branches
+ * are, and sets can be large. */
+static bool narrow_equal(const struct set *set, uint64_t *possible, uint32_t k,
+			 unsigned outcome)
+{
+	uint64_t any = 0, bit = 0;
+	uint32_t at = 0;
+	bool there;
+
+	if (!find_value(set, k, &at, &there))
+		return true;
+	if (there)
+		bit = possible[at / 64] & 1ull << at % 64;
 	if (outcome == 1) {
 		memset(possible, 0, blocks_of(set->n) * sizeof(*possible));
 		if (bit)
-			possible[low / 64] = bit;
+			possible[at / 64] = bit;
 		return bit != 0;
 	}
 	if (bit)
-		possible[low / 64] &= ~bit;
+		possible[at / 64] &= ~bit;
 	for (uint32_t b = 0; b < blocks_of(set->n); b++)
 		any |= possible[b];
 	return any != 0;
+}
+
+struct comparison {
+	struct value v;
+	unsigned op, outcome;
+	uint32_t k, either;
+};
+
+/* What a page's values can do to it, without them: they have the bits in
+ * common that its first and the next one's first have, or its last can have.
+ * As `outcomes`. */
+static unsigned page_outcomes(const struct set *set, uint32_t page,
+			      const struct comparison *c)
+{
+	bool last = page + 1 == pages_of(set->n);
+	uint32_t least = set->page[page].least;
+	uint32_t most =
+		last ? set->mask >> set->shift : set->page[page + 1].least - 1;
+	uint32_t differ = least ^ most;
+	uint32_t low = differ ? UINT32_MAX >> __builtin_clz(differ) : 0;
+	uint32_t value = ((least & ~low) << set->shift >> c->v.shift) & c->v.k;
+	uint32_t either = (low << set->shift >> c->v.shift) & c->v.k;
+
+	return outcomes(c->op, value, either | c->either, c->k);
+}
+
+static uint64_t narrow_64(const struct set *set, uint32_t b, uint64_t possible,
+			  const struct comparison *c)
+{
+	uint64_t kept = 0;
+
+	for (uint64_t left = possible; left; left &= left - 1) {
+		unsigned bit = (unsigned)__builtin_ctzll(left);
+		uint32_t value = set->values[b * 64 + bit];
+
+		/* A shift by 32 is for sets of anything: {0}. */
+		value = set->shift < 32 ? value << set->shift : 0;
+		value = (value >> c->v.shift) & c->v.k;
+		if (outcomes(c->op, value, c->either, c->k) & c->outcome)
+			kept |= 1ull << bit;
+	}
+	return kept;
 }
 
 /*
@@ -278,24 +371,30 @@ static bool narrow(const struct run *r, struct state *s, struct value v,
 {
 	const struct set *set = &r->sets[v.word];
 	uint64_t *possible = s->possible + set->first, any = 0;
-	uint32_t either = (set->either >> v.shift) & v.k;
+	struct comparison c = {v, op, outcome, k,
+			       (set->either >> v.shift) & v.k};
+	uint32_t n = blocks_of(set->n);
 
 	if (op == BPF_JEQ && is_whole(set, v))
 		return narrow_equal(set, possible, k, outcome);
-	for (uint32_t b = 0; b < blocks_of(set->n); b++) {
-		uint64_t kept = 0;
+	for (uint32_t from = 0, to; from < n; from = to) {
+		unsigned can = 3;
+		uint32_t page = from / PAGE_BLOCKS;
 
-		for (uint64_t left = possible[b]; left; left &= left - 1) {
-			unsigned bit = (unsigned)__builtin_ctzll(left);
-			uint32_t value = set->values[b * 64 + bit];
-
-			/* A shift by 32 is for sets of anything: {0}. */
-			value = set->shift < 32 ? value << set->shift : 0;
-			value = (value >> v.shift) & v.k;
-			if (outcomes(op, value, either, k) & outcome)
-				kept |= 1ull << bit;
+		to = set->pages && n - from > PAGE_BLOCKS ? from + PAGE_BLOCKS
+							  : n;
+		if (set->pages)
+			can = page_outcomes(set, page, &c);
+		/* All of it stays, or goes. */
+		bool look = can == 3 && load_page(set, page);
+		for (uint32_t b = from; b < to; b++) {
+			if (look)
+				possible[b] =
+					narrow_64(set, b, possible[b], &c);
+			else if (!(can & outcome))
+				possible[b] = 0;
+			any |= possible[b];
 		}
-		any |= possible[b] = kept;
 	}
 	return any != 0;
 }
@@ -473,7 +572,12 @@ static void find_sets(struct run *r, const struct summary *s, uint32_t class)
 		*set = (struct set){.values = s->values + s->first[n],
 				    .n = s->count[n],
 				    .shift = summary_shift(w, level),
-				    .first = r->possible_n};
+				    .first = r->possible_n,
+				    .number = n};
+		if (s->pages && level != SUMMARY_ANY && !w->fixed) {
+			set->pages = s->pages;
+			set->page = s->pages->page + s->pages->first[n];
+		}
 		if (w->fixed) {
 			set->values = &w->value;
 			set->n = 1;

@@ -344,7 +344,8 @@ static bool finish(struct recovery *r, struct err *e)
 	struct segment *g = r->segment;
 	/* One of an older version stays as it is. */
 	bool whole = v->footer && v->table &&
-		     (v->index_whole || (!v->index_bytes && r->closed));
+		     (v->index_whole ||
+		      ((!v->index_bytes || v->index_older) && r->closed));
 
 	if (!take_blocks(r, e))
 		return false;

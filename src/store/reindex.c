@@ -32,8 +32,8 @@ static bool has_index(const struct reindex *r)
 		return true; /* nothing can be made of that */
 	struct index_place at = index_locate(fd);
 	struct index *x = index_read(fd, &at, r->capture, r->first_seq);
-	struct summary *all = index_read_union(fd, &at, r->capture,
-					       r->first_seq, NULL, &none);
+	struct summary *all =
+		index_read_union(fd, &at, r->capture, r->first_seq, &none);
 	bool has = x && (all || none);
 
 	index_unref(x);

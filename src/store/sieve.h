@@ -26,6 +26,9 @@ bool sieve_segment(struct sieve *v, int fd, uint64_t capture,
 		   uint64_t first_seq, uint32_t link_type);
 /* false: none of the packets in this block of it matches. */
 bool sieve_block(struct sieve *v, uint64_t seq);
+/* Of what was asked last, the union or a block's summary: which of the words
+ * that the filter needs are "any" there, as bits by class. */
+const uint32_t *sieve_any(const struct sieve *v);
 /* The segment has summaries to ask; after a sieve_block of it. */
 bool sieve_has_index(const struct sieve *v);
 

@@ -54,6 +54,8 @@ bool rows_close_segment(sqlite3 *db, const struct segment_end *end,
  * catalog's thread. */
 struct ledger_row;
 bool rows_ledger(sqlite3 *db, const struct ledger_row *row, struct err *e);
+/* A row says so of all of r's time: 1, 0, -1 error. */
+int rows_known_damage(sqlite3 *db, const struct ledger_row *r, struct err *e);
 
 /* One capture's row, from a connection of the caller's. */
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,

@@ -200,6 +200,10 @@ struct cursor_range {
 	/* Asked about a block on disk before it is read; true: it is not
 	 * wanted after all, its row was enough. May be NULL. */
 	bool (*enough)(void *ctx, const struct block_info *info);
+	/* Asked at every segment and block that is passed over; false: nobody
+	 * waits any more, and cursor_next and store_explain fail without a
+	 * kind of error. May be NULL. */
+	bool (*go_on)(void *ctx);
 	void *ctx;
 };
 struct cursor;
@@ -211,8 +215,9 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
  * The next slice of a block that may have packets in the range: 1 and a
  * reference in *out; 0 at the end, or for `live` when there is nothing more
  * now (call again when the feed published); -1 cannot go on. What is damaged
- * or gone is skipped and counted in cursor_lost. It may be 0 or -1 late: a
- * filter that matches nothing has the whole range looked through in one call.
+ * or gone is skipped and counted in cursor_lost. It may take long: a filter
+ * that matches nothing has the whole range looked through in one call, in which
+ * go_on is asked.
  */
 int cursor_next(struct cursor *c, struct slice *out, struct err *e);
 /* Packets skipped since the last call, and why (static or the cursor's).
@@ -229,6 +234,13 @@ struct explain_step {
 	uint64_t segments, blocks, packets, stored_bytes, raw_bytes;
 };
 #define EXPLAIN_DOUBTS 8
+/* A word that the filter looks at, and in how many of the segments that are
+ * left, and blocks to read, it has so many values that it may have any. */
+struct explain_word {
+	const char *name; /* static */
+	uint64_t segments, blocks;
+};
+#define EXPLAIN_WORDS 32
 struct explain {
 	struct explain_step in_range; /* by their times */
 	/* What the filter leaves of them: by the union over each segment, and
@@ -239,6 +251,8 @@ struct explain {
 	/* Loads of the filter that no summary knows, as sentences. */
 	size_t n_doubts;
 	char doubts[EXPLAIN_DOUBTS][96];
+	size_t n_words;
+	struct explain_word words[EXPLAIN_WORDS];
 };
 bool store_explain(struct store *s, struct feed *f,
 		   const struct cursor_range *r, struct explain *x,

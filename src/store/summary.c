@@ -75,18 +75,19 @@ static struct link link_of(uint32_t link_type)
 }
 
 static void add_word(struct layout *l, uint32_t offset, unsigned bytes,
-		     enum word_place place)
+		     enum word_place place, const char *name)
 {
 	assert(l->n < SUMMARY_WORDS);
 	l->words[l->n++] = (struct word){.offset = (uint16_t)offset,
 					 .bytes = (uint8_t)bytes,
-					 .place = (uint8_t)place};
+					 .place = (uint8_t)place,
+					 .name = name};
 }
 
 static void add_fixed(struct layout *l, uint32_t offset, unsigned bytes,
 		      uint32_t value)
 {
-	add_word(l, offset, bytes, WORD_AT);
+	add_word(l, offset, bytes, WORD_AT, "");
 	l->words[l->n - 1].fixed = true;
 	l->words[l->n - 1].value = value;
 }
@@ -96,21 +97,21 @@ static void add_link_words(struct layout *l, uint32_t link_type, bool tagged)
 	if (link_type == LINKTYPE_ETHERNET) {
 		/* A filter loads an address as its last 4 bytes, then the
 		 * first 2. */
-		add_word(l, 2, 4, WORD_AT);
-		add_word(l, 0, 2, WORD_AT);
-		add_word(l, 8, 4, WORD_AT);
-		add_word(l, 6, 2, WORD_AT);
+		add_word(l, 2, 4, WORD_AT, "MAC destination");
+		add_word(l, 0, 2, WORD_AT, "MAC destination");
+		add_word(l, 8, 4, WORD_AT, "MAC source");
+		add_word(l, 6, 2, WORD_AT, "MAC source");
 		for (uint32_t i = l->n - 4; i < l->n; i++)
 			l->words[i].lesser = true;
 		if (tagged) {
-			add_word(l, 12, 2, WORD_AT);
-			add_word(l, 14, 2, WORD_AT);
+			add_word(l, 12, 2, WORD_AT, "tag type");
+			add_word(l, 14, 2, WORD_AT, "VLAN tag");
 		}
 	} else if (link_type == LINKTYPE_LINUX_SLL) {
-		add_word(l, 0, 2, WORD_AT); /* direction */
+		add_word(l, 0, 2, WORD_AT, "direction");
 	} else if (link_type == LINKTYPE_LINUX_SLL2) {
-		add_word(l, 4, 4, WORD_AT); /* interface */
-		add_word(l, 10, 1, WORD_AT);
+		add_word(l, 4, 4, WORD_AT, "interface");
+		add_word(l, 10, 1, WORD_AT, "direction");
 	}
 }
 
@@ -122,11 +123,11 @@ static void add_type(struct layout *l, const struct link *k, uint32_t type_at,
 	else if (k->type == ETHERTYPE && kind <= KIND_IP6_OTHER)
 		add_fixed(l, type_at, 2, TYPE_IP6);
 	else if (k->type == ETHERTYPE)
-		add_word(l, type_at, 2, WORD_AT);
+		add_word(l, type_at, 2, WORD_AT, "EtherType");
 	else if (k->type == FAMILY)
-		add_word(l, 0, 4, WORD_AT);
+		add_word(l, 0, 4, WORD_AT, "address family");
 	else
-		add_word(l, 0, 1, WORD_AT); /* with the version in it */
+		add_word(l, 0, 1, WORD_AT, "IP version");
 }
 
 static unsigned protocol_of(enum summary_kind kind)
@@ -155,30 +156,32 @@ static void add_protocol(struct layout *l, uint32_t at, enum summary_kind kind)
 	if (protocol_of(kind))
 		add_fixed(l, at, 1, protocol_of(kind));
 	else
-		add_word(l, at, 1, WORD_AT);
+		add_word(l, at, 1, WORD_AT, "protocol");
 }
 
 static void add_ip4(struct layout *l, uint32_t at, enum summary_kind kind)
 {
 	add_protocol(l, at + 9, kind);
-	add_word(l, at + 6, 2, WORD_AT); /* fragment */
-	add_word(l, at + 12, 4, WORD_AT);
-	add_word(l, at + 16, 4, WORD_AT);
+	add_word(l, at + 6, 2, WORD_AT, "IPv4 fragment");
+	add_word(l, at + 12, 4, WORD_AT, "IPv4 source");
+	add_word(l, at + 16, 4, WORD_AT, "IPv4 destination");
 	if (kind == KIND_IP4_FRAGMENT)
 		return;
 	l->header = at;
-	add_word(l, at, 2, WORD_AFTER_HEADER); /* port, or ICMP's type, code */
-	add_word(l, at + 2, 2, WORD_AFTER_HEADER);
+	/* Or ICMP's type and code. */
+	add_word(l, at, 2, WORD_AFTER_HEADER, "source port");
+	add_word(l, at + 2, 2, WORD_AFTER_HEADER, "destination port");
 }
 
 static void add_ip6(struct layout *l, uint32_t at, enum summary_kind kind)
 {
 	add_protocol(l, at + 6, kind);
 	for (uint32_t i = 8; i < 40; i += 4)
-		add_word(l, at + i, 4, WORD_AT);
+		add_word(l, at + i, 4, WORD_AT,
+			 i < 24 ? "IPv6 source" : "IPv6 destination");
 	/* Port, ICMP's type and code, or a fragment's next header. */
-	add_word(l, at + 40, 2, WORD_AT);
-	add_word(l, at + 42, 2, WORD_AT);
+	add_word(l, at + 40, 2, WORD_AT, "source port");
+	add_word(l, at + 42, 2, WORD_AT, "destination port");
 }
 
 void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
@@ -191,7 +194,7 @@ void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
 	*l = (struct layout){.header = NO_HEADER};
 	if (k.type == NO_TYPE || (tagged && !k.tags))
 		return;
-	add_word(l, 0, 4, WORD_WIRE_LENGTH);
+	add_word(l, 0, 4, WORD_WIRE_LENGTH, "length");
 	l->words[0].base = 6;
 	add_link_words(l, link_type, tagged);
 	add_type(l, &k, k.type_at + tag, kind);
@@ -200,11 +203,12 @@ void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
 	} else if (kind <= KIND_IP6_OTHER) {
 		add_ip6(l, at, kind);
 	} else if (kind == KIND_ARP) {
-		add_word(l, at + 6, 2, WORD_AT);
-		add_word(l, at + 14, 4, WORD_AT);
-		add_word(l, at + 24, 4, WORD_AT);
+		add_word(l, at + 6, 2, WORD_AT, "ARP operation");
+		add_word(l, at + 14, 4, WORD_AT, "ARP sender");
+		add_word(l, at + 24, 4, WORD_AT, "ARP target");
 	} else {
-		add_word(l, at, 2, WORD_AT); /* LLC, MPLS, a second tag */
+		/* LLC, MPLS, a second tag */
+		add_word(l, at, 2, WORD_AT, "next header");
 	}
 }
 
@@ -692,6 +696,7 @@ struct summary *summary_make(struct summary_maker *m)
 		return NULL;
 	s->link_type = m->link_type;
 	s->present = m->present;
+	s->pages = NULL;
 	memcpy(s->level, m->level, sizeof(s->level));
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
 		s->count[set] =

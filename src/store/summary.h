@@ -12,8 +12,8 @@
  * How a packet gets its class is free, it only makes sets sharper.
  * A set that is too large becomes coarser: its values lose their low 4 bits,
  * then 8, then it is "any value". So one flooded word costs only itself.
- * Threads: one at a time for a maker; a struct summary does not change but in
- * summary_fit.
+ * Threads: one at a time for a maker, and for a summary that has pages; else
+ * a struct summary does not change but in summary_fit.
  * Ownership: summary_make and summary_read give, summary_free takes.
  * Limits: a maker keeps max_keys values in all, and allocates nothing after
  * summary_maker_new but in summary_make. summary_read takes at most
@@ -71,6 +71,7 @@ struct word {
 	bool fixed;    /* the class implies the value; nothing is stored */
 	bool lesser;   /* goes first where bytes are short */
 	uint32_t value;
+	const char *name; /* for people */
 };
 
 struct layout {
@@ -85,9 +86,24 @@ struct layout {
 /* Empty for link types whose headers are not known here. */
 void summary_layout(uint32_t link_type, unsigned class, struct layout *l);
 
+/* Values that are there once they are asked for: page p of a set has its
+ * values from p * SUMMARY_PAGE on. */
+#define SUMMARY_PAGE 256u
+struct summary_page {
+	uint32_t least; /* its first value */
+	uint32_t sum;	/* of who loads it */
+};
+struct summary_pages {
+	const struct summary_page *page; /* of all sets, in order */
+	uint32_t first[SUMMARY_SETS];	 /* each one's first in page */
+	/* false: the page is damaged and may have anything. */
+	bool (*load)(struct summary_pages *p, uint32_t set, uint32_t page);
+};
+
 struct summary {
 	uint32_t link_type;
-	uint32_t present; /* bit c: there are packets of class c */
+	uint32_t present;	     /* bit c: there are packets of class c */
+	struct summary_pages *pages; /* NULL: all values are there */
 	uint8_t level[SUMMARY_SETS];
 	uint32_t first[SUMMARY_SETS]; /* index in values */
 	uint32_t count[SUMMARY_SETS];

@@ -500,12 +500,20 @@ static bool index_is_whole(const struct survey *v, const struct segment *g)
 	bool none = false;
 	struct index *x = index_read(v->fd, &place, g->capture, g->first_seq);
 	struct summary *all = index_read_union(v->fd, &place, g->capture,
-					       g->first_seq, NULL, &none);
+					       g->first_seq, &none);
 	bool ok = x && (all || none);
 
 	index_unref(x);
 	summary_free(all);
 	return ok;
+}
+
+static bool is_older(const struct survey *v)
+{
+	struct index_place place = {v->frames_end, v->index_bytes,
+				    v->file_bytes};
+
+	return index_is_older(v->fd, &place);
 }
 
 static void look_at_footer(struct survey *v, const struct segment *g)
@@ -570,6 +578,7 @@ bool survey_file(struct survey *v, const struct segment *g, struct err *e)
 		return false;
 	v->index_bytes = index_at(v, g, v->frames_end);
 	v->index_whole = v->index_bytes && index_is_whole(v, g);
+	v->index_older = v->index_bytes && is_older(v);
 	look_at_footer(v, g);
 	if (!v->footer && !v->table && !is_footer(v, g, v->frames_end) &&
 	    !was_footer(v, v->frames_end))

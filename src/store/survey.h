@@ -41,7 +41,7 @@ struct survey {
 	uint32_t tail_bytes;  /* behind frames_end, if it is no footer */
 	uint32_t salvaged;    /* bytes of whole packets in the tail, in raw */
 	uint64_t index_bytes; /* of an index behind frames_end */
-	bool index_whole;
+	bool index_whole, index_older;
 	bool footer; /* ours is there and says the same */
 	bool table;  /* the seek table too, and then the file ends */
 
