@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#define HUGE_BYTES (2u << 20)
+#define HUGE_ARENAS (HUGE_BYTES / BLOCK_MAX)
+
 struct block_pool {
 	atomic_uint refs; /* the owner's and one a living block */
 	unsigned keep;
@@ -79,6 +82,44 @@ static void arena_put(struct block_pool *p, uint8_t *arena)
 	pthread_mutex_unlock(&p->lock);
 	if (arena)
 		munmap(arena, BLOCK_MAX);
+}
+
+/* NULL: memory is out. */
+static uint8_t *map_huge(void)
+{
+	uint8_t *all = mmap(NULL, 2 * HUGE_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (all == MAP_FAILED)
+		return NULL;
+	uint8_t *page = all + (-(uintptr_t)all & (HUGE_BYTES - 1));
+	if (page > all)
+		munmap(all, (size_t)(page - all));
+	munmap(page + HUGE_BYTES, (size_t)(all + HUGE_BYTES - page));
+	/* Either may be refused: use faults it in, too. */
+	madvise(page, HUGE_BYTES, MADV_HUGEPAGE);
+	madvise(page, HUGE_BYTES, MADV_POPULATE_WRITE);
+	return page;
+}
+
+static bool is_warm(struct block_pool *p, unsigned n)
+{
+	/* Those in use come back. */
+	unsigned in_use = atomic_load(&p->refs) - 1;
+
+	pthread_mutex_lock(&p->lock);
+	bool enough = p->kept >= n || in_use + p->kept >= p->keep;
+	pthread_mutex_unlock(&p->lock);
+	return enough;
+}
+
+void block_pool_warm(struct block_pool *p, unsigned n)
+{
+	uint8_t *page;
+
+	while (!is_warm(p, n) && (page = map_huge()))
+		for (unsigned i = 0; i < HUGE_ARENAS; i++)
+			arena_put(p, page + i * BLOCK_MAX);
 }
 
 struct block *block_new(struct block_pool *p, uint32_t link_type,

@@ -97,6 +97,10 @@ struct slice {
  */
 struct block_pool *block_pool_new(unsigned keep);
 void block_pool_unref(struct block_pool *p);
+/* Keeps n arenas that have their memory, so that who fills the next blocks does
+ * not fault it in; fewer where with those in use it would be over `keep`, and
+ * one more where a huge page is two. */
+void block_pool_warm(struct block_pool *p, unsigned n);
 /* Gives the kept arenas back to the system. */
 void block_pool_trim(struct block_pool *p);
 

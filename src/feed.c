@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* What a producer may fill while the writer waits for the disk. */
+#define WARM_BLOCKS 32
+
 struct feed {
 	uint64_t capture;
 	unsigned max_blocks;
@@ -229,6 +232,11 @@ unsigned feed_backlog(struct feed *f, uint64_t seq)
 	bool none = f->patient || seq >= end;
 	pthread_mutex_unlock(&f->lock);
 	return none ? 0 : (unsigned)(end - seq);
+}
+
+void feed_warm(struct feed *f)
+{
+	block_pool_warm(f->pool, WARM_BLOCKS);
 }
 
 void feed_release(struct feed *f, uint64_t seq)

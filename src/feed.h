@@ -63,6 +63,9 @@ void feed_nudge(struct feed *f);
 /* Sealed blocks from seq on, which a producer that cannot wait made; 0 for
  * one that waits for room. */
 unsigned feed_backlog(struct feed *f, uint64_t seq);
+/* For each block that was filled: sees to memory for blocks that come, before
+ * the producer needs it. */
+void feed_warm(struct feed *f);
 /* Blocks up to and with seq are in the catalog (or given up). */
 void feed_release(struct feed *f, uint64_t seq);
 

@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -95,6 +97,45 @@ static void a_pool_outlives_its_owner_while_blocks_live(void **state)
 	block_unref(b);
 }
 
+static unsigned resident_pages(const struct block *b)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	unsigned char in[BLOCK_MAX / 4096];
+	unsigned n = 0;
+
+	assert_int_equal(mincore(b->arena, BLOCK_MAX, in), 0);
+	for (size_t i = 0; i < BLOCK_MAX / page; i++)
+		n += in[i] & 1;
+	return n;
+}
+
+/* Of five blocks of a pool for five that was asked to warm three. */
+static void a_warm_pool_has_memory_before_blocks_need_it(void **state)
+{
+	struct block_pool *pool = block_pool_new(5);
+	struct block *blocks[6];
+	unsigned pages = (unsigned)(BLOCK_MAX / sysconf(_SC_PAGESIZE));
+
+	(void)state;
+	blocks[0] = block_new(pool, 1, 96);
+	assert_int_equal(resident_pages(blocks[0]), 0);
+	block_pool_warm(pool, 3);
+	block_pool_warm(pool, 3);
+	for (int i = 1; i < 6; i++) {
+		blocks[i] = block_new(pool, 1, 96);
+		/* A huge page is two of them. */
+		assert_int_equal(resident_pages(blocks[i]), i < 5 ? pages : 0);
+	}
+	/* As many as it keeps are in use. */
+	block_pool_warm(pool, 3);
+	block_unref(blocks[5]);
+	blocks[5] = block_new(pool, 1, 96);
+	assert_int_equal(resident_pages(blocks[5]), 0);
+	for (int i = 0; i < 6; i++)
+		block_unref(blocks[i]);
+	block_pool_unref(pool);
+}
+
 static void every_kind_of_error_survives_the_wire(void **state)
 {
 	(void)state;
@@ -133,6 +174,7 @@ int main(void)
 			the_largest_packet_fits_and_one_byte_more_does_not),
 		cmocka_unit_test(a_cut_record_is_never_read),
 		cmocka_unit_test(a_pool_outlives_its_owner_while_blocks_live),
+		cmocka_unit_test(a_warm_pool_has_memory_before_blocks_need_it),
 		cmocka_unit_test(every_kind_of_error_survives_the_wire),
 		cmocka_unit_test(errors_keep_their_cause_when_wrapped),
 	};

@@ -520,6 +520,9 @@ static int64_t step(struct writer *w, struct block *b, bool stopping,
 	if (!b)
 		return idle(w, now, real_ns);
 	if (block_sealed(b)) {
+		/* A capture that is quiet needs no memory. */
+		if (b->used > BLOCK_MAX / 2)
+			feed_warm(w->feed);
 		if (!end_block(w, b) && give_up(w, stopping))
 			lose_block(w, b);
 		return now;
