@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* A shell waits for it, with somebody at the keys. */
-#define PATIENCE_S 3
+#define PATIENCE_S 5
 #define WORDS_MAX 64
 
 static error_t parse(int key, char *arg, struct argp_state *state)
