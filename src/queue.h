@@ -4,7 +4,8 @@
  * What: a push never waits: when the queue is full the oldest slice goes and
  * its packets are counted. A slice that continues the newest one (same block,
  * no gap) is joined to it up to SLICE_MAX, so that a quiet link costs few
- * places and few messages.
+ * places and few messages. A slice without a block is packets that were lost
+ * before they came here.
  * Threads: any may push, one pops. wake is called outside the lock, on the
  * pushing thread, when there is something to pop or when the queue is closed;
  * it must be quick and may not call back into the queue.

@@ -1,8 +1,7 @@
 /*
- * Listen: from a feed to listeners, and the pump that serves those which
- * filter. Guarantees that a capture thread spends a push and at most a signal
- * on a listener, that one who is too slow is told how many packets it lost,
- * and in their place. Leaves out anything that was captured before.
+ * Listen: from a crowd's queues to listeners, and the pump that serves those
+ * which filter. Guarantees that one who is too slow is told how many packets it
+ * lost, and in their place. Leaves out anything that was captured before.
  *
  * A listener has work when its queue has slices. Then it is either idle, in
  * the pump's line, or busy: its messages are being made or sent. A push to a
@@ -12,19 +11,19 @@
 
 #include <stdlib.h>
 
+#define LOST_FANOUT "pcapd could not hand packets out in time"
+
 struct listener {
 	struct call *call;
 	struct capture_view view; /* until the header is sent */
 	struct feed *feed;
-	struct feed_watch watch;
-	struct queue queue;
+	struct member member;
 	struct filter *filter;
 	struct pick pick;
 	uint32_t link_type;
 	bool link_known; /* else the first slice tells */
 	bool header_sent;
 	uint64_t sent, lost;
-	atomic_bool detached;
 
 	/* Under the pump's lock. */
 	struct listener *next_ready;
@@ -51,7 +50,7 @@ static void join_line(struct pump *p, struct listener *l)
 		pthread_cond_signal(&p->work);
 }
 
-/* There is something in the queue; often on a capture thread. */
+/* There is something in the queue; often on the thread that hands out. */
 static void on_wake(void *ctx)
 {
 	struct listener *l = ctx;
@@ -88,31 +87,12 @@ static bool rest(struct listener *l)
 	return empty;
 }
 
-/* --- the feed; under its lock --- */
-
-static void on_published(void *ctx, const struct slice *s)
-{
-	struct listener *l = ctx;
-	struct slice mine = *s;
-
-	block_ref(mine.block);
-	queue_push(&l->queue, mine);
-}
-
-static void on_closed(void *ctx)
-{
-	struct listener *l = ctx;
-
-	queue_close(&l->queue);
-}
-
-/* No more callbacks. The feed's reference to the call goes with them. */
+/* Nothing more comes. The crowd's reference to the call goes with it. */
 static void detach(struct listener *l)
 {
-	if (atomic_exchange(&l->detached, true))
+	if (!crowd_leave(&l->call->server->crowds, &l->member))
 		return;
-	feed_unwatch(l->feed, &l->watch);
-	queue_close(&l->queue);
+	queue_close(&l->member.queue);
 	call_unref(l->call);
 }
 
@@ -120,7 +100,7 @@ void listener_free(struct listener *l)
 {
 	if (!l)
 		return;
-	queue_done(&l->queue);
+	queue_done(&l->member.queue);
 	feed_unref(l->feed);
 	filter_free(l->filter);
 	capture_view_done(&l->view);
@@ -207,6 +187,10 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 	if (lost)
 		send_lost(l, lost,
 			  "listener-queue is full: the client was too slow");
+	if (!s.block) {
+		send_lost(l, s.packets, LOST_FANOUT);
+		return true;
+	}
 	if (!l->header_sent) {
 		l->link_known = true;
 		l->link_type = s.block->link_type;
@@ -242,7 +226,7 @@ static void listen_next(struct listener *l)
 	int got;
 
 	do {
-		got = queue_pop(&l->queue, &s, &lost);
+		got = queue_pop(&l->member.queue, &s, &lost);
 	} while (got == 0 && !rest(l));
 	if (got == 0)
 		return;
@@ -294,7 +278,7 @@ void listen_stop(struct call *c)
 	struct listener *l = get(c);
 
 	if (l)
-		queue_close(&l->queue);
+		crowd_close(&c->server->crowds, &l->member);
 }
 
 static struct listener *next_ready(struct pump *p)
@@ -356,6 +340,15 @@ static bool listen_open(struct listener *l, struct err *e)
 	return !l->link_known || compile(l, e);
 }
 
+static bool join(struct listener *l, struct err *e)
+{
+	call_ref(l->call);
+	if (crowd_join(&l->call->server->crowds, l->feed, &l->member))
+		return true;
+	call_unref(l->call);
+	return err_set(e, ERR_FAILED, "out of memory");
+}
+
 /* On a worker: names in a filter are looked up, and that can take long. */
 void run_listen(struct call *c)
 {
@@ -368,28 +361,26 @@ void run_listen(struct call *c)
 		return;
 	}
 	l->call = c;
-	if (!queue_init(&l->queue, atomic_load(&c->server->queue_blocks),
+	if (!queue_init(&l->member.queue, atomic_load(&c->server->queue_blocks),
 			on_wake, l))
 		err_set(&e, ERR_FAILED, "out of memory");
-	if (e.kind || !listen_open(l, &e)) {
+	bool opened = !e.kind && listen_open(l, &e);
+	bool known = l->link_known; /* the pump may learn it meanwhile */
+	l->busy = known;	    /* with its header */
+	if (!opened || !join(l, &e)) {
 		listener_free(l);
 		call_fail(c, &e);
 		return;
 	}
-	bool known = l->link_known; /* the pump may learn it meanwhile */
-	l->busy = known;	    /* with its header */
-	l->watch = (struct feed_watch){on_published, on_closed, l, NULL, NULL};
-	call_ref(c);
-	feed_watch(l->feed, &l->watch);
 	pthread_mutex_lock(&c->lock);
 	c->listener = l;
 	pthread_mutex_unlock(&c->lock);
-	/* After the watch: who has the header has what is captured from then
+	/* After it joined: who has the header has what is captured from then
 	 * on. */
 	if (known)
 		send_header(l);
 	if (call_is_over(c))
 		detach(l);
 	else if (call_is_stopping(c))
-		queue_close(&l->queue);
+		queue_close(&l->member.queue);
 }

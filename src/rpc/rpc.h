@@ -10,10 +10,11 @@
  * worker or on a thread of its own. One SEND_MESSAGE is under way at a time:
  * messages wait in the call's outbox, and whoever finds nobody sending sends;
  * when one has left, the completion-queue thread sends the next.
- * Locks: a feed's, then call.lock or the pump's; server.lock alone. None is
- * held while a batch is started, or the catalog or a feed is called. Taking
- * call.lock after each event and before each batch is also what orders memory
- * between threads, as gRPC is a black box to the thread sanitizer.
+ * Locks: the crowds', then a feed's, then call.lock or the pump's; server.lock
+ * alone. None is held while a batch is started or the catalog is called, none
+ * but the crowds' while a feed is. Taking call.lock after each event and before
+ * each batch is also what orders memory between threads, as gRPC is a black box
+ * to the thread sanitizer.
  * Ownership: calls are counted. Every operation that gRPC has under way holds
  * a reference, so does every thread, list and feed that knows the call.
  */
@@ -30,6 +31,7 @@
 #include <grpc/slice.h>
 #include <protobuf-c/protobuf-c.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -310,6 +312,41 @@ void remote_look(struct server *s);
 void remote_shut(struct server *s);
 void remote_close(struct server *s);
 
+/* --- crowd.c: from a feed to the queues of its listeners --- */
+
+/* That wait to be handed out to the listeners of one feed. */
+#define CROWD_SLICES 32
+
+struct crowd;
+
+struct member {
+	struct queue queue;
+	/* Under the crowds' lock. */
+	struct crowd *crowd; /* NULL: it is in none */
+	struct member *next, **link;
+};
+
+struct crowds {
+	sem_t work;
+	atomic_bool woken, stop;
+	pthread_mutex_t lock; /* guards everything below, and handing out */
+	struct crowd *first;
+};
+
+void crowds_init(struct crowds *all);
+void crowds_done(struct crowds *all); /* all have left */
+/* Hands out until crowds_stop, on a thread of the server. */
+void crowds_run(struct crowds *all);
+void crowds_stop(struct crowds *all);
+/* From here on m->queue gets what is published; it is closed with the feed. A
+ * slice without a block is packets that all listeners of the feed lost. The
+ * feed has to stay until m leaves. false: out of memory. */
+bool crowd_join(struct crowds *all, struct feed *feed, struct member *m);
+/* Closes the queue behind what is published already. */
+void crowd_close(struct crowds *all, struct member *m);
+/* After it returns nothing is pushed. false: it was in no crowd. */
+bool crowd_leave(struct crowds *all, struct member *m);
+
 /* --- server.c --- */
 
 struct visit;
@@ -351,8 +388,10 @@ struct server {
 	struct block_pool *pool; /* for what filters and snaplens copy */
 	struct gate gate;
 	struct remote remote;
+	struct crowds crowds;
 	struct pump pump;
-	struct thread accept_thread, cq_thread, pump_thread, workers[WORKERS];
+	struct thread accept_thread, cq_thread, fanout_thread, pump_thread;
+	struct thread workers[WORKERS];
 
 	pthread_mutex_t lock;	/* guards everything below */
 	pthread_cond_t changed; /* calls, callers */

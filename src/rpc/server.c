@@ -182,6 +182,14 @@ static void *accept_main(void *arg)
 	return NULL;
 }
 
+static void *fanout_main(void *arg)
+{
+	struct server *s = arg;
+
+	crowds_run(&s->crowds);
+	return NULL;
+}
+
 static void *pump_main(void *arg)
 {
 	pump_run(arg);
@@ -241,6 +249,7 @@ static void server_free(struct server *s)
 	if (s->cq)
 		grpc_completion_queue_destroy(s->cq);
 	block_pool_unref(s->pool);
+	crowds_done(&s->crowds);
 	pthread_cond_destroy(&s->pump.work);
 	pthread_mutex_destroy(&s->pump.lock);
 	pthread_cond_destroy(&s->work_ready);
@@ -255,7 +264,9 @@ static bool start_threads(struct server *s, struct err *e)
 		if (!thread_start(&s->workers[i], "pcapd-worker", worker_main,
 				  s, e))
 			return false;
-	return thread_start(&s->pump_thread, "pcapd-pump", pump_main, s, e) &&
+	return thread_start(&s->fanout_thread, "pcapd-fanout", fanout_main, s,
+			    e) &&
+	       thread_start(&s->pump_thread, "pcapd-pump", pump_main, s, e) &&
 	       thread_start(&s->accept_thread, "pcapd-accept", accept_main, s,
 			    e);
 }
@@ -279,6 +290,7 @@ static struct server *server_new(struct control *ctl, const struct config *c)
 	pthread_cond_init(&s->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	pthread_cond_init(&s->work_ready, NULL);
+	crowds_init(&s->crowds);
 	pthread_mutex_init(&s->pump.lock, NULL);
 	pthread_cond_init(&s->pump.work, NULL);
 	server_configure(s, c);
@@ -452,9 +464,11 @@ void server_stop(struct server *s, int grace_ms)
 	s->workers_stop = true;
 	pthread_cond_broadcast(&s->work_ready);
 	pthread_mutex_unlock(&s->lock);
+	crowds_stop(&s->crowds);
 	pump_stop(s);
 	for (unsigned i = 0; i < WORKERS; i++)
 		thread_join(&s->workers[i]);
+	thread_join(&s->fanout_thread);
 	thread_join(&s->pump_thread);
 	grpc_completion_queue_shutdown(s->cq);
 	thread_join(&s->cq_thread);

@@ -4,9 +4,10 @@
  *
  * What: accepts on a UNIX socket, knows its peers by SO_PEERCRED, answers
  * pcap.v1.Pcap, grpc.health.v1.Health and reflection v1alpha.
- * Threads: one completion-queue thread, one pump thread that feeds listeners
- * from a ready list, a few workers for unary calls, one thread a replay or an
- * import. All are made by server_start and gone after server_stop.
+ * Threads: one completion-queue thread, one that hands out to listeners' queues
+ * what captures publish, one pump thread that feeds listeners from a ready
+ * list, a few workers for unary calls, one thread a replay or an import. All
+ * are made by server_start and gone after server_stop.
  * Ownership: the server borrows control and config until server_stop returns.
  * Limits: config's max_* and listener_queue; answers over a bound are
  * RESOURCE_EXHAUSTED and name it.
