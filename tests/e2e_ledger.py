@@ -14,7 +14,7 @@ import unittest
 
 from e2e_live import Link, sent
 from harness import (FAILED, INCOMPLETE, NOT_FOUND, NS, OK, PATIENCE, SANITIZE,
-                     USAGE, Daemon, before_libc, first_difference, main,
+                     USAGE, Daemon, before_libc, end, first_difference, main,
                      output, packets_of, savefile, udp_packet, until)
 
 T0 = 1767225600 * NS  # 2026-01-01T00:00:00Z
@@ -112,6 +112,26 @@ class Live(Case):
         self.assertGreaterEqual(got[last + 1].ns, hole["to_ns"])
         # At most the last second was lost, not the 12 before.
         self.assertLess(killed - got[last].ns, (6 if SANITIZE else 2) * NS)
+        daemon.stop()
+
+    def test_what_came_while_it_was_started_is_covered(self):
+        """Packets flow when captures begin: none came before its capture."""
+        daemon = self.running()
+        traffic = self.link.send(self.file(daemon, 0, 50000), 5000)
+        self.has(daemon, 1)
+        for i in range(8):
+            more = [["--rings", "2"], []][i % 2]
+            daemon.run("init", self.link.far, "udp or tcp port %d" % (i + 1),
+                       "--alias", "at%d" % i, "--start", *more)
+        until(lambda: all(int(c["packets"]) for c in daemon.list().values()),
+              "packets")
+        end(traffic)
+        for i in range(8):
+            answer = self.gaps(daemon, name="at%d" % i)
+            self.assertEqual(answer["gaps"], [])
+            first = packets_of(daemon.run("replay", "at%d" % i, "-c",
+                                          "1")[0])[1][0]
+            self.assertGreaterEqual(first.ns, answer["from_ns"])
         daemon.stop()
 
     def test_a_replay_ends_with_its_range_and_strict_judges_it(self):

@@ -42,6 +42,9 @@ struct capture_options {
 struct capture_status {
 	bool waiting; /* the interface is not there (yet, or any more) */
 	char reason[256];
+	/* Of the newest source. CLOCK_REALTIME: no packet of it came before; 0
+	 * before the first one. */
+	int64_t opened_ns;
 	uint32_t link_type; /* of the newest packets; 0 before the first open */
 	uint64_t received;  /* packets put into blocks */
 	uint64_t dropped_kernel;
@@ -81,8 +84,9 @@ void capture_stop(struct capture *c, struct capture_status *s);
 /*
  * Returns when every packet that the kernel had accepted at the call is
  * published, and what it had dropped is counted: the kernel keeps the newest
- * ones for some 20 ms before it hands them over. At the latest after a quarter
- * of a second.
+ * ones for some 20 ms before it hands them over, and what may become a
+ * connection of pcapd's own waits as long. At the latest after a quarter of a
+ * second.
  */
 void capture_catch_up(struct capture *c);
 /* capture_start gives a reference and capture_stop takes one; whoever may be

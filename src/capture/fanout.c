@@ -68,7 +68,7 @@ static bool open_lanes(struct fanout *f, const struct capture_options *o)
 }
 
 struct fanout *fanout_open(const struct capture_options *o,
-			   const struct filter *filter)
+			   const struct filter *filter, int64_t *opened_ns)
 {
 	struct fanout *f = calloc(1, sizeof(*f));
 	bool ok = f;
@@ -78,6 +78,7 @@ struct fanout *fanout_open(const struct capture_options *o,
 	f->n = o->rings ? o->rings : 1;
 	f->epoll_fd = f->timer_fd = -1;
 	ok = open_lanes(f, o);
+	*opened_ns = realtime_ns();
 	for (unsigned i = 0; ok && i < f->n; i++)
 		ok = ring_listen(f->lanes[i].ring, filter);
 	if (ok)

@@ -19,9 +19,9 @@
 
 struct fanout;
 
-/* As ring_open and ring_listen. */
+/* As ring_open and ring_listen; *opened_ns: just before that. */
 struct fanout *fanout_open(const struct capture_options *o,
-			   const struct filter *filter);
+			   const struct filter *filter, int64_t *opened_ns);
 void fanout_close(struct fanout *f); /* NULL is fine */
 
 /* The contract of source.h. */

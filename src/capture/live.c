@@ -94,10 +94,9 @@ static void end_outage(struct capture *c, int64_t now_ns)
 	snprintf(o->reason, sizeof(o->reason), "%.100s", c->status.reason);
 }
 
-static void show_waiting(struct capture *c, const char *reason)
+static void show_waiting(struct capture *c, const char *reason, int64_t now)
 {
 	struct capture_status *s = &c->status;
-	int64_t now = realtime_ns();
 
 	pthread_mutex_lock(&c->lock);
 	if (s->waiting && (!reason || strcmp(reason, s->reason) != 0)) {
@@ -149,7 +148,7 @@ static bool open_source(struct capture *c, struct err *e)
 	if (!c->source) {
 		c->retry_ns = worth_waiting(e) ? INT64_MAX
 					       : monotonic_ns() + RETRY_NS;
-		show_waiting(c, e->what);
+		show_waiting(c, e->what, realtime_ns());
 		return false;
 	}
 	c->index = c->links.index;
@@ -160,8 +159,9 @@ static bool open_source(struct capture *c, struct err *e)
 	c->statistics_ns = monotonic_ns() + STATISTICS_NS;
 	pthread_mutex_lock(&c->lock);
 	c->status.link_type = link_type;
+	c->status.opened_ns = source_opened_ns(c->source);
 	pthread_mutex_unlock(&c->lock);
-	show_waiting(c, NULL);
+	show_waiting(c, NULL, source_opened_ns(c->source));
 	return true;
 }
 
@@ -195,7 +195,7 @@ static void lose_source(struct capture *c, const char *error)
 	c->retry_ns = c->index && !c->links.index ? INT64_MAX
 						  : monotonic_ns() + RETRY_NS;
 	c->news = c->index != c->links.index && c->links.index;
-	show_waiting(c, reason);
+	show_waiting(c, reason, realtime_ns());
 }
 
 static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
@@ -332,7 +332,7 @@ static void follow(struct capture *c)
 	snprintf(down, sizeof(down), "%s: the interface is down",
 		 c->options.interface);
 	if (c->index)
-		show_waiting(c, l->up ? NULL : down);
+		show_waiting(c, l->up ? NULL : down, realtime_ns());
 }
 
 /* true: stop. */

@@ -17,7 +17,8 @@ struct source {
 	pcap_t *pcap;
 	int fd;
 	uint32_t link_type, snaplen;
-	unsigned fraction_ns;	  /* of one unit in tv_usec */
+	unsigned fraction_ns; /* of one unit in tv_usec */
+	int64_t opened_ns;
 	struct pcap_stat counted; /* as of the last source_add_drops */
 	unsigned taken;		  /* wraps as ps_recv does */
 	source_packet packet;	  /* of the source_take under way */
@@ -119,6 +120,7 @@ static bool open_pcap(struct source *s, const struct capture_options *o,
 	s->pcap = pcap_create(o->interface, why);
 	if (!s->pcap)
 		return err_set(e, ERR_FAILED, "open %s: %s", o->interface, why);
+	s->opened_ns = realtime_ns();
 	if (!activate(s->pcap, o, buffer_bytes, e))
 		return false;
 	*filter = set_filter(s->pcap, o, e);
@@ -146,7 +148,7 @@ static bool open_best(struct source *s, const struct capture_options *o,
 	if (!ours)
 		return true;
 	if (s->link_type == LINK_TYPE_ETHERNET && s->fraction_ns == 1)
-		s->ring = fanout_open(o, *filter);
+		s->ring = fanout_open(o, *filter, &s->opened_ns);
 	pcap_close(s->pcap);
 	s->pcap = NULL;
 	if (s->ring)
@@ -200,6 +202,11 @@ uint32_t source_link_type(const struct source *s)
 uint32_t source_snaplen(const struct source *s)
 {
 	return s->snaplen;
+}
+
+int64_t source_opened_ns(const struct source *s)
+{
+	return s->opened_ns;
 }
 
 int source_fd(const struct source *s)

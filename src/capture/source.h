@@ -27,6 +27,9 @@ uint32_t source_link_type(const struct source *s);
 /* No packet is longer. */
 uint32_t source_snaplen(const struct source *s);
 
+/* CLOCK_REALTIME: no packet that it hands over came before. */
+int64_t source_opened_ns(const struct source *s);
+
 /* Readable when there are packets; -1: there is nothing to poll. */
 int source_fd(const struct source *s);
 /* false ends source_take after this packet; the next call goes on behind. */

@@ -97,8 +97,8 @@ void leave_out_end(struct control *ctl, const struct entry *t);
 void tell_row(struct control *ctl, uint64_t capture, enum ledger_cause cause,
 	      int64_t from_ns, int64_t to_ns, uint64_t packets,
 	      const char *detail);
-/* With lock held: it runs from now on. */
-void tell_begin(struct control *ctl, struct entry *t);
+/* With lock held: it runs since opened_ns; 0: from now on. */
+void tell_begin(struct control *ctl, struct entry *t, int64_t opened_ns);
 /* With lock held: it ran until now, past and past_disk are final. */
 void tell_end(struct control *ctl, struct entry *t, struct capture *c);
 void tell_stopped(struct control *ctl, const struct entry *t, const char *why);

@@ -124,10 +124,23 @@ bool tell_look(void *ctx, struct clocks now)
 	return well;
 }
 
-/* With lock held: it runs from now on. */
-void tell_begin(struct control *ctl, struct entry *t)
+/* Both clocks at a time that is not long over. */
+static struct clocks clocks_at(int64_t real_ns)
 {
-	struct clocks now = clocks_now();
+	struct clocks c = clocks_now();
+	int64_t ago = c.real_ns - real_ns;
+
+	if (real_ns && ago > 0 && ago < HANGS_NS) {
+		c.real_ns -= ago;
+		c.boot_ns -= ago;
+	}
+	return c;
+}
+
+/* With lock held: it runs since opened_ns; 0: from now on. */
+void tell_begin(struct control *ctl, struct entry *t, int64_t opened_ns)
+{
+	struct clocks now = clocks_at(opened_ns);
 	struct account_look look = look_at(&t->past, now);
 
 	tell_row(ctl, t->row.id, LEDGER_STOPPED, LEDGER_ANY, now.real_ns, 0,
