@@ -230,11 +230,6 @@ static uint32_t sum_of_page(uint32_t set, uint32_t page, const uint32_t *v,
 	return (uint32_t)(sum ^ sum >> 32);
 }
 
-static uint32_t pages_of(uint32_t values)
-{
-	return (values + SUMMARY_PAGE - 1) / SUMMARY_PAGE;
-}
-
 static uint32_t values_in(uint32_t count, uint32_t page)
 {
 	uint32_t left = count - page * SUMMARY_PAGE;
@@ -260,7 +255,7 @@ static void union_sizes(const struct summary *s, struct index_head *head)
 
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
 		values += s->count[set];
-		pages += pages_of(s->count[set]);
+		pages += summary_pages_of(s->count[set]);
 	}
 	head->front_bytes = 4 + 4 * sets + 8 * pages;
 	head->union_bytes = head->front_bytes + 4 * values;
@@ -282,7 +277,7 @@ static void write_union(const struct summary *s, uint8_t *to)
 			to = put(to, &head, 4);
 	}
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		for (uint32_t p = 0; p < pages_of(s->count[set]); p++) {
+		for (uint32_t p = 0; p < summary_pages_of(s->count[set]); p++) {
 			const uint32_t *v =
 				s->values + s->first[set] + p * SUMMARY_PAGE;
 			struct summary_page page = {
@@ -597,7 +592,7 @@ static bool take_sets(struct union_reader *u, uint32_t present,
 		if (head >> 2 > h->union_bytes / 4 - values)
 			return false;
 		values += head >> 2;
-		pages += pages_of(head >> 2);
+		pages += summary_pages_of(head >> 2);
 	}
 	u->pages.page = (const void *)from;
 	u->values = values;
@@ -651,7 +646,8 @@ struct summary *union_open(struct union_reader *u, int fd,
 static bool load_all(struct union_reader *u)
 {
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		for (uint32_t p = 0; p < pages_of(u->s->count[set]); p++)
+		for (uint32_t p = 0; p < summary_pages_of(u->s->count[set]);
+		     p++)
 			if (!load_page(&u->pages, set, p))
 				return false;
 	return true;

@@ -62,11 +62,6 @@ static uint32_t blocks_of(uint32_t bits)
 
 #define PAGE_BLOCKS (SUMMARY_PAGE / 64)
 
-static uint32_t pages_of(uint32_t values)
-{
-	return (values + SUMMARY_PAGE - 1) / SUMMARY_PAGE;
-}
-
 static uint32_t mask_of(unsigned bytes)
 {
 	return UINT32_MAX >> (32 - 8 * bytes);
@@ -261,7 +256,7 @@ static bool find_value(const struct set *set, uint32_t k, uint32_t *at,
 	uint32_t low = 0, high = set->n;
 
 	if (set->pages) {
-		uint32_t pages = pages_of(set->n);
+		uint32_t pages = summary_pages_of(set->n);
 
 		while (low < pages) {
 			uint32_t middle = low + (pages - low) / 2;
@@ -332,7 +327,7 @@ struct comparison {
 static unsigned page_outcomes(const struct set *set, uint32_t page,
 			      const struct comparison *c)
 {
-	bool last = page + 1 == pages_of(set->n);
+	bool last = page + 1 == summary_pages_of(set->n);
 	uint32_t least = set->page[page].least;
 	uint32_t most =
 		last ? set->mask >> set->shift : set->page[page + 1].least - 1;

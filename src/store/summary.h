@@ -89,6 +89,10 @@ void summary_layout(uint32_t link_type, unsigned class, struct layout *l);
 /* Values that are there once they are asked for: page p of a set has its
  * values from p * SUMMARY_PAGE on. */
 #define SUMMARY_PAGE 256u
+static inline uint32_t summary_pages_of(uint32_t values)
+{
+	return (values + SUMMARY_PAGE - 1) / SUMMARY_PAGE;
+}
 struct summary_page {
 	uint32_t least; /* its first value */
 	uint32_t sum;	/* of who loads it */
