@@ -314,14 +314,15 @@ static void admit(struct gate *g, struct server *s, int fd)
 			 (int)peer.uid);
 		memcpy(who->from, who->local, sizeof(who->local));
 		who->since_ns = monotonic_ns();
-		if (!caller_count(who, &e))
-			complain(g, &peer, &e);
+		caller_count(who, &e);
 	}
-	if (who && who->place != PLACE_ARRIVING && keep(g, fd, who))
-		return;
-	if (who && !e.kind)
+	bool kept = who && who->place != PLACE_ARRIVING && keep(g, fd, who);
+	if (who && !kept && !e.kind)
 		err_set(&e, ERR_LIMIT, "pcapd is out of descriptors");
-	complain(g, &peer, &e);
+	if (e.kind)
+		complain(g, &peer, &e);
+	if (kept)
+		return;
 	if (who)
 		caller_unref(who);
 	close(fd);
