@@ -286,13 +286,18 @@ class Kept(Case):
         self.assertEqual(self.status(daemon, "old")["holds"], [])
         daemon.stop()
 
-    def test_damage_that_a_replay_meets_is_a_gap_from_then_on(self):
-        daemon = self.daemon()
-        packets = [udp_packet(T0 + i * NS, i, 1000) for i in range(5000)]
+    def to_hurt(self, daemon, n):
+        """So many packets that do not shrink, one a second, in one segment."""
+        packets = [udp_packet(T0 + i * NS, i, 1000) for i in range(n)]
         for p in packets:
             p.body = p.body[:46] + os.urandom(954)
         self.imported(daemon, "hurt", packets)
         (path,) = daemon.segments(1)
+        return packets, path
+
+    def test_damage_that_a_replay_meets_is_a_gap_from_then_on(self):
+        daemon = self.daemon()
+        packets, path = self.to_hurt(daemon, 5000)
         with open(path, "r+b") as file:
             file.seek(os.path.getsize(path) // 2)
             file.write(bytes(100))
@@ -310,11 +315,7 @@ class Kept(Case):
 
     def test_a_file_that_was_cut_is_told_once(self):
         daemon = self.daemon()
-        packets = [udp_packet(T0 + i * NS, i, 1000) for i in range(12000)]
-        for p in packets:
-            p.body = p.body[:46] + os.urandom(954)
-        self.imported(daemon, "hurt", packets)
-        (path,) = daemon.segments(1)
+        packets, path = self.to_hurt(daemon, 12000)
         os.truncate(path, os.path.getsize(path) // 4)
 
         def damage():
