@@ -67,15 +67,10 @@ static int tear_down(void **state)
 static size_t pack(struct world *w, int level, const uint8_t *from, uint32_t n)
 {
 	struct err e = ERR_INIT;
-	uint32_t taken = 0;
 	size_t filled;
-	bool more;
 
-	frame_begin(w->frame, level, from, n);
-	assert_true(frame_add(w->frame, from, &taken, n, true, w->packed,
-			      FRAME_MAX, &filled, &more, &e));
-	assert_false(more);
-	assert_int_equal(taken, n);
+	assert_true(frame_whole(w->frame, level, 1, from, n, w->packed, &filled,
+				&e));
 	return filled;
 }
 
@@ -120,25 +115,36 @@ static void stored_is_no_larger_than_its_headers(void **state)
 static void what_does_not_shrink_is_stored_until_it_does(void **state)
 {
 	struct world *w = *state;
+	size_t first, packed;
+
 	/* Some shrinking, but not worth the time. */
-	for (uint32_t i = 0; i < MIB; i += 2000)
+	for (uint32_t i = 1000; i < MIB; i += 2000)
 		memset(w->noise + i, 0, 50);
-	size_t first = pack(w, -1, w->noise, MIB);
-	assert_true(first < MIB && first > MIB - MIB / 32);
-	for (int i = 0; i < 3; i++) {
-		size_t packed = pack(w, -1, w->noise, MIB);
-		assert_true(packed >= MIB);
-		assert_unpacks(w, packed, w->noise, MIB);
+	for (int level = -1; level <= 3; level += 4) {
+		first = pack(w, level, w->noise, MIB);
+		assert_true(first < MIB && first > MIB - MIB / 32);
+		/* Then one part in eight is looked at. */
+		pack(w, level, w->noise, MIB);
+		for (int i = 0; i < 3; i++) {
+			packed = pack(w, level, w->noise, MIB);
+			assert_in_range(MIB - packed, (MIB - first) / 16,
+					(MIB - first) / 6);
+			assert_unpacks(w, packed, w->noise, MIB);
+		}
+		for (int i = 0; i < 3; i++) {
+			packed = pack(w, level, w->text, MIB);
+			assert_true(packed < MIB / 2);
+			assert_unpacks(w, packed, w->text, MIB);
+		}
+		/* Half of one and half of the other is worth it. */
+		pack(w, level, w->noise, MIB);
+		uint8_t *half = malloc(MIB);
+		memcpy(half, w->text, MIB / 2);
+		memcpy(half + MIB / 2, w->noise, MIB / 2);
+		assert_true(pack(w, level, half, MIB) < 3 * MIB / 4);
+		free(half);
+		pack(w, level, w->text, MIB);
 	}
-	for (int i = 0; i < 3; i++) {
-		size_t packed = pack(w, -1, w->text, MIB);
-		assert_true(packed < MIB / 2);
-		assert_unpacks(w, packed, w->text, MIB);
-	}
-	/* Half of one and half of the other is worth it. */
-	pack(w, -1, w->noise, MIB);
-	memcpy(w->noise, w->text, MIB / 2);
-	assert_true(pack(w, -1, w->noise, MIB) < 3 * MIB / 4);
 }
 
 static void flushed_parts_are_readable(void **state)
@@ -151,7 +157,7 @@ static void flushed_parts_are_readable(void **state)
 	for (int level = -1; level >= -20; level -= 19) {
 		taken = 0;
 		at = 0;
-		frame_begin(w->frame, level, NULL, 0);
+		frame_begin(w->frame, level);
 		for (uint32_t to = 1000; to <= 20000; to += 1000) {
 			bool more = true;
 

@@ -4,24 +4,21 @@
  * waiting: writer.c knows.
  */
 #include "frame.h"
+#include "pack.h"
+#include "segment.h"
 
 #include <stdlib.h>
 #include <zstd.h>
 
 /* A frame that shrinks by less than this part is not worth its time. */
 #define SHRINK_PART 32
-/* What a block is judged by while blocks do not shrink: pieces of it. */
-#define SAMPLE_BYTES (32u << 10)
-#define SAMPLE_PIECES 4
-#define PIECE_BYTES (SAMPLE_BYTES / SAMPLE_PIECES)
+
+_Static_assert(PACK_BOUND(BLOCK_MAX) + PACK_SLACK <= FRAME_MAX, "room");
 
 struct frame {
 	ZSTD_CCtx *zstd;
-	int level;	/* of the frame under way */
-	bool in_doubt;	/* the last frame that was compressed did not shrink */
-	uint64_t bytes; /* of the frame so far */
-	uint8_t sample[SAMPLE_BYTES];
-	uint8_t packed[ZSTD_COMPRESSBOUND(SAMPLE_BYTES)];
+	struct packer *packer;
+	bool in_doubt; /* the last frame that zstd made whole did not shrink */
 };
 
 struct frame *frame_new(void)
@@ -31,9 +28,10 @@ struct frame *frame_new(void)
 	if (!f)
 		return NULL;
 	f->zstd = ZSTD_createCCtx();
-	if (f->zstd)
+	f->packer = packer_new();
+	if (f->zstd && f->packer)
 		return f;
-	free(f);
+	frame_free(f);
 	return NULL;
 }
 
@@ -42,6 +40,7 @@ void frame_free(struct frame *f)
 	if (!f)
 		return;
 	ZSTD_freeCCtx(f->zstd);
+	packer_free(f->packer);
 	free(f);
 }
 
@@ -68,36 +67,45 @@ static void set_up(struct frame *f, int level)
 	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_checksumFlag, 1);
 }
 
-static bool shrank(uint64_t from, uint64_t to)
+static bool failed(size_t result, struct err *e)
 {
-	return to + from / SHRINK_PART < from;
+	if (ZSTD_isError(result))
+		err_set(e, ERR_FAILED, "compress: %s",
+			ZSTD_getErrorName(result));
+	return ZSTD_isError(result);
 }
 
-/* Costs a thirtieth of compressing the block. */
-static bool sample_shrinks(struct frame *f, int level, const uint8_t *bytes,
-			   uint32_t n)
+static unsigned step_of(int level)
 {
-	uint32_t step = (n - PIECE_BYTES) / (SAMPLE_PIECES - 1);
-
-	for (uint32_t i = 0; i < SAMPLE_PIECES; i++)
-		memcpy(f->sample + i * PIECE_BYTES, bytes + i * step,
-		       PIECE_BYTES);
-	set_up(f, level);
-	size_t packed = ZSTD_compress2(f->zstd, f->packed, sizeof(f->packed),
-				       f->sample, sizeof(f->sample));
-	return ZSTD_isError(packed) || shrank(sizeof(f->sample), packed);
+	return level == FRAME_LEVEL_STORED ? PACK_STORE
+	       : level < 0		   ? (unsigned)-level
+					   : 1;
 }
 
-void frame_begin(struct frame *f, int level, const uint8_t *whole, uint32_t n)
+bool frame_whole(struct frame *f, int level, uint32_t link_type,
+		 const uint8_t *records, uint32_t n, uint8_t *out,
+		 size_t *filled, struct err *e)
 {
-	if (f->in_doubt && whole && n >= 4 * SAMPLE_BYTES &&
-	    !sample_shrinks(f, level, whole, n))
-		level = FRAME_LEVEL_STORED;
+	/* What zstd cannot shrink gets its time again when we can. */
+	bool ours = level < 0 || f->in_doubt;
+
+	if (ours) {
+		*filled = pack(f->packer, link_type, records, n, step_of(level),
+			       out);
+	} else {
+		set_up(f, level);
+		*filled = ZSTD_compress2(f->zstd, out, FRAME_MAX, records, n);
+		if (failed(*filled, e))
+			return false;
+	}
+	if (level >= 0)
+		f->in_doubt = *filled + n / SHRINK_PART >= n;
+	return true;
+}
+
+void frame_begin(struct frame *f, int level)
+{
 	set_up(f, level);
-	if (whole)
-		ZSTD_CCtx_setPledgedSrcSize(f->zstd, n);
-	f->level = level;
-	f->bytes = 0;
 }
 
 bool frame_add(struct frame *f, const uint8_t *bytes, uint32_t *taken,
@@ -109,14 +117,10 @@ bool frame_add(struct frame *f, const uint8_t *bytes, uint32_t *taken,
 	size_t left = ZSTD_compressStream2(f->zstd, &o, &in,
 					   end ? ZSTD_e_end : ZSTD_e_flush);
 
-	if (ZSTD_isError(left))
-		return err_set(e, ERR_FAILED, "compress: %s",
-			       ZSTD_getErrorName(left));
+	if (failed(left, e))
+		return false;
 	*taken = (uint32_t)in.pos;
 	*filled = o.pos;
 	*more = left > 0;
-	f->bytes += o.pos;
-	if (end && !*more && f->level != FRAME_LEVEL_STORED)
-		f->in_doubt = !shrank(to, f->bytes);
 	return true;
 }

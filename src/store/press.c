@@ -24,15 +24,10 @@ struct press {
 static void compress(struct frame *f, struct press_job *j)
 {
 	const struct block *b = j->block;
-	uint32_t taken = 0;
-	bool more = true;
 	struct err e;
 
-	j->n = 0;
-	frame_begin(f, j->level, b->arena, b->used);
-	if (!frame_add(f, b->arena, &taken, b->used, true, j->out, FRAME_MAX,
-		       &j->n, &more, &e) ||
-	    more)
+	if (!frame_whole(f, j->level, b->link_type, b->arena, b->used, j->out,
+			 &j->n, &e))
 		j->n = 0;
 }
 

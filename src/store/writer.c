@@ -332,13 +332,24 @@ static bool take_ahead(struct writer *w, const struct block *b)
 static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 			struct err *e)
 {
+	size_t n;
+
 	if (!right_segment(w, b, e))
 		return false;
-	if (whole)
-		post_ahead(w);
-	if (!whole || !take_ahead(w, b))
-		frame_begin(w->frame, level_now(w), whole ? b->arena : NULL,
-			    whole ? b->used : 0);
+	if (!whole) {
+		frame_begin(w->frame, level_now(w));
+		w->framed = true;
+		return true;
+	}
+	post_ahead(w);
+	if (!take_ahead(w, b)) {
+		if (!frame_whole(w->frame, level_now(w), b->link_type, b->arena,
+				 b->used, out_place(w), &n, e))
+			return false;
+		w->pending = (uint32_t)n;
+		w->taken = b->used;
+		w->ended = true;
+	}
 	w->framed = true;
 	return true;
 }

@@ -1,0 +1,54 @@
+/*
+ * sequences: what a zstd block says about where its bytes were before, in
+ * bits. Private to this folder.
+ *
+ * What: the sequences section of a compressed block (RFC 8878, 3.1.1.3.2): a
+ * count, three tables made of what is in it, and the codes in FSE (tANS, Duda,
+ * arXiv:1311.2540), read from the back. Who finds the sequences: pack.c.
+ * Threads: one at a time.
+ * Ownership: struct sequence_coder is the caller's memory, with no state
+ * between calls.
+ */
+#ifndef PCAPD_STORE_SEQUENCES_H
+#define PCAPD_STORE_SEQUENCES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A match has three bytes at least, a block 128 KiB at most. */
+#define SEQUENCE_LEAST 3u
+#define SEQUENCES_MAX (0x7f00u + 0xffffu)
+/* Of how many bytes n sequences are written, at most. */
+#define SEQUENCES_BYTES(n) (512 + 10 * (size_t)(n))
+
+struct sequence {
+	uint32_t literals; /* bytes before it that are as they are */
+	uint32_t length;   /* bytes that were before, SEQUENCE_LEAST to 128 K */
+	uint32_t offset;   /* RFC 8878's Offset_Value: 1 to 3, or 3 more than
+			      the distance, which is under 2^27 */
+};
+
+/* More symbols than any of the three alphabets has. */
+#define SYMBOLS_MAX 53
+#define TABLE_LOG_MAX 8
+
+/* One table of FSE. A state is 2^log to 2^(log+1)-1. */
+struct state_table {
+	unsigned log;
+	struct {
+		uint32_t bits; /* (state + bits) >> 16 are written, */
+		int32_t first; /* what is left is looked up from here on */
+	} of[SYMBOLS_MAX];
+	uint16_t next[1 << TABLE_LOG_MAX];
+};
+
+struct sequence_coder {
+	struct state_table literals, offsets, lengths;
+};
+
+/* Writes n sequences, 1 to SEQUENCES_MAX; returns the bytes written. The eight
+ * behind them are overwritten, too. */
+size_t sequences_write(struct sequence_coder *c, const struct sequence *from,
+		       uint32_t n, uint8_t *to);
+
+#endif
