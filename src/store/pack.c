@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#ifdef __SSE2__
+#if defined(__SSE2__) && !defined(PACK_PORTABLE)
+#define PACK_SSE2
 #include <emmintrin.h>
 #endif
 
@@ -198,7 +199,7 @@ static inline uint32_t alike(const uint8_t *a, const uint8_t *b,
 }
 
 /* A bit for each of 16 bytes that are the same. */
-#ifdef __SSE2__
+#ifdef PACK_SSE2
 static inline uint64_t same16(const uint8_t *a, const uint8_t *b)
 {
 	__m128i same = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)a),
@@ -357,6 +358,12 @@ static inline uint32_t record_bytes(const uint8_t *p, const uint8_t *end)
 					    : (uint32_t)left;
 }
 
+static inline bool is_tag(const uint8_t *type)
+{
+	return (type[0] == 0x81 && type[1] == 0) ||
+	       (type[0] == 0x88 && type[1] == 0xa8);
+}
+
 /* A number of the flow: IP's addresses and the ports behind them, or what the
  * packet begins with. Whether it is IP is a guess, and a wrong one costs
  * nothing but bytes. */
@@ -368,9 +375,8 @@ static inline uint32_t flow_of(const struct parse *s, const uint8_t *record,
 	uint64_t h;
 
 	n -= sizeof(struct packet_head);
-	if (s->tags && n >= at && (p[12] & 0x7f) <= 8 + 1 && p[12] != 8 &&
-	    (p[13] & 0x57) == 0)
-		at += 4; /* 0x8100, 0x88a8 */
+	if (s->tags && n >= at && is_tag(p + at - 2))
+		at += 4;
 	if (n >= at + 24 && p[at] >> 4 == 4) {
 		h = mix(load64(p + at + 12)) >> 20 ^ load32(p + at + 20);
 	} else if (n >= at + 44 && p[at] >> 4 == 6) {
