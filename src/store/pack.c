@@ -397,6 +397,7 @@ static inline void look_at(struct parse *s, const uint8_t *p,
 	uint32_t n = (uint32_t)(end - p), here = (uint32_t)(p - s->from) + 1;
 	const uint8_t *rest = p;
 
+	block_ask_ahead(p, n, false);
 	if (n > sizeof(struct packet_head)) {
 		uint32_t *flow = &s->k->flow[flow_of(s, p, n)];
 		uint32_t *length = &s->k->length[n & ((1u << LENGTH_BITS) - 1)];
