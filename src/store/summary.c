@@ -11,6 +11,7 @@
 #include <sys/random.h>
 
 #define VERSION 1
+#define LENGTH_BASE 6 /* bits of a length that are not kept */
 
 enum {
 	LINKTYPE_NULL = 0,
@@ -195,7 +196,7 @@ void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
 	if (k.type == NO_TYPE || (tagged && !k.tags))
 		return;
 	add_word(l, 0, 4, WORD_WIRE_LENGTH, "length");
-	l->words[0].base = 6;
+	l->words[0].base = LENGTH_BASE;
 	add_link_words(l, link_type, tagged);
 	add_type(l, &k, k.type_at + tag, kind);
 	if (kind <= KIND_IP4_FRAGMENT) {
@@ -317,11 +318,22 @@ static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
 	}
 }
 
-/* --- the maker: one hash table of (set, value) --- */
+/* --- the maker: one hash table of (set, value), and a list of what is in it
+ * ---
+ */
 
-/* A key is never 0, which marks a free slot. */
-#define KEY(set, value) ((uint64_t)((set) + 1) << 32 | (value))
-#define KEY_SET(key) ((uint32_t)((key) >> 32) - 1)
+/* A key is an epoch, which a reset ends, a set and a value. So a slot with less
+ * than the epoch's own bits is free. */
+#define EPOCH (1ull << 42)
+#define KEY(m, set, value) ((m)->epoch | (uint64_t)(set) << 32 | (value))
+#define KEY_SET(key) ((uint32_t)((key) >> 32) & (EPOCH - 1) >> 32)
+_Static_assert(SUMMARY_SETS <= EPOCH >> 32, "a set fits into a key");
+
+/* The words are in a packet's first bytes, when its IPv4 header has 20. A load
+ * of 4 bytes at any of them stays in here. */
+#define HEAD_BYTES 72u
+#define HEAD_PARTS (HEAD_BYTES / 8)
+#define IP4_HEADER 20u
 
 struct stored_word { /* of a class: what is in the packet and not fixed */
 	uint32_t offset;
@@ -332,16 +344,18 @@ struct stored_word { /* of a class: what is in the packet and not fixed */
 
 struct maker_class {
 	uint32_t header, n;
-	uint32_t end; /* no load of 4 bytes at a word goes over this, but for
-			 the length of the IPv4 header */
+	uint32_t end;		   /* of the last word */
+	uint32_t parts;		   /* of 8 bytes, as many as have words */
+	uint64_t mask[HEAD_PARTS]; /* the bytes that words have */
 	struct stored_word words[SUMMARY_WORDS];
 };
 
-/* What was added not long ago: most packets are much like one of these. */
+/* What was added not long ago: most packets are much like one of these, and
+ * most words of the others are as in some. */
 #define RECENT_BITS 8
 struct recent {
-	uint32_t class; /* + 1 */
-	uint32_t values[SUMMARY_WORDS];
+	uint64_t stamp; /* epoch and class */
+	uint64_t head[HEAD_PARTS];
 };
 
 struct summary_maker {
@@ -350,37 +364,49 @@ struct summary_maker {
 	uint32_t present;
 	uint32_t max_keys, n_keys;
 	unsigned slot_bits;
+	uint64_t epoch;
 	uint64_t multiplier; /* random: nobody can make packets that collide */
 	uint64_t *slots;
-	uint64_t *spare; /* as many */
+	uint64_t *keys;	 /* those in slots */
+	uint32_t *spare; /* as many */
 	uint32_t count[SUMMARY_SETS];
-	uint8_t level[SUMMARY_SETS];
 	uint8_t base[SUMMARY_SETS];
-	uint8_t shift[SUMMARY_SETS];
+	uint8_t level[SUMMARY_SETS];
+	uint8_t shift[SUMMARY_SETS];	   /* 32: any */
+	uint64_t lengths[SUMMARY_CLASSES]; /* bit l: added, without low bits */
 	struct maker_class classes[SUMMARY_CLASSES];
 	struct recent recent[1u << RECENT_BITS];
 };
 
-static size_t slot_of(const struct summary_maker *m, uint64_t key)
+static inline uint64_t *slot_of(struct summary_maker *m, uint64_t key)
 {
-	return (size_t)(key * m->multiplier >> (64 - m->slot_bits));
+	return &m->slots[key * m->multiplier >> (64 - m->slot_bits)];
 }
 
 /* The key's slot, or the free one where it belongs. */
-static uint64_t *slot_find(struct summary_maker *m, uint64_t key)
+static inline uint64_t *slot_find(struct summary_maker *m, uint64_t key)
 {
-	size_t mask = ((size_t)1 << m->slot_bits) - 1, i = slot_of(m, key);
+	uint64_t *slot = slot_of(m, key);
+	const uint64_t *end = m->slots + ((size_t)1 << m->slot_bits);
 
-	while (m->slots[i] && m->slots[i] != key)
-		i = (i + 1) & mask;
-	return &m->slots[i];
+	while (*slot != key && *slot >= m->epoch)
+		if (++slot == end)
+			slot = m->slots;
+	return slot;
+}
+
+static inline void put_key(struct summary_maker *m, uint64_t *slot,
+			   uint64_t key)
+{
+	*slot = key;
+	m->keys[m->n_keys++] = key;
+	m->count[KEY_SET(key)]++;
 }
 
 /* Brings the table to these levels, none of them finer than before. */
 static void rebuild(struct summary_maker *m, const uint8_t *level)
 {
-	size_t n = (size_t)1 << m->slot_bits;
-	uint64_t *old = m->slots;
+	uint32_t n = m->n_keys;
 	uint8_t more[SUMMARY_SETS];
 
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
@@ -392,23 +418,18 @@ static void rebuild(struct summary_maker *m, const uint8_t *level)
 		m->shift[set] = shift;
 		m->level[set] = level[set];
 	}
-	m->slots = m->spare;
-	m->spare = old;
-	memset(m->slots, 0, n * sizeof(*m->slots));
+	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
 	memset(m->count, 0, sizeof(m->count));
 	m->n_keys = 0;
-	for (size_t i = 0; i < n; i++) {
-		uint32_t set = KEY_SET(old[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t set = KEY_SET(m->keys[i]);
 
-		if (!old[i] || level[set] == SUMMARY_ANY)
+		if (level[set] == SUMMARY_ANY)
 			continue;
-		uint64_t key = KEY(set, (uint32_t)old[i] >> more[set]);
+		uint64_t key = KEY(m, set, (uint32_t)m->keys[i] >> more[set]);
 		uint64_t *slot = slot_find(m, key);
-		if (*slot)
-			continue;
-		*slot = key;
-		m->count[set]++;
-		m->n_keys++;
+		if (*slot != key)
+			put_key(m, slot, key);
 	}
 }
 
@@ -463,20 +484,30 @@ static void make_room(struct summary_maker *m)
 static inline void add_value(struct summary_maker *m, uint32_t set,
 			     uint32_t value)
 {
-	while (m->level[set] != SUMMARY_ANY) {
-		uint64_t key = KEY(set, value >> m->shift[set]);
+	while (m->shift[set] != 32) {
+		uint64_t key = KEY(m, set, value >> m->shift[set]);
 		uint64_t *slot = slot_find(m, key);
 
-		if (*slot)
+		if (*slot == key)
 			return;
 		if (m->n_keys < m->max_keys) {
-			*slot = key;
-			m->count[set]++;
-			m->n_keys++;
+			put_key(m, slot, key);
 			return;
 		}
 		make_room(m);
 	}
+}
+
+static void add_length(struct summary_maker *m, unsigned class, uint32_t length)
+{
+	uint32_t kept = length >> LENGTH_BASE;
+
+	if (kept < 64) {
+		if (m->lengths[class] >> kept & 1)
+			return;
+		m->lengths[class] |= 1ull << kept;
+	}
+	add_value(m, class * SUMMARY_WORDS, length);
 }
 
 /* Some of the packet's words are behind its end, or may be. */
@@ -486,8 +517,10 @@ static void add_short_packet(struct summary_maker *m,
 {
 	for (uint32_t i = 0; i < c->n; i++) {
 		const struct stored_word *w = &c->words[i];
-		uint32_t at = w->offset + (w->after_header ? header : 0);
+		uint32_t at = w->offset;
 
+		if (w->after_header)
+			at = at - IP4_HEADER + header;
 		if (at + 4 <= n)
 			add_value(m, w->set, be32(p + at) >> w->drop);
 		else if (at + 4 - w->drop / 8 <= n)
@@ -498,38 +531,71 @@ static void add_short_packet(struct summary_maker *m,
 	}
 }
 
+/* Words that are as in the packet where its like would be were added then. */
+static void add_head(struct summary_maker *m, unsigned class, const uint8_t *p)
+{
+	const struct maker_class *c = &m->classes[class];
+	uint64_t part[HEAD_PARTS], mix = class, stamp = m->epoch | class;
+
+	for (uint32_t i = 0; i < c->parts; i++) {
+		memcpy(&part[i], p + 8 * i, 8);
+		part[i] &= c->mask[i];
+		mix = (mix + part[i]) * 0x9fb21c651e98df25ull;
+	}
+	struct recent *r = &m->recent[mix >> (64 - RECENT_BITS)];
+	const uint8_t *was = (const uint8_t *)r->head;
+	uint64_t differ = r->stamp ^ stamp;
+
+	if (differ) {
+		for (uint32_t i = 0; i < c->n; i++)
+			add_value(m, c->words[i].set,
+				  be32(p + c->words[i].offset) >>
+					  c->words[i].drop);
+	} else {
+		for (uint32_t i = 0; i < c->parts; i++)
+			differ |= part[i] ^ r->head[i];
+		if (!differ)
+			return;
+		for (uint32_t i = 0; i < c->n; i++) {
+			const struct stored_word *w = &c->words[i];
+			uint32_t value = be32(p + w->offset) >> w->drop;
+
+			if (value != be32(was + w->offset) >> w->drop)
+				add_value(m, w->set, value);
+		}
+	}
+	r->stamp = stamp;
+	for (uint32_t i = 0; i < c->parts; i++)
+		r->head[i] = part[i];
+}
+
+/* left: what can be read at p, h->caplen or more. */
 static void add_packet(struct summary_maker *m, const struct packet_head *h,
-		       const uint8_t *p)
+		       const uint8_t *p, uint32_t left)
 {
 	uint32_t n = h->caplen, class = class_of(&m->link, p, n);
 	const struct maker_class *c = &m->classes[class];
-	uint32_t header = n > c->header ? 4u * (p[c->header] & 0xf) : 0;
-	uint32_t values[SUMMARY_WORDS], mix = class;
+	uint32_t header =
+		n > c->header ? 4u * (p[c->header] & 0xf) : IP4_HEADER;
+	uint8_t head[HEAD_BYTES];
 
 	m->present |= 1u << class;
 	if (c->end == 0)
 		return;
-	add_value(m, class * SUMMARY_WORDS, h->len);
-	if (n < c->end + header) {
+	add_length(m, class, h->len);
+	if (header < IP4_HEADER || n < c->end + header - IP4_HEADER) {
 		add_short_packet(m, c, p, n, header);
 		return;
 	}
-	for (uint32_t i = 0; i < c->n; i++) {
-		const struct stored_word *w = &c->words[i];
-
-		values[i] =
-			be32(p + w->offset + (w->after_header ? header : 0)) >>
-			w->drop;
-		mix += values[i] * (2 * i + 3);
+	if (header > IP4_HEADER || left < HEAD_BYTES) {
+		memset(head, 0, sizeof(head));
+		memcpy(head, p, n < HEAD_BYTES ? n : HEAD_BYTES);
+		if (header > IP4_HEADER) /* without its options */
+			memcpy(head + c->header + IP4_HEADER,
+			       p + c->header + header, 4);
+		p = head;
 	}
-	struct recent *r = &m->recent[mix * 0x9e3779b1u >> (32 - RECENT_BITS)];
-	if (r->class == class + 1 &&
-	    memcmp(r->values, values, c->n * sizeof(*values)) == 0)
-		return;
-	r->class = class + 1;
-	memcpy(r->values, values, c->n * sizeof(*values));
-	for (uint32_t i = 0; i < c->n; i++)
-		add_value(m, c->words[i].set, values[i]);
+	add_head(m, class, p);
 }
 
 void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
@@ -537,13 +603,39 @@ void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 {
 	struct packet_head h;
 	const uint8_t *body;
-	uint32_t at = 0;
+	uint32_t at = 0, was = 0;
 
 	while (packet_next(records, n, &at, &h, &body) > 0) {
-		/* Where the next one begins is known early. */
+		/* Where the next one begins is known early, and where those
+		 * behind it do if they are as long. */
 		__builtin_prefetch(records + at);
 		__builtin_prefetch(records + at + 64);
-		add_packet(m, &h, body);
+		if (h.caplen == was) {
+			const uint8_t *far =
+				body + 8 * ((size_t)h.caplen + sizeof(h));
+			__builtin_prefetch(far - sizeof(h));
+			__builtin_prefetch(far + 48);
+		}
+		was = h.caplen;
+		add_packet(m, &h, body, n - (uint32_t)(body - records));
+	}
+}
+
+/* So many values ahead their slots are asked for. */
+#define UNION_AHEAD 16
+
+static void add_values(struct summary_maker *m, uint32_t set, const uint32_t *v,
+		       uint32_t n, unsigned shift)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (m->shift[set] == 32)
+			return;
+		if (i + UNION_AHEAD < n)
+			__builtin_prefetch(
+				slot_of(m, KEY(m, set,
+					       v[i + UNION_AHEAD] << shift >>
+						       m->shift[set])));
+		add_value(m, set, v[i] << shift);
 	}
 }
 
@@ -561,15 +653,36 @@ void summary_maker_union(struct summary_maker *m, const struct summary *s)
 	}
 	if (coarser)
 		rebuild(m, level);
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		if (!s->count[set])
-			continue;
-		unsigned shift = m->base[set] + 4u * s->level[set];
-		const uint32_t *v = s->values + s->first[set];
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (s->count[set])
+			add_values(m, set, s->values + s->first[set],
+				   s->count[set],
+				   m->base[set] + 4u * s->level[set]);
+}
 
-		for (uint32_t i = 0; i < s->count[set]; i++)
-			add_value(m, set, v[i] << shift);
+static void learn_class(struct maker_class *to, uint32_t link_type,
+			unsigned class)
+{
+	struct layout l;
+
+	summary_layout(link_type, class, &l);
+	*to = (struct maker_class){.header = l.header};
+	for (uint32_t i = 0; i < l.n; i++) {
+		const struct word *w = &l.words[i];
+		bool after_header = w->place == WORD_AFTER_HEADER;
+		uint32_t at = w->offset + (after_header ? IP4_HEADER : 0);
+
+		if (w->place == WORD_WIRE_LENGTH || w->fixed)
+			continue;
+		to->words[to->n++] = (struct stored_word){
+			at, (uint16_t)(class * SUMMARY_WORDS + i), after_header,
+			(uint8_t)(32 - 8 * w->bytes)};
+		assert(at + 4 <= HEAD_BYTES);
+		memset((uint8_t *)to->mask + at, 0xff, w->bytes);
+		if (at + w->bytes > to->end)
+			to->end = at + w->bytes;
 	}
+	to->parts = (to->end + 7) / 8;
 }
 
 static void learn_layouts(struct summary_maker *m)
@@ -577,28 +690,22 @@ static void learn_layouts(struct summary_maker *m)
 	struct layout l;
 
 	for (uint32_t c = 0; c < SUMMARY_CLASSES; c++) {
-		struct maker_class *to = &m->classes[c];
-
+		learn_class(&m->classes[c], m->link_type, c);
 		summary_layout(m->link_type, c, &l);
-		to->header = l.header;
-		to->n = 0;
-		to->end = 0;
-		for (uint32_t i = 0; i < l.n; i++) {
-			uint32_t set = c * SUMMARY_WORDS + i;
-
-			const struct word *w = &l.words[i];
-
-			m->base[set] = w->base;
-			if (w->offset + 4u > to->end)
-				to->end = w->offset + 4u;
-			if (w->fixed || w->place == WORD_WIRE_LENGTH)
-				continue;
-			to->words[to->n++] = (struct stored_word){
-				w->offset, (uint16_t)set,
-				w->place == WORD_AFTER_HEADER,
-				(uint8_t)(32 - 8 * w->bytes)};
-		}
+		for (uint32_t i = 0; i < SUMMARY_WORDS; i++)
+			m->base[c * SUMMARY_WORDS + i] =
+				i < l.n ? l.words[i].base : 0;
 	}
+}
+
+static void new_epoch(struct summary_maker *m)
+{
+	m->epoch += EPOCH;
+	if (m->epoch)
+		return;
+	m->epoch = EPOCH;
+	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
+	memset(m->recent, 0, sizeof(m->recent));
 }
 
 void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
@@ -606,15 +713,14 @@ void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
 	if (link_type != m->link_type) {
 		m->link_type = link_type;
 		m->link = link_of(link_type);
-		memset(m->base, 0, sizeof(m->base));
 		learn_layouts(m);
 	}
+	new_epoch(m);
 	m->present = 0;
 	m->n_keys = 0;
-	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
 	memset(m->count, 0, sizeof(m->count));
 	memset(m->level, 0, sizeof(m->level));
-	memset(m->recent, 0, sizeof(m->recent));
+	memset(m->lengths, 0, sizeof(m->lengths));
 	memcpy(m->shift, m->base, sizeof(m->shift));
 }
 
@@ -629,8 +735,9 @@ struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
 	for (m->slot_bits = 4; (1ull << m->slot_bits) < 2ull * m->max_keys;)
 		m->slot_bits++;
 	m->slots = calloc((size_t)1 << m->slot_bits, sizeof(*m->slots));
-	m->spare = calloc((size_t)1 << m->slot_bits, sizeof(*m->spare));
-	if (!m->slots || !m->spare ||
+	m->keys = calloc(m->max_keys, sizeof(*m->keys));
+	m->spare = calloc(m->max_keys, sizeof(*m->spare));
+	if (!m->slots || !m->keys || !m->spare ||
 	    getrandom(&m->multiplier, sizeof(m->multiplier), 0) !=
 		    sizeof(m->multiplier)) {
 		summary_maker_free(m);
@@ -647,6 +754,7 @@ void summary_maker_free(struct summary_maker *m)
 	if (!m)
 		return;
 	free(m->slots);
+	free(m->keys);
 	free(m->spare);
 	free(m);
 }
@@ -656,7 +764,7 @@ void summary_maker_free(struct summary_maker *m)
 /* Least byte first; a pass over bytes that are all the same is left out. */
 static void sort_values(uint32_t *v, uint32_t n, uint32_t *spare)
 {
-	uint32_t *from = v, *to = spare;
+	uint32_t *from = v, *to = spare, differ = 0;
 
 	if (n < 32) { /* insertion */
 		for (uint32_t i = 1; i < n; i++) {
@@ -668,13 +776,15 @@ static void sort_values(uint32_t *v, uint32_t n, uint32_t *spare)
 		}
 		return;
 	}
+	for (uint32_t i = 1; i < n; i++)
+		differ |= v[i] ^ v[0];
 	for (unsigned shift = 0; shift < 32; shift += 8) {
 		uint32_t at[257] = {0};
 
+		if (!(differ >> shift & 0xff))
+			continue;
 		for (uint32_t i = 0; i < n; i++)
 			at[(from[i] >> shift & 0xff) + 1]++;
-		if (at[(from[0] >> shift & 0xff) + 1] == n)
-			continue;
 		for (unsigned i = 1; i < 257; i++)
 			at[i] += at[i - 1];
 		for (uint32_t i = 0; i < n; i++)
@@ -704,15 +814,16 @@ struct summary *summary_make(struct summary_maker *m)
 		s->first[set] = at[set] = total;
 		total += s->count[set];
 	}
-	for (size_t i = 0; i < (size_t)1 << m->slot_bits; i++) {
-		uint64_t key = m->slots[i];
+	for (uint32_t i = 0; i < m->n_keys; i++) {
+		uint32_t set = KEY_SET(m->keys[i]);
 
-		if (key && s->level[KEY_SET(key)] != SUMMARY_ANY)
-			s->values[at[KEY_SET(key)]++] = (uint32_t)key;
+		if (s->level[set] != SUMMARY_ANY)
+			s->values[at[set]++] = (uint32_t)m->keys[i];
 	}
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		sort_values(s->values + s->first[set], s->count[set],
-			    (uint32_t *)m->spare);
+		if (s->count[set] > 1)
+			sort_values(s->values + s->first[set], s->count[set],
+				    m->spare);
 	return s;
 }
 
