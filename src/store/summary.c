@@ -329,23 +329,24 @@ static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
 #define KEY_SET(key) ((uint32_t)((key) >> 32) & (EPOCH - 1) >> 32)
 _Static_assert(SUMMARY_SETS <= EPOCH >> 32, "a set fits into a key");
 
-/* The words are in a packet's first bytes, when its IPv4 header has 20. A load
- * of 4 bytes at any of them stays in here. */
-#define HEAD_BYTES 72u
+/* The words are in a packet's first bytes, when its IPv4 header has 20. */
+#define HEAD_BYTES 64u
 #define HEAD_PARTS (HEAD_BYTES / 8)
 #define IP4_HEADER 20u
 
-struct stored_word { /* of a class: what is in the packet and not fixed */
-	uint32_t offset;
-	uint16_t set;
+struct stored_word {   /* of a class: what is in the packet and not fixed */
+	uint32_t mask; /* its bytes in the 4 at `load`, as memory has them */
+	uint8_t load;
+	uint8_t drop; /* low bits of these 4, big-endian */
+	uint8_t offset, bytes;
 	bool after_header;
-	uint8_t drop; /* low bits of the 4 bytes at offset */
+	uint16_t set;
 };
 
 struct maker_class {
 	uint32_t header, n;
 	uint32_t end;		   /* of the last word */
-	uint32_t parts;		   /* of 8 bytes, as many as have words */
+	uint32_t hashed;	   /* the first of the parts that are */
 	uint64_t mask[HEAD_PARTS]; /* the bytes that words have */
 	struct stored_word words[SUMMARY_WORDS];
 };
@@ -353,9 +354,10 @@ struct maker_class {
 /* What was added not long ago: most packets are much like one of these, and
  * most words of the others are as in some. */
 #define RECENT_BITS 8
+#define HASHED_PARTS 3 /* the last ones: addresses and ports */
 struct recent {
 	uint64_t stamp; /* epoch and class */
-	uint64_t head[HEAD_PARTS];
+	uint8_t head[HEAD_BYTES];
 };
 
 struct summary_maker {
@@ -375,32 +377,39 @@ struct summary_maker {
 	uint8_t shift[SUMMARY_SETS];	   /* 32: any */
 	uint64_t lengths[SUMMARY_CLASSES]; /* bit l: added, without low bits */
 	struct maker_class classes[SUMMARY_CLASSES];
+	uint8_t last[SUMMARY_CLASSES]; /* in recent */
 	struct recent recent[1u << RECENT_BITS];
 };
 
-static inline uint64_t *slot_of(struct summary_maker *m, uint64_t key)
+static inline uint64_t *slot_of(const struct summary_maker *m, uint64_t key)
 {
 	return &m->slots[key * m->multiplier >> (64 - m->slot_bits)];
 }
 
-/* The key's slot, or the free one where it belongs. */
-static inline uint64_t *slot_find(struct summary_maker *m, uint64_t key)
+/* Without a branch on whether it is there already, which nothing foretells. */
+static inline void put_key(struct summary_maker *m, uint64_t key)
 {
-	uint64_t *slot = slot_of(m, key);
 	const uint64_t *end = m->slots + ((size_t)1 << m->slot_bits);
+	uint64_t *slot = slot_of(m, key);
 
-	while (*slot != key && *slot >= m->epoch)
+	while ((*slot != key) & (*slot >= m->epoch))
 		if (++slot == end)
 			slot = m->slots;
-	return slot;
+	bool is_new = *slot != key;
+	*slot = key;
+	m->keys[m->n_keys] = key;
+	m->n_keys += is_new;
+	m->count[KEY_SET(key)] += is_new;
 }
 
-static inline void put_key(struct summary_maker *m, uint64_t *slot,
-			   uint64_t key)
+static bool has_key(const struct summary_maker *m, uint64_t key)
 {
-	*slot = key;
-	m->keys[m->n_keys++] = key;
-	m->count[KEY_SET(key)]++;
+	size_t mask = ((size_t)1 << m->slot_bits) - 1;
+	size_t i = (size_t)(slot_of(m, key) - m->slots);
+
+	while (m->slots[i] != key && m->slots[i] >= m->epoch)
+		i = (i + 1) & mask;
+	return m->slots[i] == key;
 }
 
 /* Brings the table to these levels, none of them finer than before. */
@@ -426,10 +435,7 @@ static void rebuild(struct summary_maker *m, const uint8_t *level)
 
 		if (level[set] == SUMMARY_ANY)
 			continue;
-		uint64_t key = KEY(m, set, (uint32_t)m->keys[i] >> more[set]);
-		uint64_t *slot = slot_find(m, key);
-		if (*slot != key)
-			put_key(m, slot, key);
+		put_key(m, KEY(m, set, (uint32_t)m->keys[i] >> more[set]));
 	}
 }
 
@@ -481,21 +487,24 @@ static void make_room(struct summary_maker *m)
 	} while (m->n_keys > m->max_keys - (m->max_keys + 3) / 4);
 }
 
+static __attribute__((noinline)) void add_new(struct summary_maker *m,
+					      uint32_t set, uint32_t value)
+{
+	/* Makes it coarser until there is room. */
+	while (m->n_keys == m->max_keys && m->shift[set] != 32 &&
+	       !has_key(m, KEY(m, set, value >> m->shift[set])))
+		make_room(m);
+	if (m->shift[set] != 32)
+		put_key(m, KEY(m, set, value >> m->shift[set]));
+}
+
 static inline void add_value(struct summary_maker *m, uint32_t set,
 			     uint32_t value)
 {
-	while (m->shift[set] != 32) {
-		uint64_t key = KEY(m, set, value >> m->shift[set]);
-		uint64_t *slot = slot_find(m, key);
+	uint64_t key = KEY(m, set, (uint64_t)value >> m->shift[set]);
 
-		if (*slot == key)
-			return;
-		if (m->n_keys < m->max_keys) {
-			put_key(m, slot, key);
-			return;
-		}
-		make_room(m);
-	}
+	if (*slot_of(m, key) != key)
+		add_new(m, set, value);
 }
 
 static void add_length(struct summary_maker *m, unsigned class, uint32_t length)
@@ -521,52 +530,80 @@ static void add_short_packet(struct summary_maker *m,
 
 		if (w->after_header)
 			at = at - IP4_HEADER + header;
-		if (at + 4 <= n)
-			add_value(m, w->set, be32(p + at) >> w->drop);
-		else if (at + 4 - w->drop / 8 <= n)
+		if (at + w->bytes <= n)
 			add_value(m, w->set,
-				  w->drop == 24 ? p[at] : be16(p + at));
+				  w->bytes == 4	  ? be32(p + at)
+				  : w->bytes == 2 ? be16(p + at)
+						  : p[at]);
 		else if (at < n && m->level[w->set] != SUMMARY_ANY)
 			set_any(m, w->set);
 	}
 }
 
-/* Words that are as in the packet where its like would be were added then. */
-static void add_head(struct summary_maker *m, unsigned class, const uint8_t *p)
+static uint64_t load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static uint32_t load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/* Where a packet like this one would be. */
+static unsigned recent_of(const struct maker_class *c, const uint8_t *head)
+{
+	const uint8_t *p = head + 8 * c->hashed;
+	const uint64_t *mask = c->mask + c->hashed;
+	uint64_t mix = (load64(p) & mask[0]) * 0x9fb21c651e98df25ull +
+		       (load64(p + 8) & mask[1]) * 0xd6e8feb86659fd93ull +
+		       (load64(p + 16) & mask[2]) * 0xa0761d6478bd642full;
+
+	return (unsigned)(mix >> (64 - RECENT_BITS));
+}
+
+static bool is_like(const struct maker_class *c, const uint8_t *head,
+		    const uint8_t *other)
+{
+	uint64_t differ = 0;
+
+	for (uint32_t i = 0; i < HEAD_PARTS; i++)
+		differ |= (load64(head + 8 * i) ^ load64(other + 8 * i)) &
+			  c->mask[i];
+	return differ == 0;
+}
+
+/* Only the words that are not as in a recent packet of the class. */
+static void add_head(struct summary_maker *m, unsigned class,
+		     const uint8_t *head)
 {
 	const struct maker_class *c = &m->classes[class];
-	uint64_t part[HEAD_PARTS], mix = class, stamp = m->epoch | class;
+	uint64_t stamp = m->epoch | class;
+	unsigned i_recent = recent_of(c, head);
+	struct recent *r = &m->recent[i_recent], *was = r;
 
-	for (uint32_t i = 0; i < c->parts; i++) {
-		memcpy(&part[i], p + 8 * i, 8);
-		part[i] &= c->mask[i];
-		mix = (mix + part[i]) * 0x9fb21c651e98df25ull;
-	}
-	struct recent *r = &m->recent[mix >> (64 - RECENT_BITS)];
-	const uint8_t *was = (const uint8_t *)r->head;
-	uint64_t differ = r->stamp ^ stamp;
+	if (r->stamp != stamp)
+		was = &m->recent[m->last[class]];
+	else if (is_like(c, head, r->head))
+		return;
+	bool none = was->stamp != stamp;
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct stored_word *w = &c->words[i];
+		uint32_t word = load32(head + w->load);
 
-	if (differ) {
-		for (uint32_t i = 0; i < c->n; i++)
-			add_value(m, c->words[i].set,
-				  be32(p + c->words[i].offset) >>
-					  c->words[i].drop);
-	} else {
-		for (uint32_t i = 0; i < c->parts; i++)
-			differ |= part[i] ^ r->head[i];
-		if (!differ)
-			return;
-		for (uint32_t i = 0; i < c->n; i++) {
-			const struct stored_word *w = &c->words[i];
-			uint32_t value = be32(p + w->offset) >> w->drop;
-
-			if (value != be32(was + w->offset) >> w->drop)
-				add_value(m, w->set, value);
-		}
+		if (none || (word ^ load32(was->head + w->load)) & w->mask)
+			add_value(m, w->set,
+				  __builtin_bswap32(word & w->mask) >> w->drop);
 	}
 	r->stamp = stamp;
-	for (uint32_t i = 0; i < c->parts; i++)
-		r->head[i] = part[i];
+	memcpy(r->head, head, HEAD_BYTES);
+	m->last[class] = (uint8_t)i_recent;
 }
 
 /* left: what can be read at p, h->caplen or more. */
@@ -598,6 +635,14 @@ static void add_packet(struct summary_maker *m, const struct packet_head *h,
 	add_head(m, class, p);
 }
 
+#define LINE 64 /* bytes of a cache line */
+
+static void prefetch(const uint8_t *p, unsigned lines)
+{
+	for (unsigned i = 0; i < lines; i++)
+		__builtin_prefetch(p + LINE * (size_t)i);
+}
+
 void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 			   uint32_t n)
 {
@@ -606,16 +651,12 @@ void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 	uint32_t at = 0, was = 0;
 
 	while (packet_next(records, n, &at, &h, &body) > 0) {
-		/* Where the next one begins is known early, and where those
-		 * behind it do if they are as long. */
-		__builtin_prefetch(records + at);
-		__builtin_prefetch(records + at + 64);
-		if (h.caplen == was) {
-			const uint8_t *far =
-				body + 8 * ((size_t)h.caplen + sizeof(h));
-			__builtin_prefetch(far - sizeof(h));
-			__builtin_prefetch(far + 48);
-		}
+		/* Records as long as the one before often come in runs: then
+		 * the 8th from here is asked for, or whatever is there. */
+		if (h.caplen == was)
+			prefetch(records + at + 7 * (sizeof(h) + h.caplen), 2);
+		else
+			prefetch(records + at, 16);
 		was = h.caplen;
 		add_packet(m, &h, body, n - (uint32_t)(body - records));
 	}
@@ -627,15 +668,15 @@ void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 static void add_values(struct summary_maker *m, uint32_t set, const uint32_t *v,
 		       uint32_t n, unsigned shift)
 {
-	for (uint32_t i = 0; i < n; i++) {
-		if (m->shift[set] == 32)
-			return;
-		if (i + UNION_AHEAD < n)
-			__builtin_prefetch(
-				slot_of(m, KEY(m, set,
-					       v[i + UNION_AHEAD] << shift >>
-						       m->shift[set])));
-		add_value(m, set, v[i] << shift);
+	for (uint32_t i = 0; i < n && m->shift[set] != 32; i++) {
+		uint32_t ahead = i + UNION_AHEAD < n ? i + UNION_AHEAD : i;
+
+		__builtin_prefetch(slot_of(
+			m, KEY(m, set, v[ahead] << shift >> m->shift[set])));
+		if (m->n_keys < m->max_keys)
+			put_key(m, KEY(m, set, v[i] << shift >> m->shift[set]));
+		else
+			add_new(m, set, v[i] << shift);
 	}
 }
 
@@ -674,15 +715,24 @@ static void learn_class(struct maker_class *to, uint32_t link_type,
 
 		if (w->place == WORD_WIRE_LENGTH || w->fixed)
 			continue;
-		to->words[to->n++] = (struct stored_word){
-			at, (uint16_t)(class * SUMMARY_WORDS + i), after_header,
-			(uint8_t)(32 - 8 * w->bytes)};
-		assert(at + 4 <= HEAD_BYTES);
+		uint32_t load = at < HEAD_BYTES - 4 ? at : HEAD_BYTES - 4;
+		uint32_t bits = 8u * w->bytes;
+
+		assert(at + w->bytes <= HEAD_BYTES);
 		memset((uint8_t *)to->mask + at, 0xff, w->bytes);
+		to->words[to->n++] = (struct stored_word){
+			.mask = UINT32_MAX >> (32 - bits) << 8 * (at - load),
+			.load = (uint8_t)load,
+			.drop = (uint8_t)(32 - bits - 8 * (at - load)),
+			.offset = (uint8_t)at,
+			.bytes = w->bytes,
+			.after_header = after_header,
+			.set = (uint16_t)(class * SUMMARY_WORDS + i)};
 		if (at + w->bytes > to->end)
 			to->end = at + w->bytes;
 	}
-	to->parts = (to->end + 7) / 8;
+	uint32_t parts = (to->end + 7) / 8;
+	to->hashed = parts > HASHED_PARTS ? parts - HASHED_PARTS : 0;
 }
 
 static void learn_layouts(struct summary_maker *m)
@@ -735,7 +785,7 @@ struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
 	for (m->slot_bits = 4; (1ull << m->slot_bits) < 2ull * m->max_keys;)
 		m->slot_bits++;
 	m->slots = calloc((size_t)1 << m->slot_bits, sizeof(*m->slots));
-	m->keys = calloc(m->max_keys, sizeof(*m->keys));
+	m->keys = calloc(m->max_keys + 1ul, sizeof(*m->keys));
 	m->spare = calloc(m->max_keys, sizeof(*m->spare));
 	if (!m->slots || !m->keys || !m->spare ||
 	    getrandom(&m->multiplier, sizeof(m->multiplier), 0) !=
@@ -845,11 +895,9 @@ static uint8_t *put_number(uint8_t *to, uint32_t v)
 
 static size_t number_bytes(uint32_t v)
 {
-	return v < 1u << 7    ? 1
-	       : v < 1u << 14 ? 2
-	       : v < 1u << 21 ? 3
-	       : v < 1u << 28 ? 4
-			      : 5;
+	unsigned bits = 32 - (unsigned)__builtin_clz(v | 1);
+
+	return (9 * bits + 64) / 64; /* by 7, rounded up, for so few */
 }
 
 static bool get_number(const uint8_t **from, const uint8_t *end, uint32_t *v)
