@@ -318,43 +318,42 @@ static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
 	}
 }
 
-/* --- the maker: one hash table of (set, value), and a list of what is in it
- * ---
- */
+/* --- the maker: a hash table of (set, value), and a list of them --- */
 
-/* A key is an epoch, which a reset ends, a set and a value. So a slot with less
- * than the epoch's own bits is free. */
+/* A key is an epoch, which a reset ends, a set and a value: a slot that has
+ * less than the epoch is free. */
 #define EPOCH (1ull << 42)
 #define KEY(m, set, value) ((m)->epoch | (uint64_t)(set) << 32 | (value))
 #define KEY_SET(key) ((uint32_t)((key) >> 32) & (EPOCH - 1) >> 32)
 _Static_assert(SUMMARY_SETS <= EPOCH >> 32, "a set fits into a key");
 
-/* The words are in a packet's first bytes, when its IPv4 header has 20. */
+/* Of a packet; all words are in these, when its IPv4 header has 20. */
 #define HEAD_BYTES 64u
 #define HEAD_PARTS (HEAD_BYTES / 8)
 #define IP4_HEADER 20u
 
-struct stored_word {   /* of a class: what is in the packet and not fixed */
-	uint32_t mask; /* its bytes in the 4 at `load`, as memory has them */
-	uint8_t load;
-	uint8_t drop; /* low bits of these 4, big-endian */
+/* Of a class: what is in the packet and not fixed. */
+struct stored_word {
 	uint8_t offset, bytes;
 	bool after_header;
+	uint8_t load;  /* a load of 4 bytes from here has it */
+	uint8_t drop;  /* low bits of these, big-endian, that it has not */
+	uint32_t mask; /* what it has of these, as memory is loaded */
 	uint16_t set;
 };
 
 struct maker_class {
 	uint32_t header, n;
 	uint32_t end;		   /* of the last word */
-	uint32_t hashed;	   /* the first of the parts that are */
 	uint64_t mask[HEAD_PARTS]; /* the bytes that words have */
+	uint32_t hashed;	   /* the first part that recent_of looks at */
 	struct stored_word words[SUMMARY_WORDS];
 };
 
-/* What was added not long ago: most packets are much like one of these, and
- * most words of the others are as in some. */
-#define RECENT_BITS 8
-#define HASHED_PARTS 3 /* the last ones: addresses and ports */
+/* What was added not long ago: most packets have the words of one of these, and
+ * many that have not differ from one in few. */
+#define RECENT_BITS 7
+#define HASHED_PARTS 3u /* the last that have words: addresses and ports */
 struct recent {
 	uint64_t stamp; /* epoch and class */
 	uint8_t head[HEAD_BYTES];
@@ -369,15 +368,16 @@ struct summary_maker {
 	uint64_t epoch;
 	uint64_t multiplier; /* random: nobody can make packets that collide */
 	uint64_t *slots;
-	uint64_t *keys;	 /* those in slots */
-	uint32_t *spare; /* as many */
+	uint64_t *keys;	 /* those in slots, and room for one more */
+	uint32_t *spare; /* max_keys */
 	uint32_t count[SUMMARY_SETS];
 	uint8_t base[SUMMARY_SETS];
 	uint8_t level[SUMMARY_SETS];
 	uint8_t shift[SUMMARY_SETS];	   /* 32: any */
-	uint64_t lengths[SUMMARY_CLASSES]; /* bit l: added, without low bits */
+	uint64_t lengths[SUMMARY_CLASSES]; /* bit l: l << LENGTH_BASE was added
+					    */
 	struct maker_class classes[SUMMARY_CLASSES];
-	uint8_t last[SUMMARY_CLASSES]; /* in recent */
+	uint8_t last[SUMMARY_CLASSES]; /* the newest of a class in recent */
 	struct recent recent[1u << RECENT_BITS];
 };
 
@@ -386,8 +386,9 @@ static inline uint64_t *slot_of(const struct summary_maker *m, uint64_t key)
 	return &m->slots[key * m->multiplier >> (64 - m->slot_bits)];
 }
 
-/* Without a branch on whether it is there already, which nothing foretells. */
-static inline void put_key(struct summary_maker *m, uint64_t key)
+/* The key's slot, or the free one where it belongs. Nothing foretells which, so
+ * neither this nor put_key has a branch on it. */
+static inline uint64_t *slot_find(const struct summary_maker *m, uint64_t key)
 {
 	const uint64_t *end = m->slots + ((size_t)1 << m->slot_bits);
 	uint64_t *slot = slot_of(m, key);
@@ -395,21 +396,18 @@ static inline void put_key(struct summary_maker *m, uint64_t key)
 	while ((*slot != key) & (*slot >= m->epoch))
 		if (++slot == end)
 			slot = m->slots;
+	return slot;
+}
+
+static inline void put_key(struct summary_maker *m, uint64_t key)
+{
+	uint64_t *slot = slot_find(m, key);
 	bool is_new = *slot != key;
+
 	*slot = key;
 	m->keys[m->n_keys] = key;
 	m->n_keys += is_new;
 	m->count[KEY_SET(key)] += is_new;
-}
-
-static bool has_key(const struct summary_maker *m, uint64_t key)
-{
-	size_t mask = ((size_t)1 << m->slot_bits) - 1;
-	size_t i = (size_t)(slot_of(m, key) - m->slots);
-
-	while (m->slots[i] != key && m->slots[i] >= m->epoch)
-		i = (i + 1) & mask;
-	return m->slots[i] == key;
 }
 
 /* Brings the table to these levels, none of them finer than before. */
@@ -487,15 +485,21 @@ static void make_room(struct summary_maker *m)
 	} while (m->n_keys > m->max_keys - (m->max_keys + 3) / 4);
 }
 
+/* Apart from add_value, which has little to do where this is not called. */
 static __attribute__((noinline)) void add_new(struct summary_maker *m,
 					      uint32_t set, uint32_t value)
 {
-	/* Makes it coarser until there is room. */
-	while (m->n_keys == m->max_keys && m->shift[set] != 32 &&
-	       !has_key(m, KEY(m, set, value >> m->shift[set])))
+	while (m->shift[set] != 32) {
+		uint64_t key = KEY(m, set, value >> m->shift[set]);
+
+		if (m->n_keys < m->max_keys) {
+			put_key(m, key);
+			return;
+		}
+		if (*slot_find(m, key) == key)
+			return;
 		make_room(m);
-	if (m->shift[set] != 32)
-		put_key(m, KEY(m, set, value >> m->shift[set]));
+	}
 }
 
 static inline void add_value(struct summary_maker *m, uint32_t set,
@@ -579,31 +583,32 @@ static bool is_like(const struct maker_class *c, const uint8_t *head,
 	return differ == 0;
 }
 
-/* Only the words that are not as in a recent packet of the class. */
+/* Only the words that are not as in a recent packet of the class: those were
+ * added with that. */
 static void add_head(struct summary_maker *m, unsigned class,
 		     const uint8_t *head)
 {
 	const struct maker_class *c = &m->classes[class];
 	uint64_t stamp = m->epoch | class;
-	unsigned i_recent = recent_of(c, head);
-	struct recent *r = &m->recent[i_recent], *was = r;
+	unsigned here = recent_of(c, head);
+	struct recent *r = &m->recent[here];
+	const struct recent *like =
+		&m->recent[r->stamp == stamp ? here : m->last[class]];
+	uint32_t all = like->stamp == stamp ? 0 : UINT32_MAX;
 
-	if (r->stamp != stamp)
-		was = &m->recent[m->last[class]];
-	else if (is_like(c, head, r->head))
+	if (!all && is_like(c, head, like->head))
 		return;
-	bool none = was->stamp != stamp;
 	for (uint32_t i = 0; i < c->n; i++) {
 		const struct stored_word *w = &c->words[i];
 		uint32_t word = load32(head + w->load);
 
-		if (none || (word ^ load32(was->head + w->load)) & w->mask)
+		if (((word ^ load32(like->head + w->load)) | all) & w->mask)
 			add_value(m, w->set,
 				  __builtin_bswap32(word & w->mask) >> w->drop);
 	}
 	r->stamp = stamp;
 	memcpy(r->head, head, HEAD_BYTES);
-	m->last[class] = (uint8_t)i_recent;
+	m->last[class] = (uint8_t)here;
 }
 
 /* left: what can be read at p, h->caplen or more. */
@@ -617,7 +622,7 @@ static void add_packet(struct summary_maker *m, const struct packet_head *h,
 	uint8_t head[HEAD_BYTES];
 
 	m->present |= 1u << class;
-	if (c->end == 0)
+	if (c->n == 0)
 		return;
 	add_length(m, class, h->len);
 	if (header < IP4_HEADER || n < c->end + header - IP4_HEADER) {
@@ -635,12 +640,12 @@ static void add_packet(struct summary_maker *m, const struct packet_head *h,
 	add_head(m, class, p);
 }
 
-#define LINE 64 /* bytes of a cache line */
+#define CACHE_LINE 64
 
-static void prefetch(const uint8_t *p, unsigned lines)
+static void prefetch(const uint8_t *p, uint32_t bytes)
 {
-	for (unsigned i = 0; i < lines; i++)
-		__builtin_prefetch(p + LINE * (size_t)i);
+	for (uint32_t i = 0; i < bytes; i += CACHE_LINE)
+		__builtin_prefetch(p + i);
 }
 
 void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
@@ -651,12 +656,14 @@ void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 	uint32_t at = 0, was = 0;
 
 	while (packet_next(records, n, &at, &h, &body) > 0) {
-		/* Records as long as the one before often come in runs: then
-		 * the 8th from here is asked for, or whatever is there. */
+		/* Records of one length come in runs: then the 8th from here
+		 * is asked for, else all of what follows. It need not be
+		 * there. */
 		if (h.caplen == was)
-			prefetch(records + at + 7 * (sizeof(h) + h.caplen), 2);
+			prefetch(records + at + 7 * (sizeof(h) + h.caplen),
+				 sizeof(h) + HEAD_BYTES);
 		else
-			prefetch(records + at, 16);
+			prefetch(records + at, 1024);
 		was = h.caplen;
 		add_packet(m, &h, body, n - (uint32_t)(body - records));
 	}
@@ -701,58 +708,58 @@ void summary_maker_union(struct summary_maker *m, const struct summary *s)
 				   m->base[set] + 4u * s->level[set]);
 }
 
-static void learn_class(struct maker_class *to, uint32_t link_type,
-			unsigned class)
+static void learn_word(struct maker_class *c, const struct word *w,
+		       uint32_t set)
 {
-	struct layout l;
+	bool after_header = w->place == WORD_AFTER_HEADER;
+	uint32_t at = w->offset + (after_header ? IP4_HEADER : 0);
+	uint32_t load = at < HEAD_BYTES - 4 ? at : HEAD_BYTES - 4;
+	uint32_t before = 8 * (at - load), bits = 8u * w->bytes;
 
-	summary_layout(link_type, class, &l);
-	*to = (struct maker_class){.header = l.header};
-	for (uint32_t i = 0; i < l.n; i++) {
-		const struct word *w = &l.words[i];
-		bool after_header = w->place == WORD_AFTER_HEADER;
-		uint32_t at = w->offset + (after_header ? IP4_HEADER : 0);
-
-		if (w->place == WORD_WIRE_LENGTH || w->fixed)
-			continue;
-		uint32_t load = at < HEAD_BYTES - 4 ? at : HEAD_BYTES - 4;
-		uint32_t bits = 8u * w->bytes;
-
-		assert(at + w->bytes <= HEAD_BYTES);
-		memset((uint8_t *)to->mask + at, 0xff, w->bytes);
-		to->words[to->n++] = (struct stored_word){
-			.mask = UINT32_MAX >> (32 - bits) << 8 * (at - load),
-			.load = (uint8_t)load,
-			.drop = (uint8_t)(32 - bits - 8 * (at - load)),
-			.offset = (uint8_t)at,
-			.bytes = w->bytes,
-			.after_header = after_header,
-			.set = (uint16_t)(class * SUMMARY_WORDS + i)};
-		if (at + w->bytes > to->end)
-			to->end = at + w->bytes;
-	}
-	uint32_t parts = (to->end + 7) / 8;
-	to->hashed = parts > HASHED_PARTS ? parts - HASHED_PARTS : 0;
+	assert(at + w->bytes <= HEAD_BYTES);
+	c->words[c->n++] = (struct stored_word){
+		.offset = (uint8_t)at,
+		.bytes = w->bytes,
+		.after_header = after_header,
+		.load = (uint8_t)load,
+		.drop = (uint8_t)(32 - before - bits),
+		.mask = UINT32_MAX >> (32 - bits) << before,
+		.set = (uint16_t)set};
+	memset((uint8_t *)c->mask + at, 0xff, w->bytes);
+	if (at + w->bytes > c->end)
+		c->end = at + w->bytes;
 }
 
 static void learn_layouts(struct summary_maker *m)
 {
 	struct layout l;
 
-	for (uint32_t c = 0; c < SUMMARY_CLASSES; c++) {
-		learn_class(&m->classes[c], m->link_type, c);
-		summary_layout(m->link_type, c, &l);
-		for (uint32_t i = 0; i < SUMMARY_WORDS; i++)
-			m->base[c * SUMMARY_WORDS + i] =
-				i < l.n ? l.words[i].base : 0;
+	memset(m->base, 0, sizeof(m->base));
+	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
+		struct maker_class *c = &m->classes[class];
+
+		summary_layout(m->link_type, class, &l);
+		*c = (struct maker_class){.header = l.header};
+		for (uint32_t i = 0; i < l.n; i++) {
+			const struct word *w = &l.words[i];
+			uint32_t set = class * SUMMARY_WORDS + i;
+
+			m->base[set] = w->base;
+			if (!w->fixed && w->place != WORD_WIRE_LENGTH)
+				learn_word(c, w, set);
+		}
+		uint32_t parts = (c->end + 7) / 8;
+		c->hashed = parts > HASHED_PARTS ? parts - HASHED_PARTS : 0;
 	}
 }
 
+/* Empties slots and recent. */
 static void new_epoch(struct summary_maker *m)
 {
 	m->epoch += EPOCH;
 	if (m->epoch)
 		return;
+	/* They begin again, and what the first ones left would be found. */
 	m->epoch = EPOCH;
 	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
 	memset(m->recent, 0, sizeof(m->recent));
