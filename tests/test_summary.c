@@ -203,6 +203,189 @@ static void the_promise_holds_for_any_packets_and_any_size(void **state)
 	free(records);
 }
 
+/* --- exactly --- */
+
+enum { PACKETS = 120 };
+
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* New ones, the same again, and such that differ in a byte or in length. */
+static uint32_t block_of_likes(struct dice *d, uint32_t link_type, uint8_t *to)
+{
+	uint32_t at = 0, begins[PACKETS];
+
+	for (uint32_t i = 0; i < PACKETS; i++) {
+		struct packet_head h = {0};
+		uint8_t p[TRAFFIC_PACKET_MAX];
+
+		begins[i] = at;
+		if (i == 0 || roll(d, 4) == 0) {
+			h.caplen = traffic_packet(d, link_type, p, &h.len);
+		} else {
+			uint32_t other = begins[roll(d, i)];
+
+			memcpy(&h, to + other, sizeof(h));
+			memcpy(p, to + other + sizeof(h), h.caplen);
+			if (roll(d, 3) && h.caplen)
+				p[roll(d, h.caplen < 70 ? h.caplen : 70)] ^=
+					(uint8_t)(1u << roll(d, 8));
+			if (roll(d, 4) == 0)
+				h.len += roll(d, 6000);
+		}
+		memcpy(to + at, &h, sizeof(h));
+		memcpy(to + at + sizeof(h), p, h.caplen);
+		at += (uint32_t)sizeof(h) + h.caplen;
+	}
+	return at;
+}
+
+/* What the packet's word is: 1, or 0 where it has none, -1 where it is cut. */
+static int word_of(const struct layout *l, const struct word *w,
+		   const struct packet_head *h, const uint8_t *p,
+		   uint32_t *value)
+{
+	uint64_t at = w->offset;
+
+	*value = h->len;
+	if (w->place == WORD_WIRE_LENGTH)
+		return 1;
+	if (w->place == WORD_AFTER_HEADER && h->caplen > l->header)
+		at += 4 * (p[l->header] & 0xf);
+	if (at >= h->caplen ||
+	    (w->place == WORD_AFTER_HEADER && h->caplen <= l->header))
+		return 0;
+	if (at + w->bytes > h->caplen)
+		return -1;
+	*value = 0;
+	for (unsigned b = 0; b < w->bytes; b++)
+		*value = *value << 8 | p[at + b];
+	return 1;
+}
+
+/* A maker tells a packet's class where it has no other packets. */
+static unsigned class_of(struct summary_maker *m, uint32_t link_type,
+			 const uint8_t *record, uint32_t n)
+{
+	summary_maker_reset(m, link_type);
+	summary_maker_packets(m, record, n);
+	struct summary *s = summary_make(m);
+	unsigned class = (unsigned)__builtin_ctz(s->present);
+
+	assert_int_equal(s->present, 1u << class);
+	summary_free(s);
+	return class;
+}
+
+static void assert_exact(const struct summary *s, uint32_t set,
+			 const struct layout *l, const unsigned *class,
+			 const uint8_t *records, uint32_t n)
+{
+	const struct word *w = &l->words[set % SUMMARY_WORDS];
+	uint32_t values[PACKETS], count = 0, unique = 0, at = 0, value;
+	struct packet_head h;
+	const uint8_t *body;
+	bool any = false;
+
+	while (packet_next(records, n, &at, &h, &body) > 0) {
+		if (*class ++ != set / SUMMARY_WORDS)
+			continue;
+		int got = word_of(l, w, &h, body, &value);
+		any |= got < 0;
+		if (got > 0)
+			values[count++] = value >> summary_shift(w, 0);
+	}
+	assert_int_equal(s->level[set], any ? SUMMARY_ANY : 0);
+	if (any)
+		count = 0;
+	qsort(values, count, sizeof(*values), by_value);
+	for (uint32_t i = 0; i < count; i++)
+		if (unique == 0 || values[unique - 1] != values[i])
+			values[unique++] = values[i];
+	assert_int_equal(s->count[set], unique);
+	if (unique)
+		assert_memory_equal(s->values + s->first[set], values,
+				    unique * sizeof(*values));
+}
+
+/* The maker is the same for all, so that nothing may be left in it. */
+static void sets_have_the_values_of_the_packets_and_no_others(void **state)
+{
+	struct dice d = {13};
+	struct summary_maker *one = summary_maker_new(ETHERNET, 100),
+			     *m = summary_maker_new(ETHERNET, 4096);
+	uint8_t *room = malloc(PACKETS * (16 + TRAFFIC_PACKET_MAX));
+	unsigned class[PACKETS];
+	struct layout l;
+
+	(void)state;
+	for (int round = 0; round < 400; round++) {
+		uint32_t link_type = traffic_link_types[roll(
+			&d, (uint32_t)traffic_link_types_n)];
+		uint32_t n = block_of_likes(&d, link_type, room), at = 0;
+		/* No byte behind it. */
+		uint8_t *records = malloc(n);
+
+		memcpy(records, room, n);
+		for (uint32_t i = 0, end = 0; i < PACKETS; i++, at = end) {
+			struct packet_head h;
+			const uint8_t *body;
+
+			packet_next(records, n, &end, &h, &body);
+			class[i] = class_of(one, link_type, records + at,
+					    end - at);
+		}
+		summary_maker_reset(m, link_type);
+		summary_maker_packets(m, records, n);
+		struct summary *s = summary_make(m);
+		for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+			summary_layout(link_type, set / SUMMARY_WORDS, &l);
+			if (set % SUMMARY_WORDS < l.n &&
+			    !l.words[set % SUMMARY_WORDS].fixed)
+				assert_exact(s, set, &l, class, records, n);
+			else
+				assert_int_equal(s->count[set], 0);
+		}
+		summary_free(s);
+		free(records);
+	}
+	free(room);
+	summary_maker_free(one);
+	summary_maker_free(m);
+}
+
+/* As many resets as a maker can tell apart, and some: what it had first is
+ * still where it was. */
+static void a_maker_forgets_however_often_it_is_reset(void **state)
+{
+	enum { EPOCHS = 1 << 22 };
+	uint8_t records[128];
+	uint32_t n = add_record(records, 0, tcp, sizeof(tcp));
+	struct summary_maker *m = summary_maker_new(ETHERNET, 4096);
+
+	(void)state;
+	summary_maker_packets(m, records, n);
+	for (uint32_t i = 1; i < EPOCHS + 8; i++) {
+		summary_maker_reset(m, ETHERNET);
+		if (i < EPOCHS - 1)
+			continue;
+		struct summary *s = summary_make(m);
+		assert_int_equal(s->present, 0);
+		summary_free(s);
+		summary_maker_packets(m, records, n);
+		s = summary_make(m);
+		assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AT, 26), 0x0a000001);
+		assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AFTER_HEADER, 16),
+			   445);
+		summary_free(s);
+	}
+	summary_maker_free(m);
+}
+
 static void a_union_keeps_what_each_of_its_parts_promised(void **state)
 {
 	struct dice d = {8};
@@ -464,6 +647,9 @@ int main(void)
 		cmocka_unit_test(a_word_that_just_ends_the_packet_is_whole),
 		cmocka_unit_test(
 			the_promise_holds_for_any_packets_and_any_size),
+		cmocka_unit_test(
+			sets_have_the_values_of_the_packets_and_no_others),
+		cmocka_unit_test(a_maker_forgets_however_often_it_is_reset),
 		cmocka_unit_test(a_union_keeps_what_each_of_its_parts_promised),
 		cmocka_unit_test(a_maker_begins_anew_after_reset),
 		cmocka_unit_test(no_flood_takes_more_than_a_hundredth),

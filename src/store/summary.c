@@ -11,6 +11,7 @@
 #include <sys/random.h>
 
 #define VERSION 1
+#define LENGTH_BASE 6 /* bits of a length that are not kept */
 
 enum {
 	LINKTYPE_NULL = 0,
@@ -195,7 +196,7 @@ void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
 	if (k.type == NO_TYPE || (tagged && !k.tags))
 		return;
 	add_word(l, 0, 4, WORD_WIRE_LENGTH, "length");
-	l->words[0].base = 6;
+	l->words[0].base = LENGTH_BASE;
 	add_link_words(l, link_type, tagged);
 	add_type(l, &k, k.type_at + tag, kind);
 	if (kind <= KIND_IP4_FRAGMENT) {
@@ -317,31 +318,45 @@ static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
 	}
 }
 
-/* --- the maker: one hash table of (set, value) --- */
+/* --- the maker: a hash table of (set, value), and a list of them --- */
 
-/* A key is never 0, which marks a free slot. */
-#define KEY(set, value) ((uint64_t)((set) + 1) << 32 | (value))
-#define KEY_SET(key) ((uint32_t)((key) >> 32) - 1)
+/* A key is an epoch, which a reset ends, a set and a value: a slot that has
+ * less than the epoch is free. */
+#define EPOCH (1ull << 42)
+#define KEY(m, set, value) ((m)->epoch | (uint64_t)(set) << 32 | (value))
+#define KEY_SET(key) ((uint32_t)((key) >> 32) & (EPOCH - 1) >> 32)
+_Static_assert(SUMMARY_SETS <= EPOCH >> 32, "a set fits into a key");
 
-struct stored_word { /* of a class: what is in the packet and not fixed */
-	uint32_t offset;
-	uint16_t set;
+/* Of a packet; all words are in these, when its IPv4 header has 20. */
+#define HEAD_BYTES 64u
+#define HEAD_PARTS (HEAD_BYTES / 8)
+#define IP4_HEADER 20u
+
+/* Of a class: what is in the packet and not fixed. */
+struct stored_word {
+	uint8_t offset, bytes;
 	bool after_header;
-	uint8_t drop; /* low bits of the 4 bytes at offset */
+	uint8_t load;  /* a load of 4 bytes from here has it */
+	uint8_t drop;  /* low bits of these, big-endian, that it has not */
+	uint32_t mask; /* what it has of these, as memory is loaded */
+	uint16_t set;
 };
 
 struct maker_class {
 	uint32_t header, n;
-	uint32_t end; /* no load of 4 bytes at a word goes over this, but for
-			 the length of the IPv4 header */
+	uint32_t end;		   /* of the last word */
+	uint64_t mask[HEAD_PARTS]; /* the bytes that words have */
+	uint32_t hashed;	   /* the first part that recent_of looks at */
 	struct stored_word words[SUMMARY_WORDS];
 };
 
-/* What was added not long ago: most packets are much like one of these. */
-#define RECENT_BITS 8
+/* What was added not long ago: most packets have the words of one of these, and
+ * many that have not differ from one in few. */
+#define RECENT_BITS 7
+#define HASHED_PARTS 3u /* the last that have words: addresses and ports */
 struct recent {
-	uint32_t class; /* + 1 */
-	uint32_t values[SUMMARY_WORDS];
+	uint64_t stamp; /* epoch and class */
+	uint8_t head[HEAD_BYTES];
 };
 
 struct summary_maker {
@@ -350,37 +365,55 @@ struct summary_maker {
 	uint32_t present;
 	uint32_t max_keys, n_keys;
 	unsigned slot_bits;
+	uint64_t epoch;
 	uint64_t multiplier; /* random: nobody can make packets that collide */
 	uint64_t *slots;
-	uint64_t *spare; /* as many */
+	uint64_t *keys;	 /* those in slots, and room for one more */
+	uint32_t *spare; /* max_keys */
 	uint32_t count[SUMMARY_SETS];
-	uint8_t level[SUMMARY_SETS];
 	uint8_t base[SUMMARY_SETS];
-	uint8_t shift[SUMMARY_SETS];
+	uint8_t level[SUMMARY_SETS];
+	uint8_t shift[SUMMARY_SETS];	   /* 32: any */
+	uint64_t lengths[SUMMARY_CLASSES]; /* bit l: l << LENGTH_BASE was added
+					    */
 	struct maker_class classes[SUMMARY_CLASSES];
+	uint8_t last[SUMMARY_CLASSES]; /* the newest of a class in recent */
 	struct recent recent[1u << RECENT_BITS];
 };
 
-static size_t slot_of(const struct summary_maker *m, uint64_t key)
+static inline uint64_t *slot_of(const struct summary_maker *m, uint64_t key)
 {
-	return (size_t)(key * m->multiplier >> (64 - m->slot_bits));
+	return &m->slots[key * m->multiplier >> (64 - m->slot_bits)];
 }
 
-/* The key's slot, or the free one where it belongs. */
-static uint64_t *slot_find(struct summary_maker *m, uint64_t key)
+/* The key's slot, or the free one where it belongs. Nothing foretells which, so
+ * neither this nor put_key has a branch on it. */
+static inline uint64_t *slot_find(const struct summary_maker *m, uint64_t key)
 {
-	size_t mask = ((size_t)1 << m->slot_bits) - 1, i = slot_of(m, key);
+	const uint64_t *end = m->slots + ((size_t)1 << m->slot_bits);
+	uint64_t *slot = slot_of(m, key);
 
-	while (m->slots[i] && m->slots[i] != key)
-		i = (i + 1) & mask;
-	return &m->slots[i];
+	while ((*slot != key) & (*slot >= m->epoch))
+		if (++slot == end)
+			slot = m->slots;
+	return slot;
+}
+
+static inline void put_key(struct summary_maker *m, uint64_t key)
+{
+	uint64_t *slot = slot_find(m, key);
+	bool is_new = *slot != key;
+
+	*slot = key;
+	m->keys[m->n_keys] = key;
+	m->n_keys += is_new;
+	m->count[KEY_SET(key)] += is_new;
 }
 
 /* Brings the table to these levels, none of them finer than before. */
 static void rebuild(struct summary_maker *m, const uint8_t *level)
 {
-	size_t n = (size_t)1 << m->slot_bits;
-	uint64_t *old = m->slots;
+	uint32_t n = m->n_keys;
 	uint8_t more[SUMMARY_SETS];
 
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
@@ -392,23 +425,15 @@ static void rebuild(struct summary_maker *m, const uint8_t *level)
 		m->shift[set] = shift;
 		m->level[set] = level[set];
 	}
-	m->slots = m->spare;
-	m->spare = old;
-	memset(m->slots, 0, n * sizeof(*m->slots));
+	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
 	memset(m->count, 0, sizeof(m->count));
 	m->n_keys = 0;
-	for (size_t i = 0; i < n; i++) {
-		uint32_t set = KEY_SET(old[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t set = KEY_SET(m->keys[i]);
 
-		if (!old[i] || level[set] == SUMMARY_ANY)
+		if (level[set] == SUMMARY_ANY)
 			continue;
-		uint64_t key = KEY(set, (uint32_t)old[i] >> more[set]);
-		uint64_t *slot = slot_find(m, key);
-		if (*slot)
-			continue;
-		*slot = key;
-		m->count[set]++;
-		m->n_keys++;
+		put_key(m, KEY(m, set, (uint32_t)m->keys[i] >> more[set]));
 	}
 }
 
@@ -460,23 +485,42 @@ static void make_room(struct summary_maker *m)
 	} while (m->n_keys > m->max_keys - (m->max_keys + 3) / 4);
 }
 
+/* Apart from add_value, which has little to do where this is not called. */
+static __attribute__((noinline)) void add_new(struct summary_maker *m,
+					      uint32_t set, uint32_t value)
+{
+	while (m->shift[set] != 32) {
+		uint64_t key = KEY(m, set, value >> m->shift[set]);
+
+		if (m->n_keys < m->max_keys) {
+			put_key(m, key);
+			return;
+		}
+		if (*slot_find(m, key) == key)
+			return;
+		make_room(m);
+	}
+}
+
 static inline void add_value(struct summary_maker *m, uint32_t set,
 			     uint32_t value)
 {
-	while (m->level[set] != SUMMARY_ANY) {
-		uint64_t key = KEY(set, value >> m->shift[set]);
-		uint64_t *slot = slot_find(m, key);
+	uint64_t key = KEY(m, set, (uint64_t)value >> m->shift[set]);
 
-		if (*slot)
+	if (*slot_of(m, key) != key)
+		add_new(m, set, value);
+}
+
+static void add_length(struct summary_maker *m, unsigned class, uint32_t length)
+{
+	uint32_t kept = length >> LENGTH_BASE;
+
+	if (kept < 64) {
+		if (m->lengths[class] >> kept & 1)
 			return;
-		if (m->n_keys < m->max_keys) {
-			*slot = key;
-			m->count[set]++;
-			m->n_keys++;
-			return;
-		}
-		make_room(m);
+		m->lengths[class] |= 1ull << kept;
 	}
+	add_value(m, class * SUMMARY_WORDS, length);
 }
 
 /* Some of the packet's words are behind its end, or may be. */
@@ -486,50 +530,122 @@ static void add_short_packet(struct summary_maker *m,
 {
 	for (uint32_t i = 0; i < c->n; i++) {
 		const struct stored_word *w = &c->words[i];
-		uint32_t at = w->offset + (w->after_header ? header : 0);
+		uint32_t at = w->offset;
 
-		if (at + 4 <= n)
-			add_value(m, w->set, be32(p + at) >> w->drop);
-		else if (at + 4 - w->drop / 8 <= n)
+		if (w->after_header)
+			at = at - IP4_HEADER + header;
+		if (at + w->bytes <= n)
 			add_value(m, w->set,
-				  w->drop == 24 ? p[at] : be16(p + at));
+				  w->bytes == 4	  ? be32(p + at)
+				  : w->bytes == 2 ? be16(p + at)
+						  : p[at]);
 		else if (at < n && m->level[w->set] != SUMMARY_ANY)
 			set_any(m, w->set);
 	}
 }
 
+static uint64_t load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static uint32_t load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/* Where a packet like this one would be. */
+static unsigned recent_of(const struct maker_class *c, const uint8_t *head)
+{
+	const uint8_t *p = head + 8 * c->hashed;
+	const uint64_t *mask = c->mask + c->hashed;
+	uint64_t mix = (load64(p) & mask[0]) * 0x9fb21c651e98df25ull +
+		       (load64(p + 8) & mask[1]) * 0xd6e8feb86659fd93ull +
+		       (load64(p + 16) & mask[2]) * 0xa0761d6478bd642full;
+
+	return (unsigned)(mix >> (64 - RECENT_BITS));
+}
+
+static bool is_like(const struct maker_class *c, const uint8_t *head,
+		    const uint8_t *other)
+{
+	uint64_t differ = 0;
+
+	for (uint32_t i = 0; i < HEAD_PARTS; i++)
+		differ |= (load64(head + 8 * i) ^ load64(other + 8 * i)) &
+			  c->mask[i];
+	return differ == 0;
+}
+
+/* Only the words that are not as in a recent packet of the class: those were
+ * added with that. */
+static void add_head(struct summary_maker *m, unsigned class,
+		     const uint8_t *head)
+{
+	const struct maker_class *c = &m->classes[class];
+	uint64_t stamp = m->epoch | class;
+	unsigned here = recent_of(c, head);
+	struct recent *r = &m->recent[here];
+	const struct recent *like =
+		&m->recent[r->stamp == stamp ? here : m->last[class]];
+	uint32_t all = like->stamp == stamp ? 0 : UINT32_MAX;
+
+	if (!all && is_like(c, head, like->head))
+		return;
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct stored_word *w = &c->words[i];
+		uint32_t word = load32(head + w->load);
+
+		if (((word ^ load32(like->head + w->load)) | all) & w->mask)
+			add_value(m, w->set,
+				  __builtin_bswap32(word & w->mask) >> w->drop);
+	}
+	r->stamp = stamp;
+	memcpy(r->head, head, HEAD_BYTES);
+	m->last[class] = (uint8_t)here;
+}
+
+/* left: what can be read at p, h->caplen or more. */
 static void add_packet(struct summary_maker *m, const struct packet_head *h,
-		       const uint8_t *p)
+		       const uint8_t *p, uint32_t left)
 {
 	uint32_t n = h->caplen, class = class_of(&m->link, p, n);
 	const struct maker_class *c = &m->classes[class];
-	uint32_t header = n > c->header ? 4u * (p[c->header] & 0xf) : 0;
-	uint32_t values[SUMMARY_WORDS], mix = class;
+	uint32_t header =
+		n > c->header ? 4u * (p[c->header] & 0xf) : IP4_HEADER;
+	uint8_t head[HEAD_BYTES];
 
 	m->present |= 1u << class;
-	if (c->end == 0)
+	if (c->n == 0)
 		return;
-	add_value(m, class * SUMMARY_WORDS, h->len);
-	if (n < c->end + header) {
+	add_length(m, class, h->len);
+	if (header < IP4_HEADER || n < c->end + header - IP4_HEADER) {
 		add_short_packet(m, c, p, n, header);
 		return;
 	}
-	for (uint32_t i = 0; i < c->n; i++) {
-		const struct stored_word *w = &c->words[i];
-
-		values[i] =
-			be32(p + w->offset + (w->after_header ? header : 0)) >>
-			w->drop;
-		mix += values[i] * (2 * i + 3);
+	if (header > IP4_HEADER || left < HEAD_BYTES) {
+		memset(head, 0, sizeof(head));
+		memcpy(head, p, n < HEAD_BYTES ? n : HEAD_BYTES);
+		if (header > IP4_HEADER) /* without its options */
+			memcpy(head + c->header + IP4_HEADER,
+			       p + c->header + header, 4);
+		p = head;
 	}
-	struct recent *r = &m->recent[mix * 0x9e3779b1u >> (32 - RECENT_BITS)];
-	if (r->class == class + 1 &&
-	    memcmp(r->values, values, c->n * sizeof(*values)) == 0)
-		return;
-	r->class = class + 1;
-	memcpy(r->values, values, c->n * sizeof(*values));
-	for (uint32_t i = 0; i < c->n; i++)
-		add_value(m, c->words[i].set, values[i]);
+	add_head(m, class, p);
+}
+
+#define CACHE_LINE 64
+
+static void prefetch(const uint8_t *p, uint32_t bytes)
+{
+	for (uint32_t i = 0; i < bytes; i += CACHE_LINE)
+		__builtin_prefetch(p + i);
 }
 
 void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
@@ -537,13 +653,37 @@ void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 {
 	struct packet_head h;
 	const uint8_t *body;
-	uint32_t at = 0;
+	uint32_t at = 0, was = 0;
 
 	while (packet_next(records, n, &at, &h, &body) > 0) {
-		/* Where the next one begins is known early. */
-		__builtin_prefetch(records + at);
-		__builtin_prefetch(records + at + 64);
-		add_packet(m, &h, body);
+		/* Records of one length come in runs: then the 8th from here
+		 * is asked for, else all of what follows. It need not be
+		 * there. */
+		if (h.caplen == was)
+			prefetch(records + at + 7 * (sizeof(h) + h.caplen),
+				 sizeof(h) + HEAD_BYTES);
+		else
+			prefetch(records + at, 1024);
+		was = h.caplen;
+		add_packet(m, &h, body, n - (uint32_t)(body - records));
+	}
+}
+
+/* So many values ahead their slots are asked for. */
+#define UNION_AHEAD 16
+
+static void add_values(struct summary_maker *m, uint32_t set, const uint32_t *v,
+		       uint32_t n, unsigned shift)
+{
+	for (uint32_t i = 0; i < n && m->shift[set] != 32; i++) {
+		uint32_t ahead = i + UNION_AHEAD < n ? i + UNION_AHEAD : i;
+
+		__builtin_prefetch(slot_of(
+			m, KEY(m, set, v[ahead] << shift >> m->shift[set])));
+		if (m->n_keys < m->max_keys)
+			put_key(m, KEY(m, set, v[i] << shift >> m->shift[set]));
+		else
+			add_new(m, set, v[i] << shift);
 	}
 }
 
@@ -561,44 +701,68 @@ void summary_maker_union(struct summary_maker *m, const struct summary *s)
 	}
 	if (coarser)
 		rebuild(m, level);
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		if (!s->count[set])
-			continue;
-		unsigned shift = m->base[set] + 4u * s->level[set];
-		const uint32_t *v = s->values + s->first[set];
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (s->count[set])
+			add_values(m, set, s->values + s->first[set],
+				   s->count[set],
+				   m->base[set] + 4u * s->level[set]);
+}
 
-		for (uint32_t i = 0; i < s->count[set]; i++)
-			add_value(m, set, v[i] << shift);
-	}
+static void learn_word(struct maker_class *c, const struct word *w,
+		       uint32_t set)
+{
+	bool after_header = w->place == WORD_AFTER_HEADER;
+	uint32_t at = w->offset + (after_header ? IP4_HEADER : 0);
+	uint32_t load = at < HEAD_BYTES - 4 ? at : HEAD_BYTES - 4;
+	uint32_t before = 8 * (at - load), bits = 8u * w->bytes;
+
+	assert(at + w->bytes <= HEAD_BYTES);
+	c->words[c->n++] = (struct stored_word){
+		.offset = (uint8_t)at,
+		.bytes = w->bytes,
+		.after_header = after_header,
+		.load = (uint8_t)load,
+		.drop = (uint8_t)(32 - before - bits),
+		.mask = UINT32_MAX >> (32 - bits) << before,
+		.set = (uint16_t)set};
+	memset((uint8_t *)c->mask + at, 0xff, w->bytes);
+	if (at + w->bytes > c->end)
+		c->end = at + w->bytes;
 }
 
 static void learn_layouts(struct summary_maker *m)
 {
 	struct layout l;
 
-	for (uint32_t c = 0; c < SUMMARY_CLASSES; c++) {
-		struct maker_class *to = &m->classes[c];
+	memset(m->base, 0, sizeof(m->base));
+	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
+		struct maker_class *c = &m->classes[class];
 
-		summary_layout(m->link_type, c, &l);
-		to->header = l.header;
-		to->n = 0;
-		to->end = 0;
+		summary_layout(m->link_type, class, &l);
+		*c = (struct maker_class){.header = l.header};
 		for (uint32_t i = 0; i < l.n; i++) {
-			uint32_t set = c * SUMMARY_WORDS + i;
-
 			const struct word *w = &l.words[i];
+			uint32_t set = class * SUMMARY_WORDS + i;
 
 			m->base[set] = w->base;
-			if (w->offset + 4u > to->end)
-				to->end = w->offset + 4u;
-			if (w->fixed || w->place == WORD_WIRE_LENGTH)
-				continue;
-			to->words[to->n++] = (struct stored_word){
-				w->offset, (uint16_t)set,
-				w->place == WORD_AFTER_HEADER,
-				(uint8_t)(32 - 8 * w->bytes)};
+			if (!w->fixed && w->place != WORD_WIRE_LENGTH)
+				learn_word(c, w, set);
 		}
+		uint32_t parts = (c->end + 7) / 8;
+		c->hashed = parts > HASHED_PARTS ? parts - HASHED_PARTS : 0;
 	}
+}
+
+/* Empties slots and recent. */
+static void new_epoch(struct summary_maker *m)
+{
+	m->epoch += EPOCH;
+	if (m->epoch)
+		return;
+	/* They begin again, and what the first ones left would be found. */
+	m->epoch = EPOCH;
+	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
+	memset(m->recent, 0, sizeof(m->recent));
 }
 
 void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
@@ -606,15 +770,14 @@ void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
 	if (link_type != m->link_type) {
 		m->link_type = link_type;
 		m->link = link_of(link_type);
-		memset(m->base, 0, sizeof(m->base));
 		learn_layouts(m);
 	}
+	new_epoch(m);
 	m->present = 0;
 	m->n_keys = 0;
-	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
 	memset(m->count, 0, sizeof(m->count));
 	memset(m->level, 0, sizeof(m->level));
-	memset(m->recent, 0, sizeof(m->recent));
+	memset(m->lengths, 0, sizeof(m->lengths));
 	memcpy(m->shift, m->base, sizeof(m->shift));
 }
 
@@ -629,8 +792,9 @@ struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
 	for (m->slot_bits = 4; (1ull << m->slot_bits) < 2ull * m->max_keys;)
 		m->slot_bits++;
 	m->slots = calloc((size_t)1 << m->slot_bits, sizeof(*m->slots));
-	m->spare = calloc((size_t)1 << m->slot_bits, sizeof(*m->spare));
-	if (!m->slots || !m->spare ||
+	m->keys = calloc(m->max_keys + 1ul, sizeof(*m->keys));
+	m->spare = calloc(m->max_keys, sizeof(*m->spare));
+	if (!m->slots || !m->keys || !m->spare ||
 	    getrandom(&m->multiplier, sizeof(m->multiplier), 0) !=
 		    sizeof(m->multiplier)) {
 		summary_maker_free(m);
@@ -647,6 +811,7 @@ void summary_maker_free(struct summary_maker *m)
 	if (!m)
 		return;
 	free(m->slots);
+	free(m->keys);
 	free(m->spare);
 	free(m);
 }
@@ -656,7 +821,7 @@ void summary_maker_free(struct summary_maker *m)
 /* Least byte first; a pass over bytes that are all the same is left out. */
 static void sort_values(uint32_t *v, uint32_t n, uint32_t *spare)
 {
-	uint32_t *from = v, *to = spare;
+	uint32_t *from = v, *to = spare, differ = 0;
 
 	if (n < 32) { /* insertion */
 		for (uint32_t i = 1; i < n; i++) {
@@ -668,13 +833,15 @@ static void sort_values(uint32_t *v, uint32_t n, uint32_t *spare)
 		}
 		return;
 	}
+	for (uint32_t i = 1; i < n; i++)
+		differ |= v[i] ^ v[0];
 	for (unsigned shift = 0; shift < 32; shift += 8) {
 		uint32_t at[257] = {0};
 
+		if (!(differ >> shift & 0xff))
+			continue;
 		for (uint32_t i = 0; i < n; i++)
 			at[(from[i] >> shift & 0xff) + 1]++;
-		if (at[(from[0] >> shift & 0xff) + 1] == n)
-			continue;
 		for (unsigned i = 1; i < 257; i++)
 			at[i] += at[i - 1];
 		for (uint32_t i = 0; i < n; i++)
@@ -704,15 +871,16 @@ struct summary *summary_make(struct summary_maker *m)
 		s->first[set] = at[set] = total;
 		total += s->count[set];
 	}
-	for (size_t i = 0; i < (size_t)1 << m->slot_bits; i++) {
-		uint64_t key = m->slots[i];
+	for (uint32_t i = 0; i < m->n_keys; i++) {
+		uint32_t set = KEY_SET(m->keys[i]);
 
-		if (key && s->level[KEY_SET(key)] != SUMMARY_ANY)
-			s->values[at[KEY_SET(key)]++] = (uint32_t)key;
+		if (s->level[set] != SUMMARY_ANY)
+			s->values[at[set]++] = (uint32_t)m->keys[i];
 	}
 	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		sort_values(s->values + s->first[set], s->count[set],
-			    (uint32_t *)m->spare);
+		if (s->count[set] > 1)
+			sort_values(s->values + s->first[set], s->count[set],
+				    m->spare);
 	return s;
 }
 
@@ -734,11 +902,9 @@ static uint8_t *put_number(uint8_t *to, uint32_t v)
 
 static size_t number_bytes(uint32_t v)
 {
-	return v < 1u << 7    ? 1
-	       : v < 1u << 14 ? 2
-	       : v < 1u << 21 ? 3
-	       : v < 1u << 28 ? 4
-			      : 5;
+	unsigned bits = 32 - (unsigned)__builtin_clz(v | 1);
+
+	return (9 * bits + 64) / 64; /* by 7, rounded up, for so few */
 }
 
 static bool get_number(const uint8_t **from, const uint8_t *end, uint32_t *v)
