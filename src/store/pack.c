@@ -7,6 +7,7 @@
 #include "pack.h"
 
 #include "../block.h"
+#include "link.h"
 #include "sequences.h"
 
 #include <stdbool.h>
@@ -97,30 +98,14 @@ void packer_free(struct packer *k)
 struct parse {
 	struct packer *k;
 	const uint8_t *from, *end; /* the block */
-	uint32_t step, at_network; /* where a packet's IP header begins */
-	bool tags;		   /* or 4 bytes on */
-	uint32_t recent[3];	   /* distances: RFC 8878, 3.1.1.5 */
-	const uint8_t *literals;   /* not yet copied */
-	uint8_t *out;		   /* where they go */
-	uint32_t elsewhere;	   /* bytes of the chunk that were not found at
-				      their place in another packet */
+	struct link link;
+	uint32_t step;
+	uint32_t recent[3];	 /* distances: RFC 8878, 3.1.1.5 */
+	const uint8_t *literals; /* not yet copied */
+	uint8_t *out;		 /* where they go */
+	uint32_t elsewhere;	 /* bytes of the chunk that were not found at
+				    their place in another packet */
 };
-
-static inline uint32_t load32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static inline uint64_t load64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
 
 /* The upper bits are the better ones. */
 static inline uint64_t mix(uint64_t v)
@@ -358,12 +343,6 @@ static inline uint32_t record_bytes(const uint8_t *p, const uint8_t *end)
 					    : (uint32_t)left;
 }
 
-static inline bool is_tag(const uint8_t *type)
-{
-	return (type[0] == 0x81 && type[1] == 0) ||
-	       (type[0] == 0x88 && type[1] == 0xa8);
-}
-
 /* A number of the flow: IP's addresses and the ports behind them, or what the
  * packet begins with. Whether it is IP is a guess, and a wrong one costs
  * nothing but bytes. */
@@ -371,11 +350,11 @@ static inline uint32_t flow_of(const struct parse *s, const uint8_t *record,
 			       uint32_t n)
 {
 	const uint8_t *p = record + sizeof(struct packet_head);
-	uint32_t at = s->at_network;
+	uint32_t at = s->link.header;
 	uint64_t h;
 
 	n -= sizeof(struct packet_head);
-	if (s->tags && n >= at && is_tag(p + at - 2))
+	if (s->link.tags && n >= at && link_is_tag(be16(p + s->link.type_at)))
 		at += 4;
 	if (n >= at + 24 && p[at] >> 4 == 4) {
 		h = mix(load64(p + at + 12)) >> 20 ^ load32(p + at + 20);
@@ -420,24 +399,7 @@ static void begin_block(struct parse *s, uint32_t link_type)
 	s->recent[0] = 1;
 	s->recent[1] = 4;
 	s->recent[2] = 8;
-	switch (link_type) {
-	case 1: /* LINKTYPE_ETHERNET */
-		s->at_network = 14;
-		s->tags = true;
-		break;
-	case 113: /* LINKTYPE_LINUX_SLL */
-		s->at_network = 16;
-		break;
-	case 276: /* LINKTYPE_LINUX_SLL2 */
-		s->at_network = 20;
-		break;
-	case 0:	  /* LINKTYPE_NULL */
-	case 108: /* LINKTYPE_LOOP */
-		s->at_network = 4;
-		break;
-	default:
-		break;
-	}
+	s->link = link_of(link_type);
 }
 
 /* --- frames --- */

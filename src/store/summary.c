@@ -6,6 +6,8 @@
  */
 #include "summary.h"
 
+#include "link.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -13,67 +15,9 @@
 #define VERSION 1
 #define LENGTH_BASE 6 /* bits of a length that are not kept */
 
-enum {
-	LINKTYPE_NULL = 0,
-	LINKTYPE_ETHERNET = 1,
-	LINKTYPE_RAW = 101,
-	LINKTYPE_LOOP = 108,
-	LINKTYPE_LINUX_SLL = 113,
-	LINKTYPE_IPV4 = 228,
-	LINKTYPE_IPV6 = 229,
-	LINKTYPE_LINUX_SLL2 = 276
-};
-enum {
-	TYPE_IP4 = 0x0800,
-	TYPE_ARP = 0x0806,
-	TYPE_RARP = 0x8035,
-	TYPE_TAG = 0x8100,
-	TYPE_IP6 = 0x86dd,
-	TYPE_TAG_8021AD = 0x88a8,
-	TYPE_TAG_OLD = 0x9100
-};
 enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
 
 /* --- layouts: one table for those who fill sets and those who ask --- */
-
-/* What says which protocol follows the link layer's header. */
-enum type_word {
-	NO_TYPE,
-	ETHERTYPE,
-	FAMILY,
-	VERSION_NIBBLE,
-	ONLY_IP4,
-	ONLY_IP6
-};
-
-struct link {
-	enum type_word type;
-	uint32_t type_at, header; /* where the next header begins */
-	bool tags;
-};
-
-static struct link link_of(uint32_t link_type)
-{
-	switch (link_type) {
-	case LINKTYPE_ETHERNET:
-		return (struct link){ETHERTYPE, 12, 14, true};
-	case LINKTYPE_LINUX_SLL:
-		return (struct link){ETHERTYPE, 14, 16, false};
-	case LINKTYPE_LINUX_SLL2:
-		return (struct link){ETHERTYPE, 0, 20, false};
-	case LINKTYPE_NULL:
-	case LINKTYPE_LOOP:
-		return (struct link){FAMILY, 0, 4, false};
-	case LINKTYPE_RAW:
-		return (struct link){VERSION_NIBBLE, 0, 0, false};
-	case LINKTYPE_IPV4:
-		return (struct link){ONLY_IP4, 0, 0, false};
-	case LINKTYPE_IPV6:
-		return (struct link){ONLY_IP6, 0, 0, false};
-	default:
-		return (struct link){NO_TYPE, 0, 0, false};
-	}
-}
 
 static void add_word(struct layout *l, uint32_t offset, unsigned bytes,
 		     enum word_place place, const char *name)
@@ -215,16 +159,6 @@ void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
 
 /* --- a packet's class --- */
 
-static uint32_t be16(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 8 | p[1];
-}
-
-static uint32_t be32(const uint8_t *p)
-{
-	return be16(p) << 16 | be16(p + 2);
-}
-
 static bool has_port(const uint8_t *ports, uint32_t port)
 {
 	return be16(ports) == port || be16(ports + 2) == port;
@@ -299,8 +233,7 @@ static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
 	uint32_t type = type_of(k, p, n), at = k->header;
 	unsigned tagged = 0;
 
-	if (k->tags && (type == TYPE_TAG || type == TYPE_TAG_8021AD ||
-			type == TYPE_TAG_OLD)) {
+	if (k->tags && link_is_tag(type)) {
 		tagged = SUMMARY_KINDS;
 		at += 4;
 		type = n >= at ? be16(p + at - 2) : 0;
@@ -542,22 +475,6 @@ static void add_short_packet(struct summary_maker *m,
 		else if (at < n && m->level[w->set] != SUMMARY_ANY)
 			set_any(m, w->set);
 	}
-}
-
-static uint64_t load64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static uint32_t load32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
 }
 
 /* Where a packet like this one would be. */
