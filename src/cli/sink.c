@@ -75,6 +75,7 @@ static void *decode_all(void *arg)
 		if (!p)
 			break;
 		p->state = PLACE_DECODING;
+		p->decoded = s->n_spare ? s->spare[--s->n_spare] : NULL;
 		pthread_mutex_unlock(&s->lock);
 		bool ok = decode(p, zstd, frame);
 		pthread_mutex_lock(&s->lock);
@@ -160,6 +161,9 @@ static void *write_all(void *arg)
 		s->error = error;
 		if (!error)
 			count_written(s, p);
+		if (p->decoded)
+			s->spare[s->n_spare++] = p->decoded;
+		p->decoded = NULL;
 		struct client_event *done = p->event;
 		s->head = (s->head + 1) % SINK_EVENTS;
 		s->count--;
@@ -229,13 +233,16 @@ static void wait_for_room(struct sink *s)
 
 void sink_put(struct sink *s, struct client_event *ev)
 {
+	bool raw = ev->zstd_raw_bytes && !s->out.packed;
+	unsigned decoders = s->n_threads - 1;
+	unsigned most = raw ? decoders + 2 : SINK_EVENTS;
+
 	pthread_mutex_lock(&s->lock);
-	while (s->count == SINK_EVENTS)
+	while (s->count >= most)
 		wait_for_room(s);
 	struct sink_place *p = &s->ring[(s->head + s->count++) % SINK_EVENTS];
 	p->event = ev;
 	p->damaged = false;
-	bool raw = ev->zstd_raw_bytes && !s->out.packed;
 	p->state = raw ? PLACE_RAW : PLACE_READY;
 	pthread_cond_signal(raw ? &s->raw : &s->ready);
 	pthread_mutex_unlock(&s->lock);
@@ -256,8 +263,8 @@ void sink_stop(struct sink *s)
 	pthread_join(s->writer, NULL);
 	s->n_threads = 0;
 	out_done(&s->out);
-	for (unsigned i = 0; i < SINK_EVENTS; i++)
-		free(s->ring[i].decoded);
+	while (s->n_spare)
+		free(s->spare[--s->n_spare]);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->room);
 	pthread_cond_destroy(&s->raw);

@@ -7,8 +7,9 @@
  * is what the output takes; the writer takes them from the front.
  * Threads: all from the receiving thread.
  * Ownership: sink_put takes the event over.
- * Limits: SINK_EVENTS events wait, at most that many decoded; then sink_put
- * waits, and tends the client.
+ * Limits: SINK_EVENTS events wait; a frame that is to be decoded only behind
+ * fewer than there are decoders and two more, as what lies longer is not in the
+ * processor's cache any more. Then sink_put waits, and tends the client.
  */
 #ifndef PCAPD_CLI_SINK_H
 #define PCAPD_CLI_SINK_H
@@ -20,12 +21,13 @@
 
 #define SINK_EVENTS 16
 #define SINK_DECODERS_MAX 4
+#define SINK_FRAMES_MAX (SINK_DECODERS_MAX + 2)
 
 /* A place in the ring. */
 struct sink_place {
 	enum { PLACE_RAW, PLACE_DECODING, PLACE_READY } state;
 	struct client_event *event;
-	uint8_t *decoded; /* kept for the next event of this place */
+	uint8_t *decoded; /* NULL: not yet, or not at all */
 	bool damaged;
 };
 
@@ -40,6 +42,9 @@ struct sink {
 	pthread_cond_t ready; /* the first place may be written */
 	struct sink_place ring[SINK_EVENTS];
 	unsigned head, count;
+	/* To decode into; the one that was written last is taken first. */
+	uint8_t *spare[SINK_FRAMES_MAX];
+	unsigned n_spare;
 	bool closed;
 	int error;	  /* errno of the write that failed; then no more */
 	uint64_t packets; /* written */

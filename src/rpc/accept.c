@@ -31,6 +31,9 @@
 #define REVIEW_MS 1000
 #define NS_PER_MS (NS_PER_S / 1000)
 #define COMPLAIN_NS (10 * NS_PER_S)
+/* Of a connection: a replay's messages, which are as large as blocks, leave in
+ * few system calls. The kernel may give less (net.core.wmem_max). */
+#define SEND_BYTES (1 << 20)
 #define DEFAULT_GROUP "pcap"
 
 /* A connection to the socket. gRPC gets it with its first bytes, as these may
@@ -302,9 +305,11 @@ static void admit(struct gate *g, struct server *s, int fd)
 	struct ucred peer = {.uid = (uid_t)-1, .gid = (gid_t)-1};
 	socklen_t n = sizeof(peer);
 	struct err e = ERR_INIT;
+	int bytes = SEND_BYTES;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
 		peer.uid = (uid_t)-1;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	struct caller *who = caller_new(s, FROM_SOCKET, &e);
 	if (who) {
 		who->uid = peer.uid;

@@ -94,6 +94,7 @@ static void push(struct call *c, struct message *m)
 	*c->outbox_end = m;
 	c->outbox_end = &m->next;
 	c->outbox_count++;
+	c->outbox_bytes += grpc_byte_buffer_length(m->bytes);
 }
 
 static struct message *pop(struct call *c)
@@ -106,6 +107,7 @@ static struct message *pop(struct call *c)
 	if (!c->outbox)
 		c->outbox_end = &c->outbox;
 	c->outbox_count--;
+	c->outbox_bytes -= grpc_byte_buffer_length(m->bytes);
 	m->next = NULL;
 	return m;
 }
@@ -156,6 +158,7 @@ static bool send_next(struct call *c)
 		c->outbox = NULL;
 		c->outbox_end = &c->outbox;
 		c->outbox_count = 0;
+		c->outbox_bytes = 0;
 	} else {
 		m = pop(c);
 		bool last = c->finishing && !c->finished && !c->outbox;
@@ -231,13 +234,17 @@ void call_release(struct call *c)
 	send_next(c);
 }
 
+static bool has_room(const struct call *c)
+{
+	return c->outbox_count < OUTBOX_MAX && c->outbox_bytes < OUTBOX_BYTES;
+}
+
 bool call_send_wait(struct call *c, grpc_byte_buffer *bytes)
 {
 	pthread_mutex_lock(&c->lock);
-	while (c->outbox_count >= OUTBOX_MAX && !c->over &&
-	       !atomic_load(&c->server->stopping))
+	while (!has_room(c) && !c->over && !atomic_load(&c->server->stopping))
 		pthread_cond_wait(&c->news, &c->lock);
-	bool room = c->outbox_count < OUTBOX_MAX && !c->over;
+	bool room = has_room(c) && !c->over;
 	pthread_mutex_unlock(&c->lock);
 	/* One thread a call waits here, so the room is still there. */
 	if (room)

@@ -52,7 +52,10 @@ enum bound {
 };
 
 #define WORKERS 4
-#define OUTBOX_MAX 8 /* messages of a replay that wait to be sent */
+/* Of a replay, what waits to be sent: messages, and bytes that are there when
+ * no more are added. They should be in the processor's cache still. */
+#define OUTBOX_MAX 8
+#define OUTBOX_BYTES (2u << 20)
 
 /* --- what a method is --- */
 
@@ -137,6 +140,7 @@ struct call {
 	pthread_cond_t news;  /* room in the outbox, a message, or the end */
 	struct message *outbox, **outbox_end;
 	unsigned outbox_count;
+	size_t outbox_bytes;
 	grpc_byte_buffer *sending_bytes;
 	/* For the audit. */
 	int64_t arrived_ns; /* CLOCK_MONOTONIC */
