@@ -50,7 +50,7 @@
 #define MATCH_LEAST 8
 #define PATIENCE 16
 
-#define SEEN_BITS 14
+#define SEEN_BITS 15
 #define FLOW_BITS 12
 #define LENGTH_BITS 10
 /* A place in a block, and in the rest a check, so that a place whose bytes are
@@ -59,11 +59,19 @@
 #define PLACE ((1u << PLACE_BITS) - 1)
 _Static_assert(BLOCK_MAX <= PLACE + 1, "a place in a block");
 
+/* What is known of a flow: where its newest record is, plus 1, and how many of
+ * its last packets had a body of which nothing was found. Such a flow's steps
+ * are longer: what is encrypted stays so. */
+struct flow {
+	uint32_t place : 21, vain : 11;
+};
+#define VAIN_MAX 3
+#define BODY_LEAST 64
+
 struct packer {
 	XXH64_state_t *sum;
-	/* Places + 1 of the newest record of a flow, and of a length. */
-	uint32_t flow[1 << FLOW_BITS];
-	uint32_t length[1 << LENGTH_BITS];
+	struct flow flow[1 << FLOW_BITS];
+	uint32_t length[1 << LENGTH_BITS]; /* places + 1 of records of it */
 	uint32_t seen[1 << SEEN_BITS];
 	bool in_doubt; /* the frame before did not shrink */
 	uint32_t n;
@@ -298,9 +306,9 @@ static inline void remember(struct parse *s, const uint8_t *p)
 	s->k->seen[h.slot] = (uint32_t)(p - s->from) | h.check;
 }
 
-/* Looks for [p, end) in all that was. */
+/* Looks for [p, end) in all that was; in steps that begin with this one. */
 static inline void look_back(struct parse *s, const uint8_t *p,
-			     const uint8_t *end)
+			     const uint8_t *end, uint32_t step)
 {
 	const uint8_t *vain = p; /* nothing was found since */
 	uint32_t *seen = s->k->seen;
@@ -313,7 +321,7 @@ static inline void look_back(struct parse *s, const uint8_t *p,
 
 		seen[h.slot] = (uint32_t)(p - s->from) | h.check;
 		if ((was & ~PLACE) != h.check || at >= p || load64(at) != v) {
-			p += s->step + (uint32_t)(p - vain) / PATIENCE;
+			p += step + (uint32_t)(p - vain) / PATIENCE;
 			continue;
 		}
 		uint32_t n = 8 + alike(p + 8, at + 8, end);
@@ -353,6 +361,8 @@ static inline uint32_t flow_of(const struct parse *s, const uint8_t *record,
 	uint32_t at = s->link.header;
 	uint64_t h;
 
+	if (n <= sizeof(struct packet_head))
+		return 0;
 	n -= sizeof(struct packet_head);
 	if (s->link.tags && n >= at && link_is_tag(be16(p + s->link.type_at)))
 		at += 4;
@@ -374,19 +384,23 @@ static inline void look_at(struct parse *s, const uint8_t *p,
 			   const uint8_t *end)
 {
 	uint32_t n = (uint32_t)(end - p), here = (uint32_t)(p - s->from) + 1;
+	uint32_t elsewhere = s->elsewhere;
 	const uint8_t *rest = p;
 
-	block_ask_ahead(p, n, false);
-	if (n > sizeof(struct packet_head)) {
-		uint32_t *flow = &s->k->flow[flow_of(s, p, n)];
-		uint32_t *length = &s->k->length[n & ((1u << LENGTH_BITS) - 1)];
-		uint32_t like = *flow ? *flow : *length;
+	struct flow *kept = &s->k->flow[flow_of(s, p, n)], flow = *kept;
+	uint32_t *length = &s->k->length[n & ((1u << LENGTH_BITS) - 1)];
+	uint32_t like = flow.place ? flow.place : *length;
 
-		*flow = *length = here;
-		if (like)
-			rest = look_aside(s, p, s->from + like - 1, end);
-	}
-	look_back(s, rest, end);
+	block_ask_ahead(p, n, false);
+	flow.place = *length = here;
+	if (like)
+		rest = look_aside(s, p, s->from + like - 1, end);
+	look_back(s, rest, end, s->step << flow.vain);
+	if (s->elsewhere != elsewhere)
+		flow.vain = 0;
+	else if (end - rest >= BODY_LEAST && flow.vain < VAIN_MAX)
+		flow.vain++;
+	*kept = flow;
 }
 
 static void begin_block(struct parse *s, uint32_t link_type)
