@@ -325,7 +325,9 @@ static void sequences_are_read_as_they_were_meant(void **state)
 				expected[size + i] =
 					expected[size + i - distance];
 			size += m;
-			q[n++] = (struct sequence){l, m, distance + 3};
+			q[n++] = (struct sequence){.literals = l,
+						   .length = m,
+						   .offset = distance + 3};
 		}
 		if (n == 0)
 			continue;

@@ -166,8 +166,10 @@ static inline void found(struct parse *s, const uint8_t *p, uint32_t n,
 	uint32_t literals = (uint32_t)(p - s->literals);
 
 	copy_literals(s, literals);
-	s->k->sequences[s->k->n++] = (struct sequence){
-		literals, n, offset_value(s->recent, distance, literals > 0)};
+	struct sequence *q = &s->k->sequences[s->k->n++];
+	q->literals = literals;
+	q->length = n;
+	q->offset = offset_value(s->recent, distance, literals > 0);
 	s->literals = p + n;
 }
 

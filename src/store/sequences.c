@@ -247,15 +247,13 @@ static uint8_t *put_count(uint8_t *to, uint32_t n)
 	return to;
 }
 
-/* What the number says beyond its code. 48 bits at most. */
-static inline void add_numbers(struct bits *b, const struct sequence *q,
-			       unsigned literals, unsigned length,
-			       unsigned offset)
+/* What the numbers say beyond their codes. 48 bits at most. */
+static inline void add_numbers(struct bits *b, const struct sequence *q)
 {
-	add_bits(b, q->literals, literals_bits[literals]);
-	add_bits(b, q->length - SEQUENCE_LEAST, length_bits[length]);
+	add_bits(b, q->literals, literals_bits[q->code.literals]);
+	add_bits(b, q->length - SEQUENCE_LEAST, length_bits[q->code.length]);
 	write_bits(b);
-	add_bits(b, q->offset, offset);
+	add_bits(b, q->offset, q->code.offset);
 	write_bits(b);
 }
 
@@ -265,45 +263,42 @@ static uint8_t *put_sequences(const struct sequence_coder *c,
 			      uint8_t *to)
 {
 	const struct sequence *q = &from[n - 1];
-	unsigned literals = literals_code(q->literals),
-		 length = length_code(q->length),
-		 offset = offset_code(q->offset);
-	uint32_t of_literals = begin_state(&c->literals, literals),
-		 of_length = begin_state(&c->lengths, length),
-		 of_offset = begin_state(&c->offsets, offset);
+	uint32_t literals = begin_state(&c->literals, q->code.literals),
+		 length = begin_state(&c->lengths, q->code.length),
+		 offset = begin_state(&c->offsets, q->code.offset);
 	struct bits b = {.to = to};
 
-	add_numbers(&b, q, literals, length, offset);
+	add_numbers(&b, q);
 	while (q-- > from) {
-		literals = literals_code(q->literals);
-		length = length_code(q->length);
-		offset = offset_code(q->offset);
 		/* 7 + 3 * 8 + 2 * 16 bits fit. */
-		of_offset = next_state(&c->offsets, offset, of_offset, &b);
-		of_length = next_state(&c->lengths, length, of_length, &b);
-		of_literals =
-			next_state(&c->literals, literals, of_literals, &b);
-		add_numbers(&b, q, literals, length, offset);
+		offset = next_state(&c->offsets, q->code.offset, offset, &b);
+		length = next_state(&c->lengths, q->code.length, length, &b);
+		literals = next_state(&c->literals, q->code.literals, literals,
+				      &b);
+		add_numbers(&b, q);
 	}
-	add_bits(&b, of_length, c->lengths.log);
-	add_bits(&b, of_offset, c->offsets.log);
-	add_bits(&b, of_literals, c->literals.log);
+	add_bits(&b, length, c->lengths.log);
+	add_bits(&b, offset, c->offsets.log);
+	add_bits(&b, literals, c->literals.log);
 	/* Where the bits end. */
 	add_bits(&b, 1, 1);
 	return end_bits(&b);
 }
 
-size_t sequences_write(struct sequence_coder *c, const struct sequence *from,
+size_t sequences_write(struct sequence_coder *c, struct sequence *from,
 		       uint32_t n, uint8_t *to)
 {
 	uint32_t literals[SYMBOLS_MAX] = {0}, lengths[SYMBOLS_MAX] = {0},
 		 offsets[SYMBOLS_MAX] = {0};
 	uint8_t *end = put_count(to, n), *modes = end++;
 
-	for (uint32_t i = 0; i < n; i++) {
-		literals[literals_code(from[i].literals)]++;
-		lengths[length_code(from[i].length)]++;
-		offsets[offset_code(from[i].offset)]++;
+	for (struct sequence *q = from; q < from + n; q++) {
+		q->code.literals = (uint8_t)literals_code(q->literals);
+		q->code.length = (uint8_t)length_code(q->length);
+		q->code.offset = (uint8_t)offset_code(q->offset);
+		literals[q->code.literals]++;
+		lengths[q->code.length]++;
+		offsets[q->code.offset]++;
 	}
 	*modes = (uint8_t)(make_table(&c->literals, literals, n, &end) << 6);
 	*modes |= (uint8_t)(make_table(&c->offsets, offsets, n, &end) << 4);

@@ -26,6 +26,9 @@ struct sequence {
 	uint32_t length;   /* bytes that were before, SEQUENCE_LEAST to 128 K */
 	uint32_t offset;   /* RFC 8878's Offset_Value: 1 to 3, or 3 more than
 			      the distance, which is under 2^27 */
+	struct {
+		uint8_t literals, length, offset;
+	} code; /* sequences_write's own */
 };
 
 /* More symbols than any of the three alphabets has. */
@@ -48,7 +51,7 @@ struct sequence_coder {
 
 /* Writes n sequences, 1 to SEQUENCES_MAX; returns the bytes written. The eight
  * behind them are overwritten, too. */
-size_t sequences_write(struct sequence_coder *c, const struct sequence *from,
+size_t sequences_write(struct sequence_coder *c, struct sequence *from,
 		       uint32_t n, uint8_t *to);
 
 #endif
