@@ -32,13 +32,9 @@
 
 /* A zstd block's most. */
 #define CHUNK (128u << 10)
-/* One chunk in so many is looked at as closely as was asked for. The others are
- * looked at in long steps if less than a part of the one before was found
- * elsewhere than in a header, and stored if the frame before did not shrink by
- * a part that is worth it. */
-#define CLOSELY_EVERY 8
-#define ELSEWHERE_PART 128
-#define LONG_STEP 64
+/* When a frame did not shrink by a part that is worth it, one chunk in so many
+ * of the next one is looked at, and the others are stored. */
+#define LOOK_EVERY 8
 #define SHRINK_PART 28
 
 /* What of a packet's record is compared with another at the same place: the
@@ -51,7 +47,7 @@
 #define PATIENCE 16
 
 #define SEEN_BITS 15
-#define FLOW_BITS 12
+#define FLOW_BITS 13
 #define LENGTH_BITS 10
 /* A place in a block, and in the rest a check, so that a place whose bytes are
  * others is seldom looked at. */
@@ -59,14 +55,14 @@
 #define PLACE ((1u << PLACE_BITS) - 1)
 _Static_assert(BLOCK_MAX <= PLACE + 1, "a place in a block");
 
-/* What is known of a flow: where its newest record is, plus 1, and how many of
- * its last packets had a body of which nothing was found. Such a flow's steps
- * are longer: what is encrypted stays so. */
+/* What is known of a flow: where its newest record is, plus 1, and how often
+ * bodies of it were looked for in vain. Each time the steps double: what is
+ * encrypted stays so. */
 struct flow {
 	uint32_t place : 21, vain : 11;
 };
-#define VAIN_MAX 3
-#define BODY_LEAST 64
+#define VAIN_MAX 6
+#define BODY_LEAST 16
 
 struct packer {
 	XXH64_state_t *sum;
@@ -108,6 +104,7 @@ struct parse {
 	const uint8_t *from, *end; /* the block */
 	struct link link;
 	uint32_t step;
+	uint32_t strangers_vain; /* of packets whose flow is new */
 	uint32_t recent[3];	 /* distances: RFC 8878, 3.1.1.5 */
 	const uint8_t *literals; /* not yet copied */
 	uint8_t *out;		 /* where they go */
@@ -308,10 +305,12 @@ static inline void remember(struct parse *s, const uint8_t *p)
 	s->k->seen[h.slot] = (uint32_t)(p - s->from) | h.check;
 }
 
-/* Looks for [p, end) in all that was; in steps that begin with this one. */
-static inline void look_back(struct parse *s, const uint8_t *p,
+/* Looks for [p, end) in all that was, in steps that begin with this one; says
+ * whether anything was found. */
+static inline bool look_back(struct parse *s, const uint8_t *p,
 			     const uint8_t *end, uint32_t step)
 {
+	uint32_t n_before = s->k->n;
 	const uint8_t *vain = p; /* nothing was found since */
 	uint32_t *seen = s->k->seen;
 
@@ -330,12 +329,12 @@ static inline void look_back(struct parse *s, const uint8_t *p,
 		while (p > s->literals && at > s->from && p[-1] == at[-1])
 			p--, at--, n++;
 		found(s, p, n, (uint32_t)(p - at));
-		s->elsewhere += n;
 		p += n;
 		vain = p;
 		if (end - p >= MATCH_LEAST)
 			remember(s, p - 2);
 	}
+	return s->k->n > n_before;
 }
 
 /* --- packets --- */
@@ -386,23 +385,24 @@ static inline void look_at(struct parse *s, const uint8_t *p,
 			   const uint8_t *end)
 {
 	uint32_t n = (uint32_t)(end - p), here = (uint32_t)(p - s->from) + 1;
-	uint32_t elsewhere = s->elsewhere;
-	const uint8_t *rest = p;
-
 	struct flow *kept = &s->k->flow[flow_of(s, p, n)], flow = *kept;
 	uint32_t *length = &s->k->length[n & ((1u << LENGTH_BITS) - 1)];
-	uint32_t like = flow.place ? flow.place : *length;
+	bool stranger = flow.place == 0;
+	uint32_t like = stranger ? *length : flow.place;
+	uint32_t vain = stranger ? s->strangers_vain : flow.vain;
+	const uint8_t *rest = p;
 
 	block_ask_ahead(p, n, false);
-	flow.place = *length = here;
 	if (like)
 		rest = look_aside(s, p, s->from + like - 1, end);
-	look_back(s, rest, end, s->step << flow.vain);
-	if (s->elsewhere != elsewhere)
-		flow.vain = 0;
-	else if (end - rest >= BODY_LEAST && flow.vain < VAIN_MAX)
-		flow.vain++;
-	*kept = flow;
+	if (look_back(s, rest, end, s->step << vain))
+		vain = stranger ? 0 : vain / 2;
+	else if (end - rest >= BODY_LEAST && vain < VAIN_MAX)
+		vain++;
+	if (stranger)
+		s->strangers_vain = vain;
+	*kept = (struct flow){here, stranger ? vain / 3 : vain};
+	*length = here;
 }
 
 static void begin_block(struct parse *s, uint32_t link_type)
@@ -448,7 +448,6 @@ static uint8_t *pack_chunk(struct parse *s, const uint8_t *from,
 
 	memcpy(recent, s->recent, sizeof(recent));
 	s->k->n = 0;
-	s->elsewhere = 0;
 	s->literals = from;
 	s->out = literals;
 	while (p < s->end) {
@@ -510,12 +509,12 @@ static bool shrank(size_t from, size_t to)
 size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
 	    uint32_t n, unsigned step, uint8_t *out)
 {
-	struct parse s = {.k = k, .from = records, .end = records + n};
+	struct parse s = {
+		.k = k, .from = records, .end = records + n, .step = step};
 	const uint8_t *p = records, *next;
 	uint8_t *to = out + FRAME_HEAD_BYTES, *end;
 	const uint32_t magic = MAGIC;
 	size_t looked_at = 0, packed = 0;
-	bool near = true;
 
 	memcpy(out, &magic, sizeof(magic));
 	out[4] = FRAME_DESCRIPTOR;
@@ -524,14 +523,12 @@ size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
 	if (step != PACK_STORE)
 		begin_block(&s, link_type);
 	for (unsigned i = 0; p < s.end || i == 0; i++, p = next, to = end) {
-		bool closely = i % CLOSELY_EVERY == 0,
-		     store = step == PACK_STORE || (k->in_doubt && !closely);
+		bool store = step == PACK_STORE ||
+			     (k->in_doubt && i % LOOK_EVERY != 0);
 
-		s.step = closely || near || step > LONG_STEP ? step : LONG_STEP;
 		end = put_chunk(&s, p, &next, store, to);
 		if (store)
 			continue;
-		near = s.elsewhere > (next - p) / ELSEWHERE_PART;
 		looked_at += (size_t)(next - p);
 		packed += (size_t)(end - to);
 		k->in_doubt &= !shrank((size_t)(next - p), (size_t)(end - to));
