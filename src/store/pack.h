@@ -29,8 +29,8 @@ void packer_free(struct packer *k); /* NULL is fine */
 
 /*
  * A frame of n bytes, at most BLOCK_MAX, which are a block's records, or
- * anything else and then shrink less. step: 1 looks most closely, 20 saves two
- * thirds of the time, PACK_STORE looks for nothing. Room for PACK_BOUND(n) and
+ * anything else and then shrink less. step: 1 looks most closely, 20 saves a
+ * quarter of the time, PACK_STORE looks for nothing. Room for PACK_BOUND(n) and
  * PACK_SLACK. Returns the frame's bytes.
  */
 size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
