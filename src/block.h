@@ -117,19 +117,18 @@ static inline bool block_fits(const struct block *b, uint32_t caplen)
 	       b->used + sizeof(struct packet_head) + caplen <= BLOCK_MAX;
 }
 
-/* Asks for the n bytes of memory that come BLOCK_AHEAD bytes behind p. What is
- * not there, or not needed after all, costs nothing else. */
-#define BLOCK_AHEAD 2048
-static inline void block_ask_ahead(const void *p, uint32_t n, bool to_write)
+/* Asks for the n bytes of memory at p. What is not there, or not needed after
+ * all, costs nothing else. */
+static inline void block_ask(const uint8_t *p, uint32_t n, bool to_write)
 {
-	const uint8_t *at = (const uint8_t *)p + BLOCK_AHEAD;
-
 	for (uint32_t i = 0; i < n; i += 64)
 		if (to_write)
-			__builtin_prefetch(at + i, 1);
+			__builtin_prefetch(p + i, 1);
 		else
-			__builtin_prefetch(at + i, 0);
+			__builtin_prefetch(p + i, 0);
 }
+/* How far ahead of what is worked on, where that goes through all of it. */
+#define BLOCK_AHEAD 2048
 
 /* The hot path: one copy. block_fits must have said yes. */
 static inline void block_append(struct block *b, const struct packet_head *h,
@@ -139,7 +138,7 @@ static inline void block_append(struct block *b, const struct packet_head *h,
 	struct block_info *i = &b->info;
 	int64_t t = packet_time_ns(h);
 
-	block_ask_ahead(to, (uint32_t)sizeof(*h) + h->caplen, true);
+	block_ask(to + BLOCK_AHEAD, (uint32_t)sizeof(*h) + h->caplen, true);
 	memcpy(to, h, sizeof(*h));
 	memcpy(to + sizeof(*h), bytes, h->caplen);
 	b->used += (uint32_t)sizeof(*h) + h->caplen;

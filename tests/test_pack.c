@@ -332,7 +332,7 @@ static void sequences_are_read_as_they_were_meant(void **state)
 		if (n == 0)
 			continue;
 		uint8_t *to = w->output;
-		const uint32_t magic = 0xFD2FB528;
+		const uint32_t magic = ZSTD_MAGICNUMBER;
 		memcpy(to, &magic, 4);
 		to[4] = 2 << 6 | 1 << 5;
 		memcpy(to + 5, &size, 4);

@@ -354,7 +354,8 @@ int ring_take(struct ring *r, int max, int64_t until_ns, source_packet packet,
 
 	while (more && n < max && (t = next_packet(r)) &&
 	       time_of(t) <= until_ns) {
-		block_ask_ahead(t, t->tp_mac + t->tp_snaplen, false);
+		block_ask((const uint8_t *)t + BLOCK_AHEAD,
+			  t->tp_mac + t->tp_snaplen, false);
 		more = hand_over(r, t, packet, ctx);
 		n++;
 		pass(r);

@@ -58,7 +58,7 @@ int frame_level(int wanted, unsigned waiting, unsigned max)
 				(int)(full - calm);
 }
 
-static void set_up(struct frame *f, int level)
+void frame_begin(struct frame *f, int level)
 {
 	ZSTD_CCtx_reset(f->zstd, ZSTD_reset_session_only);
 	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_compressionLevel, level);
@@ -93,7 +93,7 @@ bool frame_whole(struct frame *f, int level, uint32_t link_type,
 		*filled = pack(f->packer, link_type, records, n, step_of(level),
 			       out);
 	} else {
-		set_up(f, level);
+		frame_begin(f, level);
 		*filled = ZSTD_compress2(f->zstd, out, FRAME_MAX, records, n);
 		if (failed(*filled, e))
 			return false;
@@ -101,11 +101,6 @@ bool frame_whole(struct frame *f, int level, uint32_t link_type,
 	if (level >= 0)
 		f->in_doubt = *filled + n / SHRINK_PART >= n;
 	return true;
-}
-
-void frame_begin(struct frame *f, int level)
-{
-	set_up(f, level);
 }
 
 bool frame_add(struct frame *f, const uint8_t *bytes, uint32_t *taken,

@@ -14,13 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+#include <zstd.h>
 #if defined(__SSE2__) && !defined(PACK_PORTABLE)
 #define PACK_SSE2
 #include <emmintrin.h>
 #endif
 
 /* RFC 8878, 3.1.1 */
-#define MAGIC 0xFD2FB528u
 #define FRAME_HEAD_BYTES 9
 /* A content size of 4 bytes, which is the window's, and a checksum. */
 #define FRAME_DESCRIPTOR (2u << 6 | 1u << 5 | 1u << 2)
@@ -108,8 +108,6 @@ struct parse {
 	uint32_t recent[3];	 /* distances: RFC 8878, 3.1.1.5 */
 	const uint8_t *literals; /* not yet copied */
 	uint8_t *out;		 /* where they go */
-	uint32_t elsewhere;	 /* bytes of the chunk that were not found at
-				    their place in another packet */
 };
 
 /* The upper bits are the better ones. */
@@ -241,12 +239,11 @@ static inline void skip(struct same *m, unsigned n)
 	}
 }
 
-/* The bits from the lowest on that are set. */
-static inline unsigned run(const struct same *m)
+/* The lowest bit that is set; one is. */
+static inline unsigned first_set(uint64_t low, uint64_t high)
 {
-	if (~m->low)
-		return (unsigned)__builtin_ctzll(~m->low);
-	return 64 + (unsigned)__builtin_ctzll(~m->high);
+	return low ? (unsigned)__builtin_ctzll(low)
+		   : 64 + (unsigned)__builtin_ctzll(high);
 }
 
 /* Takes what the headers of the record [p, end) have of those of an earlier
@@ -268,12 +265,11 @@ static inline const uint8_t *look_aside(struct parse *s, const uint8_t *p,
 		m.high &= ~0ull >> (128 - n);
 	}
 	while (m.low | m.high) {
-		unsigned gap = m.low ? (unsigned)__builtin_ctzll(m.low)
-				     : 64u + (unsigned)__builtin_ctzll(m.high);
+		unsigned gap = first_set(m.low, m.high);
 
 		skip(&m, gap);
 		at += gap;
-		uint32_t length = run(&m);
+		uint32_t length = first_set(~m.low, ~m.high);
 		if (at + length == HEADERS)
 			length += alike(p + HEADERS, before + HEADERS, end);
 		if (length >= RUN_LEAST)
@@ -342,14 +338,11 @@ static inline bool look_back(struct parse *s, const uint8_t *p,
 /* The bytes of the record at p; what is no record is one that has all. */
 static inline uint32_t record_bytes(const uint8_t *p, const uint8_t *end)
 {
-	size_t left = (size_t)(end - p);
+	uint32_t left = (uint32_t)(end - p), at = 0;
 	struct packet_head h;
+	const uint8_t *body;
 
-	if (left < sizeof(h))
-		return (uint32_t)left;
-	memcpy(&h, p, sizeof(h));
-	return h.caplen <= left - sizeof(h) ? (uint32_t)sizeof(h) + h.caplen
-					    : (uint32_t)left;
+	return packet_next(p, left, &at, &h, &body) > 0 ? at : left;
 }
 
 /* A number of the flow: IP's addresses and the ports behind them, or what the
@@ -392,7 +385,7 @@ static inline void look_at(struct parse *s, const uint8_t *p,
 	uint32_t vain = stranger ? s->strangers_vain : flow.vain;
 	const uint8_t *rest = p;
 
-	block_ask_ahead(p, n, false);
+	block_ask(p + BLOCK_AHEAD, n, false);
 	if (like)
 		rest = look_aside(s, p, s->from + like - 1, end);
 	if (look_back(s, rest, end, s->step << vain))
@@ -513,7 +506,7 @@ size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
 		.k = k, .from = records, .end = records + n, .step = step};
 	const uint8_t *p = records, *next;
 	uint8_t *to = out + FRAME_HEAD_BYTES, *end;
-	const uint32_t magic = MAGIC;
+	const uint32_t magic = ZSTD_MAGICNUMBER;
 	size_t looked_at = 0, packed = 0;
 
 	memcpy(out, &magic, sizeof(magic));

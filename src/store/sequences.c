@@ -68,12 +68,12 @@ static inline void add_bits(struct bits *b, uint64_t v, unsigned n)
 	b->n += n;
 }
 
-/* Leaves 7 at most; 64 is the most there may be. */
+/* Leaves 7 at most; 63 is the most there may be. */
 static inline void write_bits(struct bits *b)
 {
 	memcpy(b->to, &b->held, 8);
 	b->to += b->n >> 3;
-	b->held = b->n < 64 ? b->held >> (b->n & ~7u) : 0;
+	b->held >>= b->n & ~7u;
 	b->n &= 7;
 }
 

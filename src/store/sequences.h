@@ -31,7 +31,7 @@ struct sequence {
 	} code; /* sequences_write's own */
 };
 
-/* More symbols than any of the three alphabets has. */
+/* As many as the largest of the three alphabets has. */
 #define SYMBOLS_MAX 53
 #define TABLE_LOG_MAX 8
 

@@ -557,14 +557,6 @@ static void add_packet(struct summary_maker *m, const struct packet_head *h,
 	add_head(m, class, p);
 }
 
-#define CACHE_LINE 64
-
-static void prefetch(const uint8_t *p, uint32_t bytes)
-{
-	for (uint32_t i = 0; i < bytes; i += CACHE_LINE)
-		__builtin_prefetch(p + i);
-}
-
 void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 			   uint32_t n)
 {
@@ -577,10 +569,10 @@ void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 		 * is asked for, else all of what follows. It need not be
 		 * there. */
 		if (h.caplen == was)
-			prefetch(records + at + 7 * (sizeof(h) + h.caplen),
-				 sizeof(h) + HEAD_BYTES);
+			block_ask(records + at + 7 * (sizeof(h) + h.caplen),
+				  sizeof(h) + HEAD_BYTES, false);
 		else
-			prefetch(records + at, 1024);
+			block_ask(records + at, 1024, false);
 		was = h.caplen;
 		add_packet(m, &h, body, n - (uint32_t)(body - records));
 	}

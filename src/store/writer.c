@@ -312,8 +312,8 @@ static uint8_t *out_place(const struct writer *w)
 	return w->out + (w->segment->end + w->flushed) % SEGMENT_ALIGN;
 }
 
-/* The frame of a whole block that the press made. */
-static bool take_ahead(struct writer *w, const struct block *b)
+/* The bytes of the whole block's frame that the press made; 0: it did not. */
+static size_t take_ahead(struct writer *w, const struct block *b)
 {
 	struct press *p = w->store->press;
 	struct press_job *j = &w->ahead[w->seq % (press_ahead(p) + 1)];
@@ -321,9 +321,20 @@ static bool take_ahead(struct writer *w, const struct block *b)
 
 	press_take(p, j, w->frame);
 	if (!mine || !j->n)
-		return false;
+		return 0;
 	memcpy(out_place(w), j->out, j->n);
-	w->pending = (uint32_t)j->n;
+	return j->n;
+}
+
+static bool make_whole_frame(struct writer *w, const struct block *b,
+			     struct err *e)
+{
+	post_ahead(w);
+	size_t n = take_ahead(w, b);
+	if (!n && !frame_whole(w->frame, level_now(w), b->link_type, b->arena,
+			       b->used, out_place(w), &n, e))
+		return false;
+	w->pending = (uint32_t)n;
 	w->taken = b->used;
 	w->ended = true;
 	return true;
@@ -332,24 +343,10 @@ static bool take_ahead(struct writer *w, const struct block *b)
 static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 			struct err *e)
 {
-	size_t n;
-
-	if (!right_segment(w, b, e))
+	if (!right_segment(w, b, e) || (whole && !make_whole_frame(w, b, e)))
 		return false;
-	if (!whole) {
+	if (!whole)
 		frame_begin(w->frame, level_now(w));
-		w->framed = true;
-		return true;
-	}
-	post_ahead(w);
-	if (!take_ahead(w, b)) {
-		if (!frame_whole(w->frame, level_now(w), b->link_type, b->arena,
-				 b->used, out_place(w), &n, e))
-			return false;
-		w->pending = (uint32_t)n;
-		w->taken = b->used;
-		w->ended = true;
-	}
 	w->framed = true;
 	return true;
 }
