@@ -163,6 +163,8 @@ static void anything_comes_back(void **state)
 	for (unsigned i = 0; i < 300; i++)
 		pack_fenced(w, i % 3, bytes, make_anything(&d, bytes),
 			    1 + roll(&d, 3));
+	for (uint32_t n = 0; n < 200; n++)
+		pack_fenced(w, 0, bytes, n, n % 2 ? 1 : PACK_STORE);
 	free(bytes);
 }
 

@@ -416,6 +416,133 @@ static void a_union_keeps_what_each_of_its_parts_promised(void **state)
 	}
 }
 
+/* Packets that have nothing in common, or nearly nothing new. */
+static struct summary *part_of(struct dice *d, bool new)
+{
+	enum { N = 1000 };
+	uint8_t packet[sizeof(tcp)];
+	uint8_t *records = malloc(N * (16 + sizeof(tcp)));
+	uint32_t n = 0;
+
+	memcpy(packet, tcp, sizeof(tcp));
+	for (unsigned i = 0; i < N; i++) {
+		for (unsigned at = 27; at < 38; at++)
+			packet[at] = (uint8_t)roll(d, new ? 256 : 3);
+		n = add_record(records, n, packet, sizeof(packet));
+	}
+	struct summary *s = made_of(ETHERNET, records, n, 4 * N + 100);
+	free(records);
+	return s;
+}
+
+static void assert_union(const struct summary *all, struct summary **parts,
+			 unsigned n_parts, uint32_t set)
+{
+	uint32_t *values, count = 0, unique = 0;
+
+	if (all->level[set] == SUMMARY_ANY)
+		return;
+	for (unsigned i = 0; i < n_parts; i++)
+		count += parts[i]->count[set];
+	values = malloc((count + 1) * sizeof(*values));
+	count = 0;
+	for (unsigned i = 0; i < n_parts; i++) {
+		const uint32_t *v = parts[i]->values + parts[i]->first[set];
+
+		assert_int_equal(parts[i]->level[set], 0);
+		for (uint32_t k = 0; k < parts[i]->count[set]; k++)
+			values[count++] = v[k] >> 4 * all->level[set];
+	}
+	qsort(values, count, sizeof(*values), by_value);
+	for (uint32_t i = 0; i < count; i++)
+		if (unique == 0 || values[unique - 1] != values[i])
+			values[unique++] = values[i];
+	assert_int_equal(all->count[set], unique);
+	if (unique)
+		assert_memory_equal(all->values + all->first[set], values,
+				    unique * sizeof(*values));
+	free(values);
+}
+
+/* As large as a segment's, which looks for ports elsewhere than for addresses,
+ * and the same one for all: first with what floods it, then with little. */
+static void
+a_large_union_has_the_values_of_its_parts_and_no_others(void **state)
+{
+	enum { PARTS = 60 };
+	struct summary_maker *m =
+		summary_maker_new(ETHERNET, SUMMARY_KEYS_SEGMENT);
+	struct summary *parts[PARTS], *all;
+	struct dice d = {17};
+
+	(void)state;
+	for (int round = 0; round < 6; round++) {
+		unsigned n_parts = round % 2 ? 3 : PARTS, coarse = 0;
+
+		summary_maker_reset(m, ETHERNET);
+		for (unsigned i = 0; i < n_parts; i++) {
+			parts[i] = part_of(&d, round % 2 == 0);
+			summary_maker_union(m, parts[i]);
+		}
+		all = summary_make(m);
+		for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+			assert_union(all, parts, n_parts, set);
+			coarse += all->level[set] > 0;
+		}
+		assert_int_equal(coarse > 0, round % 2 == 0);
+		assert_int_equal(
+			all->level[set_at(all, KIND_IP4_TCP, WORD_AT, 0)], 0);
+		for (unsigned i = 0; i < n_parts; i++)
+			summary_free(parts[i]);
+		summary_free(all);
+	}
+	summary_maker_free(m);
+}
+
+static uint32_t values_of(const struct summary *s, unsigned *coarse)
+{
+	uint32_t n = 0;
+
+	*coarse = 0;
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		n += s->count[set];
+		*coarse += s->level[set] > 0;
+	}
+	return n;
+}
+
+/* With room for just what there is, what comes again needs none. */
+static void what_a_full_union_has_already_costs_nothing(void **state)
+{
+	enum { PARTS = 20 };
+	struct summary_maker *m =
+		summary_maker_new(ETHERNET, SUMMARY_KEYS_SEGMENT);
+	struct summary *parts[PARTS], *all;
+	struct dice d = {19};
+	unsigned coarse;
+
+	(void)state;
+	for (unsigned i = 0; i < PARTS; i++) {
+		parts[i] = part_of(&d, true);
+		summary_maker_union(m, parts[i]);
+	}
+	all = summary_make(m);
+	uint32_t n = values_of(all, &coarse);
+	assert_int_equal(coarse, 0);
+	summary_free(all);
+	summary_maker_free(m);
+	m = summary_maker_new(ETHERNET, n);
+	for (unsigned i = 0; i < 2 * PARTS; i++)
+		summary_maker_union(m, parts[i % PARTS]);
+	all = summary_make(m);
+	assert_int_equal(values_of(all, &coarse), n);
+	assert_int_equal(coarse, 0);
+	summary_free(all);
+	summary_maker_free(m);
+	for (unsigned i = 0; i < PARTS; i++)
+		summary_free(parts[i]);
+}
+
 static void a_maker_begins_anew_after_reset(void **state)
 {
 	uint8_t records[128];
@@ -651,6 +778,9 @@ int main(void)
 			sets_have_the_values_of_the_packets_and_no_others),
 		cmocka_unit_test(a_maker_forgets_however_often_it_is_reset),
 		cmocka_unit_test(a_union_keeps_what_each_of_its_parts_promised),
+		cmocka_unit_test(
+			a_large_union_has_the_values_of_its_parts_and_no_others),
+		cmocka_unit_test(what_a_full_union_has_already_costs_nothing),
 		cmocka_unit_test(a_maker_begins_anew_after_reset),
 		cmocka_unit_test(no_flood_takes_more_than_a_hundredth),
 		cmocka_unit_test(a_flooded_word_costs_only_itself),

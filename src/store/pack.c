@@ -9,11 +9,11 @@
 #include "../block.h"
 #include "link.h"
 #include "sequences.h"
+#include "sum.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 #include <zstd.h>
 #if defined(__SSE2__) && !defined(PACK_PORTABLE)
 #define PACK_SSE2
@@ -65,7 +65,6 @@ struct flow {
 #define BODY_LEAST 16
 
 struct packer {
-	XXH64_state_t *sum;
 	struct flow flow[1 << FLOW_BITS];
 	uint32_t length[1 << LENGTH_BITS]; /* places + 1 of records of it */
 	uint32_t seen[1 << SEEN_BITS];
@@ -79,22 +78,11 @@ _Static_assert(CHUNK / RUN_LEAST + 1 <= SEQUENCES_MAX, "of a chunk");
 
 struct packer *packer_new(void)
 {
-	struct packer *k = calloc(1, sizeof(*k));
-
-	if (!k)
-		return NULL;
-	k->sum = XXH64_createState();
-	if (k->sum)
-		return k;
-	free(k);
-	return NULL;
+	return calloc(1, sizeof(struct packer));
 }
 
 void packer_free(struct packer *k)
 {
-	if (!k)
-		return;
-	XXH64_freeState(k->sum);
 	free(k);
 }
 
@@ -102,6 +90,7 @@ void packer_free(struct packer *k)
 struct parse {
 	struct packer *k;
 	const uint8_t *from, *end; /* the block */
+	struct sum sum;
 	struct link link;
 	uint32_t step;
 	uint32_t strangers_vain; /* of packets whose flow is new */
@@ -422,11 +411,11 @@ static uint8_t *put_block_head(uint8_t *to, bool last, uint32_t type,
 	return to + BLOCK_HEAD_BYTES;
 }
 
-static uint8_t *store_chunk(const uint8_t *from, uint32_t n, bool last,
+static uint8_t *store_chunk(struct parse *s, const uint8_t *from, uint32_t n,
 			    uint8_t *out)
 {
-	out = put_block_head(out, last, BLOCK_RAW, n);
-	memcpy(out, from, n);
+	out = put_block_head(out, from + n == s->end, BLOCK_RAW, n);
+	sum_and_copy(&s->sum, from, n, out);
 	return out + n;
 }
 
@@ -487,10 +476,10 @@ static uint8_t *put_chunk(struct parse *s, const uint8_t *p,
 	*next = s->end - p > (ptrdiff_t)CHUNK ? p + CHUNK : s->end;
 	if (!store)
 		end = pack_chunk(s, p, next, out);
-	if (!end)
-		end = store_chunk(p, (uint32_t)(*next - p), *next == s->end,
-				  out);
-	XXH64_update(s->k->sum, p, (size_t)(*next - p));
+	if (end)
+		sum_until(&s->sum, *next);
+	else
+		end = store_chunk(s, p, (uint32_t)(*next - p), out);
 	return end;
 }
 
@@ -499,11 +488,15 @@ static bool shrank(size_t from, size_t to)
 	return to + from / SHRINK_PART <= from;
 }
 
+SHIFTS_MUCH
 size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
 	    uint32_t n, unsigned step, uint8_t *out)
 {
-	struct parse s = {
-		.k = k, .from = records, .end = records + n, .step = step};
+	struct parse s = {.k = k,
+			  .from = records,
+			  .end = records + n,
+			  .sum = sum_begin(records),
+			  .step = step};
 	const uint8_t *p = records, *next;
 	uint8_t *to = out + FRAME_HEAD_BYTES, *end;
 	const uint32_t magic = ZSTD_MAGICNUMBER;
@@ -512,7 +505,6 @@ size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
 	memcpy(out, &magic, sizeof(magic));
 	out[4] = FRAME_DESCRIPTOR;
 	memcpy(out + 5, &n, sizeof(n));
-	XXH64_reset(k->sum, 0);
 	if (step != PACK_STORE)
 		begin_block(&s, link_type);
 	for (unsigned i = 0; p < s.end || i == 0; i++, p = next, to = end) {
@@ -528,7 +520,7 @@ size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
 	}
 	if (step != PACK_STORE)
 		k->in_doubt = !shrank(looked_at, packed);
-	uint32_t sum = (uint32_t)XXH64_digest(k->sum);
+	uint32_t sum = sum_end(&s.sum, records, s.end);
 	memcpy(to, &sum, sizeof(sum));
 	return (size_t)(to + sizeof(sum) - out);
 }

@@ -285,6 +285,7 @@ static uint8_t *put_sequences(const struct sequence_coder *c,
 	return end_bits(&b);
 }
 
+SHIFTS_MUCH
 size_t sequences_write(struct sequence_coder *c, struct sequence *from,
 		       uint32_t n, uint8_t *to)
 {

@@ -251,7 +251,8 @@ static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
 	}
 }
 
-/* --- the maker: a hash table of (set, value), and a list of them --- */
+/* --- the maker: a list of (set, value), and what tells that one is in it: of
+ * words of up to 2 bytes a bit each, of the others a hash table --- */
 
 /* A key is an epoch, which a reset ends, a set and a value: a slot that has
  * less than the epoch is free. */
@@ -259,6 +260,9 @@ static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
 #define KEY(m, set, value) ((m)->epoch | (uint64_t)(set) << 32 | (value))
 #define KEY_SET(key) ((uint32_t)((key) >> 32) & (EPOCH - 1) >> 32)
 _Static_assert(SUMMARY_SETS <= EPOCH >> 32, "a set fits into a key");
+
+#define SMALL_BITS 16u
+#define SMALL_WORDS ((1u << SMALL_BITS) / 64)
 
 /* Of a packet; all words are in these, when its IPv4 header has 20. */
 #define HEAD_BYTES 64u
@@ -301,8 +305,10 @@ struct summary_maker {
 	uint64_t epoch;
 	uint64_t multiplier; /* random: nobody can make packets that collide */
 	uint64_t *slots;
-	uint64_t *keys;	 /* those in slots, and room for one more */
+	uint64_t *small; /* SMALL_WORDS a set: memory that is seldom touched */
+	uint64_t *keys;	 /* those in slots and small, room for one more */
 	uint32_t *spare; /* max_keys */
+	bool is_small[SUMMARY_SETS];
 	uint32_t count[SUMMARY_SETS];
 	uint8_t base[SUMMARY_SETS];
 	uint8_t level[SUMMARY_SETS];
@@ -332,15 +338,53 @@ static inline uint64_t *slot_find(const struct summary_maker *m, uint64_t key)
 	return slot;
 }
 
+static inline uint64_t *small_word(const struct summary_maker *m, uint32_t set,
+				   uint32_t value)
+{
+	return &m->small[(size_t)set * SMALL_WORDS + value / 64];
+}
+
+static inline bool has_small(const struct summary_maker *m, uint32_t set,
+			     uint32_t value)
+{
+	return *small_word(m, set, value) >> value % 64 & 1;
+}
+
+static inline bool has_key(const struct summary_maker *m, uint64_t key)
+{
+	uint32_t set = KEY_SET(key);
+
+	return m->is_small[set] ? has_small(m, set, (uint32_t)key)
+				: *slot_find(m, key) == key;
+}
+
 static inline void put_key(struct summary_maker *m, uint64_t key)
 {
-	uint64_t *slot = slot_find(m, key);
-	bool is_new = *slot != key;
+	uint32_t set = KEY_SET(key), value = (uint32_t)key;
+	bool is_new;
 
-	*slot = key;
+	if (m->is_small[set]) {
+		is_new = !has_small(m, set, value);
+		*small_word(m, set, value) |= 1ull << value % 64;
+	} else {
+		uint64_t *slot = slot_find(m, key);
+
+		is_new = *slot != key;
+		*slot = key;
+	}
 	m->keys[m->n_keys] = key;
 	m->n_keys += is_new;
-	m->count[KEY_SET(key)] += is_new;
+	m->count[set] += is_new;
+}
+
+static void empty_small(struct summary_maker *m)
+{
+	for (uint32_t i = 0; i < m->n_keys; i++) {
+		uint32_t set = KEY_SET(m->keys[i]);
+
+		if (m->is_small[set])
+			*small_word(m, set, (uint32_t)m->keys[i]) = 0;
+	}
 }
 
 /* Brings the table to these levels, none of them finer than before. */
@@ -360,6 +404,7 @@ static void rebuild(struct summary_maker *m, const uint8_t *level)
 	}
 	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
 	memset(m->count, 0, sizeof(m->count));
+	empty_small(m);
 	m->n_keys = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t set = KEY_SET(m->keys[i]);
@@ -429,12 +474,14 @@ static __attribute__((noinline)) void add_new(struct summary_maker *m,
 			put_key(m, key);
 			return;
 		}
-		if (*slot_find(m, key) == key)
+		if (has_key(m, key))
 			return;
 		make_room(m);
 	}
 }
 
+/* Looks into the table only: small sets are a union's, which is not made of
+ * packets. */
 static inline void add_value(struct summary_maker *m, uint32_t set,
 			     uint32_t value)
 {
@@ -587,8 +634,10 @@ static void add_values(struct summary_maker *m, uint32_t set, const uint32_t *v,
 	for (uint32_t i = 0; i < n && m->shift[set] != 32; i++) {
 		uint32_t ahead = i + UNION_AHEAD < n ? i + UNION_AHEAD : i;
 
-		__builtin_prefetch(slot_of(
-			m, KEY(m, set, v[ahead] << shift >> m->shift[set])));
+		if (!m->is_small[set])
+			__builtin_prefetch(slot_of(
+				m, KEY(m, set,
+				       v[ahead] << shift >> m->shift[set])));
 		if (m->n_keys < m->max_keys)
 			put_key(m, KEY(m, set, v[i] << shift >> m->shift[set]));
 		else
@@ -644,6 +693,7 @@ static void learn_layouts(struct summary_maker *m)
 	struct layout l;
 
 	memset(m->base, 0, sizeof(m->base));
+	memset(m->is_small, 0, sizeof(m->is_small));
 	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
 		struct maker_class *c = &m->classes[class];
 
@@ -654,6 +704,8 @@ static void learn_layouts(struct summary_maker *m)
 			uint32_t set = class * SUMMARY_WORDS + i;
 
 			m->base[set] = w->base;
+			m->is_small[set] = 8u * w->bytes <= SMALL_BITS &&
+					   m->slot_bits > SMALL_BITS;
 			if (!w->fixed && w->place != WORD_WIRE_LENGTH)
 				learn_word(c, w, set);
 		}
@@ -676,6 +728,7 @@ static void new_epoch(struct summary_maker *m)
 
 void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
 {
+	empty_small(m);
 	if (link_type != m->link_type) {
 		m->link_type = link_type;
 		m->link = link_of(link_type);
@@ -701,9 +754,11 @@ struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
 	for (m->slot_bits = 4; (1ull << m->slot_bits) < 2ull * m->max_keys;)
 		m->slot_bits++;
 	m->slots = calloc((size_t)1 << m->slot_bits, sizeof(*m->slots));
+	m->small =
+		calloc((size_t)SUMMARY_SETS * SMALL_WORDS, sizeof(*m->small));
 	m->keys = calloc(m->max_keys + 1ul, sizeof(*m->keys));
 	m->spare = calloc(m->max_keys, sizeof(*m->spare));
-	if (!m->slots || !m->keys || !m->spare ||
+	if (!m->slots || !m->small || !m->keys || !m->spare ||
 	    getrandom(&m->multiplier, sizeof(m->multiplier), 0) !=
 		    sizeof(m->multiplier)) {
 		summary_maker_free(m);
@@ -720,6 +775,7 @@ void summary_maker_free(struct summary_maker *m)
 	if (!m)
 		return;
 	free(m->slots);
+	free(m->small);
 	free(m->keys);
 	free(m->spare);
 	free(m);
