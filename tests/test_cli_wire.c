@@ -117,6 +117,26 @@ static void compressed_packets_say_how_long_they_are(void **state)
 	free(m.bytes);
 }
 
+static void frames_beside_are_announced(void **state)
+{
+	struct packets_front f;
+	struct message m;
+
+	(void)state;
+	pack(&m, UINT64_MAX, UINT64_MAX, 0);
+	free(m.bytes);
+	m.packets.zstd = true;
+	m.packets.raw_bytes = UINT64_MAX;
+	m.packets.beside_bytes = UINT64_MAX - 1;
+	repack(&m);
+	assert_true(m.n <= PACKETS_FRONT_MAX);
+	assert_true(front(&m, &f));
+	assert_true(f.beside_bytes == UINT64_MAX - 1);
+	assert_true(f.raw_bytes == UINT64_MAX);
+	assert_int_equal(m.n, f.data);
+	free(m.bytes);
+}
+
 /* Whatever is taken the short way, protobuf-c reads the same. */
 static void broken_bytes_are_never_read_differently(void **state)
 {
@@ -130,6 +150,7 @@ static void broken_bytes_are_never_read_differently(void **state)
 			free(m.bytes);
 			m.packets.zstd = true;
 			m.packets.raw_bytes = (uint64_t)random();
+			m.packets.beside_bytes = (uint64_t)random() % 2;
 			repack(&m);
 		}
 		m.bytes[(size_t)random() % m.n] = (uint8_t)random();
@@ -144,6 +165,8 @@ static void broken_bytes_are_never_read_differently(void **state)
 					 f.blocks_done);
 			assert_int_equal(s->packets->zstd, f.zstd);
 			assert_int_equal(s->packets->raw_bytes, f.raw_bytes);
+			assert_int_equal(s->packets->beside_bytes,
+					 f.beside_bytes);
 			assert_int_equal(s->packets->data.len, m.n - f.data);
 			if (m.n > f.data)
 				assert_memory_equal(s->packets->data.data,
@@ -187,6 +210,7 @@ int main(void)
 		cmocka_unit_test(packets_are_found_where_protobuf_put_them),
 		cmocka_unit_test(other_events_take_the_long_way),
 		cmocka_unit_test(compressed_packets_say_how_long_they_are),
+		cmocka_unit_test(frames_beside_are_announced),
 		cmocka_unit_test(hints_are_read_back_as_they_were_written),
 		cmocka_unit_test(broken_bytes_are_never_read_differently),
 	};

@@ -47,7 +47,10 @@ static void decodes_to(uint64_t count, uint64_t done, uint64_t raw,
 		       size_t data_bytes)
 {
 	static uint8_t bytes[WIRE_HEAD_MAX + (3u << 20)];
-	struct packets_head h = {count, done, raw, data_bytes};
+	struct packets_head h = {.count = count,
+				 .blocks_done = done,
+				 .zstd_raw_bytes = raw,
+				 .data_bytes = data_bytes};
 	size_t n = wire_packets_head(bytes, &h);
 
 	assert_true(n <= WIRE_HEAD_MAX);
@@ -96,6 +99,30 @@ static void packets_decode_at_every_length_of_their_data(void **state)
 		for (size_t less = 0; less < 16; less++)
 			if (lengths[i] > less)
 				decodes_to(7, 3, 0, lengths[i] - less);
+}
+
+static void frames_beside_are_announced(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < EDGES; i++) {
+		uint8_t bytes[WIRE_HEAD_MAX];
+		struct packets_head h = {.count = edges[EDGES - 1 - i],
+					 .blocks_done = UINT64_MAX,
+					 .zstd_raw_bytes = UINT64_MAX,
+					 .beside_bytes = edges[i]};
+		size_t n = wire_packets_head(bytes, &h);
+
+		assert_true(n <= WIRE_HEAD_MAX);
+		Pcap__V1__PacketStream *m =
+			pcap__v1__packet_stream__unpack(NULL, n, bytes);
+		assert_non_null(m);
+		assert_true(m->packets->count == h.count);
+		assert_true(m->packets->beside_bytes == h.beside_bytes);
+		assert_int_equal(m->packets->data.len, 0);
+		assert_int_equal(pcap__v1__packet_stream__get_packed_size(m),
+				 n);
+		pcap__v1__packet_stream__free_unpacked(m, NULL);
+	}
 }
 
 static void packets_are_sent_from_the_block(void **state)
@@ -325,6 +352,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_decode_at_every_length_of_a_varint),
 		cmocka_unit_test(packets_decode_at_every_length_of_their_data),
+		cmocka_unit_test(frames_beside_are_announced),
 		cmocka_unit_test(packets_are_sent_from_the_block),
 		cmocka_unit_test(what_is_no_message_is_refused),
 		cmocka_unit_test(a_capture_is_told_whole),

@@ -171,6 +171,8 @@ int cli_change(const char *method, const ProtobufCMessage *request,
 struct stream {
 	const char *method;
 	const ProtobufCMessage *request;
+	/* The request, if stored frames are wanted as they are; or NULL. */
+	Pcap__V1__ReplayRequest *frames;
 	const char *name;  /* of the capture, as given */
 	const char *file;  /* -w, or NULL: stdout if it is no terminal */
 	const char *range; /* said on stderr before the packets, or NULL */

@@ -183,6 +183,12 @@ static int explain(const Pcap__V1__ReplayRequest *replay)
 	return explain_run(&ask);
 }
 
+/* Packets are, from what is stored. */
+static bool is_picked(const Pcap__V1__ReplayRequest *ask)
+{
+	return *ask->filter || ask->max_packets || ask->snaplen;
+}
+
 static int run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
@@ -203,6 +209,7 @@ static int run(int argc, char **argv)
 	}
 	struct stream s = {.method = "Replay",
 			   .request = &ask.base,
+			   .frames = is_picked(&ask) ? NULL : &ask,
 			   .name = ask.name,
 			   .file = line.file,
 			   .force = line.force,

@@ -30,7 +30,8 @@ struct run {
 	struct sink sink;
 	struct watch watch;
 	struct progress progress;
-	bool begun, ended; /* a Header came, an End came */
+	uint8_t ticket[CLIENT_TICKET_BYTES]; /* for frames beside gRPC */
+	bool begun, ended;		     /* a Header came, an End came */
 	uint64_t packets, bytes, lost;
 	char lost_why[128];
 	/* The capture's counts at the beginning. */
@@ -192,6 +193,9 @@ static bool receive(struct run *r, struct err *e)
 	struct err ignored = ERR_INIT;
 	int got;
 
+	if (r->s->frames && client_beside(r->client, r->ticket))
+		r->s->frames->data_ticket =
+			(ProtobufCBinaryData){sizeof(r->ticket), r->ticket};
 	client_stream(r->client, r->s->method, r->s->request);
 	while ((got = client_next(r->client, &ev, e)) == 1) {
 		if (take(r, ev, e))

@@ -42,6 +42,7 @@ struct visit {
 	struct visit *next, **link;
 	int fd;	       /* a dup, to see it end and to cut it off */
 	int silent_fd; /* gRPC's; -1 when that has it */
+	bool data;     /* it is a data connection: gRPC never has it */
 	int64_t since_ns;
 	struct caller *caller; /* there until caller_end */
 };
@@ -360,7 +361,7 @@ static void accept_one(struct gate *g, struct server *s)
 
 static void hung_up(struct gate *g, struct visit *v)
 {
-	if (v->silent_fd >= 0)
+	if (v->silent_fd >= 0 || v->data)
 		caller_unref(v->caller);
 	else
 		caller_end(v->caller);
@@ -390,6 +391,15 @@ static void take_line(struct visit *v, const char *line, size_t n)
 		 role_text(who->local_role), who->from);
 }
 
+/* The length of a line that is not for gRPC, as of proxied_line. */
+static int line_length(struct visit *v, const char *bytes, size_t n)
+{
+	int proxied = proxied_line(bytes, n), data = data_line(bytes, n);
+
+	v->data = data > 0;
+	return proxied ? proxied : data;
+}
+
 /* The first bytes are there, or the end. */
 static void heard(struct gate *g, struct visit *v)
 {
@@ -398,7 +408,7 @@ static void heard(struct gate *g, struct visit *v)
 
 	if (n < 0 && errno == EAGAIN)
 		return;
-	int length = n > 0 ? proxied_line(line, (size_t)n) : 0;
+	int length = n > 0 ? line_length(v, line, (size_t)n) : 0;
 	if (length < 0)
 		return;
 	if (n <= 0 || (length && recv(v->fd, line, (size_t)length,
@@ -406,17 +416,22 @@ static void heard(struct gate *g, struct visit *v)
 		hung_up(g, v);
 		return;
 	}
-	take_line(v, line, (size_t)length);
 	/* From here on only its end is of interest. */
 	struct epoll_event ev = {.events = 0, .data.ptr = v};
 	epoll_ctl(g->epoll_fd, EPOLL_CTL_MOD, v->fd, &ev);
 	int fd = v->silent_fd;
 	v->silent_fd = -1;
 	g->n_silent--;
-	caller_serve(v->caller, fd);
+	if (!v->data) {
+		take_line(v, line, (size_t)length);
+		caller_serve(v->caller, fd);
+	} else if (!data_open(v->caller, line, fd)) {
+		hung_up(g, v);
+	}
 }
 
-/* Who says nothing keeps no place; who has none had time to hear it. */
+/* Who says nothing keeps no place, nor does a data connection that no replay
+ * comes for; who has none had time to hear it. */
 static void drop_silent(struct gate *g)
 {
 	int64_t now = monotonic_ns();
@@ -426,7 +441,7 @@ static void drop_silent(struct gate *g)
 		next = v->next;
 		if (now - v->since_ns <= g->patience_ns)
 			continue;
-		if (v->silent_fd >= 0)
+		if (v->silent_fd >= 0 || (v->data && data_is_idle(v->caller)))
 			hung_up(g, v);
 		else if (v->caller->refusal.kind)
 			shutdown(v->fd, SHUT_RDWR);
@@ -512,7 +527,7 @@ void gate_shut(struct gate *g)
 
 	for (struct visit *v = g->visits; v; v = next) {
 		next = v->next;
-		if (v->silent_fd >= 0)
+		if (v->silent_fd >= 0 || v->data)
 			hung_up(g, v);
 	}
 	if (g->listen_fd < 0)

@@ -87,6 +87,14 @@ static void start_batch(struct call *c, const grpc_op *ops, size_t n,
 	(void)error;
 }
 
+/* With the call's lock. Nobody waits in sendfile for who is gone. */
+static void end_call(struct call *c)
+{
+	c->over = true;
+	if (c->data_fd >= 0)
+		shutdown(c->data_fd, SHUT_RDWR);
+}
+
 /* --- out --- */
 
 static void push(struct call *c, struct message *m)
@@ -190,7 +198,7 @@ static void sent(void *ctx, bool ok)
 	grpc_byte_buffer *bytes = c->sending_bytes;
 	c->sending_bytes = NULL;
 	if (!ok)
-		c->over = true;
+		end_call(c);
 	pthread_mutex_unlock(&c->lock);
 	grpc_byte_buffer_destroy(bytes);
 	if (!send_next(c) && c->method && c->method->idle) {
@@ -252,6 +260,30 @@ bool call_send_wait(struct call *c, grpc_byte_buffer *bytes)
 	else
 		grpc_byte_buffer_destroy(bytes);
 	return room;
+}
+
+void call_data(struct call *c, int fd)
+{
+	pthread_mutex_lock(&c->lock);
+	c->data_fd = fd;
+	if (c->over)
+		end_call(c);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void call_passes(struct call *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->passing_ns = monotonic_ns();
+	pthread_mutex_unlock(&c->lock);
+}
+
+void call_passed(struct call *c, uint64_t bytes)
+{
+	pthread_mutex_lock(&c->lock);
+	c->passing_ns = 0;
+	c->bytes += bytes;
+	pthread_mutex_unlock(&c->lock);
 }
 
 static void set_status(struct call *c, grpc_status_code status,
@@ -382,7 +414,7 @@ static void received(void *ctx, bool ok)
 	c->received = NULL;
 	c->receiving = false;
 	if (!bytes && lost)
-		c->over = true;
+		end_call(c);
 	if (bytes && c->method->more)
 		c->bytes += grpc_byte_buffer_length(bytes);
 	bool first = !c->started;
@@ -403,7 +435,7 @@ static void closed(void *ctx, bool ok)
 
 	(void)ok;
 	pthread_mutex_lock(&c->lock);
-	c->over = true;
+	end_call(c);
 	pthread_cond_broadcast(&c->news);
 	pthread_mutex_unlock(&c->lock);
 	if (c->method && c->method->closed)
@@ -484,6 +516,7 @@ void call_request(struct caller *who)
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->news, NULL);
 	c->outbox_end = &c->outbox;
+	c->data_fd = -1;
 	c->status_text = grpc_empty_slice();
 	grpc_call_details_init(&c->details);
 	grpc_metadata_array_init(&c->metadata);
@@ -500,6 +533,11 @@ void call_request(struct caller *who)
 
 /* --- calls that hang --- */
 
+static bool is_late(int64_t since_ns, int64_t now, unsigned seconds)
+{
+	return since_ns && now - since_ns > seconds * NS_PER_S;
+}
+
 /* Seconds that are over; 0: c does not hang. */
 static unsigned hangs(struct call *c, int64_t now, const char **what)
 {
@@ -510,7 +548,8 @@ static unsigned hangs(struct call *c, int64_t now, const char **what)
 	pthread_mutex_lock(&c->lock);
 	if (c->over) {
 		over = 0;
-	} else if (c->sending_ns && now - c->sending_ns > taking * NS_PER_S) {
+	} else if (is_late(c->sending_ns, now, taking) ||
+		   is_late(c->passing_ns, now, taking)) {
 		over = taking;
 		*what = "send-timeout: nothing was taken";
 	} else if (!c->started && !c->finishing &&

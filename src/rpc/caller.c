@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* With the server's lock. */
 static void take_place(struct caller *c, enum place to)
@@ -40,6 +41,7 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	}
 	c->server = s;
 	c->origin = origin;
+	c->data_fd = -1;
 	atomic_init(&c->refs, 1);
 	c->link = &s->callers;
 	pthread_mutex_lock(&s->lock);
@@ -106,6 +108,15 @@ bool caller_count(struct caller *c, struct err *e)
 	return false;
 }
 
+bool caller_ref_living(struct caller *c)
+{
+	unsigned refs = atomic_load(&c->refs);
+
+	while (refs && !atomic_compare_exchange_weak(&c->refs, &refs, refs + 1))
+		;
+	return refs != 0;
+}
+
 void caller_unref(struct caller *c)
 {
 	struct server *s = c->server;
@@ -114,6 +125,8 @@ void caller_unref(struct caller *c)
 		return;
 	if (c->grpc)
 		grpc_server_destroy(c->grpc);
+	if (c->data_fd >= 0)
+		close(c->data_fd);
 	control_include(s->control, c->excluded);
 	pthread_mutex_lock(&s->lock);
 	*c->link = c->next;
@@ -253,16 +266,10 @@ static struct caller **callers(struct server *s, size_t *n)
 	pthread_mutex_lock(&s->lock);
 	struct caller **all = calloc(s->n_callers + 1, sizeof(*all));
 	assert(all);
-	for (struct caller *c = s->callers; c; c = c->next) {
-		unsigned refs = atomic_load(&c->refs);
-
+	for (struct caller *c = s->callers; c; c = c->next)
 		/* One that is being freed has none to add to. */
-		while (refs &&
-		       !atomic_compare_exchange_weak(&c->refs, &refs, refs + 1))
-			;
-		if (refs)
+		if (caller_ref_living(c))
 			all[(*n)++] = c;
-	}
 	pthread_mutex_unlock(&s->lock);
 	return all;
 }

@@ -1,11 +1,13 @@
 /*
  * The connection to pcapd and the calls over it. Guarantees that every call is
  * ended and drained before the next one, that a cancel is never lost, and that
- * packets are not copied between the socket and the caller. Leaves out
- * reconnecting: a command is over when its connection is.
+ * packets are not copied between the socket and the caller, whether they come
+ * by gRPC or beside it. Leaves out reconnecting: a command is over when its
+ * connection is.
  */
 #include "client.h"
 
+#include "client_data.h"
 #include "client_link.h"
 #include "client_wire.h"
 
@@ -20,6 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 /* pcapd sends a quarter of this; the bound is for what is not pcapd. */
 #define MESSAGE_MAX (16 << 20)
@@ -36,6 +40,7 @@ struct client {
 	grpc_completion_queue *cq;
 	struct client_link *link;
 	char label[sizeof(((struct address *)0)->label)];
+	char path[ADDRESS_TEXT_MAX]; /* of the socket, or "" */
 	const ProtobufCMethodDescriptor *method;
 	bool pending[TAGS], ok[TAGS];
 	int patience_ms; /* 0: no end to it */
@@ -45,6 +50,7 @@ struct client {
 	grpc_slice details;
 	pthread_mutex_t lock; /* guards everything below */
 	grpc_call *call;
+	int data; /* the data connection of the call, or -1 */
 	bool cancelled;
 };
 
@@ -89,7 +95,10 @@ struct client *client_open(const struct address *to, struct err *e)
 		free(c);
 		return NULL;
 	}
+	c->data = -1;
 	memcpy(c->label, to->label, sizeof(c->label));
+	if (to->kind == ADDRESS_UNIX)
+		memcpy(c->path, to->path, sizeof(c->path));
 	grpc_init();
 	pthread_mutex_init(&c->lock, NULL);
 	c->channel = channel_over(fd); /* the fd is the channel's now */
@@ -264,11 +273,21 @@ static bool status_read(struct client *c, bool cancelled, struct err *e)
 	return labelled(c->label, e);
 }
 
+static void close_data(struct client *c)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->data >= 0)
+		close(c->data);
+	c->data = -1;
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* Drains the call. true: the daemon said OK. */
 static bool call_end(struct client *c, struct err *e)
 {
 	for (enum tag t = TAG_START; t < TAGS; t++)
 		wait_for(c, t);
+	close_data(c);
 	pthread_mutex_lock(&c->lock);
 	grpc_call *call = c->call;
 	bool cancelled = c->cancelled;
@@ -291,6 +310,8 @@ void client_cancel(struct client *c)
 	c->cancelled = true;
 	if (c->call)
 		grpc_call_cancel(c->call, NULL);
+	if (c->data >= 0)
+		shutdown(c->data, SHUT_RDWR);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -311,6 +332,7 @@ void client_close(struct client *c)
 		client_cancel(c);
 		call_end(c, &ignored);
 	}
+	close_data(c);
 	grpc_channel_destroy(c->channel);
 	grpc_completion_queue_shutdown(c->cq);
 	while (grpc_completion_queue_next(
@@ -389,11 +411,27 @@ void client_stream(struct client *c, const char *method,
 	call_begin(c, method, request);
 }
 
+bool client_beside(struct client *c, uint8_t ticket[CLIENT_TICKET_BYTES])
+{
+	int fd = *c->path ? client_data_open(c->path, ticket) : -1;
+
+	if (fd < 0)
+		return false;
+	pthread_mutex_lock(&c->lock);
+	c->data = fd;
+	if (c->cancelled)
+		shutdown(fd, SHUT_RDWR);
+	pthread_mutex_unlock(&c->lock);
+	return true;
+}
+
 /* --- events --- */
 
 /* The pieces are part of the same allocation. */
 struct event {
 	struct client_event public;
+	uint64_t beside_bytes; /* that come beside gRPC */
+	uint8_t *beside;
 	grpc_byte_buffer *buffer;
 	Pcap__V1__PacketStream *unpacked;
 	struct iovec pieces[];
@@ -408,6 +446,7 @@ void client_event_free(struct client_event *ev)
 	if (whole->unpacked)
 		pcap__v1__packet_stream__free_unpacked(whole->unpacked, NULL);
 	grpc_byte_buffer_destroy(whole->buffer);
+	free(whole->beside);
 	free(whole);
 }
 
@@ -468,6 +507,7 @@ static bool event_unpack(struct client *c, struct event *ev)
 	out->pieces[out->n_pieces++] =
 		(struct iovec){m->packets->data.data, out->bytes};
 	out->zstd_raw_bytes = m->packets->zstd ? m->packets->raw_bytes : 0;
+	ev->beside_bytes = m->packets->beside_bytes;
 	return true;
 }
 
@@ -491,6 +531,7 @@ static struct client_event *event_new(struct client *c, grpc_byte_buffer *b)
 		ev->public.count = front.count;
 		ev->public.blocks_done = front.blocks_done;
 		ev->public.zstd_raw_bytes = front.zstd ? front.raw_bytes : 0;
+		ev->beside_bytes = front.beside_bytes;
 		point(&ev->public, s, front.data);
 	} else if (!event_unpack(c, ev)) {
 		client_event_free(&ev->public);
@@ -499,17 +540,74 @@ static struct client_event *event_new(struct client *c, grpc_byte_buffer *b)
 	return &ev->public;
 }
 
-int client_next(struct client *c, struct client_event **ev, struct err *e)
+/* What is not a frame beside gRPC, or too large for one. */
+static bool is_odd(const struct client *c, const struct event *ev)
+{
+	return c->data < 0 || ev->public.bytes || !ev->public.zstd_raw_bytes ||
+	       ev->beside_bytes > MESSAGE_MAX;
+}
+
+/* 1; 0 the data connection has ended; -1 it is not understood. */
+static int take_beside(struct client *c, struct event *ev)
+{
+	struct client_event *out = &ev->public;
+	size_t n = ev->beside_bytes;
+
+	if (!n)
+		return 1;
+	if (is_odd(c, ev) || !(ev->beside = malloc(n + 1)))
+		return -1;
+	if (!client_data_read(c->data, ev->beside, n + 1))
+		return 0;
+	out->n_pieces = 0;
+	if (ev->beside[n] == '+') {
+		out->pieces[out->n_pieces++] = (struct iovec){ev->beside, n};
+		out->bytes = n;
+	} else {
+		/* A Lost with its packets follows. */
+		out->count = out->zstd_raw_bytes = 0;
+	}
+	return 1;
+}
+
+static grpc_byte_buffer *next_message(struct client *c)
 {
 	receive(c);
 	wait_for(c, TAG_RECV);
 	grpc_byte_buffer *b = c->received;
 	c->received = NULL;
+	return b;
+}
+
+/* pcapd ends the call with the connection, and says why. */
+static int end_without_data(struct client *c, struct err *e)
+{
+	grpc_byte_buffer *b;
+
+	while ((b = next_message(c)))
+		grpc_byte_buffer_destroy(b);
+	if (!call_end(c, e))
+		return -1;
+	err_set(e, ERR_UNREACHABLE,
+		"the connection to pcapd ended: that of the data");
+	labelled(c->label, e);
+	return -1;
+}
+
+int client_next(struct client *c, struct client_event **ev, struct err *e)
+{
+	grpc_byte_buffer *b = next_message(c);
+
 	if (!b)
 		return call_end(c, e) ? 0 : -1;
 	*ev = event_new(c, b);
-	if (*ev)
+	int got = *ev ? take_beside(c, (struct event *)*ev) : -1;
+	if (got == 1)
 		return 1;
+	client_event_free(*ev);
+	*ev = NULL;
+	if (got == 0)
+		return end_without_data(c, e);
 	client_cancel(c);
 	call_end(c, e);
 	err_set(e, ERR_FAILED, "%s: pcapd's answer is not understood",

@@ -50,8 +50,9 @@ ProtobufCMessage *client_call(struct client *c, const char *method,
 
 /*
  * A message of a PacketStream. Header, Lost and End are unpacked; of Packets
- * the bytes stay where they were received and are only pointed at. Owned by
- * whoever got it, freed on any thread, before client_close.
+ * the bytes stay where they were received and are only pointed at; a frame that
+ * came beside gRPC is in one piece. Owned by whoever got it, freed on any
+ * thread, before client_close.
  */
 struct client_event {
 	Pcap__V1__PacketStream *message; /* NULL: packets */
@@ -63,6 +64,11 @@ struct client_event {
 	struct iovec *pieces;
 };
 void client_event_free(struct client_event *ev); /* NULL is fine */
+
+#define CLIENT_TICKET_BYTES 16
+/* The next stream's stored frames may come beside gRPC if its request has this
+ * ticket. false: they cannot, as pcapd is elsewhere, or knows nothing of it. */
+bool client_beside(struct client *c, uint8_t ticket[CLIENT_TICKET_BYTES]);
 
 /* A stream of events. client_next: 1 an event, 0 the stream ended well, -1 it
  * ended with an error. On a cancel: -1 and ERR_CANCELLED. client_tend does

@@ -65,6 +65,8 @@ bool packets_front_read(const uint8_t *p, size_t n, size_t total,
 			read.zstd = value;
 		else if (key >> 3 == 4)
 			read.raw_bytes = value;
+		else if (key >> 3 == 5)
+			read.beside_bytes = value;
 		else
 			return false;
 	}

@@ -16,6 +16,7 @@ struct packets_front {
 	uint64_t blocks_done;
 	bool zstd;
 	uint64_t raw_bytes;
+	uint64_t beside_bytes;
 	size_t data; /* where the data starts; it goes on to the end */
 };
 

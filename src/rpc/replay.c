@@ -21,6 +21,7 @@ struct replay {
 	struct feed_watch watch;
 	struct filter *filter;
 	struct cursor *cursor;
+	struct caller *data; /* its data connection, or NULL */
 	struct pick pick;
 	uint32_t link_type;
 	int64_t sent_ns; /* when something was sent last */
@@ -117,6 +118,11 @@ static bool replay_open(struct replay *r, struct err *e)
 		feed_watch(r->feed, &r->watch);
 	range.filter = r->filter;
 	range.link_type = r->link_type;
+	if (range.stored)
+		r->data = data_take(r->call->caller, &q->data_ticket);
+	if (r->data)
+		call_data(r->call, r->data->data_fd);
+	range.unread = r->data;
 	r->cursor = cursor_open(control_store(ctl), r->feed, &range, e);
 	return r->cursor != NULL;
 }
@@ -124,6 +130,10 @@ static bool replay_open(struct replay *r, struct err *e)
 static void replay_close(struct replay *r)
 {
 	cursor_close(r->cursor);
+	if (r->data) {
+		call_data(r->call, -1);
+		data_end(r->data);
+	}
 	if (r->feed) {
 		feed_unwatch(r->feed, &r->watch);
 		feed_unref(r->feed);
@@ -204,10 +214,8 @@ static bool skip_slice(struct replay *r, struct slice s)
 	return send_lost(r, info.packets, LOST_LINK_TYPE);
 }
 
-/* A whole block as it lies on disk. */
-static bool send_stored(struct replay *r, struct slice s)
+static void count_stored(struct replay *r, const struct block_info *i)
 {
-	const struct block_info *i = &s.block->info;
 	struct pick *p = &r->pick;
 
 	if (p->packets == 0 || i->min_ns < p->min_ns)
@@ -216,6 +224,41 @@ static bool send_stored(struct replay *r, struct slice s)
 		p->max_ns = i->max_ns;
 	p->packets += i->packets;
 	p->examined += i->packets;
+}
+
+/* The same beside gRPC. What is not whole is told as the cursor's loss. */
+static bool send_beside(struct replay *r, const struct block_info *i,
+			struct err *e)
+{
+	bool whole;
+
+	r->sent_ns = monotonic_ns();
+	if (!call_send_wait(r->call,
+			    wire_beside(i, cursor_blocks_done(r->cursor))))
+		return false;
+	call_passes(r->call);
+	bool sent = data_send(r->data, r->cursor, i, &whole);
+	call_passed(r->call, sent ? i->stored_bytes : 0);
+	if (!sent)
+		return err_set(e, ERR_FAILED, "the data connection has ended");
+	if (whole) {
+		count_stored(r, i);
+		r->end.packets += i->packets;
+	}
+	return true;
+}
+
+/* A whole block as it lies on disk. */
+static bool send_stored(struct replay *r, struct slice s, struct err *e)
+{
+	const struct block_info *i = &s.block->info;
+
+	if (r->data) {
+		bool sent = send_beside(r, i, e);
+		block_unref(s.block);
+		return sent;
+	}
+	count_stored(r, i);
 	s.packets = i->packets;
 	/* A reference of its own, as slices that are cut have: gRPC gives it
 	 * back on a thread that has seen nothing of this one. */
@@ -234,7 +277,7 @@ static int replay_slice(struct replay *r, struct slice s, struct err *e)
 	if (s.block->link_type != r->link_type)
 		return skip_slice(r, s) ? 1 : -1;
 	if (s.block->stored)
-		return send_stored(r, s) ? 1 : -1;
+		return send_stored(r, s, e) ? 1 : -1;
 	int more = pick_slice(&r->pick, s, &out, e);
 	if (more < 0)
 		return -1;

@@ -145,17 +145,19 @@ struct call {
 	/* For the audit. */
 	int64_t arrived_ns; /* CLOCK_MONOTONIC */
 	int64_t sending_ns; /* since when a batch is under way; 0: none is */
-	uint64_t bytes;	    /* of messages */
+	uint64_t bytes;	    /* of messages and frames */
 	uint64_t audit_id;  /* 0: there is no row */
 	int64_t began_ns;
-	bool closed;	/* audit_end was called */
-	bool started;	/* method->start was called */
-	bool sending;	/* somebody has the right to start a batch */
-	bool greeted;	/* initial metadata is sent */
-	bool receiving; /* a receive is under way */
-	bool finishing; /* the status below follows the outbox */
-	bool finished;	/* the status is on its way */
-	bool over;	/* the peer is gone, or everything is done */
+	int data_fd;	    /* of its data connection, or -1 */
+	int64_t passing_ns; /* since when a frame goes over it; 0: none does */
+	bool closed;	    /* audit_end was called */
+	bool started;	    /* method->start was called */
+	bool sending;	    /* somebody has the right to start a batch */
+	bool greeted;	    /* initial metadata is sent */
+	bool receiving;	    /* a receive is under way */
+	bool finishing;	    /* the status below follows the outbox */
+	bool finished;	    /* the status is on its way */
+	bool over;	    /* the peer is gone, or everything is done */
 	grpc_status_code status;
 	grpc_slice status_text;
 	grpc_metadata trailing; /* the hint */
@@ -193,12 +195,20 @@ void call_answer(struct call *c, const ProtobufCMessage *m);
 bool call_is_over(struct call *c);
 bool call_is_stopping(struct call *c);
 void call_wake(struct call *c);
+/* Its data connection, which is shut down when the call is over; -1: it has
+ * none any more. */
+void call_data(struct call *c, int fd);
+/* A frame goes over it, and has gone: who takes nothing of that is dropped,
+ * too. */
+void call_passes(struct call *c);
+void call_passed(struct call *c, uint64_t bytes);
 /* Asks for another message, which goes to method->more. */
 void call_receive(struct call *c);
 
 /* --- caller.c: who is at the other end of a connection --- */
 
 enum origin { FROM_SOCKET, FROM_SSH, FROM_TLS };
+#define TICKET_BYTES 16
 
 /* Who has no place is served for as long as it takes to hear why. */
 enum place { PLACE_NONE, PLACE_ARRIVING, PLACE_TAKEN, PLACE_REFUSED, PLACES };
@@ -217,6 +227,7 @@ struct caller {
 	atomic_bool user_known;
 	bool is_root;	      /* or who runs pcapd */
 	enum role local_role; /* of one on this machine */
+	int data_fd;	      /* it is a data connection; or -1 */
 	grpc_server *grpc;    /* NULL until it is served */
 	atomic_bool ended;
 	atomic_uint n_calls; /* that have arrived */
@@ -236,6 +247,9 @@ struct caller {
 	bool shaking; /* hands, since: */
 	int64_t since_ns;
 	bool doomed; /* it was told that it has to go */
+	/* Of a data connection. */
+	uint8_t ticket[TICKET_BYTES];
+	bool has_ticket, taken;
 };
 
 /* It arrives; those of TLS have to show who they are. NULL: with ERR_LIMIT too
@@ -248,6 +262,8 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e);
 bool caller_count(struct caller *c, struct err *e);
 /* Cuts off those of TLS that have no place and had time to hear it. */
 void callers_refused(struct server *s);
+/* With the server's lock; false: the last reference is gone. */
+bool caller_ref_living(struct caller *c);
 void caller_unref(struct caller *c);
 /* Gives fd to gRPC, in any case. A reference is held until it has ended. */
 void caller_serve(struct caller *c, int fd);
@@ -290,6 +306,29 @@ bool proxied_parse(const char *line, size_t n, struct proxied *p);
 bool proxied_is_real(const struct proxied *p, uid_t caller);
 struct flow proxied_flow(const struct proxied *p);
 void proxied_text(const struct proxied *p, char *out, size_t room);
+
+/* --- data.c: a replay's frames beside gRPC --- */
+
+#define DATA_LINE_BYTES 44
+
+/* As proxied_line. */
+int data_line(const char *bytes, size_t n);
+/* false: it names no ticket. */
+bool data_parse(const char line[DATA_LINE_BYTES], uint8_t ticket[TICKET_BYTES]);
+/* c is a data connection from here on, and fd its own. false: it has to be
+ * ended. */
+bool data_open(struct caller *c, const char line[DATA_LINE_BYTES], int fd);
+/* For one replay of `of`: a reference, for data_end. NULL: there is no such
+ * connection, or somebody has it. */
+struct caller *data_take(struct caller *of, const ProtobufCBinaryData *ticket);
+void data_end(struct caller *c);
+/* No replay has come for it, and none will. */
+bool data_is_idle(struct caller *c);
+/* The frame of the cursor's last slice, and a byte that says whether it is
+ * whole; if it is not, the cursor has counted it. Waits for the client. false:
+ * that is gone, or call_data's call is over. */
+bool data_send(struct caller *c, struct cursor *from,
+	       const struct block_info *info, bool *whole);
 
 /* --- remote.c: TCP and TLS --- */
 
@@ -449,12 +488,16 @@ ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *d,
 struct packets_head {
 	uint64_t count, blocks_done;
 	uint64_t zstd_raw_bytes; /* 0: the data is not compressed */
+	uint64_t beside_bytes;	 /* 0: the data is here */
 	uint64_t data_bytes;
 };
 size_t wire_packets_head(uint8_t out[WIRE_HEAD_MAX],
 			 const struct packets_head *h);
 /* Takes over the slice's reference; a slice without a block has no data. */
 grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done);
+/* Of a stored block whose frame goes over the data connection. */
+grpc_byte_buffer *wire_beside(const struct block_info *info,
+			      uint64_t blocks_done);
 grpc_byte_buffer *wire_header(const struct capture_view *v, uint32_t link_type,
 			      uint32_t snaplen, uint64_t blocks);
 grpc_byte_buffer *wire_lost(uint64_t packets, const char *reason);

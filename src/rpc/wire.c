@@ -105,6 +105,7 @@ size_t wire_packets_head(uint8_t out[WIRE_HEAD_MAX],
 	n += number(inner + n, 2, h->blocks_done);
 	n += number(inner + n, 3, h->zstd_raw_bytes != 0);
 	n += number(inner + n, 4, h->zstd_raw_bytes);
+	n += number(inner + n, 5, h->beside_bytes);
 	if (h->data_bytes)
 		n += bytes_head(inner + n, 15, h->data_bytes);
 	size_t m = bytes_head(out, PCAP__V1__PACKET_STREAM__EVENT_PACKETS,
@@ -141,6 +142,24 @@ grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done)
 	for (size_t i = 0; i < n_parts; i++)
 		grpc_slice_unref(parts[i]);
 	return bytes;
+}
+
+grpc_byte_buffer *wire_beside(const struct block_info *info,
+			      uint64_t blocks_done)
+{
+	uint8_t bytes[WIRE_HEAD_MAX];
+	struct packets_head h = {
+		.count = info->packets,
+		.blocks_done = blocks_done,
+		.zstd_raw_bytes = info->raw_bytes,
+		.beside_bytes = info->stored_bytes,
+	};
+	size_t n = wire_packets_head(bytes, &h);
+	grpc_slice head = grpc_slice_from_copied_buffer((char *)bytes, n);
+	grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&head, 1);
+
+	grpc_slice_unref(head);
+	return message;
 }
 
 grpc_byte_buffer *wire_header(const struct capture_view *v, uint32_t link_type,

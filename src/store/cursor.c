@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -29,7 +30,7 @@ struct cursor {
 	struct feed *feed;
 	sqlite3 *db;
 	int64_t since_ns, until_ns;
-	bool live, stored;
+	bool live, stored, unread;
 	bool (*enough)(void *ctx, const struct block_info *info);
 	bool (*go_on)(void *ctx);
 	void *ctx;
@@ -116,6 +117,7 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	c->until_ns = r->until_ns ? r->until_ns : INT64_MAX;
 	c->live = r->live;
 	c->stored = r->stored;
+	c->unread = r->unread;
 	c->enough = r->enough;
 	c->go_on = r->go_on;
 	c->ctx = r->ctx;
@@ -393,6 +395,18 @@ static bool read_frame(struct cursor *c, const struct block_info *info,
 	return true;
 }
 
+/* For a frame that somebody else reads. */
+static bool reaches(struct cursor *c, const struct block_info *info)
+{
+	struct stat st;
+
+	if (fstat(c->fd, &st) == 0 &&
+	    (uint64_t)st.st_size >= info->offset + info->stored_bytes)
+		return true;
+	lose_damaged(c, info, "cut off");
+	return false;
+}
+
 static bool decode(struct cursor *c, const struct block_info *info,
 		   struct block *b)
 {
@@ -423,7 +437,10 @@ static struct block *load(struct cursor *c, const struct block_info *info,
 	}
 	b->stored = stored;
 	b->used = (uint32_t)info->stored_bytes;
-	if (!(stored ? read_frame(c, info, b->arena) : decode(c, info, b))) {
+	bool ok = !stored     ? decode(c, info, b)
+		  : c->unread ? reaches(c, info)
+			      : read_frame(c, info, b->arena);
+	if (!ok) {
 		block_unref(b);
 		return NULL;
 	}
@@ -568,6 +585,16 @@ int cursor_next(struct cursor *c, struct slice *out, struct err *e)
 
 	tell_damage(c);
 	return got;
+}
+
+int cursor_file(const struct cursor *c)
+{
+	return c->fd;
+}
+
+bool cursor_read(struct cursor *c, const struct block_info *info, uint8_t *to)
+{
+	return read_frame(c, info, to);
 }
 
 uint64_t cursor_lost(struct cursor *c, const char **reason)

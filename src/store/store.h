@@ -192,6 +192,8 @@ struct cursor_range {
 	/* A block all of which is in the range may come as it lies on disk:
 	 * block->stored, and the slice is its zstd frame (of info.packets). */
 	bool stored;
+	/* ... and is not read: cursor_file has it. */
+	bool unread;
 	/* Only packets that match are wanted: blocks that cannot have any are
 	 * left out, as far as their link type is the filter's. NULL: all. The
 	 * caller's until cursor_close. */
@@ -220,6 +222,12 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
  * go_on is asked.
  */
 int cursor_next(struct cursor *c, struct slice *out, struct err *e);
+/* Of the slice that cursor_next gave last, of a frame that was not read: the
+ * file it lies in at info.offset, open until the next call. */
+int cursor_file(const struct cursor *c);
+/* The frame itself, info.stored_bytes of it; false: it is damaged, skipped and
+ * counted as in cursor_next. */
+bool cursor_read(struct cursor *c, const struct block_info *info, uint8_t *to);
 /* Packets skipped since the last call, and why (static or the cursor's).
  * "expired": retention took segments that were still to come; those count
  * whole, also for a range. */

@@ -123,13 +123,19 @@ static void call(const ProtobufCMethodDescriptor *m, const uint8_t *data,
 	assert_documented(exchange_finish(&x));
 }
 
-/* --- the line of pcap proxy --- */
+/* --- the lines before gRPC --- */
 
 static void fuzz_line(const char *data, size_t n)
 {
 	struct proxied p, again;
 	char text[64], line[PROXIED_LINE_MAX + 1], to[INET6_ADDRSTRLEN];
-	int length = proxied_line(data, n);
+	int length = proxied_line(data, n), frames = data_line(data, n);
+	uint8_t ticket[TICKET_BYTES];
+
+	assert(frames == 0 || (frames < 0) == (n < DATA_LINE_BYTES));
+	assert(!frames || length <= 0);
+	if (frames > 0)
+		data_parse(data, ticket);
 
 	assert(length >= -1 && length <= (int)n);
 	assert(length != -1 || n < PROXIED_LINE_MAX);
