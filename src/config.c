@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <ini.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,7 @@ static const struct key {
 	{"compression-level", COUNT, offsetof(struct config, compression_level),
 	 -20, 19},
 	{"compressors", COUNT, offsetof(struct config, compressors), 0, 64},
+	{"decoders", COUNT, offsetof(struct config, decoders), 0, 3},
 	{"max-captures", COUNT, offsetof(struct config, max_captures), 1,
 	 65536},
 	{"max-connections", COUNT, offsetof(struct config, max_connections), 1,
@@ -95,6 +97,17 @@ static int64_t spare_cpus(void)
 	return n < 0 ? 0 : n < 8 ? n : 8;
 }
 
+/* One is the reader's. */
+static int64_t other_cpus(void)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		return 0;
+	int n = CPU_COUNT(&cpus) - 1;
+	return n < 3 ? n : 3;
+}
+
 void config_defaults(struct config *c)
 {
 	*c = (struct config){
@@ -114,6 +127,7 @@ void config_defaults(struct config *c)
 		.memory_blocks = 32,
 		.compression_level = -1,
 		.compressors = spare_cpus(),
+		.decoders = other_cpus(),
 		.max_captures = 256,
 		.max_connections = 256,
 		.max_peer_connections = 128,

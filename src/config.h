@@ -38,6 +38,7 @@ struct config {
 	uint64_t memory_blocks;		/* waiting for the disk a capture: 32 */
 	int64_t compression_level;	/* -1 */
 	int64_t compressors;	  /* one for each CPU beyond 2, at most 8 */
+	int64_t decoders;	  /* one for each CPU beyond 1, at most 3 */
 	uint64_t max_captures;	  /* 256 */
 	uint64_t max_connections; /* of others than root: 256 */
 	uint64_t max_peer_connections; /* of one user or person: 128 */

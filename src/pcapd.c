@@ -17,6 +17,9 @@
  *	pcapd-pump	slices -> listeners that filter
  *	pcapd-worker	requests with one answer; wait for the catalog
  *	replay, import	a thread each while they last; wait for their client
+ *	pcapd-press	some for all writers: blocks whose turn comes next
+ *	pcapd-decode	some a replay or count that filters: the same for it;
+ *			they yield to all of the above (nice)
  *	(gRPC has a few threads of its own)
  *
  * Stopping goes against the flow: first the clients are told and go, then

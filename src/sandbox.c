@@ -407,6 +407,7 @@ static const char *const calls[] = {
 	"sched_setaffinity",
 	"sched_setscheduler",
 	"sched_yield",
+	"setpriority",
 	"set_robust_list",
 	"set_tid_address",
 	"setrlimit",

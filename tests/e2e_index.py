@@ -4,6 +4,7 @@ byte, for every link type whose headers are summarised and one whose are not;
 and blocks that cannot match are not read: neither on disk, nor in the segment
 that is being written."""
 
+import contextlib
 import json
 import os
 import random
@@ -14,7 +15,7 @@ import unittest
 
 from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, Gates,
                      Packet, first_difference, main, need, output, packets_of,
-                     savefile)
+                     savefile, until)
 
 NANO = "--time-stamp-precision=nano"
 T0 = 1767225600 * NS
@@ -444,6 +445,84 @@ class Spool(unittest.TestCase):
             gates.open_until(lambda: self.daemon.process.poll() is not None)
             self.assertEqual(self.daemon.wait(), 0)
             self.setUp()
+
+
+
+class Ahead(unittest.TestCase):
+    """Blocks that are decoded before their turn."""
+
+    @classmethod
+    def setUpClass(cls):
+        need("tcpdump")
+        cls.packets = traffic(random.Random(11), 1, 5000, whole=True)
+        cls.whole = Daemon("segment-bytes = 8M\n").start()
+        cls.path = os.path.join(cls.whole.folder, "in.pcap")
+        with open(cls.path, "wb") as file:
+            file.write(savefile(cls.packets))
+        cls.whole.run("import", "traffic", cls.path)
+        cls.whole.stop()
+
+    def start(self, decoders):
+        self.daemon = Daemon("decoders = %d\n" % decoders)
+        shutil.copytree(self.whole.spool, self.daemon.spool)
+        self.daemon.start()
+
+    def decoders(self):
+        """The nice values of the threads that decode."""
+        found, tasks = [], "/proc/%d/task" % self.daemon.process.pid
+        for task in os.listdir(tasks):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open("%s/%s/stat" % (tasks, task)) as file:
+                    head, _, rest = file.read().rpartition(")")
+                if head.endswith("(pcapd-decode"):
+                    found.append(int(rest.split()[16]))
+        return found
+
+    def test_what_comes_is_what_tcpdump_gives_however_many_decode(self):
+        for decoders in (0, 1, 3):
+            self.start(decoders)
+            for words in (["tcp"], ["port", "53"], ["ip6"], ["len", ">", "9"]):
+                want = packets_of(output("tcpdump", NANO, "-r", self.path,
+                                         "-w", "-", *words))[1]
+                with self.subTest(decoders=decoders, filter=words):
+                    got, _ = self.daemon.run("replay", "traffic", *words)
+                    first_difference(self, packets_of(got)[1], want)
+                    out, _ = self.daemon.run("count", "traffic", *words)
+                    self.assertEqual(int(out), len(want))
+            self.assertEqual(self.decoders(), [])
+            self.daemon.stop()
+
+    def paused(self):
+        """A replay that nobody reads, once it is under way."""
+        client = self.daemon.popen("replay", "traffic", "len", ">", "9",
+                                   stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        until(lambda: self.decoders() == [5, 5], "decoders")
+        return client
+
+    def test_they_end_with_a_client_that_goes(self):
+        self.start(2)
+        with self.paused() as client:
+            client.kill()
+            until(lambda: not self.decoders(), "no decoders")
+        # The first packet needs none.
+        self.daemon.run("replay", "traffic", "-c", "1", "tcp")
+        self.assertEqual(self.decoders(), [])
+        with self.paused() as client:
+            self.daemon.stop()
+            client.kill()
+
+    def test_a_reader_ends_its_segment_though_it_expires(self):
+        self.start(2)
+        with self.paused() as client:
+            self.daemon.run("set", "traffic", "--keep-bytes", "1")
+            until(lambda: not self.daemon.segments(1), "expiry")
+            got = packets_of(client.stdout.read())[1]
+            self.assertEqual(client.wait(), INCOMPLETE)
+        self.assertGreater(len(got), 1000)
+        self.assertLess(len(got), len(self.packets))
+        first_difference(self, got, self.packets[:len(got)])
+        self.daemon.stop()
 
 
 if __name__ == "__main__":

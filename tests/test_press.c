@@ -48,7 +48,7 @@ static void assert_frame_of(const struct press_job *j, const struct block *b)
 }
 
 struct writer_like {
-	struct press *press;
+	struct ahead *press;
 	struct block_pool *pool;
 	uint8_t mark;
 };
@@ -88,7 +88,7 @@ static void each_writer_gets_its_own_frames_in_order(void **state)
 	struct writer_like writers[3];
 	pthread_t threads[3];
 	struct block_pool *pool = block_pool_new(32);
-	struct press *p = press_new(2, &e);
+	struct ahead *p = press_new(2, &e);
 
 	(void)state;
 	assert_non_null(p);
@@ -100,7 +100,7 @@ static void each_writer_gets_its_own_frames_in_order(void **state)
 	}
 	for (unsigned i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	press_free(p);
+	ahead_free(p);
 	block_pool_unref(pool);
 }
 
@@ -108,27 +108,27 @@ static void who_waits_compresses_when_nobody_else_does(void **state)
 {
 	struct err e = ERR_INIT;
 	struct block_pool *pool = block_pool_new(32);
-	struct press *p = press_new(0, &e);
+	struct ahead *p = press_new(0, &e);
 	struct writer_like w = {p, pool, 1};
 
 	(void)state;
 	assert_int_equal(press_ahead(p), 0);
 	post_and_take(&w);
-	press_free(p);
+	ahead_free(p);
 	block_pool_unref(pool);
 }
 
 static void a_job_that_was_not_posted_is_nothing_to_wait_for(void **state)
 {
 	struct err e = ERR_INIT;
-	struct press *p = press_new(1, &e);
+	struct ahead *p = press_new(1, &e);
 	struct press_job j = {0};
 
 	(void)state;
 	assert_in_range(press_ahead(p), 1, PRESS_AHEAD - 1);
 	press_take(p, &j, NULL);
 	press_job_done(&j);
-	press_free(p);
+	ahead_free(p);
 }
 
 int main(void)

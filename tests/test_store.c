@@ -2,7 +2,9 @@
  * The store as a whole: random packets through block, frame, segment, catalog
  * and cursor come back identical, whatever is rotated, open, cut or lost.
  */
+#include "catch.h"
 #include "pick.h"
+#include "store/ledger.h"
 #include "store/spool.h"
 #include "store/store.h"
 
@@ -97,11 +99,12 @@ static void close_world(struct world *w)
 	store_close(w->store);
 }
 
-static int set_up_with(void **state, unsigned compressors)
+static int set_up_with(void **state, unsigned compressors, unsigned decoders)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
 	w->options.compressors = compressors;
+	w->options.decoders = decoders;
 	strcpy(w->spool, "/tmp/pcapd-test-XXXXXX");
 	assert_non_null(mkdtemp(w->spool));
 	w->options.segment_bytes = 1 << 20;
@@ -117,12 +120,17 @@ static int set_up_with(void **state, unsigned compressors)
 
 static int set_up(void **state)
 {
-	return set_up_with(state, 0);
+	return set_up_with(state, 0, 0);
 }
 
 static int set_up_pressed(void **state)
 {
-	return set_up_with(state, 2);
+	return set_up_with(state, 2, 0);
+}
+
+static int set_up_ahead(void **state)
+{
+	return set_up_with(state, 2, 2);
 }
 
 static void shell(const char *fmt, ...)
@@ -219,7 +227,7 @@ static void assert_same(const struct log *a, const struct log *b)
 
 static void assert_everything(struct world *w)
 {
-	struct cursor_range r = {0};
+	struct cursor_range r = {.ahead = true};
 	struct pick pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 
@@ -273,7 +281,8 @@ static void assert_random_ranges(struct world *w, unsigned rounds)
 		expect(w, &p, &want);
 		read_all(w,
 			 &(struct cursor_range){.since_ns = p.since_ns,
-						.until_ns = p.until_ns},
+						.until_ns = p.until_ns,
+						.ahead = true},
 			 &p, &got);
 		assert_same(&got, &want);
 		free(want.bytes);
@@ -342,7 +351,7 @@ static void *reader_main(void *arg)
 {
 	struct tail *r = arg;
 	struct feed_watch watch = {.published = reader_news, .ctx = r};
-	struct cursor_range range = {.live = true};
+	struct cursor_range range = {.live = true, .ahead = true};
 	struct pick pick = {.pool = block_pool_new(4), .max_packets = r->want};
 	struct slice in, out;
 	struct err e;
@@ -642,7 +651,7 @@ static void snapshot(const struct world *w, struct world *copy)
 /* Opens the copy; what it has must be a prefix of the log. */
 static uint64_t recovered(const struct world *w, struct world *copy)
 {
-	struct cursor_range r = {0};
+	struct cursor_range r = {.ahead = true};
 	struct pick pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 
@@ -779,7 +788,7 @@ static void damaged_blocks_are_counted_and_the_rest_is_served(void **state)
 {
 	struct world *w = *state;
 	static char names[100][64];
-	struct cursor_range r = {0};
+	struct cursor_range r = {.ahead = true};
 	struct slice s;
 	struct err e;
 	const char *why;
@@ -887,6 +896,378 @@ static void an_explanation_can_be_stopped(void **state)
 	close_world(w);
 }
 
+/* --- blocks that are loaded before their turn --- */
+
+static void set_decoders(struct world *w, unsigned n)
+{
+	w->options.decoders = n;
+	store_configure(w->store, &w->options);
+}
+
+/* Until so many lines of what the command prints of /proc/<this program> have
+ * the word: threads come and go by themselves, and others open files. */
+static void wait_for_lines(unsigned n, const char *command, const char *word)
+{
+	int64_t deadline = monotonic_ns() + 20 * NS_PER_S;
+	unsigned found;
+
+	do {
+		struct bytes out = output_of("cd /proc/%d && %s 2>/dev/null | "
+					     "grep -c '%s' || true",
+					     (int)getpid(), command, word);
+
+		found = (unsigned)atoi((char *)out.at);
+		bytes_free(&out);
+		assert_true(monotonic_ns() < deadline);
+	} while (found != n);
+}
+
+static void wait_for_decoders(unsigned n)
+{
+	wait_for_lines(n, "cat task/*/comm", "^pcapd-decode");
+}
+
+/* Everything that who reads is told, in order. */
+struct trace {
+	struct log log;
+	uint64_t enough_below; /* whole blocks with such a number */
+	unsigned asked;
+	pthread_t thread;
+};
+
+static void note(struct trace *t, uint64_t a, uint64_t b)
+{
+	uint64_t both[2] = {a, b};
+
+	log_put(&t->log, both, sizeof(both));
+}
+
+static bool trace_go_on(void *ctx)
+{
+	struct trace *t = ctx;
+
+	assert_true(pthread_equal(t->thread, pthread_self()));
+	t->asked++;
+	return true;
+}
+
+/* Each block once, in order, and from this thread; when is not said. */
+static bool trace_enough(void *ctx, const struct block_info *i)
+{
+	struct trace *t = ctx;
+
+	assert_true(pthread_equal(t->thread, pthread_self()));
+	assert_true(i->seq > t->log.packets);
+	t->log.packets = i->seq;
+	return i->seq % 3 == 0 || i->seq < t->enough_below;
+}
+
+static void trace(struct world *w, struct cursor_range r, uint64_t enough_below,
+		  struct trace *t)
+{
+	struct err e = ERR_INIT;
+	struct slice s;
+	const char *why;
+	int got;
+
+	*t = (struct trace){.enough_below = enough_below,
+			    .thread = pthread_self()};
+	r.go_on = trace_go_on;
+	if (enough_below)
+		r.enough = trace_enough;
+	r.ctx = t;
+	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	assert_non_null(c);
+	do {
+		got = cursor_next(c, &s, &e);
+		uint64_t lost = cursor_lost(c, &why);
+
+		note(t, t->asked, cursor_blocks_done(c));
+		note(t, lost, (uint64_t)got);
+		if (lost)
+			log_put(&t->log, why, strlen(why));
+		if (got != 1)
+			continue;
+		note(t, s.block->info.seq, s.packets);
+		log_put(&t->log, s.block->arena + s.from, s.to - s.from);
+		block_unref(s.block);
+	} while (got == 1);
+	assert_int_equal(got, 0);
+	cursor_close(c);
+}
+
+static void assert_same_trace(struct world *w, const struct cursor_range *r,
+			      uint64_t enough_below)
+{
+	struct trace alone, ahead;
+
+	set_decoders(w, 0);
+	trace(w, *r, enough_below, &alone);
+	for (unsigned n = 1; n <= 4; n += n) {
+		set_decoders(w, n);
+		trace(w, *r, enough_below, &ahead);
+		assert_int_equal(ahead.log.n, alone.log.n);
+		assert_memory_equal(ahead.log.bytes, alone.log.bytes,
+				    alone.log.n);
+		wait_for_decoders(0);
+		free(ahead.log.bytes);
+	}
+	free(alone.log.bytes);
+}
+
+static void assert_same_traces(struct world *w)
+{
+	const char *filters[] = {"", "ether[0] & 1 = 0", "greater 1000",
+				 "ether src 02:ff:ff:ff:ff:ff"};
+	int64_t start = 1700000000ll * NS_PER_S;
+	int64_t span = (int64_t)w->clock_ns - start;
+	struct err e;
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct filter *f = filter_compile(filters[i], 1, 262144, &e);
+		struct cursor_range r = {.filter = *filters[i] ? f : NULL,
+					 .link_type = 1,
+					 .ahead = true};
+
+		assert_non_null(f);
+		assert_same_trace(w, &r, 0);
+		assert_same_trace(w, &r, 1 + i * 20);
+		r.since_ns = start + span / 3;
+		r.until_ns = start + span / 2;
+		assert_same_trace(w, &r, 0);
+		assert_same_trace(w, &r, 1);
+		filter_free(f);
+	}
+}
+
+static void what_is_loaded_ahead_is_told_as_if_it_were_not(void **state)
+{
+	struct world *w = *state;
+
+	int64_t deadline = monotonic_ns() + 20 * NS_PER_S;
+
+	packets(w, 9000);
+	seal(w);
+	/* All of it is on disk, the last segment open. */
+	while (feed_depth(w->feed))
+		assert_true(monotonic_ns() < deadline);
+	assert_same_traces(w);
+	close_world(w);
+	open_world(w);
+	assert_same_traces(w);
+	close_world(w);
+}
+
+/* The rows of all blocks, in order. */
+static unsigned all_rows(struct world *w, struct block_info *out, unsigned max)
+{
+	struct cursor_range r = {.ahead = true};
+	struct slice s;
+	struct err e;
+	unsigned n = 0;
+	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+
+	assert_non_null(c);
+	while (cursor_next(c, &s, &e) == 1) {
+		assert_in_range(n, 0, max - 1);
+		out[n++] = s.block->info;
+		block_unref(s.block);
+	}
+	cursor_close(c);
+	return n;
+}
+
+static void damage(const struct world *w, const struct block_info *i)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%d/%020d.pcap.zst", w->spool,
+		 (int)w->row.id, (int)i->segment);
+	int fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "XXXXXXXX", 8,
+				(off_t)(i->offset + i->stored_bytes / 2)),
+			 8);
+	close(fd);
+}
+
+#define ROWS_MAX 400
+
+/* Reads all: what is lost is what is bad, and is said when its turn comes. */
+static void assert_damage(struct world *w, const struct block_info *rows,
+			  const bool *bad)
+{
+	struct cursor_range r = {.ahead = true};
+	struct slice s;
+	struct err e;
+	const char *why;
+	uint64_t lost;
+	unsigned at = 0;
+	int got;
+	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+
+	do {
+		got = cursor_next(c, &s, &e);
+		lost = cursor_lost(c, &why);
+		while (bad[at])
+			lost -= rows[at++].packets;
+		assert_int_equal(lost, 0);
+		if (got != 1)
+			continue;
+		assert_int_equal(s.block->info.seq, rows[at++].seq);
+		block_unref(s.block);
+	} while (got == 1);
+	assert_int_equal(got, 0);
+	assert_int_equal(rows[at].seq, 0);
+	cursor_close(c);
+}
+
+/* What the ledger says of it, to free(). */
+static size_t told_of_damage(struct world *w, struct ledger_row **rows)
+{
+	struct err e;
+	size_t all, n = 0;
+
+	assert_true(ledger_list(w->store, w->row.id, 0, 0, rows, &all, &e));
+	for (size_t i = 0; i < all; i++)
+		if ((*rows)[i].cause == LEDGER_DAMAGE)
+			(*rows)[n++] = (*rows)[i];
+	return n;
+}
+
+static void assert_same_ledger(struct world *a, struct world *b)
+{
+	struct ledger_row *of_a, *of_b;
+	size_t n = told_of_damage(a, &of_a);
+
+	assert_in_range(n, 5, ROWS_MAX);
+	assert_int_equal(told_of_damage(b, &of_b), n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(of_a[i].from_ns, of_b[i].from_ns);
+		assert_int_equal(of_a[i].to_ns, of_b[i].to_ns);
+		assert_int_equal(of_a[i].packets, of_b[i].packets);
+		assert_string_equal(of_a[i].detail, of_b[i].detail);
+	}
+	free(of_a);
+	free(of_b);
+}
+
+static void runs_of_damage_are_told_once_and_in_order(void **state)
+{
+	struct world *w = *state, alone;
+	static struct block_info rows[ROWS_MAX];
+	static bool bad[ROWS_MAX];
+
+	packets(w, 12000);
+	close_world(w);
+	open_world(w);
+	unsigned n = all_rows(w, rows, ROWS_MAX - 1);
+	/* In the middle, and on both sides of where segments meet. */
+	for (unsigned i = 2; i < n; i++) {
+		bad[i] = i == 2 || i == 4 || i == 5 || i == 6 ||
+			 rows[i].segment != rows[i - 1].segment ||
+			 rows[i].segment != rows[i + 1].segment;
+		if (bad[i])
+			damage(w, &rows[i]);
+	}
+	snapshot(w, &alone);
+	open_world(&alone);
+	assert_damage(&alone, rows, bad);
+	set_decoders(w, 2);
+	assert_damage(w, rows, bad);
+	assert_same_ledger(w, &alone);
+	/* What the ledger has is not told again. */
+	set_decoders(w, 3);
+	assert_damage(w, rows, bad);
+	assert_same_ledger(w, &alone);
+	assert_same_traces(w);
+	close_world(&alone);
+	shell("rm -rf %s", alone.spool);
+	close_world(w);
+}
+
+/* What is in memory is not asked about, though it has a row already: a feed
+ * that has not let go of what its writer committed. */
+static void what_comes_from_memory_is_asked_of_no_row(void **state)
+{
+	struct world *w = *state;
+	static struct block_info rows[ROWS_MAX];
+	struct cursor_range range = {.enough = trace_enough, .ahead = true};
+	struct packet_head h = {.sec = 1700000000};
+	struct trace t = {.enough_below = 1, .thread = pthread_self()};
+	struct slice s;
+	struct err e;
+	uint64_t seq = 1;
+
+	packets(w, 6000);
+	close_world(w);
+	open_world(w);
+	assert_in_range(all_rows(w, rows, ROWS_MAX), 10, ROWS_MAX);
+	struct feed *held = feed_new(w->row.id, 8, 32);
+	for (unsigned i = 0; i < 5; i++) {
+		struct block *b = feed_open(held, 1, 262144);
+
+		block_append(b, &h, "");
+		feed_publish(held, b, 1);
+		feed_seal(held, b);
+	}
+	range.ctx = &t;
+	struct cursor *c = cursor_open(w->store, held, &range, &e);
+	while (cursor_next(c, &s, &e) == 1) {
+		seq += seq < 8 && seq % 3 == 0; /* its row was enough */
+		assert_int_equal(s.block->info.seq, seq);
+		assert_int_equal(s.packets == 0, seq >= 8);
+		seq++;
+		block_unref(s.block);
+	}
+	assert_int_equal(seq, 13);
+	assert_int_equal(t.log.packets, 7);
+	cursor_close(c);
+	feed_unref(held);
+	close_world(w);
+}
+
+/* After so many blocks, of which it keeps the last. */
+static void stop_after(struct world *w, unsigned blocks)
+{
+	struct cursor_range range = {.ahead = true};
+	struct slice s = {0};
+	struct packet_head h;
+	const uint8_t *body;
+	struct err e;
+	uint32_t at = 0;
+	int got = 1;
+	struct cursor *c = cursor_open(w->store, w->feed, &range, &e);
+
+	for (unsigned i = 0; got == 1 && i < blocks; i++) {
+		block_unref(s.block);
+		s.block = NULL;
+		got = cursor_next(c, &s, &e);
+		wait_for_decoders(i < 1 ? 0 : 2);
+	}
+	cursor_close(c);
+	wait_for_lines(0, "ls -l fd", "pcap.zst");
+	wait_for_decoders(0);
+	while (s.block &&
+	       packet_next(s.block->arena, s.to, &at, &h, &body) == 1)
+		;
+	assert_int_equal(at, s.to);
+	block_unref(s.block);
+}
+
+static void a_reader_may_stop_anywhere(void **state)
+{
+	struct world *w = *state;
+
+	packets(w, 4000);
+	close_world(w);
+	open_world(w);
+	set_decoders(w, 2);
+	for (unsigned i = 0; i < 12; i++)
+		stop_after(w, i);
+	close_world(w);
+}
+
 /* --- retention --- */
 
 static struct store_totals totals(const struct world *w)
@@ -932,7 +1313,7 @@ static void the_oldest_go_until_the_bound_is_kept(void **state)
 	assert_in_range(t.stored_bytes, before.stored_bytes / 4,
 			before.stored_bytes / 2);
 	assert_int_equal(t.next_seq, before.next_seq);
-	struct cursor_range r = {0};
+	struct cursor_range r = {.ahead = true};
 	struct pick pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 	read_all(w, &r, &pick, &got);
@@ -994,7 +1375,7 @@ static void a_hold_keeps_its_range_until_it_is_released(void **state)
 static void a_reader_ends_its_segment_and_is_told_of_the_rest(void **state)
 {
 	struct world *w = *state;
-	struct cursor_range range = {0};
+	struct cursor_range range = {.ahead = true};
 	struct slice s;
 	struct err e;
 	const char *why;
@@ -1003,10 +1384,15 @@ static void a_reader_ends_its_segment_and_is_told_of_the_rest(void **state)
 	many_segments(w);
 	uint64_t all = totals(w).packets;
 	struct cursor *c = cursor_open(w->store, w->feed, &range, &e);
-	assert_int_equal(cursor_next(c, &s, &e), 1);
-	got += s.block->info.packets;
-	uint64_t first = s.block->info.segment;
-	block_unref(s.block);
+	uint64_t first = 0;
+	/* The next ones are being loaded by then. */
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(cursor_next(c, &s, &e), 1);
+		got += s.block->info.packets;
+		first = s.block->info.segment;
+		block_unref(s.block);
+	}
+	assert_int_equal(first, 1);
 	assert_true(store_set_keep(w->store, w->row.id, 0, NS_PER_S, &e));
 	wait_for_fewer(w, 0);
 	while (cursor_next(c, &s, &e) == 1) {
@@ -1108,6 +1494,12 @@ static void a_rate_is_that_of_the_last_day(void **state)
 #f " (pressed)", f, set_up_pressed, tear_down, NULL            \
 	}
 
+/* Blocks are decoded ahead, too. */
+#define AHEAD(f)                                                               \
+	{                                                                      \
+#f " (ahead)", f, set_up_ahead, tear_down, NULL                \
+	}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1129,6 +1521,17 @@ int main(void)
 		WORLD(an_alias_names_one_capture),
 		WORLD(damaged_blocks_are_counted_and_the_rest_is_served),
 		WORLD(a_search_that_finds_nothing_can_be_stopped),
+		AHEAD(packets_come_back_from_memory_disk_and_after_a_restart),
+		AHEAD(live_readers_get_every_packet_once_across_rotation),
+		AHEAD(a_filter_reads_only_blocks_that_may_match),
+		AHEAD(damaged_blocks_are_counted_and_the_rest_is_served),
+		AHEAD(a_search_that_finds_nothing_can_be_stopped),
+		AHEAD(the_oldest_go_until_the_bound_is_kept),
+		AHEAD(a_reader_ends_its_segment_and_is_told_of_the_rest),
+		WORLD(what_is_loaded_ahead_is_told_as_if_it_were_not),
+		WORLD(runs_of_damage_are_told_once_and_in_order),
+		AHEAD(what_comes_from_memory_is_asked_of_no_row),
+		WORLD(a_reader_may_stop_anywhere),
 		WORLD(an_explanation_can_be_stopped),
 		WORLD(the_oldest_go_until_the_bound_is_kept),
 		WORLD(what_is_older_than_its_bound_goes),

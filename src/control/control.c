@@ -129,6 +129,7 @@ static struct store_options options_of(const struct config *c)
 		.segment_age_ns = (int64_t)c->segment_age_s * NS_PER_S,
 		.compression_level = (int)c->compression_level,
 		.compressors = (unsigned)c->compressors,
+		.decoders = (unsigned)c->decoders,
 		.sync_interval_ns = (int64_t)c->sync_interval_s * NS_PER_S,
 		.spool_bytes = c->spool_bytes,
 		.free_floor_bytes = c->free_floor,

@@ -4,8 +4,16 @@
  * returned once, whatever is committed, rotated or released meanwhile; what
  * cannot be read is counted. Leaves out exact filters and times: a block is
  * returned whole when it may have packets that are wanted (pick.h decides).
+ *
+ * Who works on one block after the other gets the next ones of the segment
+ * read and decoded on other threads meanwhile: none behind the first, one more
+ * behind each, up to one more than there are threads. Only loads are done
+ * there; what is wanted, and what is said of damage, is decided here and in
+ * order. The memory of it is an arena a load, and a frame and a decoder's a
+ * thread, until the cursor is closed or goes on in memory.
  */
 #include "ledger.h"
+#include "load.h"
 #include "sieve.h"
 #include "spool.h"
 
@@ -16,7 +24,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zstd.h>
 
 /* Damaged blocks with nothing between them: one row of the ledger. */
 struct damage {
@@ -30,7 +37,7 @@ struct cursor {
 	struct feed *feed;
 	sqlite3 *db;
 	int64_t since_ns, until_ns;
-	bool live, stored, unread;
+	bool live, stored, unread, ahead;
 	bool (*enough)(void *ctx, const struct block_info *info);
 	bool (*go_on)(void *ctx);
 	void *ctx;
@@ -52,9 +59,16 @@ struct cursor {
 	/* Prepared: there may be thousands of segments to pass. */
 	sqlite3_stmt *next_segment, *its_blocks;
 	struct reader reader;
-	uint8_t *frame; /* FRAME_MAX */
-	ZSTD_DCtx *zstd;
 	struct block_pool *pool;
+	struct decoder *decoder;
+
+	/* Rows below `asked` have been asked about, before their turn too; of
+	 * those whose turn is to come the wanted ones are being loaded. */
+	unsigned asked;
+	struct load loads[CURSOR_LOADS]; /* a ring, in order */
+	unsigned load, n_loads, most_loads;
+	bool goes_ahead;       /* this is not the first that is wanted */
+	struct ahead *loaders; /* NULL: not yet, or not at all */
 
 	uint64_t blocks, done;
 	uint64_t lost;
@@ -118,12 +132,12 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	c->live = r->live;
 	c->stored = r->stored;
 	c->unread = r->unread;
+	c->ahead = !r->stored && (r->ahead || r->filter);
 	c->enough = r->enough;
 	c->go_on = r->go_on;
 	c->ctx = r->ctx;
 	feed_position(f, &c->end_seq, &c->end_at);
-	c->frame = malloc(FRAME_MAX);
-	c->zstd = ZSTD_createDCtx();
+	c->decoder = decoder_new();
 	c->pool = block_pool_new(12);
 	c->reader =
 		(struct reader){.capture = feed_capture(f),
@@ -135,7 +149,7 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 		c->sieve = sieve_new(s->indexes, &r->filter->program,
 				     r->link_type);
 	c->db = catalog_reader(s->catalog, e);
-	if (!c->frame || !c->zstd || !c->pool || (r->filter && !c->sieve))
+	if (!c->decoder || !c->pool || (r->filter && !c->sieve))
 		err_set(e, ERR_FAILED, "cursor: out of memory");
 	else if (c->db && count_blocks(c, e) && prepare(c, e))
 		return c;
@@ -143,11 +157,35 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	return NULL;
 }
 
+/* Nobody uses the segment's file any more. */
+static void drop_rows(struct cursor *c)
+{
+	for (; c->n_loads; c->n_loads--) {
+		struct load *l = &c->loads[c->load];
+
+		if (ahead_drop(c->loaders, &l->job))
+			block_unref(l->block);
+		c->load = (c->load + 1) % CURSOR_LOADS;
+	}
+	c->row = c->n_rows = c->asked = 0;
+}
+
+/* Also when blocks come from memory from now on, which may be for long. */
+static void stop_loading(struct cursor *c)
+{
+	drop_rows(c);
+	ahead_free(c->loaders);
+	c->loaders = NULL;
+	c->most_loads = 0;
+	c->goes_ahead = false;
+}
+
 void cursor_close(struct cursor *c)
 {
 	if (!c)
 		return;
 	readers_remove(c->store->readers, &c->reader);
+	stop_loading(c);
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->rows);
@@ -156,8 +194,7 @@ void cursor_close(struct cursor *c)
 	sqlite3_finalize(c->next_segment);
 	sqlite3_finalize(c->its_blocks);
 	sqlite3_close(c->db);
-	ZSTD_freeDCtx(c->zstd);
-	free(c->frame);
+	decoder_free(c->decoder);
 	block_pool_unref(c->pool);
 	feed_unref(c->feed);
 	free(c);
@@ -358,7 +395,7 @@ static bool read_rows(struct cursor *c, struct err *e)
 	struct segment_row g;
 	int got, why;
 
-	c->row = c->n_rows = 0;
+	drop_rows(c);
 	while ((got = read_segment(c, &g, &why, e)) == 1) {
 		if (c->n_rows && !why)
 			return true;
@@ -375,79 +412,84 @@ static bool read_rows(struct cursor *c, struct err *e)
 
 /* --- a block on disk --- */
 
-static bool read_frame(struct cursor *c, const struct block_info *info,
-		       uint8_t *to)
+static struct load new_load(const struct cursor *c,
+			    const struct block_info *info)
 {
-	size_t have = 0;
-
-	while (have < info->stored_bytes) {
-		ssize_t n = pread(c->fd, to + have, info->stored_bytes - have,
-				  (off_t)(info->offset + have));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			lose_damaged(c, info,
-				     n < 0 ? strerror(errno) : "cut off");
-			return false;
-		}
-		have += (size_t)n;
-	}
-	return true;
+	return (struct load){.fd = c->fd,
+			     .info = *info,
+			     .link_type = c->link_type,
+			     .snaplen = c->snaplen,
+			     .pool = c->pool};
 }
 
 /* For a frame that somebody else reads. */
-static bool reaches(struct cursor *c, const struct block_info *info)
+static bool reaches(struct load *l)
 {
 	struct stat st;
 
-	if (fstat(c->fd, &st) == 0 &&
-	    (uint64_t)st.st_size >= info->offset + info->stored_bytes)
+	if (fstat(l->fd, &st) == 0 &&
+	    (uint64_t)st.st_size >= l->info.offset + l->info.stored_bytes)
 		return true;
-	lose_damaged(c, info, "cut off");
+	l->damaged = true;
+	l->why = "cut off";
 	return false;
 }
 
-static bool decode(struct cursor *c, const struct block_info *info,
-		   struct block *b)
+/* Its block; NULL: it is lost, and counted. */
+static struct block *loaded(struct cursor *c, const struct load *l)
 {
-	if (!read_frame(c, info, c->frame))
-		return false;
-	size_t n = ZSTD_decompressDCtx(c->zstd, b->arena, BLOCK_MAX, c->frame,
-				       info->stored_bytes);
-	b->used = (uint32_t)n;
-	if (!ZSTD_isError(n) && n == info->raw_bytes)
-		return true;
-	lose_damaged(c, info,
-		     ZSTD_isError(n) ? ZSTD_getErrorName(n) : "wrong length");
-	return false;
+	const char *why = l->why ? l->why : strerror(l->error);
+
+	if (!l->block && l->damaged)
+		lose_damaged(c, &l->info, why);
+	else if (!l->block)
+		lose(c, &l->info, why);
+	return l->block;
 }
 
-/* NULL: it is damaged, and counted. */
-static struct block *load(struct cursor *c, const struct block_info *info,
-			  bool stored)
+/* As it lies on disk. */
+static struct block *load_stored(struct cursor *c,
+				 const struct block_info *info)
 {
-	if (info->stored_bytes > FRAME_MAX || info->raw_bytes > BLOCK_MAX) {
-		lose(c, info, "its row in the catalog is damaged");
-		return NULL;
-	}
+	struct load l = new_load(c, info);
 	struct block *b = block_new(c->pool, c->link_type, c->snaplen);
+
 	if (!b) {
 		lose(c, info, "out of memory");
 		return NULL;
 	}
-	b->stored = stored;
-	b->used = (uint32_t)info->stored_bytes;
-	bool ok = !stored     ? decode(c, info, b)
-		  : c->unread ? reaches(c, info)
-			      : read_frame(c, info, b->arena);
-	if (!ok) {
+	if (!(c->unread ? reaches(&l) : load_frame(&l, b->arena))) {
 		block_unref(b);
-		return NULL;
+		return loaded(c, &l);
 	}
+	b->stored = true;
+	b->used = (uint32_t)info->stored_bytes;
 	b->info = *info;
 	block_publish(b);
 	atomic_store(&b->sealed, true);
 	return b;
+}
+
+/* The one whose turn it is, if that was begun. */
+static bool is_loading(const struct cursor *c, uint64_t seq)
+{
+	return c->n_loads && c->loads[c->load].info.seq == seq;
+}
+
+static struct block *load_decoded(struct cursor *c,
+				  const struct block_info *info)
+{
+	struct load now = new_load(c, info), *l = &now;
+
+	if (is_loading(c, info->seq)) {
+		l = &c->loads[c->load];
+		c->load = (c->load + 1) % CURSOR_LOADS;
+		c->n_loads--;
+		ahead_take(c->loaders, &l->job, c->decoder);
+	} else {
+		load_run(l, c->decoder);
+	}
+	return loaded(c, l);
 }
 
 /* --- the walk --- */
@@ -490,14 +532,59 @@ static int from_memory(struct cursor *c, struct slice *out)
 	return -1;
 }
 
-static bool is_wanted(struct cursor *c, const struct block_info *info,
-		      bool whole)
+/* Asked about each row once, in order. */
+static bool is_wanted(struct cursor *c, const struct block_info *info)
 {
-	if (c->sieve && !sieve_block(c->sieve, info->seq))
+	uint32_t raw = (uint32_t)info->raw_bytes;
+	uint32_t to = limit(c, info->seq, raw);
+
+	if (!to || (c->sieve && !sieve_block(c->sieve, info->seq)))
 		return false;
-	return !whole || !c->enough || !c->enough(c->ctx, info);
+	return to < raw || !c->enough || !c->enough(c->ctx, info);
 }
 
+/* One more than before, if there are threads for it. */
+static void load_more(struct cursor *c)
+{
+	struct store_options o;
+	struct err ignored;
+
+	store_options_now(c->store, &o);
+	unsigned threads =
+		o.decoders < CURSOR_LOADS ? o.decoders : CURSOR_LOADS - 1;
+	if (!c->loaders && threads)
+		c->loaders = loaders_new(threads, &ignored);
+	if (c->loaders && c->most_loads <= threads)
+		c->most_loads++;
+}
+
+/* Begins to load wanted blocks whose turn comes later. What may yet be found
+ * in memory, and so is not to be asked about, ends it. */
+static void look_ahead(struct cursor *c)
+{
+	struct block *b = feed_find(c->feed, c->seq);
+	uint64_t in_memory = b ? b->info.seq : UINT64_MAX;
+
+	block_unref(b);
+	if (c->goes_ahead)
+		load_more(c);
+	c->goes_ahead = true;
+	if (c->asked < c->row)
+		c->asked = c->row;
+	while (c->n_loads < c->most_loads && c->asked < c->n_rows &&
+	       c->rows[c->asked].seq < in_memory) {
+		const struct block_info *info = &c->rows[c->asked++];
+
+		if (!is_wanted(c, info))
+			continue;
+		struct load *l =
+			&c->loads[(c->load + c->n_loads++) % CURSOR_LOADS];
+		*l = new_load(c, info);
+		load_post(c->loaders, l);
+	}
+}
+
+/* The row before c->row: its turn has come. */
 static bool from_disk(struct cursor *c, const struct block_info *info,
 		      struct slice *out)
 {
@@ -505,13 +592,17 @@ static bool from_disk(struct cursor *c, const struct block_info *info,
 	uint32_t to = limit(c, info->seq, raw);
 	bool stored = c->stored && to == raw && info->min_ns >= c->since_ns &&
 		      info->max_ns < c->until_ns &&
-		      info->stored_bytes <= BLOCK_MAX;
+		      info->stored_bytes <= BLOCK_MAX &&
+		      info->raw_bytes <= BLOCK_MAX;
+	bool asked = c->row <= c->asked;
 
 	c->seq = info->seq + 1;
 	c->done++;
-	if (to && !is_wanted(c, info, to == raw))
+	if (asked ? !is_loading(c, info->seq) : !is_wanted(c, info))
 		return false;
-	struct block *b = to ? load(c, info, stored) : NULL;
+	if (c->ahead)
+		look_ahead(c);
+	struct block *b = stored ? load_stored(c, info) : load_decoded(c, info);
 	if (!b)
 		return false;
 	*out = (struct slice){b, 0, stored ? b->used : to,
@@ -551,7 +642,7 @@ static int find(struct cursor *c, struct block_info *row, struct err *e)
 	c->block = b;
 	c->seq = b->info.seq;
 	c->at = 0;
-	c->row = c->n_rows = 0;
+	stop_loading(c);
 	return 2;
 }
 
@@ -594,7 +685,9 @@ int cursor_file(const struct cursor *c)
 
 bool cursor_read(struct cursor *c, const struct block_info *info, uint8_t *to)
 {
-	return read_frame(c, info, to);
+	struct load l = new_load(c, info);
+
+	return load_frame(&l, to) || loaded(c, &l);
 }
 
 uint64_t cursor_lost(struct cursor *c, const char **reason)

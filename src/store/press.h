@@ -6,7 +6,7 @@
  * and takes each back as a frame when its turn comes, so that blocks of one
  * capture are compressed side by side and still written in order.
  * Threads: those of the press, shared by all writers. Who takes a frame that
- * is not ready compresses what still waits in the meantime.
+ * is not ready compresses what still waits in the meantime (ahead.h).
  * Ownership: a job is its writer's and stays where it is from press_post to
  * press_take; it holds a reference to its block.
  * Limits: the jobs that writers have, PRESS_AHEAD each at most.
@@ -14,36 +14,32 @@
 #ifndef PCAPD_STORE_PRESS_H
 #define PCAPD_STORE_PRESS_H
 
+#include "ahead.h"
 #include "frame.h"
 
 /* What one writer posts at most; a frame of memory each. */
 #define PRESS_AHEAD 16
 
 struct press_job {
+	struct ahead_job job;
 	struct block *block; /* sealed; NULL: it is not posted */
 	int level;
 	uint8_t *out; /* room for a frame */
 	size_t n;     /* of the frame; 0: it could not be made */
-	/* The press's. */
-	bool done;
-	struct press_job *next;
 };
 
-struct press;
-
-struct press *press_new(unsigned threads, struct err *e);
-void press_free(struct press *p); /* no job is left; NULL is fine */
+struct ahead *press_new(unsigned threads, struct err *e);
 
 /* How many blocks a writer had best post: 0 without threads, and less than
  * PRESS_AHEAD. */
-unsigned press_ahead(const struct press *p);
+unsigned press_ahead(const struct ahead *p);
 /* Takes over the reference to block. false: memory is out, nothing is posted.*/
-bool press_post(struct press *p, struct press_job *j, struct block *block,
+bool press_post(struct ahead *p, struct press_job *j, struct block *block,
 		int level);
 /* Waits until j is done, and lets go of its block; out and n stay until the
  * next post. own: the caller's, to help with. Does nothing with a job that is
  * not posted. */
-void press_take(struct press *p, struct press_job *j, struct frame *own);
+void press_take(struct ahead *p, struct press_job *j, struct frame *own);
 /* Frees what press_post made. The job is not posted. */
 void press_job_done(struct press_job *j);
 

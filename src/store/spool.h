@@ -14,7 +14,7 @@
 struct store {
 	struct catalog *catalog;
 	struct sync *sync;
-	struct press *press;
+	struct ahead *press; /* writers', press.h */
 	struct readers *readers;
 	struct indexes *indexes; /* of segments that are being written */
 	int spool_fd;

@@ -644,7 +644,7 @@ void store_close(struct store *s)
 	if (!s)
 		return;
 	sync_stop(s->sync);
-	press_free(s->press);
+	ahead_free(s->press);
 	catalog_close(s->catalog);
 	readers_free(s->readers);
 	indexes_free(s->indexes);

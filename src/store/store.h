@@ -15,8 +15,9 @@
  * feed; so a reader that looks into the feed first and into the catalog second
  * misses nothing.
  * Threads: one catalog thread writes; a writer is a thread of its own; a
- * cursor belongs to one thread and has its own connection. Functions here are
- * safe from any thread and wait for the commit, so they may not be called
+ * cursor belongs to one thread, has its own connection, and while it decodes
+ * one block after the other has threads that do so ahead of it. Functions here
+ * are safe from any thread and wait for the commit, so they may not be called
  * from a capture thread.
  * Ownership: stated at each function.
  */
@@ -36,6 +37,9 @@ struct store_options {
 	int compression_level;
 	/* Threads that compress beside the writers, from store_open on. */
 	unsigned compressors;
+	/* Threads of each cursor that decode the blocks which come next; 0:
+	 * none. */
+	unsigned decoders;
 	/* What was written so long ago survives a power loss. 0: 1 s. */
 	int64_t sync_interval_ns;
 	/* Retention over all captures, 0: no bound. */
@@ -199,8 +203,14 @@ struct cursor_range {
 	 * caller's until cursor_close. */
 	const struct filter *filter;
 	uint32_t link_type;
-	/* Asked about a block on disk before it is read; true: it is not
-	 * wanted after all, its row was enough. May be NULL. */
+	/* Who reads works on each block before it takes the next, as with a
+	 * filter it does in any case, so that the next ones had best be decoded
+	 * meanwhile. Who only passes them on has them in its own CPU's cache
+	 * when that decodes. */
+	bool ahead;
+	/* Asked about each block on disk before it is read, some blocks ahead
+	 * of the one that is returned; true: it is not wanted after all, its
+	 * row was enough. May be NULL. */
 	bool (*enough)(void *ctx, const struct block_info *info);
 	/* Asked at every segment and block that is passed over; false: nobody
 	 * waits any more, and cursor_next and store_explain fail without a
@@ -219,8 +229,12 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
  * now (call again when the feed published); -1 cannot go on. What is damaged
  * or gone is skipped and counted in cursor_lost. It may take long: a filter
  * that matches nothing has the whole range looked through in one call, in which
- * go_on is asked.
+ * go_on is asked. Callbacks run on the thread that calls.
+ * Ahead of it, with store_options.decoders, there are up to CURSOR_LOADS more
+ * blocks in memory, from the second on, and what decoding takes, a frame and
+ * 0.1 MiB, a thread.
  */
+#define CURSOR_LOADS 4
 int cursor_next(struct cursor *c, struct slice *out, struct err *e);
 /* Of the slice that cursor_next gave last, of a frame that was not read: the
  * file it lies in at info.offset, open until the next call. */

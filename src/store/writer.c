@@ -286,7 +286,7 @@ static int level_now(struct writer *w)
 /* Blocks that are sealed behind the one to write now go to the press. */
 static void post_ahead(struct writer *w)
 {
-	struct press *p = w->store->press;
+	struct ahead *p = w->store->press;
 	unsigned n = press_ahead(p);
 
 	if (w->ahead_seq <= w->seq)
@@ -315,7 +315,7 @@ static uint8_t *out_place(const struct writer *w)
 /* The bytes of the whole block's frame that the press made; 0: it did not. */
 static size_t take_ahead(struct writer *w, const struct block *b)
 {
-	struct press *p = w->store->press;
+	struct ahead *p = w->store->press;
 	struct press_job *j = &w->ahead[w->seq % (press_ahead(p) + 1)];
 	bool mine = j->block == b;
 
