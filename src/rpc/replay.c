@@ -95,6 +95,7 @@ static bool replay_open(struct replay *r, struct err *e)
 		.live = q->live,
 		.stored = q->accept_zstd && !*q->filter && !q->max_packets &&
 			  !q->snaplen,
+		.ahead = q->snaplen != 0,
 		.go_on = go_on,
 		.ctx = r,
 	};
