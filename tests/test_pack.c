@@ -286,6 +286,15 @@ static uint32_t roll_wide(struct dice *d, uint32_t most)
 	return n > most ? most : n;
 }
 
+static size_t write_counted(struct sequence_coder *c, struct sequence *q,
+			    uint32_t n, uint8_t *to)
+{
+	sequences_begin(c);
+	for (uint32_t i = 0; i < n; i++)
+		sequence_count(c, &q[i]);
+	return sequences_write(c, q, n, to);
+}
+
 /*
  * Sequences of all kinds, as a frame of one block that we put together and
  * carry out here: literals are noise, matches copy what came before.
@@ -341,8 +350,7 @@ static void sequences_are_read_as_they_were_meant(void **state)
 		uint32_t literals_head = 3u << 2 | n_literals << 4;
 		memcpy(to + 12, &literals_head, 3);
 		memcpy(to + 15, literals, n_literals);
-		size_t coded =
-			sequences_write(coder, q, n, to + 15 + n_literals);
+		size_t coded = write_counted(coder, q, n, to + 15 + n_literals);
 		assert_in_range(coded, 1, SEQUENCES_BYTES(n));
 		uint32_t content = 3 + n_literals + (uint32_t)coded;
 		/* A zstd block has no more than 128 KiB. */

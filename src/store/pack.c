@@ -154,6 +154,7 @@ static inline void found(struct parse *s, const uint8_t *p, uint32_t n,
 	q->literals = literals;
 	q->length = n;
 	q->offset = offset_value(s->recent, distance, literals > 0);
+	sequence_count(&s->k->coder, q);
 	s->literals = p + n;
 }
 
@@ -430,6 +431,7 @@ static uint8_t *pack_chunk(struct parse *s, const uint8_t *from,
 
 	memcpy(recent, s->recent, sizeof(recent));
 	s->k->n = 0;
+	sequences_begin(&s->k->coder);
 	s->literals = from;
 	s->out = literals;
 	while (p < s->end) {

@@ -17,12 +17,12 @@ static const uint8_t literals_bits[36] = {[16] = 1, 1,	1,  1,	2,  2, 3,
 static const uint8_t length_bits[53] = {[32] = 1, 1,  1,  1,  2,  2,  3,
 					3,	  4,  4,  5,  7,  8,  9,
 					10,	  11, 12, 13, 14, 15, 16};
-static const uint8_t literals_codes[64] = {
+const uint8_t sequence_literals_codes[64] = {
 	0,  1,	2,  3,	4,  5,	6,  7,	8,  9,	10, 11, 12, 13, 14, 15,
 	16, 16, 17, 17, 18, 18, 19, 19, 20, 20, 20, 20, 21, 21, 21, 21,
 	22, 22, 22, 22, 22, 22, 22, 22, 23, 23, 23, 23, 23, 23, 23, 23,
 	24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24};
-static const uint8_t length_codes[128] = {
+const uint8_t sequence_length_codes[128] = {
 	0,  1,	2,  3,	4,  5,	6,  7,	8,  9,	10, 11, 12, 13, 14, 15,
 	16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
 	32, 32, 33, 33, 34, 34, 35, 35, 36, 36, 36, 36, 37, 37, 37, 37,
@@ -31,27 +31,6 @@ static const uint8_t length_codes[128] = {
 	41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41, 41,
 	42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42,
 	42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42};
-
-static inline unsigned high_bit(uint32_t v)
-{
-	return 31u - (unsigned)__builtin_clz(v);
-}
-
-static inline unsigned literals_code(uint32_t n)
-{
-	return n < 64 ? literals_codes[n] : high_bit(n) + 19;
-}
-
-static inline unsigned length_code(uint32_t n)
-{
-	n -= SEQUENCE_LEAST;
-	return n < 128 ? length_codes[n] : high_bit(n) + 36;
-}
-
-static inline unsigned offset_code(uint32_t value)
-{
-	return high_bit(value);
-}
 
 /* --- bits, the first in the lowest --- */
 
@@ -81,6 +60,13 @@ static uint8_t *end_bits(struct bits *b)
 {
 	write_bits(b);
 	return b->to + (b->n > 0);
+}
+
+void sequences_begin(struct sequence_coder *c)
+{
+	memset(c->literals.count, 0, sizeof(c->literals.count));
+	memset(c->lengths.count, 0, sizeof(c->lengths.count));
+	memset(c->offsets.count, 0, sizeof(c->offsets.count));
 }
 
 /* --- tables: RFC 8878, 4.1 --- */
@@ -194,9 +180,9 @@ enum mode {
 	MODE_TABLE = 2	 /* FSE_Compressed_Mode */
 };
 
-static enum mode make_table(struct state_table *t, const uint32_t *count,
-			    uint32_t total, uint8_t **to)
+static enum mode make_table(struct state_table *t, uint32_t total, uint8_t **to)
 {
+	const uint32_t *count = t->count;
 	/* The alphabets have up to 53 symbols: 2^6 is the least for all. */
 	unsigned log = total < 512 ? 6 : TABLE_LOG_MAX;
 	uint16_t shares[SYMBOLS_MAX];
@@ -286,23 +272,13 @@ static uint8_t *put_sequences(const struct sequence_coder *c,
 }
 
 SHIFTS_MUCH
-size_t sequences_write(struct sequence_coder *c, struct sequence *from,
+size_t sequences_write(struct sequence_coder *c, const struct sequence *from,
 		       uint32_t n, uint8_t *to)
 {
-	uint32_t literals[SYMBOLS_MAX] = {0}, lengths[SYMBOLS_MAX] = {0},
-		 offsets[SYMBOLS_MAX] = {0};
 	uint8_t *end = put_count(to, n), *modes = end++;
 
-	for (struct sequence *q = from; q < from + n; q++) {
-		q->code.literals = (uint8_t)literals_code(q->literals);
-		q->code.length = (uint8_t)length_code(q->length);
-		q->code.offset = (uint8_t)offset_code(q->offset);
-		literals[q->code.literals]++;
-		lengths[q->code.length]++;
-		offsets[q->code.offset]++;
-	}
-	*modes = (uint8_t)(make_table(&c->literals, literals, n, &end) << 6);
-	*modes |= (uint8_t)(make_table(&c->offsets, offsets, n, &end) << 4);
-	*modes |= (uint8_t)(make_table(&c->lengths, lengths, n, &end) << 2);
+	*modes = (uint8_t)(make_table(&c->literals, n, &end) << 6);
+	*modes |= (uint8_t)(make_table(&c->offsets, n, &end) << 4);
+	*modes |= (uint8_t)(make_table(&c->lengths, n, &end) << 2);
 	return (size_t)(put_sequences(c, from, n, end) - to);
 }

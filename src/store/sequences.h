@@ -6,8 +6,7 @@
  * count, three tables made of what is in it, and the codes in FSE (tANS, Duda,
  * arXiv:1311.2540), read from the back. Who finds the sequences: pack.c.
  * Threads: one at a time.
- * Ownership: struct sequence_coder is the caller's memory, with no state
- * between calls.
+ * Ownership: struct sequence_coder is the caller's memory.
  */
 #ifndef PCAPD_STORE_SEQUENCES_H
 #define PCAPD_STORE_SEQUENCES_H
@@ -38,7 +37,7 @@ struct sequence {
 			      the distance, which is under 2^27 */
 	struct {
 		uint8_t literals, length, offset;
-	} code; /* sequences_write's own */
+	} code; /* sequence_count's */
 };
 
 /* As many as the largest of the three alphabets has. */
@@ -47,6 +46,7 @@ struct sequence {
 
 /* One table of FSE. A state is 2^log to 2^(log+1)-1. */
 struct state_table {
+	uint32_t count[SYMBOLS_MAX]; /* of what it will be made for */
 	unsigned log;
 	struct {
 		uint32_t bits; /* (state + bits) >> 16 are written, */
@@ -59,9 +59,37 @@ struct sequence_coder {
 	struct state_table literals, offsets, lengths;
 };
 
-/* Writes n sequences, 1 to SEQUENCES_MAX; returns the bytes written. The eight
- * behind them are overwritten, too. */
-size_t sequences_write(struct sequence_coder *c, struct sequence *from,
+/* RFC 8878, 3.1.1.3.2.1.1: of the smaller numbers. */
+extern const uint8_t sequence_literals_codes[64], sequence_length_codes[128];
+
+static inline unsigned high_bit(uint32_t v)
+{
+	return 31u - (unsigned)__builtin_clz(v);
+}
+
+/* Before the first sequence of each block. */
+void sequences_begin(struct sequence_coder *c);
+
+/* Each sequence once, beside whatever finds them. */
+static inline void sequence_count(struct sequence_coder *c, struct sequence *q)
+{
+	uint32_t literals = q->literals, length = q->length - SEQUENCE_LEAST;
+
+	q->code.literals =
+		(uint8_t)(literals < 64 ? sequence_literals_codes[literals]
+					: high_bit(literals) + 19);
+	q->code.length = (uint8_t)(length < 128 ? sequence_length_codes[length]
+						: high_bit(length) + 36);
+	q->code.offset = (uint8_t)high_bit(q->offset);
+	c->literals.count[q->code.literals]++;
+	c->lengths.count[q->code.length]++;
+	c->offsets.count[q->code.offset]++;
+}
+
+/* Writes n sequences, 1 to SEQUENCES_MAX, that were counted since
+ * sequences_begin; returns the bytes written. The eight behind them are
+ * overwritten, too. */
+size_t sequences_write(struct sequence_coder *c, const struct sequence *from,
 		       uint32_t n, uint8_t *to);
 
 #endif
