@@ -379,6 +379,8 @@ static inline void put_key(struct summary_maker *m, uint64_t key)
 
 static void empty_small(struct summary_maker *m)
 {
+	if (m->slot_bits <= SMALL_BITS) /* there is none */
+		return;
 	for (uint32_t i = 0; i < m->n_keys; i++) {
 		uint32_t set = KEY_SET(m->keys[i]);
 
