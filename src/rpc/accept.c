@@ -359,9 +359,15 @@ static void accept_one(struct gate *g, struct server *s)
 		gate_back_off(g);
 }
 
+/* gRPC has it, or had. */
+static bool is_served(const struct visit *v)
+{
+	return v->silent_fd < 0 && !v->data;
+}
+
 static void hung_up(struct gate *g, struct visit *v)
 {
-	if (v->silent_fd >= 0 || v->data)
+	if (!is_served(v))
 		caller_unref(v->caller);
 	else
 		caller_end(v->caller);
@@ -527,7 +533,7 @@ void gate_shut(struct gate *g)
 
 	for (struct visit *v = g->visits; v; v = next) {
 		next = v->next;
-		if (v->silent_fd >= 0 || v->data)
+		if (!is_served(v))
 			hung_up(g, v);
 	}
 	if (g->listen_fd < 0)

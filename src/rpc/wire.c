@@ -119,9 +119,16 @@ static void unref_block(void *block)
 	block_unref(block);
 }
 
+static grpc_slice head_slice(const struct packets_head *h)
+{
+	uint8_t bytes[WIRE_HEAD_MAX];
+	size_t n = wire_packets_head(bytes, h);
+
+	return grpc_slice_from_copied_buffer((const char *)bytes, n);
+}
+
 grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done)
 {
-	uint8_t head[WIRE_HEAD_MAX];
 	bool stored = s->block && s->block->stored;
 	struct packets_head h = {
 		.count = s->packets,
@@ -129,9 +136,7 @@ grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done)
 		.zstd_raw_bytes = stored ? s->block->info.raw_bytes : 0,
 		.data_bytes = s->block ? s->to - s->from : 0,
 	};
-	size_t n = wire_packets_head(head, &h);
-	grpc_slice parts[2] = {
-		grpc_slice_from_copied_buffer((const char *)head, n)};
+	grpc_slice parts[2] = {head_slice(&h)};
 	size_t n_parts = 1;
 
 	if (s->block)
@@ -147,15 +152,13 @@ grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done)
 grpc_byte_buffer *wire_beside(const struct block_info *info,
 			      uint64_t blocks_done)
 {
-	uint8_t bytes[WIRE_HEAD_MAX];
 	struct packets_head h = {
 		.count = info->packets,
 		.blocks_done = blocks_done,
 		.zstd_raw_bytes = info->raw_bytes,
 		.beside_bytes = info->stored_bytes,
 	};
-	size_t n = wire_packets_head(bytes, &h);
-	grpc_slice head = grpc_slice_from_copied_buffer((char *)bytes, n);
+	grpc_slice head = head_slice(&h);
 	grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&head, 1);
 
 	grpc_slice_unref(head);

@@ -22,7 +22,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Damaged blocks with nothing between them: one row of the ledger. */
@@ -413,26 +412,14 @@ static bool read_rows(struct cursor *c, struct err *e)
 /* --- a block on disk --- */
 
 static struct load new_load(const struct cursor *c,
-			    const struct block_info *info)
+			    const struct block_info *info, enum load_as as)
 {
 	return (struct load){.fd = c->fd,
+			     .as = as,
 			     .info = *info,
 			     .link_type = c->link_type,
 			     .snaplen = c->snaplen,
 			     .pool = c->pool};
-}
-
-/* For a frame that somebody else reads. */
-static bool reaches(struct load *l)
-{
-	struct stat st;
-
-	if (fstat(l->fd, &st) == 0 &&
-	    (uint64_t)st.st_size >= l->info.offset + l->info.stored_bytes)
-		return true;
-	l->damaged = true;
-	l->why = "cut off";
-	return false;
 }
 
 /* Its block; NULL: it is lost, and counted. */
@@ -447,39 +434,16 @@ static struct block *loaded(struct cursor *c, const struct load *l)
 	return l->block;
 }
 
-/* As it lies on disk. */
-static struct block *load_stored(struct cursor *c,
-				 const struct block_info *info)
-{
-	struct load l = new_load(c, info);
-	struct block *b = block_new(c->pool, c->link_type, c->snaplen);
-
-	if (!b) {
-		lose(c, info, "out of memory");
-		return NULL;
-	}
-	if (!(c->unread ? reaches(&l) : load_frame(&l, b->arena))) {
-		block_unref(b);
-		return loaded(c, &l);
-	}
-	b->stored = true;
-	b->used = (uint32_t)info->stored_bytes;
-	b->info = *info;
-	block_publish(b);
-	atomic_store(&b->sealed, true);
-	return b;
-}
-
 /* The one whose turn it is, if that was begun. */
 static bool is_loading(const struct cursor *c, uint64_t seq)
 {
 	return c->n_loads && c->loads[c->load].info.seq == seq;
 }
 
-static struct block *load_decoded(struct cursor *c,
-				  const struct block_info *info)
+static struct block *load_block(struct cursor *c, const struct block_info *info,
+				enum load_as as)
 {
-	struct load now = new_load(c, info), *l = &now;
+	struct load now = new_load(c, info, as), *l = &now;
 
 	if (is_loading(c, info->seq)) {
 		l = &c->loads[c->load];
@@ -579,7 +543,7 @@ static void look_ahead(struct cursor *c)
 			continue;
 		struct load *l =
 			&c->loads[(c->load + c->n_loads++) % CURSOR_LOADS];
-		*l = new_load(c, info);
+		*l = new_load(c, info, LOAD_DECODED);
 		load_post(c->loaders, l);
 	}
 }
@@ -592,8 +556,7 @@ static bool from_disk(struct cursor *c, const struct block_info *info,
 	uint32_t to = limit(c, info->seq, raw);
 	bool stored = c->stored && to == raw && info->min_ns >= c->since_ns &&
 		      info->max_ns < c->until_ns &&
-		      info->stored_bytes <= BLOCK_MAX &&
-		      info->raw_bytes <= BLOCK_MAX;
+		      info->stored_bytes <= BLOCK_MAX;
 	bool asked = c->row <= c->asked;
 
 	c->seq = info->seq + 1;
@@ -602,7 +565,10 @@ static bool from_disk(struct cursor *c, const struct block_info *info,
 		return false;
 	if (c->ahead)
 		look_ahead(c);
-	struct block *b = stored ? load_stored(c, info) : load_decoded(c, info);
+	struct block *b = load_block(c, info,
+				     !stored	 ? LOAD_DECODED
+				     : c->unread ? LOAD_UNREAD
+						 : LOAD_STORED);
 	if (!b)
 		return false;
 	*out = (struct slice){b, 0, stored ? b->used : to,
@@ -685,7 +651,7 @@ int cursor_file(const struct cursor *c)
 
 bool cursor_read(struct cursor *c, const struct block_info *info, uint8_t *to)
 {
-	struct load l = new_load(c, info);
+	struct load l = new_load(c, info, LOAD_STORED);
 
 	return load_frame(&l, to) || loaded(c, &l);
 }

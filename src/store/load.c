@@ -8,7 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/stat.h>
 #include <zstd.h>
 
 struct decoder {
@@ -50,20 +50,11 @@ static bool fail(struct load *l, bool damaged, const char *why, int error)
 bool load_frame(struct load *l, uint8_t *to)
 {
 	const struct block_info *i = &l->info;
-	size_t have = 0;
 
-	while (have < i->stored_bytes) {
-		ssize_t n = pread(l->fd, to + have, i->stored_bytes - have,
-				  (off_t)(i->offset + have));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return fail(l, true, NULL, errno);
-		if (n == 0)
-			return fail(l, true, "cut off", 0);
-		have += (size_t)n;
-	}
-	return true;
+	if (segment_read(l->fd, i->offset, to, i->stored_bytes) ==
+	    i->stored_bytes)
+		return true;
+	return errno ? fail(l, true, NULL, errno) : fail(l, true, "cut off", 0);
 }
 
 static bool decode(struct load *l, struct decoder *d, struct block *b)
@@ -80,6 +71,26 @@ static bool decode(struct load *l, struct decoder *d, struct block *b)
 	return n == i->raw_bytes || fail(l, true, "wrong length", 0);
 }
 
+/* For a frame that somebody else reads. */
+static bool reaches(struct load *l)
+{
+	struct stat st;
+
+	return (fstat(l->fd, &st) == 0 &&
+		(uint64_t)st.st_size >=
+			l->info.offset + l->info.stored_bytes) ||
+	       fail(l, true, "cut off", 0);
+}
+
+static bool fill(struct load *l, struct decoder *d, struct block *b)
+{
+	if (l->as == LOAD_DECODED)
+		return decode(l, d, b);
+	b->stored = true;
+	b->used = (uint32_t)l->info.stored_bytes;
+	return l->as == LOAD_UNREAD ? reaches(l) : load_frame(l, b->arena);
+}
+
 static struct block *load(struct load *l, struct decoder *d)
 {
 	const struct block_info *i = &l->info;
@@ -89,7 +100,7 @@ static struct block *load(struct load *l, struct decoder *d)
 		fail(l, false, "its row in the catalog is damaged", 0);
 	else if (!(b = block_new(l->pool, l->link_type, l->snaplen)))
 		fail(l, false, "out of memory", 0);
-	else if (decode(l, d, b)) {
+	else if (fill(l, d, b)) {
 		b->info = *i;
 		block_publish(b);
 		atomic_store(&b->sealed, true);

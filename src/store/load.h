@@ -19,10 +19,15 @@ struct decoder;
 struct decoder *decoder_new(void);    /* NULL: memory is out */
 void decoder_free(struct decoder *d); /* NULL is fine */
 
+/* As its packets; as the zstd frame that it is on disk; or as that, but not
+ * read: who wants it reads the file, which has it. */
+enum load_as { LOAD_DECODED, LOAD_STORED, LOAD_UNREAD };
+
 struct load {
 	struct ahead_job job;
 	/* What to load. */
 	int fd; /* its segment */
+	enum load_as as;
 	struct block_info info;
 	uint32_t link_type, snaplen;
 	struct block_pool *pool;
@@ -33,7 +38,8 @@ struct load {
 	int error;
 };
 
-/* The job: l->block, or why there is none. */
+/* The job: l->block, or why there is none. stored_bytes are BLOCK_MAX at most
+ * where it is not decoded. */
 void load_run(struct load *l, struct decoder *d);
 
 /* The frame of a block as it lies on disk; l says why it cannot be read. */

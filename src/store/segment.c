@@ -118,6 +118,7 @@ size_t segment_read(int fd, uint64_t at, void *to, size_t n)
 	size_t have = 0;
 
 	while (have < n) {
+		errno = 0;
 		ssize_t got = pread(fd, (char *)to + have, n - have,
 				    (off_t)(at + have));
 

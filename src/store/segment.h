@@ -98,7 +98,7 @@ struct segment *segment_look(int spool_fd, uint64_t capture, uint64_t first_seq,
 bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 		   struct err *e);
 /* As much of n bytes of a segment's file as there is; what cannot be read is
- * not there. */
+ * not there, and errno says why, or 0 where the file ends. */
 size_t segment_read(int fd, uint64_t at, void *to, size_t n);
 /* A frame at end is whole: info (with stored_bytes) is given its segment and
  * offset and remembered. */

@@ -305,7 +305,7 @@ struct summary_maker {
 	uint64_t epoch;
 	uint64_t multiplier; /* random: nobody can make packets that collide */
 	uint64_t *slots;
-	uint64_t *small; /* SMALL_WORDS a set: memory that is seldom touched */
+	uint64_t *small; /* SMALL_WORDS a set; NULL: the table fits a cache */
 	uint64_t *keys;	 /* those in slots and small, room for one more */
 	uint32_t *spare; /* max_keys */
 	bool is_small[SUMMARY_SETS];
@@ -379,7 +379,7 @@ static inline void put_key(struct summary_maker *m, uint64_t key)
 
 static void empty_small(struct summary_maker *m)
 {
-	if (m->slot_bits <= SMALL_BITS) /* there is none */
+	if (!m->small)
 		return;
 	for (uint32_t i = 0; i < m->n_keys; i++) {
 		uint32_t set = KEY_SET(m->keys[i]);
@@ -706,8 +706,8 @@ static void learn_layouts(struct summary_maker *m)
 			uint32_t set = class * SUMMARY_WORDS + i;
 
 			m->base[set] = w->base;
-			m->is_small[set] = 8u * w->bytes <= SMALL_BITS &&
-					   m->slot_bits > SMALL_BITS;
+			m->is_small[set] =
+				m->small && 8u * w->bytes <= SMALL_BITS;
 			if (!w->fixed && w->place != WORD_WIRE_LENGTH)
 				learn_word(c, w, set);
 		}
@@ -756,11 +756,13 @@ struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
 	for (m->slot_bits = 4; (1ull << m->slot_bits) < 2ull * m->max_keys;)
 		m->slot_bits++;
 	m->slots = calloc((size_t)1 << m->slot_bits, sizeof(*m->slots));
-	m->small =
-		calloc((size_t)SUMMARY_SETS * SMALL_WORDS, sizeof(*m->small));
+	bool large = m->slot_bits > SMALL_BITS;
+	if (large)
+		m->small = calloc((size_t)SUMMARY_SETS * SMALL_WORDS,
+				  sizeof(*m->small));
 	m->keys = calloc(m->max_keys + 1ul, sizeof(*m->keys));
 	m->spare = calloc(m->max_keys, sizeof(*m->spare));
-	if (!m->slots || !m->small || !m->keys || !m->spare ||
+	if (!m->slots || (large && !m->small) || !m->keys || !m->spare ||
 	    getrandom(&m->multiplier, sizeof(m->multiplier), 0) !=
 		    sizeof(m->multiplier)) {
 		summary_maker_free(m);
