@@ -53,6 +53,7 @@
 #define GRACE_MS 3000
 /* The last look at the captures that found them well is not older. */
 #define WELL_NS (5 * NS_PER_S)
+#define LOG_LOOK_MS 10000
 
 const char *argp_program_version = "pcapd " PCAPD_VERSION;
 
@@ -234,13 +235,16 @@ static void run(const struct args *a, struct control *ctl, struct server *s,
 	struct signalfd_siginfo info;
 	uint64_t watchdog_us = 0;
 	bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
-	int patience_ms = watched ? (int)(watchdog_us / 3000) : -1;
+	int patience_ms = watched && watchdog_us / 3000 < LOG_LOOK_MS
+				  ? (int)(watchdog_us / 3000)
+				  : LOG_LOOK_MS;
 
 	for (;;) {
 		struct pollfd fd = {.fd = signals, .events = POLLIN};
 
 		if (watched)
 			feed_watchdog(ctl);
+		log_held(monotonic_ns());
 		if (poll(&fd, 1, patience_ms) == 0)
 			continue;
 		ssize_t n = read(signals, &info, sizeof(info));
@@ -354,6 +358,7 @@ int main(int argc, char **argv)
 	bool ok = serve(&args, &config, signals, &e);
 	grpc_shutdown();
 	close(signals);
+	log_held(INT64_MAX);
 	if (!ok)
 		goto fail;
 	return 0;
