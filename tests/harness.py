@@ -8,8 +8,11 @@ with 77, which CTest reports as skipped, after everything else in it passed.
 import atexit
 import ctypes
 import errno
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import socket
@@ -17,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -83,6 +87,27 @@ def before_libc(folder, source, **environment):
                  .strip() for name in first.get(SANITIZE, [])] + [library]
     return ["env", "LD_PRELOAD=" + ":".join(libraries)] + [
         "%s=%s" % item for item in environment.items()]
+
+
+def on_terminal(command, columns=80, lines=24, **environment):
+    """(exit code, what is on it) of a command on a terminal of its own."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ,
+                struct.pack("HHHH", lines, columns, 0, 0))
+    process = subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave,
+        start_new_session=True, env=dict(os.environ, **environment))
+    os.close(slave)
+    atexit.register(end, process)
+    seen, stop = b"", time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < stop:
+            if select.select([master], [], [], 0.2)[0]:
+                seen += os.read(master, 65536)
+    except OSError:  # nobody has it open any more
+        pass
+    os.close(master)
+    return process.wait(PATIENCE), seen.replace(b"\r\n", b"\n")
 
 
 class Piece(ctypes.Structure):

@@ -1,5 +1,6 @@
 /* pcap audit: who did what. Leaves out what the daemon no longer has. */
 #include "cli.h"
+#include "json.h"
 #include "table.h"
 
 #include <inttypes.h>
@@ -8,7 +9,6 @@
 struct line {
 	struct time_range range;
 	const char *target, *count;
-	bool json;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -20,9 +20,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case 'n':
 		line->count = arg;
-		return 0;
-	case 'J':
-		line->json = true;
 		return 0;
 	case ARGP_KEY_ARG:
 		if (line->target)
@@ -38,7 +35,6 @@ static const struct argp_option options[] = {
 	{"until", KEY_UNTIL, "TIME", 0, "What began before", 0},
 	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
 	{"count", 'n', "N", 0, "The newest N (1000)", 0},
-	{"json", 'J', NULL, 0, "Write JSON, in raw numbers", 0},
 	{0}};
 
 static const struct argp argp = {
@@ -47,7 +43,7 @@ static const struct argp argp = {
 	"[REMOTE:]",
 	"Lists who replayed, listened, imported and changed what, from where, "
 	"and what was refused. For operators.",
-	cli_common,
+	cli_tables,
 	NULL,
 	NULL};
 
@@ -80,29 +76,18 @@ static const char *status_text(const Pcap__V1__AuditRow *r)
 
 static void print_json(const Pcap__V1__AuditResponse *m)
 {
-	printf("{\n   \"audit\": [");
-	for (size_t i = 0; i < m->n_rows; i++) {
-		const Pcap__V1__AuditRow *r = m->rows[i];
-		const char *const texts[][2] = {
-			{"who", r->who},	   {"role", r->role},
-			{"origin", r->origin},	   {"method", r->method},
-			{"capture", r->capture},   {"filter", r->filter},
-			{"detail", r->detail},	   {"result", r->result},
-			{"status", status_text(r)}};
+	struct json j;
 
-		printf("%s\n      {\"id\": %" PRIu64 ", \"at_ns\": %" PRId64
-		       ", \"since_ns\": %" PRId64 ", \"until_ns\": %" PRId64
-		       ", \"bytes\": %" PRIu64 ", \"lasted_ns\": %" PRId64
-		       ", \"under_way\": %s",
-		       i ? "," : "", r->id, r->at_ns, r->since_ns, r->until_ns,
-		       r->bytes, r->lasted_ns, r->under_way ? "true" : "false");
-		for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++) {
-			printf(", \"%s\": ", texts[k][0]);
-			json_quote(stdout, texts[k][1]);
-		}
-		putchar('}');
+	json_begin(&j, stdout, cli_json() == JSON_STRINGS, false);
+	json_open(&j, "audit", '[');
+	for (size_t i = 0; i < m->n_rows; i++) {
+		json_open(&j, NULL, '{');
+		json_fields(&j, &m->rows[i]->base, "status");
+		json_text(&j, "status", status_text(m->rows[i]));
+		json_close(&j, '}');
 	}
-	printf("\n   ]\n}\n");
+	json_close(&j, ']');
+	json_end(&j);
 }
 
 /* "udp port 53, 2026-11-23 10:00:00 to ..., mark=start" */
@@ -124,19 +109,18 @@ static void print_table(const Pcap__V1__AuditResponse *m)
 	char at[TIME_TEXT], size[SIZE_TEXT];
 	struct table t;
 
-	table_init(&t, "audit", false);
-	table_column(&t, "AT", 0, SCOLS_JSON_STRING);
-	table_column(&t, "WHO", 0, SCOLS_JSON_STRING);
-	table_column(&t, "FROM", 0, SCOLS_JSON_STRING);
-	table_column(&t, "DID", 0, SCOLS_JSON_STRING);
-	table_column(&t, "CAPTURE", 0, SCOLS_JSON_STRING);
-	table_column(&t, "BYTES", SCOLS_FL_RIGHT, SCOLS_JSON_STRING);
-	table_column(&t, "RESULT", 0, SCOLS_JSON_STRING);
-	table_column(&t, "WHAT", SCOLS_FL_TRUNC, SCOLS_JSON_STRING);
+	table_init(&t);
+	table_column(&t, "AT", 0);
+	table_column(&t, "WHO", 0);
+	table_column(&t, "FROM", 0);
+	table_column(&t, "DID", 0);
+	table_column(&t, "CAPTURE", 0);
+	table_column(&t, "BYTES", TABLE_RIGHT);
+	table_column(&t, "RESULT", 0);
+	table_column(&t, "WHAT", TABLE_CUT);
 	for (size_t i = 0; i < m->n_rows; i++) {
 		const Pcap__V1__AuditRow *r = m->rows[i];
 
-		table_row(&t);
 		table_cell(&t, "%s", time_short(r->at_ns, at));
 		table_cell(&t, "%s", r->who);
 		table_cell(&t, "%s", r->origin);
@@ -173,7 +157,7 @@ static int run(int argc, char **argv)
 		(Pcap__V1__AuditResponse *)cli_call("Audit", &ask.base, &e);
 	if (!m)
 		return cli_fail(&e);
-	if (line.json)
+	if (cli_json())
 		print_json(m);
 	else
 		print_table(m);

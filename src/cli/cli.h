@@ -43,9 +43,14 @@ const struct command *command_find(const char *name, const char **nearest);
 
 /* What every command takes; for struct argp's children. */
 extern const struct argp_child cli_common[];
+/* And what those take that print a table: --wide and --json too. */
+extern const struct argp_child cli_tables[];
 /* Parses; does not come back when the line is wrong or asks for help. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 const char *cli_socket(void);
+bool cli_wide(void); /* nothing is cut */
+enum json_form { JSON_NONE, JSON_NUMBERS, JSON_STRINGS };
+enum json_form cli_json(void);
 
 /* The words of a command, for parsers that take any number of them. */
 struct words {
@@ -55,10 +60,18 @@ struct words {
 
 /* --- words and numbers (text.c) --- */
 
+/*
+ * Whatever is printed for people comes through these and through table.h: they
+ * make it plain (plain.h), as much of it was somebody else's. A line each.
+ */
 /* Prints "pcap: what" and the hint; gives the exit code. */
 int cli_fail(const struct err *e);
-/* A line on stderr. */
-void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void cli_line(FILE *f, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+#define cli_print(...) cli_line(stdout, __VA_ARGS__)
+#define cli_say(...) cli_line(stderr, __VA_ARGS__)
+/* On stderr, without an end: for a question. */
+void cli_ask(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Flushes stdout; an error there is the command's. */
 int cli_done(void);
 
@@ -78,6 +91,9 @@ bool size_parse(const char *what, const char *text, uint64_t *bytes,
 #define CAPTURE_TEXT 128
 /* "3 (web, www)" */
 const char *capture_text(const Pcap__V1__Capture *c, char out[CAPTURE_TEXT]);
+
+/* "running" */
+const char *state_text(const Pcap__V1__Capture *c);
 
 /* --- [remote:]name (target.c) --- */
 

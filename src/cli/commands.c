@@ -28,11 +28,15 @@ static const char *socket_given;
 
 static error_t common_parse(int key, char *arg, struct argp_state *state)
 {
-	(void)state;
-	if (key != 'S')
-		return ARGP_ERR_UNKNOWN;
-	socket_given = arg;
-	return 0;
+	switch (key) {
+	case 'S':
+		socket_given = arg;
+		return 0;
+	case 'h':
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
 }
 
 static const struct argp_option common_options[] = {
@@ -40,12 +44,60 @@ static const struct argp_option common_options[] = {
 	 "The daemon's socket; otherwise $PCAP_SOCKET, otherwise " //
 	 CLIENT_SOCKET_DEFAULT,
 	 100},
+	{NULL, 'h', NULL, OPTION_HIDDEN, NULL, 100},
 	{0}};
 
 static const struct argp common_argp = {
 	common_options, common_parse, NULL, NULL, NULL, NULL, NULL};
 
 const struct argp_child cli_common[] = {{&common_argp, 0, NULL, 100}, {0}};
+
+/* --- what those take that print a table --- */
+
+static bool wide;
+static enum json_form json_form;
+
+static error_t table_parse(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case 'W':
+		wide = true;
+		return 0;
+	case 'J':
+		if (arg && strcmp(arg, "strings") != 0)
+			argp_error(state,
+				   "--json: expected 'strings' or nothing, not "
+				   "'%s'",
+				   arg);
+		json_form = arg ? JSON_STRINGS : JSON_NUMBERS;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option table_options[] = {
+	{"json", 'J', "strings", OPTION_ARG_OPTIONAL,
+	 "Write JSON, with everything there is to tell; numbers over 2^53 as "
+	 "strings, if asked",
+	 90},
+	{"wide", 'W', NULL, 0, "Cut nothing, however narrow the terminal", 90},
+	{0}};
+
+static const struct argp table_argp = {table_options, table_parse, NULL, NULL,
+				       NULL,	      NULL,	   NULL};
+
+const struct argp_child cli_tables[] = {
+	{&table_argp, 0, NULL, 90}, {&common_argp, 0, NULL, 100}, {0}};
+
+bool cli_wide(void)
+{
+	return wide;
+}
+
+enum json_form cli_json(void)
+{
+	return json_form;
+}
 
 const char *cli_socket(void)
 {
@@ -184,7 +236,8 @@ int cli_main(int argc, char **argv)
 	static char full[32];
 	static char self[] = "pcap";
 
-	setlocale(LC_CTYPE, "");
+	/* Whatever the terminal's is: text is UTF-8 wherever it comes from. */
+	setlocale(LC_CTYPE, "C.UTF-8");
 	signal(SIGPIPE, SIG_IGN);
 	setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
 	argp_err_exit_status = 2;

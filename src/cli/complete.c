@@ -45,7 +45,7 @@ static void offer(const char *prefix, size_t n, const char *word,
 
 	snprintf(all, sizeof(all), "%.*s%s%s", (int)n, prefix, word, suffix);
 	if (strncmp(all, begun, strlen(begun)) == 0)
-		puts(all);
+		cli_print("%s", all);
 }
 
 static void offer_options(const struct argp *a)
@@ -178,7 +178,8 @@ static void place_add(struct place *p, const struct argp *a, const char *word)
 		return;
 	}
 	o = option_find(a, word);
-	p->value = o && o->arg && !strchr(word, '=');
+	p->value = o && o->arg && !(o->flags & OPTION_ARG_OPTIONAL) &&
+		   !strchr(word, '=');
 }
 
 /* One form of the command, "remove [REMOTE:]ALIAS". Its words that are no names

@@ -1,5 +1,6 @@
 /* pcap count: how many packets, in all or by interval. */
 #include "cli.h"
+#include "json.h"
 #include "table.h"
 
 #include <inttypes.h>
@@ -8,7 +9,6 @@
 struct line {
 	struct time_range range;
 	const char *by;
-	bool json;
 	struct words words;
 };
 
@@ -21,9 +21,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case 4:
 		line->by = arg;
-		return 0;
-	case 'J':
-		line->json = true;
 		return 0;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "say which capture, by id or alias");
@@ -42,7 +39,6 @@ static const struct argp_option options[] = {
 	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
 	{"by", 4, "LENGTH", 0, "A line for every 1s, 1m, 1h that has packets",
 	 0},
-	{"json", 'J', NULL, 0, "Write JSON, in raw numbers", 0},
 	{0}};
 
 static const struct argp argp = {
@@ -53,22 +49,17 @@ static const struct argp argp = {
 	"and hardly a packet is read; with one (pcap-filter(7)), the blocks "
 	"that may match are.\vIntervals begin at multiples of their length "
 	"since 1970 UTC.\n\npcap count web --last 2h --by 1m port 53",
-	cli_common,
+	cli_tables,
 	NULL,
 	NULL};
 
 static void print_json(const Pcap__V1__CountResponse *m)
 {
-	printf("{\n   \"packets\": %" PRIu64 ",\n   \"lost\": %" PRIu64
-	       ",\n   \"blocks_read\": %" PRIu64
-	       ",\n   \"blocks_known\": %" PRIu64 ",\n   \"intervals\": [",
-	       m->packets, m->lost, m->blocks_read, m->blocks_known);
-	for (size_t i = 0; i < m->n_intervals; i++)
-		printf("%s\n      {\"from_ns\": %" PRId64
-		       ", \"packets\": %" PRIu64 "}",
-		       i ? "," : "", m->intervals[i]->from_ns,
-		       m->intervals[i]->packets);
-	printf("\n   ]\n}\n");
+	struct json j;
+
+	json_begin(&j, stdout, cli_json() == JSON_STRINGS, false);
+	json_fields(&j, &m->base, "capture");
+	json_end(&j);
 }
 
 static void print_table(const Pcap__V1__CountResponse *m, bool by)
@@ -77,14 +68,13 @@ static void print_table(const Pcap__V1__CountResponse *m, bool by)
 	struct table t;
 
 	if (!by) {
-		printf("%" PRIu64 "\n", m->packets);
+		cli_print("%" PRIu64, m->packets);
 		return;
 	}
-	table_init(&t, "intervals", false);
-	table_column(&t, "FROM", 0, SCOLS_JSON_STRING);
-	table_column(&t, "PACKETS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
+	table_init(&t);
+	table_column(&t, "FROM", 0);
+	table_column(&t, "PACKETS", TABLE_RIGHT);
 	for (size_t i = 0; i < m->n_intervals; i++) {
-		table_row(&t);
 		table_cell(&t, "%s", time_text(m->intervals[i]->from_ns, from));
 		table_cell(&t, "%" PRIu64, m->intervals[i]->packets);
 	}
@@ -121,7 +111,7 @@ static int run(int argc, char **argv)
 	free(ask.filter);
 	if (!m)
 		return cli_fail(&e);
-	if (line.json)
+	if (cli_json())
 		print_json(m);
 	else
 		print_table(m, line.by);

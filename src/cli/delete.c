@@ -56,8 +56,7 @@ static bool agreed(const char *name, struct err *e)
 	if (!m)
 		return false;
 	for (size_t i = 0; i < m->n_captures; i++)
-		fprintf(stderr,
-			"Delete %s with %" PRIu64 " packets, %s? [y/N] ",
+		cli_ask("Delete %s with %" PRIu64 " packets, %s? [y/N] ",
 			capture_text(m->captures[i], text),
 			m->captures[i]->packets,
 			size_text(m->captures[i]->raw_bytes, size));

@@ -9,7 +9,6 @@ static void row(struct table *t, const char *step,
 {
 	char stored[SIZE_TEXT], raw[SIZE_TEXT];
 
-	table_row(t);
 	table_cell(t, "%s", step);
 	table_cell(t, "%" PRIu64, s->segments);
 	table_cell(t, "%" PRIu64, s->blocks);
@@ -27,31 +26,31 @@ int explain_run(const Pcap__V1__ExplainRequest *ask)
 
 	if (!m)
 		return cli_fail(&e);
-	table_init(&t, "explain", false);
-	table_column(&t, "LEFT", 0, SCOLS_JSON_STRING);
-	table_column(&t, "SEGMENTS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
-	table_column(&t, "BLOCKS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
-	table_column(&t, "PACKETS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
-	table_column(&t, "ON-DISK", SCOLS_FL_RIGHT, SCOLS_JSON_STRING);
-	table_column(&t, "DECOMPRESSED", SCOLS_FL_RIGHT, SCOLS_JSON_STRING);
+	table_init(&t);
+	table_column(&t, "LEFT", 0);
+	table_column(&t, "SEGMENTS", TABLE_RIGHT);
+	table_column(&t, "BLOCKS", TABLE_RIGHT);
+	table_column(&t, "PACKETS", TABLE_RIGHT);
+	table_column(&t, "ON-DISK", TABLE_RIGHT);
+	table_column(&t, "DECOMPRESSED", TABLE_RIGHT);
 	row(&t, "in range", m->in_range);
 	row(&t, "by segment", m->after_unions);
 	row(&t, "to read", m->to_read);
 	table_done(&t);
 	if (m->in_memory)
-		printf("%" PRIu64 " blocks in memory are read, too\n",
-		       m->in_memory);
+		cli_print("%" PRIu64 " blocks in memory are read, too",
+			  m->in_memory);
 	if (m->without_index)
-		printf("%" PRIu64 " segments have no index, 'pcapd reindex' "
-		       "makes it\n",
-		       m->without_index);
+		cli_print("%" PRIu64 " segments have no index, 'pcapd reindex' "
+			  "makes it",
+			  m->without_index);
 	for (size_t i = 0; i < m->n_doubts; i++)
-		printf("%s\n", m->doubts[i]);
+		cli_print("%s", m->doubts[i]);
 	for (size_t i = 0; i < m->n_words; i++)
-		printf("%s: too many values to rule out anything in %" PRIu64
-		       " segments and %" PRIu64 " blocks of these\n",
-		       m->words[i]->name, m->words[i]->segments,
-		       m->words[i]->blocks);
+		cli_print("%s: too many values to rule out anything in %" PRIu64
+			  " segments and %" PRIu64 " blocks of these",
+			  m->words[i]->name, m->words[i]->segments,
+			  m->words[i]->blocks);
 	pcap__v1__explain_response__free_unpacked(m, NULL);
 	return cli_done();
 }

@@ -1,5 +1,6 @@
 /* pcap gaps: what is missing in a range, by the daemon's ledger. */
 #include "cli.h"
+#include "json.h"
 #include "table.h"
 
 #include <inttypes.h>
@@ -8,7 +9,6 @@
 struct line {
 	struct time_range range;
 	const char *target;
-	bool json;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -18,9 +18,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	if (time_range_option(&line->range, key, arg))
 		return 0;
 	switch (key) {
-	case 'J':
-		line->json = true;
-		return 0;
 	case ARGP_KEY_ARG:
 		if (line->target)
 			argp_error(state, "one capture at a time");
@@ -38,7 +35,6 @@ static const struct argp_option options[] = {
 	 0},
 	{"until", KEY_UNTIL, "TIME", 0, "Gaps that begin before", 0},
 	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
-	{"json", 'J', NULL, 0, "Write JSON, in raw numbers", 0},
 	{0}};
 
 static const struct argp argp = {
@@ -48,27 +44,18 @@ static const struct argp argp = {
 	"Lists the intervals in which packets of a capture are missing, with "
 	"their cause, and steps of the clock. PACKETS is what is known to be "
 	"missing; nothing there means that nobody could count.",
-	cli_common,
+	cli_tables,
 	NULL,
 	NULL};
 
 static void print_json(const Pcap__V1__Coverage *c)
 {
-	printf("{\n   \"since_ns\": %" PRId64 ",\n   \"until_ns\": %" PRId64
-	       ",\n   \"from_ns\": %" PRId64 ",\n   \"to_ns\": %" PRId64
-	       ",\n   \"missing\": %" PRIu64 ",\n   \"gaps\": [",
-	       c->since_ns, c->until_ns, c->from_ns, c->to_ns, c->missing);
-	for (size_t i = 0; i < c->n_rows; i++) {
-		const Pcap__V1__Gap *g = c->rows[i];
-		printf("%s\n      {\"cause\": \"%s\", \"from_ns\": %" PRId64
-		       ", \"to_ns\": %" PRId64 ", \"packets\": %" PRIu64
-		       ", \"detail\": ",
-		       i ? "," : "", cause_text(g->cause), g->from_ns, g->to_ns,
-		       g->packets);
-		json_quote(stdout, g->detail);
-		putchar('}');
-	}
-	printf("\n   ]\n}\n");
+	struct json j;
+
+	json_begin(&j, stdout, cli_json() == JSON_STRINGS, false);
+	json_fields(&j, &c->base, "gaps rows");
+	json_messages(&j, "gaps", c->n_rows, c->rows);
+	json_end(&j);
 }
 
 static void print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
@@ -76,19 +63,18 @@ static void print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
 	char from[TIME_TEXT], to[TIME_TEXT], span[SPAN_TEXT];
 	struct table t;
 
-	table_init(&t, "gaps", false);
-	table_column(&t, "CAUSE", 0, SCOLS_JSON_STRING);
-	table_column(&t, "FROM", 0, SCOLS_JSON_STRING);
-	table_column(&t, "TO", 0, SCOLS_JSON_STRING);
-	table_column(&t, "LASTS", SCOLS_FL_RIGHT, SCOLS_JSON_STRING);
-	table_column(&t, "PACKETS", SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER);
-	table_column(&t, "DETAIL", SCOLS_FL_TRUNC, SCOLS_JSON_STRING);
+	table_init(&t);
+	table_column(&t, "CAUSE", 0);
+	table_column(&t, "FROM", 0);
+	table_column(&t, "TO", 0);
+	table_column(&t, "LASTS", TABLE_RIGHT);
+	table_column(&t, "PACKETS", TABLE_RIGHT);
+	table_column(&t, "DETAIL", TABLE_CUT);
 	for (size_t i = 0; i < c->n_rows; i++) {
 		const Pcap__V1__Gap *g = c->rows[i];
 		int64_t end = g->to_ns ? g->to_ns : now_ns;
 		bool clock = g->cause == PCAP__V1__GAP__CAUSE__CLOCK;
 
-		table_row(&t);
 		table_cell(&t, "%s", cause_text(g->cause));
 		table_cell(&t, "%s", time_short(g->from_ns, from));
 		table_cell(&t, "%s", g->to_ns ? time_short(g->to_ns, to) : "");
@@ -127,7 +113,7 @@ static int run(int argc, char **argv)
 		(Pcap__V1__GapsResponse *)cli_call("Gaps", &ask.base, &e);
 	if (!m)
 		return cli_fail(&e);
-	if (line.json)
+	if (cli_json())
 		print_json(m->coverage);
 	else
 		print_table(m->coverage, now);

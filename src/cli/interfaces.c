@@ -1,12 +1,12 @@
 /* pcap interfaces: what can be captured on, as the daemon sees it. */
 #include "cli.h"
+#include "json.h"
 #include "table.h"
 
 #include <string.h>
 
 struct line {
 	const char *target;
-	bool json;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -14,9 +14,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct line *line = state->input;
 
 	switch (key) {
-	case 'J':
-		line->json = true;
-		return 0;
 	case ARGP_KEY_ARG:
 		if (line->target)
 			argp_error(state, "one interface at most");
@@ -26,26 +23,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
-static const struct argp_option options[] = {
-	{"json", 'J', NULL, 0, "Write JSON", 0}, {0}};
-
-static const struct argp argp = {options,
+static const struct argp argp = {NULL,
 				 parse,
 				 "[REMOTE:][INTERFACE]",
 				 "Lists what can be captured on.",
-				 cli_common,
+				 cli_tables,
 				 NULL,
 				 NULL};
-
-static void row_json(struct table *t, const Pcap__V1__Interface *i)
-{
-	table_cell(t, "%s", i->name);
-	table_cell(t, "%s", i->description);
-	table_list(t, i->addresses, i->n_addresses);
-	table_cell(t, "%d", i->up);
-	table_cell(t, "%d", i->running);
-	table_cell(t, "%d", i->loopback);
-}
 
 static void row(struct table *t, const Pcap__V1__Interface *i)
 {
@@ -59,43 +43,46 @@ static void row(struct table *t, const Pcap__V1__Interface *i)
 
 static void columns(struct table *t)
 {
-	if (t->json) {
-		table_column(t, "name", 0, SCOLS_JSON_STRING);
-		table_column(t, "description", 0, SCOLS_JSON_STRING);
-		table_column(t, "addresses", 0, TABLE_LIST);
-		table_column(t, "up", 0, SCOLS_JSON_BOOLEAN);
-		table_column(t, "running", 0, SCOLS_JSON_BOOLEAN);
-		table_column(t, "loopback", 0, SCOLS_JSON_BOOLEAN);
-		return;
-	}
-	table_column(t, "INTERFACE", 0, SCOLS_JSON_STRING);
-	table_column(t, "STATE", 0, SCOLS_JSON_STRING);
-	table_column(t, "ADDRESSES", SCOLS_FL_TRUNC, SCOLS_JSON_STRING);
-	table_column(t, "DESCRIPTION", SCOLS_FL_TRUNC, SCOLS_JSON_STRING);
+	table_column(t, "INTERFACE", 0);
+	table_column(t, "STATE", 0);
+	table_column(t, "ADDRESSES", TABLE_CUT);
+	table_column(t, "DESCRIPTION", TABLE_CUT);
 }
 
-static bool print(const Pcap__V1__InterfacesResponse *m, const char *name,
-		  bool json, struct err *e)
+static void print_json(const Pcap__V1__InterfacesResponse *m)
+{
+	struct json j;
+
+	json_begin(&j, stdout, cli_json() == JSON_STRINGS, true);
+	json_messages(&j, "interfaces", m->n_interfaces, m->interfaces);
+	json_end(&j);
+}
+
+static void print(const Pcap__V1__InterfacesResponse *m)
 {
 	struct table t;
-	bool found = *name == '\0';
 
-	table_init(&t, "interfaces", json);
+	table_init(&t);
 	columns(&t);
-	for (size_t i = 0; i < m->n_interfaces; i++) {
-		if (*name && strcmp(name, m->interfaces[i]->name) != 0)
-			continue;
-		found = true;
-		table_row(&t);
-		(json ? row_json : row)(&t, m->interfaces[i]);
-	}
-	if (!found) {
-		scols_unref_table(t.cols);
-		return err_set(e, ERR_NOT_FOUND, "no such interface '%s'",
-			       name);
-	}
+	for (size_t i = 0; i < m->n_interfaces; i++)
+		row(&t, m->interfaces[i]);
 	table_done(&t);
-	return true;
+}
+
+/* Leaves the one of that name, first. */
+static bool only(Pcap__V1__InterfacesResponse *m, const char *name,
+		 struct err *e)
+{
+	for (size_t i = 0; i < m->n_interfaces; i++) {
+		Pcap__V1__Interface *found = m->interfaces[i];
+
+		if (strcmp(name, found->name) != 0)
+			continue;
+		m->interfaces[i] = m->interfaces[0];
+		m->interfaces[0] = found;
+		return true;
+	}
+	return err_set(e, ERR_NOT_FOUND, "no such interface '%s'", name);
 }
 
 static int run(int argc, char **argv)
@@ -113,7 +100,13 @@ static int run(int argc, char **argv)
 							 &ask.base, &e);
 	if (!m)
 		return cli_fail(&e);
-	bool ok = print(m, name, line.json, &e);
+	size_t all = m->n_interfaces;
+	bool ok = !*name || only(m, name, &e);
+	if (ok && *name)
+		m->n_interfaces = 1;
+	if (ok)
+		(cli_json() ? print_json : print)(m);
+	m->n_interfaces = all;
 	pcap__v1__interfaces_response__free_unpacked(m, NULL);
 	return ok ? cli_done() : cli_fail(&e);
 }

@@ -52,10 +52,10 @@ void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s, const char *prefix)
 	if (!c->keep_bytes && !c->keep_age_ns)
 		return;
 	if (!s->rate_over_ns || !s->rate_bytes_per_day) {
-		fprintf(f,
-			"%snothing was stored in the last 24 h to forecast "
-			"from\n",
-			prefix);
+		cli_line(f,
+			 "%snothing was stored in the last 24 h to forecast "
+			 "from",
+			 prefix);
 		return;
 	}
 	if (s->rate_over_ns > 23 * 3600 * NS)
@@ -63,15 +63,15 @@ void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s, const char *prefix)
 	else
 		span_text(s->rate_over_ns, over);
 	if (c->keep_bytes)
-		fprintf(f, "%s%s is about %s at the rate of the last %s\n",
-			prefix, binary_text((double)c->keep_bytes, size),
-			span_text(s->forecast_ns, span), over);
+		cli_line(f, "%s%s is about %s at the rate of the last %s",
+			 prefix, binary_text((double)c->keep_bytes, size),
+			 span_text(s->forecast_ns, span), over);
 	if (c->keep_age_ns)
-		fprintf(f, "%s%s is about %s at the rate of the last %s\n",
-			prefix, span_text(c->keep_age_ns, span),
-			binary_text(day * (double)c->keep_age_ns / 86400e9,
-				    size),
-			over);
+		cli_line(f, "%s%s is about %s at the rate of the last %s",
+			 prefix, span_text(c->keep_age_ns, span),
+			 binary_text(day * (double)c->keep_age_ns / 86400e9,
+				     size),
+			 over);
 }
 
 Pcap__V1__StatusResponse *status_ask(const char *name, struct err *e)

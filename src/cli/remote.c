@@ -4,6 +4,7 @@
  * whether somebody answers, which test says.
  */
 #include "cli.h"
+#include "json.h"
 #include "remotes.h"
 #include "table.h"
 
@@ -16,7 +17,6 @@
 
 struct line {
 	const char *bundle, *cert, *key, *ca;
-	bool json;
 	struct words words;
 };
 
@@ -37,9 +37,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 3:
 		line->ca = arg;
 		return 0;
-	case 'J':
-		line->json = true;
-		return 0;
 	case ARGP_KEY_ARGS:
 		words_take(&line->words, state);
 		return 0;
@@ -54,7 +51,6 @@ static const struct argp_option options[] = {
 	{"cert", 1, "FILE", 0, "Your certificate, PEM", 0},
 	{"key", 2, "FILE", 0, "Its key", 0},
 	{"ca", 3, "FILE", 0, "The CA that signed the server's certificate", 0},
-	{"json", 'J', NULL, 0, "Write JSON", 0},
 	{0}};
 
 static const struct argp argp = {
@@ -66,7 +62,7 @@ static const struct argp argp = {
 	"certificate), ssh://[USER@]HOST[:PORT] (runs 'pcap proxy' there by "
 	"your ssh) and unix:///PATH."
 	"\vThey are kept in $XDG_CONFIG_HOME/pcap/remotes.conf.",
-	cli_common,
+	cli_tables,
 	NULL,
 	NULL};
 
@@ -120,26 +116,53 @@ static bool add(const struct line *line, const char *path, struct err *e)
 
 /* --- list, remove, test --- */
 
-static bool list(bool json, const char *path, struct err *e)
+/* A certificate is named by the file that it is in. */
+static const char *cert_of(const struct remote *r)
+{
+	return *r->bundle ? r->bundle : r->cert;
+}
+
+static void list_json(const struct remote *all, size_t n)
+{
+	struct json j;
+
+	json_begin(&j, stdout, cli_json() == JSON_STRINGS, true);
+	json_open(&j, "remotes", '[');
+	for (size_t i = 0; i < n; i++) {
+		json_open(&j, NULL, '{');
+		json_text(&j, "name", all[i].name);
+		json_text(&j, "url", all[i].url);
+		json_text(&j, "cert", cert_of(&all[i]));
+		json_close(&j, '}');
+	}
+	json_close(&j, ']');
+	json_end(&j);
+}
+
+static void list_table(const struct remote *all, size_t n)
+{
+	struct table t;
+
+	table_init(&t);
+	table_column(&t, "NAME", 0);
+	table_column(&t, "URL", TABLE_CUT);
+	table_column(&t, "CERTIFICATE", TABLE_CUT);
+	for (size_t i = 0; i < n; i++) {
+		table_cell(&t, "%s", all[i].name);
+		table_cell(&t, "%s", all[i].url);
+		table_cell(&t, "%s", cert_of(&all[i]));
+	}
+	table_done(&t);
+}
+
+static bool list(const char *path, struct err *e)
 {
 	struct remote *all;
-	struct table t;
 	size_t n;
 
 	if (!remotes_read(path, &all, &n, e))
 		return false;
-	table_init(&t, "remotes", json);
-	table_column(&t, json ? "name" : "NAME", 0, SCOLS_JSON_STRING);
-	table_column(&t, json ? "url" : "URL", 0, SCOLS_JSON_STRING);
-	table_column(&t, json ? "cert" : "CERTIFICATE", 0, SCOLS_JSON_STRING);
-	for (size_t i = 0; i < n; i++) {
-		table_row(&t);
-		table_cell(&t, "%s", all[i].name);
-		table_cell(&t, "%s", all[i].url);
-		table_cell(&t, "%s",
-			   *all[i].bundle ? all[i].bundle : all[i].cert);
-	}
-	table_done(&t);
+	(cli_json() ? list_json : list_table)(all, n);
 	free(all);
 	return true;
 }
@@ -156,10 +179,10 @@ static bool test(const char *name, struct err *e)
 		(Pcap__V1__VersionResponse *)cli_call("Version", &ask.base, e);
 	if (!m)
 		return false;
-	printf("%s: pcapd %s, you are %s (%s), answered in %s\n", name,
-	       m->version, *m->caller ? m->caller : "unknown",
-	       *m->role ? m->role : "unknown",
-	       span_text(clock_ns() - began, span));
+	cli_print("%s: pcapd %s, you are %s (%s), answered in %s", name,
+		  m->version, *m->caller ? m->caller : "unknown",
+		  *m->role ? m->role : "unknown",
+		  span_text(clock_ns() - began, span));
 	pcap__v1__version_response__free_unpacked(m, NULL);
 	return true;
 }
@@ -174,7 +197,7 @@ static bool dispatch(const struct line *line, struct err *e)
 	if (strcmp(verb, "add") == 0)
 		return add(line, path, e);
 	if (strcmp(verb, "list") == 0 && line->words.n == 1)
-		return list(line->json, path, e);
+		return list(path, e);
 	if (strcmp(verb, "remove") == 0 && line->words.n == 2)
 		return remotes_remove(path, line->words.v[1], e);
 	if (strcmp(verb, "test") == 0 && line->words.n == 2)

@@ -1,53 +1,44 @@
-/* Tables. Leaves out everything that libsmartcols does. */
+/*
+ * Tables. Guarantees that a cell which is cut says so, and that a column is
+ * never cut below its title. Leaves out lines and wrapping.
+ */
 #include "table.h"
+
+#include "cli.h"
+#include "plain.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
-static void *need(void *p)
+#define ELLIPSIS "\xe2\x80\xa6"
+#define GAP 1 /* columns between two cells */
+
+void table_init(struct table *t)
 {
-	if (!p)
-		abort(); /* memory is out */
-	return p;
+	*t = (struct table){.columns = 0};
 }
 
-void table_init(struct table *t, const char *name, bool json)
+void table_column(struct table *t, const char *title, int flags)
 {
-	*t = (struct table){.json = json};
-	t->cols = need(scols_new_table());
-	scols_table_enable_json(t->cols, json);
-	scols_table_set_name(t->cols, name);
+	if (t->columns == TABLE_COLUMNS_MAX)
+		abort();
+	t->titles[t->columns] = title;
+	t->flags[t->columns++] = flags;
 }
 
-void table_column(struct table *t, const char *title, int flags, int json_type)
+static void table_put(struct table *t, const char *text)
 {
-	struct libscols_column *c =
-		need(scols_table_new_column(t->cols, title, 0, flags));
-
-	scols_column_set_json_type(c, json_type);
-	if (json_type == TABLE_LIST && t->json) {
-		/* A cell of several lines is an array. Of numbers, because
-		 * those are left as they are: an array of strings is never
-		 * empty in libsmartcols 2.38. */
-		scols_column_set_json_type(c, SCOLS_JSON_ARRAY_NUMBER);
-		scols_column_set_flags(c, flags | SCOLS_FL_WRAP);
-		scols_column_set_wrapfunc(c, scols_wrapnl_chunksize,
-					  scols_wrapnl_nextchunk, NULL);
-		scols_column_set_safechars(c, "\n");
+	if (t->n == t->room) {
+		t->room = t->room ? 2 * t->room : 64;
+		t->cells = realloc(t->cells, t->room * sizeof(*t->cells));
+		if (!t->cells)
+			abort(); /* memory is out */
 	}
-}
-
-void table_row(struct table *t)
-{
-	t->line = need(scols_table_new_line(t->cols, NULL));
-	t->at = 0;
-}
-
-static void put(struct table *t, char *text)
-{
-	scols_line_refer_data(t->line, t->at++, text);
+	t->cells[t->n++] = plain_copy(text);
 }
 
 void table_cell(struct table *t, const char *fmt, ...)
@@ -58,52 +49,144 @@ void table_cell(struct table *t, const char *fmt, ...)
 	va_start(ap, fmt);
 	int n = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	put(t, need(n < 0 ? NULL : text));
-}
-
-/* A JSON string. What the daemon names needs no escapes but these. */
-void json_quote(FILE *f, const char *text)
-{
-	fputc('"', f);
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-		if (c == '"' || c == '\\')
-			fprintf(f, "\\%c", c);
-		else if (c < ' ')
-			fprintf(f, "\\u%04x", c);
-		else
-			fputc(c, f);
-	}
-	fputc('"', f);
+	if (n < 0)
+		abort();
+	table_put(t, text);
+	free(text);
 }
 
 void table_list(struct table *t, char **values, size_t n)
 {
-	char *text;
-	size_t bytes;
-	FILE *f = need(open_memstream(&text, &bytes));
+	size_t bytes = 1;
 
-	if (n == 0 && t->json)
-		fputc(' ', f); /* [ ], where no text would be [ null ] */
-	for (size_t i = 0; i < n; i++) {
-		if (i)
-			fputs(t->json ? "\n" : ", ", f);
-		if (t->json)
-			json_quote(f, values[i]);
-		else
-			fputs(values[i], f);
-	}
-	fclose(f);
-	put(t, text);
+	for (size_t i = 0; i < n; i++)
+		bytes += strlen(values[i]) + 2;
+	char *text = calloc(1, bytes), *end = text;
+	if (!text)
+		abort();
+	for (size_t i = 0; i < n; i++)
+		end += sprintf(end, "%s%s", i ? ", " : "", values[i]);
+	table_put(t, text);
+	free(text);
 }
 
-void table_json(struct table *t, char *text)
+/* 0: no bound. */
+static size_t table_room(void)
 {
-	put(t, text);
+	struct winsize w = {0};
+
+	if (cli_wide() || !isatty(STDOUT_FILENO))
+		return 0;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) != 0 || !w.ws_col)
+		return 80;
+	return w.ws_col;
+}
+
+static size_t table_sum(const struct table *t, const size_t *width)
+{
+	size_t sum = 0;
+
+	for (size_t c = 0; c < t->columns; c++)
+		sum += width[c] ? width[c] + GAP : 0;
+	return sum ? sum - GAP : 0;
+}
+
+/* The widest column that can give way, or the number of columns. */
+static size_t table_widest(const struct table *t, const size_t *width)
+{
+	size_t best = t->columns;
+
+	for (size_t c = 0; c < t->columns; c++)
+		if ((t->flags[c] & TABLE_CUT) &&
+		    width[c] > strlen(t->titles[c]) &&
+		    (best == t->columns || width[c] > width[best]))
+			best = c;
+	return best;
+}
+
+static void table_fit(const struct table *t, size_t *width)
+{
+	size_t room = table_room(), c;
+
+	for (c = 0; c < t->columns; c++)
+		width[c] = strlen(t->titles[c]);
+	for (size_t i = 0; i < t->n; i++) {
+		size_t n = plain_columns(t->cells[i]);
+
+		if (n > width[i % t->columns])
+			width[i % t->columns] = n;
+	}
+	if (!room)
+		return;
+	for (c = 0; c < t->columns; c++)
+		if ((t->flags[c] & TABLE_DROPPED) && table_sum(t, width) > room)
+			width[c] = 0;
+	while (table_sum(t, width) > room &&
+	       (c = table_widest(t, width)) < t->columns)
+		width[c]--;
+}
+
+static void table_pad(size_t n)
+{
+	printf("%*s", (int)n, "");
+}
+
+/* text is plain. */
+static void table_print_cell(const char *text, size_t width, int flags,
+			     bool last)
+{
+	size_t n = plain_columns(text), used = 0;
+	char one[PLAIN_BYTES];
+	unsigned columns;
+
+	if (n <= width) {
+		if (flags & TABLE_RIGHT)
+			table_pad(width - n);
+		fputs(text, stdout);
+		if (!(flags & TABLE_RIGHT) && !last)
+			table_pad(width - n);
+		return;
+	}
+	while (*text) {
+		plain_next(&text, one, &columns);
+		if (used + columns > width - 1)
+			break;
+		fputs(one, stdout);
+		used += columns;
+	}
+	fputs(ELLIPSIS, stdout);
+	if (!last)
+		table_pad(width - 1 - used);
+}
+
+static void table_print_row(const struct table *t, const char *const *cells,
+			    const size_t *width)
+{
+	size_t last = t->columns;
+
+	while (last > 0 && !width[last - 1])
+		last--;
+	for (size_t c = 0; c < last; c++) {
+		if (!width[c])
+			continue;
+		table_print_cell(cells[c], width[c], t->flags[c],
+				 c == last - 1);
+		if (c < last - 1)
+			table_pad(GAP);
+	}
+	putchar('\n');
 }
 
 void table_done(struct table *t)
 {
-	scols_print_table(t->cols);
-	scols_unref_table(t->cols);
+	size_t width[TABLE_COLUMNS_MAX];
+
+	table_fit(t, width);
+	if (t->n)
+		table_print_row(t, t->titles, width);
+	for (size_t i = 0; i < t->n; i += t->columns)
+		table_print_row(t, (const char *const *)t->cells + i, width);
+	for (size_t i = 0; i < t->n; i++)
+		free(t->cells[i]);
+	free(t->cells);
 }

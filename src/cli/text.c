@@ -3,6 +3,7 @@
  * every failure is said on stderr and becomes an exit code.
  */
 #include "cli.h"
+#include "plain.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -12,23 +13,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-int cli_fail(const struct err *e)
+static void line_put(FILE *f, const char *fmt, va_list ap)
 {
-	fflush(stdout);
-	fprintf(stderr, "pcap: %s\n", e->what);
-	if (e->hint[0])
-		fprintf(stderr, "      %s\n", e->hint);
-	return err_exit_code(e->kind);
+	char *text;
+
+	if (vasprintf(&text, fmt, ap) < 0)
+		abort(); /* memory is out */
+	plain_put(f, text);
+	free(text);
 }
 
-void cli_say(const char *fmt, ...)
+void cli_line(FILE *f, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	line_put(f, fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	fputc('\n', f);
+}
+
+void cli_ask(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	line_put(stderr, fmt, ap);
+	va_end(ap);
+}
+
+int cli_fail(const struct err *e)
+{
+	fflush(stdout);
+	cli_say("pcap: %s", e->what);
+	if (e->hint[0])
+		cli_say("      %s", e->hint);
+	return err_exit_code(e->kind);
 }
 
 int cli_done(void)
@@ -168,6 +188,15 @@ const char *capture_text(const Pcap__V1__Capture *c, char out[CAPTURE_TEXT])
 	if (c->n_aliases && n < CAPTURE_TEXT)
 		snprintf(out + n, CAPTURE_TEXT - n, ")");
 	return out;
+}
+
+const char *state_text(const Pcap__V1__Capture *c)
+{
+	static const char *const names[] = {"unknown", "stopped", "running",
+					    "waiting", "importing"};
+	unsigned i = (unsigned)c->state;
+
+	return names[i < sizeof(names) / sizeof(names[0]) ? i : 0];
 }
 
 struct client *cli_connect(struct err *e)

@@ -29,14 +29,14 @@ static int run(int argc, char **argv)
 	cli_parse(&argp, argc, argv, &target);
 	if (!target_parse(target, &name, &e))
 		return cli_fail(&e);
-	printf("pcap %s\n", PCAPD_VERSION);
+	cli_print("pcap %s", PCAPD_VERSION);
 	Pcap__V1__VersionResponse *m =
 		(Pcap__V1__VersionResponse *)cli_call("Version", &ask.base, &e);
 	if (!m) {
-		printf("pcapd: %s\n", e.what);
+		cli_print("pcapd: %s", e.what);
 		return cli_done();
 	}
-	printf("pcapd %s (%s)\n", m->version, m->libpcap);
+	cli_print("pcapd %s (%s)", m->version, m->libpcap);
 	pcap__v1__version_response__free_unpacked(m, NULL);
 	return cli_done();
 }

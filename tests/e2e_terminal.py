@@ -1,0 +1,185 @@
+#!/usr/bin/python3 -B
+"""A pcapd that lies: every text of every answer, error and hint would set a
+terminal's title, move its cursor, forge a line. None of it arrives, on a
+terminal, in a pipe or in JSON; and what arrives still has all of the text."""
+
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.parse
+
+from harness import PCAP, SOURCE, main, on_terminal, output
+
+try:
+    import grpc
+except ImportError as missing:
+    print("SKIPPED: %s; scripts/packages installs it" % missing)
+    sys.exit(77)
+
+EVIL = "\x1b]0;PWNED\x07\x1b[31mred\n\rFAKE \u009b2J\u202egnp\u2028\x7f"
+# What must be seen instead.
+SHOWN = ("\\x1b]0;PWNED\\x07\\x1b[31mred\\n\\rFAKE \\u009b2J\\u202egnp"
+         "\\u2028\\x7f")
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e"
+                    "\u2066-\u2069]")
+COMMANDS = [
+    ["interfaces"], ["init", "lo", "--alias", "x"], ["start", "x"],
+    ["stop", "x"], ["list"], ["list", "--wide"], ["status"], ["gaps", "x"],
+    ["set", "x", "--keep-age", "1h"],
+    ["hold", "x", "--last", "1h", "--reason", "r"], ["release", "x", "1"],
+    ["mark", "x", "m"], ["alias", "add", "x", "y"], ["delete", "x", "--yes"],
+    ["count", "x"], ["count", "x", "--by", "1h"], ["audit"], ["version"],
+    ["replay", "x", "-w", "/dev/null"], ["listen", "x", "-w", "/dev/null"],
+    ["replay", "x", "--explain"], ["complete", "pcap list "],
+]
+
+
+def lies(message, depth=0):
+    """Every text of it is EVIL, every list has something in it."""
+    for field in message.DESCRIPTOR.fields:
+        many = field.label == field.LABEL_REPEATED
+        if field.type == field.TYPE_MESSAGE:
+            if depth < 4:
+                to = getattr(message, field.name)
+                lies(to.add() if many else to, depth + 1)
+        elif field.type == field.TYPE_STRING:
+            if many:
+                getattr(message, field.name).append(EVIL)
+            else:
+                setattr(message, field.name, EVIL)
+        elif field.type == field.TYPE_BOOL:
+            setattr(message, field.name, True)
+        elif field.type == field.TYPE_ENUM:
+            setattr(message, field.name, 3)
+        elif field.type != field.TYPE_BYTES:
+            setattr(message, field.name, 7)
+    return message
+
+
+class Liar(grpc.GenericRpcHandler):
+    def __init__(self, pb):
+        self.methods = pb.DESCRIPTOR.services_by_name["Pcap"].methods_by_name
+        self.pb = pb
+        self.fails = False
+
+    def refuse(self, context):
+        context.set_trailing_metadata(
+            [("pcap-hint", urllib.parse.quote(EVIL))])
+        context.abort(grpc.StatusCode.NOT_FOUND, EVIL)
+
+    def stream(self):
+        """A Header, a Lost and an End, each full of lies."""
+        header = self.pb.PacketStream()
+        lies(header.header)
+        header.header.savefile_header = bytes(24)
+        lost = self.pb.PacketStream()
+        lies(lost.lost)
+        end = self.pb.PacketStream()
+        lies(end.end)
+        end.end.complete = False
+        return [header, lost, end]
+
+    def service(self, details):
+        method = self.methods[details.method.split("/")[-1]]
+        answer = getattr(self.pb, method.output_type.name)
+
+        def once(request, context):
+            if self.fails:
+                self.refuse(context)
+            return lies(answer())
+
+        def many(request, context):
+            if self.fails:
+                self.refuse(context)
+            yield from self.stream()
+
+        streams = method.output_type.name == "PacketStream"
+        make = (grpc.unary_stream_rpc_method_handler if streams
+                else grpc.unary_unary_rpc_method_handler)
+        return make(many if streams else once, lambda data: data,
+                    lambda m: m.SerializeToString())
+
+
+class Lies(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        output("protoc", "-I", SOURCE + "/proto", "--python_out",
+               cls.folder.name, "pcap.proto")
+        sys.path.insert(0, cls.folder.name)
+        import pcap_pb2
+        cls.liar = Liar(pcap_pb2)
+        cls.server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
+        cls.server.add_generic_rpc_handlers([cls.liar])
+        cls.socket = os.path.join(cls.folder.name, "sock")
+        cls.server.add_insecure_port("unix:" + cls.socket)
+        cls.server.start()
+        os.environ["PCAP_SOCKET"] = cls.socket
+        os.environ["XDG_CONFIG_HOME"] = cls.folder.name
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop(None).wait()
+        cls.folder.cleanup()
+
+    def run_in_a_pipe(self, command):
+        done = subprocess.run(
+            [PCAP] + command, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.stdout.decode()
+
+    def run_on_a_terminal(self, command):
+        return on_terminal([PCAP] + command, 200)[1].decode()
+
+    def check(self, command, said):
+        found = OBEYED.search(said)
+        self.assertIsNone(found, "%s: %r" % (command, said))
+
+    def test_answers(self):
+        self.liar.fails = False
+        for command in COMMANDS:
+            with self.subTest(command=command):
+                said = self.run_in_a_pipe(command)
+                self.check(command, said)
+                if command[0] not in ("set", "count", "mark", "init"):
+                    self.assertIn(SHOWN[:20], said)
+                self.check(command, self.run_on_a_terminal(command))
+
+    def test_errors_and_hints(self):
+        self.liar.fails = True
+        for command in COMMANDS:
+            with self.subTest(command=command):
+                for run in self.run_in_a_pipe, self.run_on_a_terminal:
+                    said = run(command)
+                    self.check(command, said)
+                    if command[0] != "complete":
+                        self.assertIn(SHOWN, said)
+
+    def test_json(self):
+        self.liar.fails = False
+        for command in (["list"], ["status"], ["gaps", "x"], ["audit"],
+                        ["interfaces"], ["count", "x"]):
+            for form in "--json", "--json=strings":
+                with self.subTest(command=command, form=form):
+                    said = self.run_in_a_pipe(command + [form])
+                    self.check(command, said)
+                    if command[0] != "count":
+                        self.assertIn(EVIL, texts(json.loads(said)))
+
+
+def texts(value):
+    """Every text in what JSON has."""
+    if isinstance(value, dict):
+        return [t for v in value.values() for t in texts(v)]
+    if isinstance(value, list):
+        return [t for v in value for t in texts(v)]
+    return [value]
+
+
+if __name__ == "__main__":
+    main()
