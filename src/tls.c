@@ -39,7 +39,7 @@
 #define LINGER_MS 5000
 
 struct tls_link {
-	SSL *ssl;
+	SSL *ssl; /* NULL: the socket as it is */
 	int fd;
 	bool server;
 	tls_admit admit;
@@ -355,6 +355,20 @@ struct tls_link *tls_link_client(SSL_CTX *ctx, int fd, const char *host,
 	return l;
 }
 
+struct tls_link *tls_link_plain(int fd, struct err *e)
+{
+	struct tls_link *l = calloc(1, sizeof(*l));
+
+	if (!l) {
+		err_set(e, ERR_FAILED, "out of memory");
+		close(fd);
+		return NULL;
+	}
+	l->fd = fd;
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return l;
+}
+
 void tls_link_free(struct tls_link *l)
 {
 	if (!l)
@@ -516,9 +530,10 @@ struct lane {
 
 struct pump {
 	struct tls_link *link;
+	struct tls_watch *watch;
 	int plain;
-	struct lane in, out; /* from and to the other machine */
-	short tls_wants;     /* by poll, before anything more can be done */
+	struct lane in, out; /* from and to the other side of the link */
+	short link_wants;    /* by poll, before anything more can be done */
 	bool unflushed;
 	bool broken;
 };
@@ -533,10 +548,10 @@ static bool ssl_waits(struct pump *p, int done)
 {
 	switch (SSL_get_error(p->link->ssl, done)) {
 	case SSL_ERROR_WANT_READ:
-		p->tls_wants |= POLLIN;
+		p->link_wants |= POLLIN;
 		return true;
 	case SSL_ERROR_WANT_WRITE:
-		p->tls_wants |= POLLOUT;
+		p->link_wants |= POLLOUT;
 		return true;
 	}
 	return false;
@@ -544,15 +559,26 @@ static bool ssl_waits(struct pump *p, int done)
 
 /* These say whether anything moved. */
 
+static bool socket_to_lane(struct pump *p)
+{
+	struct lane *l = &p->in;
+	ssize_t n = recv(p->link->fd, l->bytes, PUMP_BYTES, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		p->link_wants |= POLLIN;
+		return false;
+	}
+	l->to = n > 0 ? (size_t)n : 0;
+	l->ended = n <= 0;
+	return true;
+}
+
 static bool tls_to_lane(struct pump *p)
 {
 	struct lane *l = &p->in;
 	bool moved = false;
 	size_t n;
 
-	if (l->ended || !lane_empty(l))
-		return false;
-	l->from = l->to = 0;
 	while (l->to < PUMP_BYTES) {
 		ERR_clear_error();
 		int done = SSL_read_ex(p->link->ssl, l->bytes + l->to,
@@ -567,11 +593,25 @@ static bool tls_to_lane(struct pump *p)
 	return moved;
 }
 
+static bool link_to_lane(struct pump *p)
+{
+	struct lane *l = &p->in;
+
+	if (l->ended || !lane_empty(l))
+		return false;
+	l->from = l->to = 0;
+	bool moved = p->link->ssl ? tls_to_lane(p) : socket_to_lane(p);
+	if (!lane_empty(l) && p->watch &&
+	    !p->watch->came(p->watch, l->bytes, l->to))
+		p->broken = true;
+	return moved;
+}
+
 static bool lane_to_plain(struct pump *p)
 {
 	struct lane *l = &p->in;
 
-	if (lane_empty(l))
+	if (lane_empty(l) || p->broken)
 		return false;
 	ssize_t n = send(p->plain, l->bytes + l->from, l->to - l->from,
 			 MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -594,6 +634,8 @@ static bool plain_to_lane(struct pump *p)
 	l->from = 0;
 	l->to = n > 0 ? (size_t)n : 0;
 	l->ended = n <= 0;
+	if (n > 0 && p->watch)
+		p->watch->left(p->watch, (size_t)n);
 	return true;
 }
 
@@ -604,10 +646,27 @@ static bool flush(struct pump *p)
 	if (BIO_flush(out) == 1)
 		p->unflushed = false;
 	else if (BIO_should_retry(out))
-		p->tls_wants |= POLLOUT;
+		p->link_wants |= POLLOUT;
 	else
 		p->broken = true;
 	return !p->unflushed;
+}
+
+static bool lane_to_socket(struct pump *p)
+{
+	struct lane *l = &p->out;
+
+	if (lane_empty(l))
+		return false;
+	ssize_t n = send(p->link->fd, l->bytes + l->from, l->to - l->from,
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n > 0)
+		l->from += (size_t)n;
+	else if (n < 0 && errno == EAGAIN)
+		p->link_wants |= POLLOUT;
+	else if (n < 0 && errno != EINTR)
+		p->broken = true;
+	return n > 0;
 }
 
 static bool lane_to_tls(struct pump *p)
@@ -635,7 +694,7 @@ static bool lane_to_tls(struct pump *p)
  * not looked at, as one that hung up would never let poll wait. */
 static void pump_wait(struct pump *p)
 {
-	struct pollfd fds[] = {{.fd = p->link->fd, .events = p->tls_wants},
+	struct pollfd fds[] = {{.fd = p->link->fd, .events = p->link_wants},
 			       {.fd = p->plain}};
 
 	if (!lane_empty(&p->in))
@@ -645,8 +704,11 @@ static void pump_wait(struct pump *p)
 	for (int i = 0; i < 2; i++)
 		if (!fds[i].events)
 			fds[i].fd = -1;
-	int n = poll(fds, 2, p->out.ended ? LINGER_MS : -1);
-	if (n == 0 || (n < 0 && errno != EINTR))
+	int wait_ms = p->watch ? p->watch->wait_ms : -1;
+	int n = poll(fds, 2, p->out.ended ? LINGER_MS : wait_ms);
+	if (n == 0 && !p->out.ended)
+		p->broken = !p->watch->came(p->watch, NULL, 0);
+	else if (n == 0 || (n < 0 && errno != EINTR))
 		p->broken = true;
 }
 
@@ -672,24 +734,31 @@ bool tls_pair(int fds[2], struct err *e)
 	return true;
 }
 
-void tls_pump(struct tls_link *l, int plain)
+static void end_link(struct tls_link *l, bool broken)
 {
-	struct pump p = {.link = l, .plain = plain};
+	if (!l->ssl)
+		shutdown(l->fd, SHUT_RDWR);
+	else if (!broken && SSL_shutdown(l->ssl) >= 0)
+		BIO_flush(SSL_get_wbio(l->ssl));
+	ERR_clear_error();
+}
+
+void tls_pump(struct tls_link *l, int plain, struct tls_watch *w)
+{
+	struct pump p = {.link = l, .plain = plain, .watch = w};
 
 	p.in.bytes = malloc(PUMP_BYTES);
 	p.out.bytes = malloc(PUMP_BYTES);
 	while (p.in.bytes && p.out.bytes && pump_goes_on(&p)) {
-		p.tls_wants = 0;
-		bool moved = tls_to_lane(&p);
+		p.link_wants = 0;
+		bool moved = link_to_lane(&p);
 		moved |= lane_to_plain(&p);
 		moved |= plain_to_lane(&p);
-		moved |= lane_to_tls(&p);
+		moved |= l->ssl ? lane_to_tls(&p) : lane_to_socket(&p);
 		if (!moved && !p.broken)
 			pump_wait(&p);
 	}
-	if (!p.broken && SSL_shutdown(l->ssl) >= 0)
-		BIO_flush(SSL_get_wbio(l->ssl));
-	ERR_clear_error();
+	end_link(l, p.broken);
 	free(p.in.bytes);
 	free(p.out.bytes);
 }

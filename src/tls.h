@@ -72,6 +72,8 @@ struct tls_link *tls_link_server(struct ssl_ctx_st *ctx, int fd,
 				 struct err *e);
 struct tls_link *tls_link_client(struct ssl_ctx_st *ctx, int fd,
 				 const char *host, struct err *e);
+/* A socket without TLS, for tls_pump alone. */
+struct tls_link *tls_link_plain(int fd, struct err *e);
 void tls_link_free(struct tls_link *l); /* NULL is fine */
 
 /*
@@ -87,9 +89,18 @@ void tls_link_cert(const struct tls_link *l, struct tls_cert *cert);
 /* A socketpair for a pump: [0] for gRPC, [1] is tls_pump's plain. The caller
  * closes both. */
 bool tls_pair(int fds[2], struct err *e);
+/* Sees what a pump carries, on its thread. */
+struct tls_watch {
+	/* What came over the link, before it goes on; no bytes: none came for
+	 * wait_ms (-1: for ever). false ends the pump at once. */
+	bool (*came)(struct tls_watch *w, const uint8_t *bytes, size_t n);
+	/* So many bytes leave over the link. */
+	void (*left)(struct tls_watch *w, size_t n);
+	int wait_ms; /* came may change it */
+};
 /* Carries bytes both ways until one side has ended. plain does not block.
- * What was written to it before its end has left. */
-void tls_pump(struct tls_link *l, int plain);
+ * What was written to it before its end has left. w: NULL is fine. */
+void tls_pump(struct tls_link *l, int plain, struct tls_watch *w);
 /* Ends a handshake or a pump that is under way. */
 void tls_cut(struct tls_link *l);
 

@@ -114,7 +114,7 @@ static void *end_main(void *arg)
 
 	end->ok = tls_shake_hands(end->link, PATIENCE_MS, &end->e);
 	if (end->ok)
-		tls_pump(end->link, end->plain);
+		tls_pump(end->link, end->plain, NULL);
 	else
 		tls_cut(end->link);
 	shutdown(end->plain, SHUT_RDWR);

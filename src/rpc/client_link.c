@@ -189,7 +189,7 @@ static void *pump_main(void *arg)
 {
 	struct client_link *l = arg;
 
-	tls_pump(l->tls, l->plain);
+	tls_pump(l->tls, l->plain, NULL);
 	/* gRPC sees the end, also when it is the pump's. */
 	shutdown(l->plain, SHUT_RDWR);
 	return NULL;

@@ -293,7 +293,7 @@ static void serve(struct caller *c, struct tls_link *l, int fds[2])
 	set_link(c, l, false);
 	if (atomic_load(&c->server->stopping))
 		caller_end(c);
-	tls_pump(l, fds[1]);
+	tls_pump(l, fds[1], NULL);
 	close(fds[1]);
 	caller_end(c);
 }
