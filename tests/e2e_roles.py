@@ -77,7 +77,7 @@ class Socket(unittest.TestCase):
         daemon.stop()
 
     def test_a_crowd_keeps_neither_root_nor_others_out(self):
-        daemon = Far("viewer-group = news\nmax-connections = 4\n"
+        daemon = Far("viewer-group = news\nmax-connections = 5\n"
                      "max-peer-connections = 3\n")
         os.chmod(daemon.folder, 0o755)
         daemon.admin("init")
@@ -103,9 +103,14 @@ class Socket(unittest.TestCase):
         self.assertIn("Try again when a connection has ended.", text)
         listener("vera:some")
         _, text = daemon.run("list", "vito:", status=FAILED)
-        self.assertIn("vito: max-connections is 4, and there are 4", text)
-        self.assertIn("was refused: max-connections is 4", daemon.said())
+        self.assertIn("vito: max-connections: viewers have 4 connections "
+                      "already, and a quarter of 5 is kept for operators",
+                      text)
+        self.assertIn("was refused: max-connections: viewers", daemon.said())
         daemon.run("list")
+        as_nobody(daemon, "list", groups=[NEWS], status=FAILED)
+        daemon.join("olga", daemon.issue("olga", "operator"))
+        daemon.run("list", "olga:")
         end(crowd[0])
         until(lambda: subprocess.run([PCAP, "list", "vito:"],
                                      stdout=subprocess.DEVNULL,

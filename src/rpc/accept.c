@@ -10,10 +10,12 @@
 #include "rpc.h"
 
 #include "../log.h"
+#include "../tls.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -43,6 +45,7 @@ struct visit {
 	int fd;	       /* a dup, to see it end and to cut it off */
 	int silent_fd; /* gRPC's; -1 when that has it */
 	bool data;     /* it is a data connection: gRPC never has it */
+	struct refusal *refusal; /* it is refused: nor does it have this one */
 	int64_t since_ns;
 	struct caller *caller; /* there until caller_end */
 };
@@ -223,6 +226,7 @@ static void visit_close(struct gate *g, struct visit *c)
 	/* gRPC may have the socket still, and that would keep it in there. */
 	epoll_ctl(g->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
+	free(c->refusal);
 	free(c);
 }
 
@@ -238,10 +242,15 @@ static bool keep(struct gate *g, int fd, struct caller *who)
 	c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	c->silent_fd = fd;
 	c->since_ns = monotonic_ns();
+	bool refused = who->place == PLACE_REFUSED;
+	c->refusal = refused ? malloc(sizeof(*c->refusal)) : NULL;
+	if (c->refusal)
+		refusal_init(c->refusal, &who->refusal);
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = c};
-	if (c->fd < 0 ||
+	if (c->fd < 0 || (refused && !c->refusal) ||
 	    epoll_ctl(g->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) < 0) {
 		close_fd(&c->fd);
+		free(c->refusal);
 		free(c);
 		return false;
 	}
@@ -301,6 +310,39 @@ static enum role role_of(const struct gate *g, int fd, const struct ucred *peer)
 	return role;
 }
 
+/* gRPC has it, or had. */
+static bool is_served(const struct visit *v)
+{
+	return v->silent_fd < 0 && !v->data;
+}
+
+static void hung_up(struct gate *g, struct visit *v)
+{
+	if (!is_served(v))
+		caller_unref(v->caller);
+	else
+		caller_end(v->caller);
+	visit_close(g, v);
+}
+
+/* Who hears why it is refused keeps the next one from it no longer than that
+ * one comes. */
+static void refuse_room(struct gate *g, struct server *s)
+{
+	struct visit *oldest = NULL;
+
+	pthread_mutex_lock(&s->lock);
+	bool full = s->n_places[PLACE_REFUSED] >= REFUSED_MAX;
+	pthread_mutex_unlock(&s->lock);
+	if (!full)
+		return;
+	for (struct visit *v = g->visits; v; v = v->next)
+		if (v->refusal && (!oldest || v->since_ns < oldest->since_ns))
+			oldest = v;
+	if (oldest)
+		hung_up(g, oldest);
+}
+
 static void admit(struct gate *g, struct server *s, int fd)
 {
 	struct ucred peer = {.uid = (uid_t)-1, .gid = (gid_t)-1};
@@ -320,6 +362,7 @@ static void admit(struct gate *g, struct server *s, int fd)
 			 (int)peer.uid);
 		memcpy(who->from, who->local, sizeof(who->local));
 		who->since_ns = monotonic_ns();
+		refuse_room(g, s);
 		caller_count(who, &e);
 	}
 	bool kept = who && who->place != PLACE_ARRIVING && keep(g, fd, who);
@@ -359,21 +402,6 @@ static void accept_one(struct gate *g, struct server *s)
 		gate_back_off(g);
 }
 
-/* gRPC has it, or had. */
-static bool is_served(const struct visit *v)
-{
-	return v->silent_fd < 0 && !v->data;
-}
-
-static void hung_up(struct gate *g, struct visit *v)
-{
-	if (!is_served(v))
-		caller_unref(v->caller);
-	else
-		caller_end(v->caller);
-	visit_close(g, v);
-}
-
 /* What pcap proxy says of where it comes from. */
 static void take_line(struct visit *v, const char *line, size_t n)
 {
@@ -406,6 +434,97 @@ static int line_length(struct visit *v, const char *bytes, size_t n)
 	return proxied ? proxied : data;
 }
 
+/* Bytes of who hears why it is refused, or its end. */
+static void refuse(struct gate *g, struct visit *v)
+{
+	struct refusal *r = v->refusal;
+	bool first = !r->n_calls, goes_on = true;
+	uint8_t bytes[4096];
+	ssize_t n = 0;
+
+	while (goes_on &&
+	       (n = recv(v->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+		goes_on = refusal_take(r, bytes, (size_t)n);
+		if (r->n_out &&
+		    send(v->fd, r->out, r->n_out,
+			 MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)r->n_out)
+			goes_on = false;
+		r->n_out = 0;
+	}
+	if (first && r->n_calls)
+		audit_refused(v->caller);
+	if (!goes_on || n == 0 || (n < 0 && errno != EAGAIN))
+		hung_up(g, v);
+}
+
+/* --- the guard, for who is not trusted with gRPC itself --- */
+
+struct guarded {
+	struct caller *caller;
+	struct tls_link *link;
+	int plain;
+};
+
+static void *guarded_main(void *arg)
+{
+	struct guarded *p = arg;
+
+	pthread_setname_np(pthread_self(), "pcapd-guard");
+	caller_carry(p->caller, p->link, p->plain);
+	tls_link_free(p->link);
+	close(p->plain);
+	caller_unref(p->caller);
+	free(p);
+	return NULL;
+}
+
+/* What gRPC gets in place of fd, or -1. fd is taken over. */
+static int guard(struct caller *who, int fd, struct err *e)
+{
+	struct tls_link *l = tls_link_plain(fd, e);
+	struct guarded *p = l ? malloc(sizeof(*p)) : NULL;
+	int fds[2];
+
+	if (!p || !tls_pair(fds, e)) {
+		tls_link_free(l);
+		free(p);
+		return -1;
+	}
+	*p = (struct guarded){who, l, fds[1]};
+	atomic_fetch_add(&who->refs, 1);
+	if (server_thread(guarded_main, p, CARRY_STACK_BYTES))
+		return fds[0];
+	err_errno(e, "make a thread");
+	atomic_fetch_sub(&who->refs, 1);
+	tls_link_free(l);
+	free(p);
+	close(fds[0]);
+	close(fds[1]);
+	return -1;
+}
+
+/* Root and operators are: a copy of all that a replay sends is saved. */
+static bool is_guarded(const struct caller *who)
+{
+	return who->rank == RANK_VIEWER;
+}
+
+static void serve(struct gate *g, struct visit *v, int fd)
+{
+	struct err e = ERR_INIT;
+
+	if (is_guarded(v->caller)) {
+		fd = guard(v->caller, fd, &e);
+		if (fd < 0) {
+			log_warn("%s: %s", v->caller->local, e.what);
+			v->data = true; /* gRPC never has it */
+			hung_up(g, v);
+			return;
+		}
+	}
+	caller_serve(v->caller, fd);
+}
+
 /* The first bytes are there, or the end. */
 static void heard(struct gate *g, struct visit *v)
 {
@@ -430,14 +549,14 @@ static void heard(struct gate *g, struct visit *v)
 	g->n_silent--;
 	if (!v->data) {
 		take_line(v, line, (size_t)length);
-		caller_serve(v->caller, fd);
+		serve(g, v, fd);
 	} else if (!data_open(v->caller, line, fd)) {
 		hung_up(g, v);
 	}
 }
 
 /* Who says nothing keeps no place, nor does a data connection that no replay
- * comes for; who has none had time to hear it. */
+ * comes for, nor who had time to hear why it has none. */
 static void drop_silent(struct gate *g)
 {
 	int64_t now = monotonic_ns();
@@ -449,8 +568,6 @@ static void drop_silent(struct gate *g)
 			continue;
 		if (v->silent_fd >= 0 || (v->data && data_is_idle(v->caller)))
 			hung_up(g, v);
-		else if (v->caller->refusal.kind)
-			shutdown(v->fd, SHUT_RDWR);
 	}
 }
 
@@ -474,15 +591,32 @@ static void look(struct gate *g, struct server *s, int64_t *looked_ns)
 		remote_look(s);
 	calls_review(s);
 	callers_refused(s);
+	callers_idle(s);
 	drop_silent(g);
 }
 
-static bool has_guests(struct server *s)
+static unsigned count_callers(struct server *s)
 {
 	pthread_mutex_lock(&s->lock);
-	bool some = s->callers;
+	unsigned n = s->n_callers;
 	pthread_mutex_unlock(&s->lock);
-	return some;
+	return n;
+}
+
+/* What connections took, which the allocator would keep for the next ones: when
+ * half of those that were there have gone. */
+static void give_back(struct gate *g, unsigned callers)
+{
+	int64_t now = monotonic_ns();
+
+	if (callers > g->most_callers)
+		g->most_callers = callers;
+	if (2 * callers > g->most_callers || !g->most_callers ||
+	    now - g->given_back_ns < REVIEW_MS * NS_PER_MS)
+		return;
+	malloc_trim(0);
+	g->most_callers = callers;
+	g->given_back_ns = now;
 }
 
 void gate_run(struct gate *g, struct server *s)
@@ -492,10 +626,12 @@ void gate_run(struct gate *g, struct server *s)
 	for (;;) {
 		struct epoll_event ev;
 		bool busy = s->remote.allow || g->n_silent;
+		unsigned callers = count_callers(s);
 		/* Who is there may hang; nobody comes but through here. */
-		int patience_ms = busy		  ? LOOK_MS
-				  : has_guests(s) ? REVIEW_MS
-						  : -1;
+		give_back(g, callers);
+		int patience_ms = busy			       ? LOOK_MS
+				  : callers || g->most_callers ? REVIEW_MS
+							       : -1;
 		int n = epoll_wait(g->epoll_fd, &ev, 1, patience_ms);
 
 		if (n < 0 && errno != EINTR)
@@ -511,6 +647,8 @@ void gate_run(struct gate *g, struct server *s)
 			accept_one(g, s);
 		else if (is_remote(&s->remote, ev.data.ptr))
 			remote_accept(s, *(int *)ev.data.ptr);
+		else if (v->refusal)
+			refuse(g, v);
 		else if (v->silent_fd >= 0)
 			heard(g, v);
 		else

@@ -229,6 +229,23 @@ void audit_end(struct call *c)
 	audit_put(store, &row);
 }
 
+void audit_refused(struct caller *who)
+{
+	struct audit_row row = {.at_ns = realtime_ns()};
+
+	if (!refusal_counts(who->server))
+		return;
+	snprintf(row.who, sizeof(row.who), "%s", caller_known(who));
+	snprintf(row.role, sizeof(row.role), "%s", role_text(who->local_role));
+	snprintf(row.origin, sizeof(row.origin), "%s", who->from);
+	strcpy(row.method, "connect");
+	row.status = err_grpc_status(who->refusal.kind);
+	snprintf(row.result, sizeof(row.result), "%.*s",
+		 (int)sizeof(row.result) - 1, who->refusal.what);
+	row.id = audit_next(control_store(who->server->control));
+	audit_put(control_store(who->server->control), &row);
+}
+
 /* --- Audit --- */
 
 static void wire_row(Pcap__V1__AuditRow *m, struct audit_row *r)

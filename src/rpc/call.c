@@ -538,11 +538,26 @@ static bool is_late(int64_t since_ns, int64_t now, unsigned seconds)
 	return since_ns && now - since_ns > seconds * NS_PER_S;
 }
 
+/* How long a message may wait to be taken; what others wait for is not held
+ * as long. */
+static unsigned patience_s(struct call *c, int64_t now)
+{
+	unsigned taking = atomic_load(&c->server->send_timeout_s);
+	unsigned held = (unsigned)(PLACE_HELD_NS / NS_PER_S);
+
+	pthread_mutex_lock(&c->lock);
+	const struct method *m = c->method;
+	pthread_mutex_unlock(&c->lock);
+	return m && taking > held && place_is_wanted(c->caller, m->bound, now)
+		       ? held
+		       : taking;
+}
+
 /* Seconds that are over; 0: c does not hang. */
 static unsigned hangs(struct call *c, int64_t now, const char **what)
 {
 	unsigned request = atomic_load(&c->server->request_timeout_s);
-	unsigned taking = atomic_load(&c->server->send_timeout_s);
+	unsigned taking = patience_s(c, now);
 	unsigned over = 0;
 
 	pthread_mutex_lock(&c->lock);

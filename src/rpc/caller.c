@@ -21,10 +21,9 @@
 static void take_place(struct caller *c, enum place to)
 {
 	struct server *s = c->server;
-	bool other = !c->is_root;
 
-	s->n_others -= other && c->place == PLACE_TAKEN;
-	s->n_others += other && to == PLACE_TAKEN;
+	if (c->place == PLACE_TAKEN)
+		place_give(c, BOUND_CONNECTIONS);
 	s->n_places[c->place]--;
 	s->n_places[to]++;
 	c->place = to;
@@ -63,31 +62,32 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	return NULL;
 }
 
-static bool same_peer(const struct caller *a, const struct caller *b)
+static enum rank rank_of(const struct caller *c)
 {
-	if (a->origin == FROM_TLS || b->origin == FROM_TLS)
-		return a->origin == b->origin &&
-		       strcmp(a->allowed.name, b->allowed.name) == 0;
-	return a->uid == b->uid;
+	if (c->origin != FROM_TLS && c->is_root)
+		return RANK_ROOT;
+	enum role role =
+		c->origin == FROM_TLS ? c->allowed.role : c->local_role;
+	return role == ROLE_OPERATOR ? RANK_OPERATOR : RANK_VIEWER;
 }
 
-/* With the server's lock. Others than root cannot keep root out, nor one of
- * them the rest. */
-static bool has_room(const struct caller *c, struct err *e)
+static bool no_role(const struct caller *c, struct err *e)
 {
-	struct server *s = c->server;
-	unsigned of_peer = atomic_load(&s->max_peer_connections), n = 0;
-	unsigned of_all = atomic_load(&s->max_connections);
+	err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->local);
+	return err_hint(e, "Members of the groups socket-group and "
+			   "viewer-group of pcapd.conf(5) may.");
+}
 
-	for (const struct caller *o = s->callers; o; o = o->next)
-		n += o->place == PLACE_TAKEN && same_peer(o, c);
-	if (n >= of_peer)
-		return err_set(e, ERR_LIMIT,
-			       "max-peer-connections is %u, and %s has %u",
-			       of_peer, caller_name(c), n);
-	return c->is_root || s->n_others < of_all ||
-	       err_set(e, ERR_LIMIT, "max-connections is %u, and there are %u",
-		       of_all, s->n_others);
+/* With the server's lock. */
+static bool has_room(struct caller *c, struct err *e)
+{
+	if (c->origin != FROM_TLS && c->local_role == ROLE_NONE)
+		return no_role(c, e);
+	c->rank = rank_of(c);
+	if (!person_join(c))
+		return err_set(e, ERR_FAILED, "out of memory");
+	return place_take(c, BOUND_CONNECTIONS, e) ||
+	       err_hint(e, "Try again when a connection has ended.");
 }
 
 bool caller_count(struct caller *c, struct err *e)
@@ -101,11 +101,9 @@ bool caller_count(struct caller *c, struct err *e)
 	else if (s->n_places[PLACE_REFUSED] < REFUSED_MAX)
 		take_place(c, PLACE_REFUSED);
 	pthread_mutex_unlock(&s->lock);
-	if (room)
-		return true;
-	err_hint(e, "Try again when a connection has ended.");
-	c->refusal = *e;
-	return false;
+	if (!room)
+		c->refusal = *e;
+	return room;
 }
 
 bool caller_ref_living(struct caller *c)
@@ -134,6 +132,7 @@ void caller_unref(struct caller *c)
 		c->next->link = c->link;
 	s->n_callers--;
 	take_place(c, PLACE_NONE);
+	person_leave(c);
 	free(c);
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
@@ -152,6 +151,7 @@ void caller_serve(struct caller *c, int fd)
 		grpc_insecure_server_credentials_create();
 
 	op_init(&c->op_stopped, stopped, c);
+	atomic_store(&c->idle_ns, monotonic_ns());
 	c->grpc = server_make_grpc(c->server);
 	grpc_server_register_completion_queue(c->grpc, c->server->cq, NULL);
 	grpc_server_start(c->grpc);
@@ -172,6 +172,49 @@ void caller_end(struct caller *c)
 	atomic_fetch_add(&c->refs, 1);
 	grpc_server_shutdown_and_notify(c->grpc, c->server->cq, &c->op_stopped);
 	caller_unref(c);
+}
+
+/* --- the guard --- */
+
+struct carrying {
+	struct tls_watch watch; /* the first member */
+	struct frame_guard guard;
+	struct caller *caller;
+};
+
+/* How often it is looked whether SETTINGS are late. */
+#define LOOK_MS 1000
+
+static bool carry_came(struct tls_watch *w, const uint8_t *bytes, size_t n)
+{
+	struct carrying *c = (void *)w;
+	struct err e = ERR_INIT;
+
+	if (!frame_guard_take(&c->guard, bytes, n, monotonic_ns(), &e)) {
+		log_warn("%s at %s was cut off: %s", caller_name(c->caller),
+			 c->caller->from, e.what);
+		return false;
+	}
+	if (c->guard.acknowledged)
+		w->wait_ms = -1;
+	return true;
+}
+
+static void carry_left(struct tls_watch *w, size_t n)
+{
+	struct carrying *c = (void *)w;
+
+	frame_budgets_sent(&c->caller->person->frames, n, monotonic_ns());
+}
+
+void caller_carry(struct caller *c, struct tls_link *l, int plain)
+{
+	struct carrying carrying = {.watch = {carry_came, carry_left, LOOK_MS},
+				    .caller = c};
+
+	frame_guard_init(&carrying.guard, &c->person->frames,
+			 monotonic_ns() + c->server->gate.patience_ns);
+	tls_pump(l, plain, &carrying.watch);
 }
 
 /* --- rights --- */
@@ -241,16 +284,11 @@ bool caller_may(struct caller *c, const struct method *m, struct err *e)
 
 	if (role >= m->role)
 		return true;
-	if (role == ROLE_NONE && c->origin == FROM_TLS)
+	if (role == ROLE_NONE)
 		return err_set(e, ERR_PERMISSION,
 			       "the certificate of %s was revoked, or has "
 			       "expired",
 			       c->allowed.name);
-	if (role == ROLE_NONE) {
-		err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->local);
-		return err_hint(e, "Members of the groups socket-group and "
-				   "viewer-group of pcapd.conf(5) may.");
-	}
 	err_set(e, ERR_PERMISSION, "%s is a viewer: %s is for operators",
 		caller_name(c), name);
 	return err_hint(e, "A viewer may list, look at the status, replay and "
@@ -358,6 +396,32 @@ void callers_review(struct server *s)
 		if (is_served(all[i]) && all[i]->origin == FROM_TLS &&
 		    caller_role(all[i]) == ROLE_NONE)
 			dismiss(all[i]);
+		caller_unref(all[i]);
+	}
+	free(all);
+}
+
+static bool is_idle(struct caller *c, int64_t now)
+{
+	return is_served(c) && !atomic_load(&c->n_calls) &&
+	       now - atomic_load(&c->idle_ns) > PLACE_HELD_NS &&
+	       c->place == PLACE_TAKEN &&
+	       place_is_wanted(c, BOUND_CONNECTIONS, now);
+}
+
+void callers_idle(struct server *s)
+{
+	int64_t now = monotonic_ns();
+	size_t n;
+	struct caller **all = callers(s, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		if (is_idle(all[i], now)) {
+			log_info("%s at %s has no call, and others wait: it is "
+				 "closed",
+				 caller_name(all[i]), all[i]->from);
+			caller_end(all[i]);
+		}
 		caller_unref(all[i]);
 	}
 	free(all);

@@ -21,7 +21,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STACK_BYTES (256 << 10)
 #define KEEPALIVE_S 30
 /* Refusals that are logged, in so long. */
 #define COMPLAINTS_MAX 50
@@ -293,7 +292,7 @@ static void serve(struct caller *c, struct tls_link *l, int fds[2])
 	set_link(c, l, false);
 	if (atomic_load(&c->server->stopping))
 		caller_end(c);
-	tls_pump(l, fds[1], NULL);
+	caller_carry(c, l, fds[1]);
 	close(fds[1]);
 	caller_end(c);
 }
@@ -332,7 +331,7 @@ static void *connection_main(void *arg)
 		set_link(c, l, true);
 	if (l &&
 	    tls_shake_hands(l, (int)r->config.handshake_timeout_s * 1000, &e) &&
-	    (caller_count(c, &e) || c->place == PLACE_REFUSED) &&
+	    (caller_count(c, &e) || (c->place == PLACE_REFUSED && c->person)) &&
 	    tls_pair(fds, &e))
 		serve(c, l, fds);
 	else
@@ -402,19 +401,6 @@ static void set_options(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof(times));
 }
 
-static bool start_thread(struct arrival *a)
-{
-	pthread_attr_t attr;
-	pthread_t id;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	errno = pthread_create(&id, &attr, connection_main, a);
-	pthread_attr_destroy(&attr);
-	return errno == 0;
-}
-
 void remote_accept(struct server *s, int listen_fd)
 {
 	struct sockaddr_storage from;
@@ -443,7 +429,7 @@ void remote_accept(struct server *s, int listen_fd)
 		c->shaking = true;
 		c->since_ns = monotonic_ns();
 		pthread_mutex_unlock(&s->lock);
-		if (start_thread(a))
+		if (server_thread(connection_main, a, CARRY_STACK_BYTES))
 			return;
 		err_errno(&e, "make a thread");
 	}

@@ -24,6 +24,8 @@
 #include "../allow.h"
 #include "../pick.h"
 #include "../queue.h"
+#include "frame_guard.h"
+#include "refusal.h"
 #include "server.h"
 
 #include <grpc/byte_buffer.h>
@@ -48,6 +50,7 @@ enum bound {
 	BOUND_REPLAYS,
 	BOUND_LISTENERS,
 	BOUND_IMPORTS,
+	BOUND_CONNECTIONS,
 	BOUNDS
 };
 
@@ -205,6 +208,47 @@ void call_passed(struct call *c, uint64_t bytes);
 /* Asks for another message, which goes to method->more. */
 void call_receive(struct call *c);
 
+/* --- person.c: what each person may have at once --- */
+
+/* Who comes first when places are short. */
+enum rank { RANK_VIEWER, RANK_OPERATOR, RANK_ROOT, RANKS };
+
+/* A place that somebody was refused is held so long by who takes nothing of
+ * what is sent, or has a connection and no call. */
+#define PLACE_HELD_NS (10 * NS_PER_S)
+
+/* A user of this machine or a name of TLS, over all connections of it. */
+struct person {
+	/* Under the server's lock. */
+	struct person *next, **link;
+	unsigned n_callers;
+	unsigned used[BOUNDS];
+	/* Without it. */
+	bool remote;
+	uid_t uid;			   /* of this machine */
+	char name[PERSON_MAX + 1];	   /* of TLS */
+	_Atomic int64_t wanted_ns[BOUNDS]; /* when one was refused for it */
+	struct frame_budgets frames;
+};
+
+/* Of one bound. */
+struct places {
+	unsigned used[RANKS]; /* under the server's lock */
+	_Atomic int64_t wanted_ns[RANKS];
+};
+
+/* These four with the server's lock. It is known who c is; false: out of
+ * memory. */
+bool person_join(struct caller *c);
+void person_leave(struct caller *c);
+/* ERR_LIMIT: there is none for c. */
+bool place_take(struct caller *c, enum bound b, struct err *e);
+void place_give(struct caller *c, enum bound b);
+/* Those that are gone, or all. */
+void persons_forget(struct server *s, bool all);
+/* Somebody was refused lately for what c has of it. */
+bool place_is_wanted(struct caller *c, enum bound b, int64_t now);
+
 /* --- caller.c: who is at the other end of a connection --- */
 
 enum origin { FROM_SOCKET, FROM_SSH, FROM_TLS };
@@ -227,11 +271,15 @@ struct caller {
 	atomic_bool user_known;
 	bool is_root;	      /* or who runs pcapd */
 	enum role local_role; /* of one on this machine */
-	int data_fd;	      /* it is a data connection; or -1 */
-	grpc_server *grpc;    /* NULL until it is served */
+	/* Once it is counted. */
+	enum rank rank;
+	struct person *person;
+	int data_fd;	   /* it is a data connection; or -1 */
+	grpc_server *grpc; /* NULL until it is served */
 	atomic_bool ended;
-	atomic_uint n_calls; /* that have arrived */
-	struct err refusal;  /* of all its calls; written before it is served */
+	atomic_uint n_calls;	 /* that have arrived */
+	_Atomic int64_t idle_ns; /* since when there are none */
+	struct err refusal; /* of all its calls; written before it is served */
 	struct op op_stopped;
 	uint64_t excluded; /* control_exclude's number */
 	/* From here on of TLS, and written before it is served. */
@@ -255,10 +303,10 @@ struct caller {
 /* It arrives; those of TLS have to show who they are. NULL: with ERR_LIMIT too
  * many do at once, or the server stops. */
 struct caller *caller_new(struct server *s, enum origin origin, struct err *e);
-/* It is known who it is. ERR_LIMIT: max-peer-connections of this one are there,
- * or max-connections of all but root and who runs pcapd. That is in refusal,
- * too, for its calls, while REFUSED_MAX others do not hear the same; those have
- * to be closed: place stays PLACE_ARRIVING. */
+/* It is known who it is. ERR_PERMISSION: it has no role; ERR_LIMIT: there is no
+ * place for it. That is in refusal, too, for its calls, while REFUSED_MAX
+ * others do not hear the same; those have to be closed: place stays
+ * PLACE_ARRIVING. */
 bool caller_count(struct caller *c, struct err *e);
 /* Cuts off those of TLS that have no place and had time to hear it. */
 void callers_refused(struct server *s);
@@ -267,6 +315,12 @@ bool caller_ref_living(struct caller *c);
 void caller_unref(struct caller *c);
 /* Gives fd to gRPC, in any case. A reference is held until it has ended. */
 void caller_serve(struct caller *c, int fd);
+/* Of a thread that carries bytes. */
+#define CARRY_STACK_BYTES (256 << 10)
+
+/* Its bytes go through the guard of frames before plain, gRPC's other end, has
+ * them. Returns when the connection is over. */
+void caller_carry(struct caller *c, struct tls_link *l, int plain);
 /* Its connection is gone, or has to go. */
 void caller_end(struct caller *c);
 /* The person's name, or "user 1000" of one on this machine. */
@@ -287,6 +341,9 @@ void callers_end(struct server *s);
 void callers_cut(struct server *s, bool only_shaking);
 /* Those whose rights are gone since they came. */
 void callers_review(struct server *s);
+/* Those that have a connection and do nothing with it, when places are
+ * wanted. */
+void callers_idle(struct server *s);
 
 /* --- proxied.c: who is behind pcap proxy --- */
 
@@ -400,7 +457,9 @@ struct gate {
 	bool has_viewers;
 	gid_t operators, viewers; /* with has_viewers */
 	struct visit *visits;	  /* the accepting thread's */
-	unsigned n_silent;	  /* of them that have said nothing yet */
+	unsigned n_silent;	  /* of them that gRPC never had */
+	unsigned most_callers;	  /* since memory was given back */
+	int64_t given_back_ns;
 	int64_t patience_ns;
 	int64_t complained_ns;
 };
@@ -420,7 +479,6 @@ struct thread {
 struct server {
 	struct control *control;
 	atomic_uint limits[BOUNDS];
-	atomic_uint max_connections;
 	atomic_uint max_peer_connections;
 	atomic_uint max_streams; /* of one connection */
 	atomic_uint max_message;
@@ -442,10 +500,10 @@ struct server {
 	struct call *calls;
 	struct caller *callers;
 	unsigned n_callers, n_places[PLACES];
-	unsigned n_others;   /* taken places of others than root */
+	struct person *persons;
+	struct places places[BOUNDS];
 	int64_t refusals_ns; /* a while, and the rows of refusals in it */
 	unsigned refusals;
-	unsigned used[BOUNDS];
 	struct call *work, **work_end;
 	bool workers_stop;
 };
@@ -460,6 +518,9 @@ bool server_admit(struct server *s, struct call *c, struct err *e);
 void server_enlist(struct server *s, struct call *c);
 void server_dismiss(struct server *s, struct call *c);
 void server_work(struct server *s, struct call *c);
+/* A thread that nobody joins, with so much stack (0: the usual). false: errno
+ * says why. */
+bool server_thread(void *(*body)(void *), void *arg, size_t stack_bytes);
 
 /* --- accept.c: the UNIX socket, and the thread that accepts --- */
 
@@ -522,6 +583,8 @@ void text_percent(char *out, size_t n, const char *s);
 void audit_begin(struct call *c);
 /* It is over. */
 void audit_end(struct call *c);
+/* Of a connection that gRPC never has. */
+void audit_refused(struct caller *c);
 void run_audit(struct call *c);
 
 /* --- the methods --- */

@@ -27,15 +27,6 @@
 
 /* --- calls under way --- */
 
-static const struct {
-	const char *name, *many;
-} bounds[BOUNDS] = {
-	[BOUND_CALLS] = {"max-calls", "requests"},
-	[BOUND_REPLAYS] = {"max-replays", "replays"},
-	[BOUND_LISTENERS] = {"max-listeners", "listeners"},
-	[BOUND_IMPORTS] = {"max-imports", "imports"},
-};
-
 void server_enlist(struct server *s, struct call *c)
 {
 	pthread_mutex_lock(&s->lock);
@@ -49,31 +40,25 @@ void server_enlist(struct server *s, struct call *c)
 
 bool server_admit(struct server *s, struct call *c, struct err *e)
 {
-	enum bound b = c->method->bound;
-	unsigned limit = atomic_load(&s->limits[b]);
-
 	if (atomic_load(&s->stopping) && c->method->start != health_check)
 		return err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
 	pthread_mutex_lock(&s->lock);
-	c->bounded = s->used[b] < limit;
-	s->used[b] += c->bounded;
+	c->bounded = place_take(c->caller, c->method->bound, e);
 	pthread_mutex_unlock(&s->lock);
-	if (c->bounded)
-		return true;
-	err_set(e, ERR_LIMIT, "%s: %u %s are under way already", bounds[b].name,
-		limit, bounds[b].many);
-	return err_hint(e, "Try again when one of them has ended.");
+	return c->bounded ||
+	       err_hint(e, "Try again when one of them has ended.");
 }
 
 void server_dismiss(struct server *s, struct call *c)
 {
 	pthread_mutex_lock(&s->lock);
 	if (c->bounded)
-		s->used[c->method->bound]--;
+		place_give(c->caller, c->method->bound);
 	if (c->link) {
 		*c->link = c->next;
 		if (c->next)
 			c->next->link = c->link;
+		atomic_store(&c->caller->idle_ns, monotonic_ns());
 		atomic_fetch_sub(&c->caller->n_calls, 1);
 	}
 	free(c);
@@ -136,18 +121,25 @@ static void *call_main(void *arg)
 	return NULL;
 }
 
-void start_on_thread(struct call *c)
+bool server_thread(void *(*body)(void *), void *arg, size_t stack_bytes)
 {
 	pthread_attr_t attr;
 	pthread_t id;
 
-	call_ref(c);
 	pthread_attr_init(&attr);
-	/* Nobody joins it: server_stop waits for the call to be given back. */
+	/* Nobody joins it: server_stop waits for what it holds. */
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	int failed = pthread_create(&id, &attr, call_main, c);
+	if (stack_bytes)
+		pthread_attr_setstacksize(&attr, stack_bytes);
+	errno = pthread_create(&id, &attr, body, arg);
 	pthread_attr_destroy(&attr);
-	if (!failed)
+	return errno == 0;
+}
+
+void start_on_thread(struct call *c)
+{
+	call_ref(c);
+	if (server_thread(call_main, c, 0))
 		return;
 	call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
 		    "pcapd cannot make another thread", NULL);
@@ -255,6 +247,7 @@ static void server_free(struct server *s)
 	pthread_cond_destroy(&s->work_ready);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
+	persons_forget(s, true);
 	free(s);
 }
 
@@ -340,7 +333,8 @@ void server_configure(struct server *s, const struct config *c)
 	atomic_store(&s->max_streams, (unsigned)c->max_streams);
 	atomic_store(&s->request_timeout_s, (unsigned)c->request_timeout_s);
 	atomic_store(&s->send_timeout_s, (unsigned)c->send_timeout_s);
-	atomic_store(&s->max_connections, (unsigned)c->max_connections);
+	atomic_store(&s->limits[BOUND_CONNECTIONS],
+		     (unsigned)c->max_connections);
 	atomic_store(&s->max_peer_connections,
 		     (unsigned)c->max_peer_connections);
 	atomic_store(&s->max_message, (unsigned)c->max_message);
