@@ -235,14 +235,66 @@ static bool set_flag(struct config *c, const struct key *k, const char *value,
 		       k->name, value);
 }
 
+/* What runs keeps these, whatever the file says. */
+static const char *const at_start[] = {
+	"spool",
+	"socket",
+	"socket-group",
+	"user",
+	"sandbox",
+	"net-admin",
+	"viewer-group",
+	"listen",
+	"tls-dir",
+	"tls-cert",
+	"tls-key",
+	"tls-ca",
+	"handshake-timeout",
+	"memory-blocks",
+	"compressors",
+	"max-handshakes",
+};
+
+static const struct key *config_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (strcmp(keys[i].name, name) == 0)
+			return &keys[i];
+	return NULL;
+}
+
+static bool config_same(const struct key *k, const struct config *a,
+			const struct config *b)
+{
+	const char *at_a = (const char *)a + k->offset;
+	const char *at_b = (const char *)b + k->offset;
+
+	return k->kind == TEXT ? strcmp(at_a, at_b) == 0
+			       : memcmp(at_a, at_b, sizeof(int64_t)) == 0;
+}
+
+bool config_waits(const struct config *running, const struct config *c,
+		  char *out, size_t room)
+{
+	size_t at = 0;
+
+	*out = 0;
+	for (size_t i = 0; i < sizeof(at_start) / sizeof(*at_start); i++) {
+		if (config_same(config_find(at_start[i]), running, c))
+			continue;
+		if (at < room)
+			at += (size_t)snprintf(out + at, room - at, "%s%s",
+					       at ? ", " : "", at_start[i]);
+	}
+	return at > 0;
+}
+
 bool config_set(struct config *c, const char *key, const char *value,
 		struct err *e)
 {
-	const struct key *k = keys, *end = keys + sizeof(keys) / sizeof(*keys);
+	const struct key *k = config_find(key);
 
-	while (k < end && strcmp(k->name, key))
-		k++;
-	if (k == end) {
+	if (!k) {
 		err_set(e, ERR_USAGE, "there is no setting '%.64s'", key);
 		return err_hint(e, "pcapd.conf(5) lists the settings.");
 	}
@@ -302,8 +354,15 @@ bool config_read(struct config *c, const char *path, struct err *e)
 	struct reading r = {.config = *c};
 
 	r.file = fopen(path, "re");
-	if (!r.file)
-		return err_errno(e, "read %s", path);
+	if (!r.file) {
+		bool denied = errno == EACCES;
+
+		err_errno(e, "read %s", path);
+		return denied && err_hint(e,
+					  "pcapd reads it as its own user: "
+					  "'chmod 644 %s'.",
+					  path);
+	}
 	ini_allow_multiline = false;
 	ini_stop_on_first_error = true;
 	ini_use_stack = false; /* its stack buffer has 200 bytes */

@@ -70,6 +70,11 @@ bool config_read(struct config *c, const char *path, struct err *e);
 bool config_set(struct config *c, const char *key, const char *value,
 		struct err *e);
 
+/* The names of the settings in which c differs from what runs, and which apply
+ * at the next start only; false: there are none. */
+bool config_waits(const struct config *running, const struct config *c,
+		  char *out, size_t room);
+
 /* What TLS needs, and where it lies. */
 enum tls_file { TLS_CERT, TLS_KEY, TLS_CA, TLS_CA_KEY, TLS_ALLOW, TLS_FILES };
 void config_tls_path(const struct config *c, enum tls_file which,

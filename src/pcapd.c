@@ -46,6 +46,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -70,6 +71,7 @@ static const struct {
 
 struct args {
 	const char *config; /* NULL: CONFIG_FILE if it is there */
+	bool check_config;  /* and no more */
 	const char *verb;   /* NULL: to serve */
 	int n_words;	    /* behind the verb tls */
 	char **words;
@@ -82,6 +84,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 
 	if (key == 'c') {
 		a->config = value;
+		return 0;
+	}
+	if (key == 'C') {
+		a->check_config = true;
 		return 0;
 	}
 	if (key == ARGP_KEY_ARG) {
@@ -108,6 +114,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 static const struct argp_option options[] = {
 	{"config", 'c', "FILE", 0,
 	 "Read settings from FILE (default: " CONFIG_FILE " if it exists)", 0},
+	{"check-config", 'C', NULL, 0,
+	 "Say what is wrong with the settings, and exit", 0},
 	{"spool", 'd', "DIR", 0, "Keep packets in DIR", 0},
 	{"socket", 's', "PATH", 0, "Listen on the UNIX socket PATH", 0},
 	{"socket-group", 'g', "NAME", 0,
@@ -196,7 +204,21 @@ static void grpc_said(gpr_log_func_args *a)
 		log_warn("gRPC: %s", a->message);
 }
 
-static void reload(const struct args *a, struct control *ctl, struct server *s)
+/* In the log, and for 'systemctl status'. */
+static void tell_waiting(const struct config *running, const struct config *c)
+{
+	char names[512];
+
+	if (!config_waits(running, c, names, sizeof(names))) {
+		sd_notify(0, "STATUS=");
+		return;
+	}
+	log_warn("%s: changed, and waits for a restart", names);
+	sd_notifyf(0, "STATUS=Changed, and waits for a restart: %s", names);
+}
+
+static void reload(const struct args *a, const struct config *running,
+		   struct control *ctl, struct server *s)
 {
 	struct config c;
 	struct err e = ERR_INIT;
@@ -207,6 +229,7 @@ static void reload(const struct args *a, struct control *ctl, struct server *s)
 		server_configure(s, &c);
 		control_configure(ctl, &c);
 		log_info("read the settings again");
+		tell_waiting(running, &c);
 	} else {
 		err_wrap(&e, "the old settings stay");
 		log_err(LOG_LEVEL_ERROR, &e);
@@ -229,8 +252,8 @@ static void feed_watchdog(struct control *ctl)
 }
 
 /* Until one of the signals says stop. */
-static void run(const struct args *a, struct control *ctl, struct server *s,
-		int signals)
+static void run(const struct args *a, const struct config *running,
+		struct control *ctl, struct server *s, int signals)
 {
 	struct signalfd_siginfo info;
 	uint64_t watchdog_us = 0;
@@ -260,7 +283,7 @@ static void run(const struct args *a, struct control *ctl, struct server *s,
 				 strsignal((int)info.ssi_signo));
 			return;
 		}
-		reload(a, ctl, s);
+		reload(a, running, ctl, s);
 	}
 }
 
@@ -276,7 +299,7 @@ static bool serve(const struct args *a, const struct config *c, int signals,
 		log_info("pcapd " PCAPD_VERSION ": spool %s, socket %s",
 			 c->spool, c->socket);
 		sd_notify(0, "READY=1");
-		run(a, ctl, s, signals);
+		run(a, c, ctl, s, signals);
 		sd_notify(0, "STOPPING=1");
 		server_stop(s, GRACE_MS);
 	}
@@ -331,8 +354,13 @@ int main(int argc, char **argv)
 
 	argp_err_exit_status = err_exit_code(ERR_USAGE);
 	argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &args);
+	/* Packets, and what is known of them, are nobody else's; certificates
+	 * are everybody's, and keys have a mode of their own. */
+	umask(args.words ? 022 : 077);
 	if (!load(&args, &config, &e))
 		goto fail;
+	if (args.check_config)
+		return 0;
 	if (args.words) {
 		if (!tls_verbs(&config, args.n_words, args.words, &e) ||
 		    !sandbox_give_key(&config, &e))

@@ -48,6 +48,11 @@ struct tls_link {
 	char refused[512]; /* what admit or the checks said */
 };
 
+void tls_load(void)
+{
+	OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, NULL);
+}
+
 /* --- words --- */
 
 /* The first cause in OpenSSL's queue, which is emptied. */

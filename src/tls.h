@@ -25,6 +25,10 @@ struct ssl_ctx_st;
 #define TLS_PORT "2020"
 #define FINGERPRINT_TEXT 65 /* SHA-256 in lower case hexadecimal */
 
+/* What OpenSSL would load from its folders later, when that may be too late:
+ * modules that its settings name. */
+void tls_load(void);
+
 /* --- files --- */
 
 /* PEM; all three may be one file, a bundle. */

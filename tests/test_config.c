@@ -174,6 +174,27 @@ static void a_setting_can_be_set_by_name(void **state)
 }
 
 /* The manual's entries under SETTINGS are the table's keys, in its order. */
+static void what_waits_for_a_restart_is_named(void **state)
+{
+	struct world *w = *state;
+	char names[512];
+
+	assert_false(
+		config_waits(&w->before, &w->config, names, sizeof(names)));
+	assert_string_equal(names, "");
+	/* These apply at once. */
+	assert_true(read_text(w, "max-replays = 3\nspool-bytes = 1G\n"));
+	assert_false(
+		config_waits(&w->before, &w->config, names, sizeof(names)));
+	assert_true(read_text(w, "listen = 2020\nmemory-blocks = 2\n"
+				 "sandbox = off\nspool = /srv\n"));
+	assert_true(config_waits(&w->before, &w->config, names, sizeof(names)));
+	assert_string_equal(names, "spool, sandbox, listen, memory-blocks");
+	/* What has no room is cut, and still told of. */
+	assert_true(config_waits(&w->before, &w->config, names, 8));
+	assert_string_equal(names, "spool, ");
+}
+
 static void bounds_have_bounds(void **state)
 {
 	struct world *w = *state;
@@ -196,8 +217,9 @@ static void the_manual_lists_every_key(void **state)
 	size_t i = 0;
 
 	(void)state;
-	snprintf(path, sizeof(path), "%.*s/../man/pcapd.conf.5",
-		 (int)(strrchr(__FILE__, '/') - __FILE__), __FILE__);
+	const char *source = getenv("SOURCE_DIR");
+	snprintf(path, sizeof(path), "%s/man/pcapd.conf.5",
+		 source ? source : ".");
 	FILE *f = fopen(path, "r");
 	if (!f)
 		fail_msg("no %s", path);
@@ -235,6 +257,7 @@ int main(void)
 		TEST(a_file_that_cannot_be_read_is_told),
 		TEST(a_setting_can_be_set_by_name),
 		TEST(bounds_have_bounds),
+		TEST(what_waits_for_a_restart_is_named),
 		TEST(the_manual_lists_every_key),
 	};
 
