@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 512
@@ -68,17 +69,34 @@ bool person_check(const char *name, struct err *e)
 
 /* --- lines --- */
 
+#define UNTIL_FORMAT "%Y-%m-%dT%H:%M:%SZ"
+#define UNTIL_TEXT 32
+
+static bool until_parse(const char *text, int64_t *until_s)
+{
+	struct tm tm = {0};
+	const char *end = strptime(text, UNTIL_FORMAT, &tm);
+
+	*until_s = end && !*end ? (int64_t)timegm(&tm) : 0;
+	return end && !*end;
+}
+
 /* 1 a line, 0 nothing on it, -1 it is wrong. */
 static int line_parse(const char *line, struct allowed *to)
 {
-	char print[80], role[16], name[PERSON_MAX + 2], rest[2];
+	char print[80], role[16], name[PERSON_MAX + 2];
+	char until[UNTIL_TEXT], rest[2];
 	struct err ignored;
 
 	line += strspn(line, " \t\r\n");
 	if (!*line || *line == '#')
 		return 0;
-	int got = sscanf(line, "%79s %15s %65s %1s", print, role, name, rest);
-	if (got != 3 || strlen(print) != FINGERPRINT_TEXT - 1 ||
+	int got = sscanf(line, "%79s %15s %65s %31s %1s", print, role, name,
+			 until, rest);
+	to->until_s = 0;
+	if (got < 3 || got > 4 ||
+	    (got == 4 && !until_parse(until, &to->until_s)) ||
+	    strlen(print) != FINGERPRINT_TEXT - 1 ||
 	    strspn(print, HEX) != FINGERPRINT_TEXT - 1 ||
 	    !role_parse(role, &to->role) || !person_check(name, &ignored))
 		return -1;
@@ -115,7 +133,8 @@ static bool lines_read(FILE *f, const char *path, bool strict,
 		if (got >= 0)
 			continue;
 		err_set(e, ERR_FAILED,
-			"%s:%u: expected a fingerprint, a role and a name",
+			"%s:%u: expected a fingerprint, a role, a name and "
+			"perhaps until when",
 			path, at);
 		if (strict)
 			return false;
@@ -277,6 +296,20 @@ static void copy_lines(FILE *from, FILE *to, struct change *c)
 	}
 }
 
+static void line_write(FILE *to, const struct allowed *one)
+{
+	char until[UNTIL_TEXT];
+	time_t t = (time_t)one->until_s;
+	struct tm tm;
+
+	fprintf(to, "%s %s %s", one->fingerprint, role_text(one->role),
+		one->name);
+	if (t && gmtime_r(&t, &tm) &&
+	    strftime(until, sizeof(until), UNTIL_FORMAT, &tm))
+		fprintf(to, " %s", until);
+	fputc('\n', to);
+}
+
 /* What pcapd reads must stay readable for it: the new file belongs to whom the
  * old one, or else its folder, belonged. */
 static bool change_write(struct change *c, const char *temporary, struct err *e)
@@ -305,13 +338,12 @@ static bool change_write(struct change *c, const char *temporary, struct err *e)
 	} else {
 		fchmod(fd, 0644);
 		fputs("# Who may come in: the SHA-256 of a certificate, a "
-		      "role (viewer or operator), a\n# name. Removing a line "
-		      "revokes at once.\n",
+		      "role (viewer or operator), a\n# name, and until when "
+		      "it lasts. Removing a line revokes at once.\n",
 		      to);
 	}
 	if (c->one)
-		fprintf(to, "%s %s %s\n", c->one->fingerprint,
-			role_text(c->one->role), c->one->name);
+		line_write(to, c->one);
 	bool ok = fflush(to) == 0 && fsync(fd) == 0;
 	ok = fclose(to) == 0 && ok;
 	return ok || err_errno(e, "write %s", temporary);

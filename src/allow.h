@@ -1,9 +1,9 @@
 /*
  * allow: who may come in over TLS, by certificate, and as what.
  *
- * What: a file with a line a certificate, "FINGERPRINT ROLE NAME", which is
- * read again whenever it has changed. Removing a line revokes. A file that is
- * missing lets nobody in, a line that is wrong lets in nobody either.
+ * What: a file with a line a certificate, "FINGERPRINT ROLE NAME [UNTIL]",
+ * which is read again whenever it has changed. Removing a line revokes. A file
+ * that is missing lets nobody in, a line that is wrong lets in nobody either.
  * Threads: any.
  * Ownership: names are copied out.
  */
@@ -26,6 +26,8 @@ struct allowed {
 	char fingerprint[FINGERPRINT_TEXT];
 	enum role role;
 	char name[PERSON_MAX + 1];
+	int64_t until_s; /* for people: the certificate itself decides; 0: the
+			    line does not say */
 };
 
 struct allow;

@@ -138,6 +138,22 @@ static void give_away(const char *path, const char *folder)
 			strerror(errno));
 }
 
+/* With those above it, as /etc/pcapd. */
+static bool folder_make(const char *path, struct err *e)
+{
+	char part[CONFIG_PATH_MAX];
+
+	snprintf(part, sizeof(part), "%s", path);
+	for (char *at = strchr(part + 1, '/'); at; at = strchr(at + 1, '/')) {
+		*at = 0;
+		if (mkdir(part, 0755) < 0 && errno != EEXIST)
+			return err_errno(e, "make %s", part);
+		*at = '/';
+	}
+	return mkdir(part, 0755) == 0 || errno == EEXIST ||
+	       err_errno(e, "make %s", part);
+}
+
 static bool init(const struct config *c, const struct line *line,
 		 struct paths *p, struct err *e)
 {
@@ -153,8 +169,8 @@ static bool init(const struct config *c, const struct line *line,
 	w.n_names = names_collect(line, host, names);
 	w.name = line->n ? line->words[0] : names[0];
 	w.until_s = now + DAYS_MAX * DAY_S;
-	if (mkdir(c->tls_dir, 0755) < 0 && errno != EEXIST)
-		return err_errno(e, "make %s", c->tls_dir);
+	if (!folder_make(c->tls_dir, e))
+		return false;
 	if (access(p->of[TLS_CA], F_OK) == 0)
 		printf("%s is there already and is used\n", p->of[TLS_CA]);
 	else if (!tls_make_ca(p->of[TLS_CA], p->of[TLS_CA_KEY], e))
@@ -223,6 +239,7 @@ static bool issue(const struct line *line, struct paths *p, struct err *e)
 			   &made, e))
 		return false;
 	memcpy(one.fingerprint, made.fingerprint, sizeof(one.fingerprint));
+	one.until_s = made.until_s;
 	if (!allow_add(p->of[TLS_ALLOW], &one, e)) {
 		unlink(path);
 		return false;
@@ -248,6 +265,7 @@ static bool allow(const struct line *line, struct paths *p, struct err *e)
 	if (!tls_cert_file(&cert, line->cert, e))
 		return false;
 	memcpy(one.fingerprint, cert.fingerprint, sizeof(one.fingerprint));
+	one.until_s = cert.until_s;
 	if (!allow_add(p->of[TLS_ALLOW], &one, e))
 		return false;
 	printf("%s (%s) may come in with the certificate %s\n", one.name,
@@ -262,9 +280,17 @@ static bool list(struct paths *p, struct err *e)
 
 	if (!allow_read(p->of[TLS_ALLOW], &all, &n, e))
 		return false;
-	for (size_t i = 0; i < n; i++)
-		printf("%-16s %-8s %s\n", all[i].name, role_text(all[i].role),
-		       all[i].fingerprint);
+	printf("%-16s %-8s %-23s %s\n", "NAME", "ROLE", "UNTIL", "CERTIFICATE");
+	for (size_t i = 0; i < n; i++) {
+		char until[TLS_TIME_TEXT] = "-";
+		bool expired = all[i].until_s && all[i].until_s < time(NULL);
+
+		if (all[i].until_s)
+			tls_time_text(all[i].until_s, until);
+		printf("%-16s %-8s %-23s %s%s\n", all[i].name,
+		       role_text(all[i].role), until, all[i].fingerprint,
+		       expired ? " expired" : "");
+	}
 	free(all);
 	return true;
 }

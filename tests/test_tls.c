@@ -385,6 +385,41 @@ static void a_line_that_is_gone_lets_nobody_in(void **state)
 	unlink(path);
 }
 
+/* Lines of older versions do not say until when. */
+static void the_list_says_until_when(void **state)
+{
+	struct world *w = *state;
+	struct allowed one = {.role = ROLE_VIEWER, .name = "eve"}, *all;
+	struct err e = ERR_INIT;
+	char path[128], print[FINGERPRINT_TEXT] = "";
+	size_t n;
+
+	snprintf(path, sizeof(path), "%s/allow", w->folder);
+	memset(print, 'a', FINGERPRINT_TEXT - 1);
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fprintf(f, "%s viewer adam\n", print);
+	fclose(f);
+	memset(one.fingerprint, 'b', FINGERPRINT_TEXT - 1);
+	one.until_s = 4102444799; /* 2099-12-31T23:59:59Z */
+	assert_true(allow_add(path, &one, &e));
+	assert_true(allow_read(path, &all, &n, &e));
+	assert_int_equal(n, 2);
+	assert_int_equal(all[0].until_s, 0);
+	assert_string_equal(all[0].name, "adam");
+	assert_int_equal(all[1].until_s, one.until_s);
+	free(all);
+	f = fopen(path, "a");
+	fprintf(f, "%s viewer adam tomorrow\n", print);
+	fclose(f);
+	assert_false(allow_read(path, &all, &n, &e));
+	assert_non_null(strstr(e.what, ":3: expected a fingerprint, a role, a "
+				       "name and perhaps until when"));
+	unlink(path);
+	strcat(path, ".lock");
+	unlink(path);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -399,6 +434,7 @@ int main(void)
 		TEST(a_key_for_everybody_is_none),
 		TEST(nothing_is_written_over),
 		TEST(a_line_that_is_gone_lets_nobody_in),
+		TEST(the_list_says_until_when),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
