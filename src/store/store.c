@@ -492,20 +492,54 @@ static bool resume_deletes(struct store *s, struct err *e)
 
 /* --- open and close --- */
 
+static bool spool_err(const char *doing, const char *path, struct err *e)
+{
+	bool sealed = errno == EROFS;
+
+	err_errno(e, "%s %s", doing, path);
+	if (sealed)
+		return err_hint(
+			e,
+			"Under systemd pcapd writes where its unit lets "
+			"it: make the folder, and ReadWritePaths=%s in "
+			"'systemctl edit pcapd'; see pcapd.conf(5).",
+			path);
+	return err_hint(
+		e,
+		"pcapd needs a folder of its own: 'install -d -o pcapd "
+		"-g pcapd %s' makes one, 'chown -R pcapd:' gives it one "
+		"that is there.",
+		path);
+}
+
+/* An older pcapd let everybody read it who gets into the folder. */
+static void close_to_others(int spool_fd)
+{
+	static const char *const names[] = {"catalog.db", "catalog.db-wal",
+					    "catalog.db-shm"};
+	struct stat st;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (fstatat(spool_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) ==
+			    0 &&
+		    S_ISREG(st.st_mode) && (st.st_mode & S_IRWXO) &&
+		    fchmodat(spool_fd, names[i], st.st_mode & 0770, 0) < 0)
+			log_warn("%s can be read by everybody: %s", names[i],
+				 strerror(errno));
+}
+
 static bool open_spool(struct store *s, const char *path, struct err *e)
 {
-	if (mkdir(path, 0750) < 0 && errno != EEXIST)
-		return err_errno(e, "make spool %s", path);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return spool_err("make the spool", path, e);
 	s->spool_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->spool_fd < 0)
-		return err_errno(e, "open spool %s", path);
+		return spool_err("open the spool", path, e);
 	s->lock_fd =
-		openat(s->spool_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-	if (s->lock_fd < 0) {
-		err_errno(e, "spool %s is not writable", path);
-		return err_hint(e, "Give pcapd a folder of its own with "
-				   "--spool, or change the owner.");
-	}
+		openat(s->spool_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock_fd < 0)
+		return spool_err("write to the spool", path, e);
+	close_to_others(s->spool_fd);
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return true;
 	if (errno != EWOULDBLOCK)
