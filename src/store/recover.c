@@ -4,10 +4,18 @@
  * a torn frame the whole packets go into a segment of their own, which is
  * durable before the torn frame is cut off; so a crash in the middle of this
  * loses nothing either. What is damaged keeps its row, so that readers count
- * it, and gets a row of the ledger. What cannot be ours is renamed, never
- * removed. On start, closed segments are trusted; repair trusts none.
+ * it, and gets a row of the ledger; rows without a file are gaps at once.
+ *
+ * What is not this capture's (the footer names another place) and what has
+ * numbers of blocks that another segment has is renamed, never removed. What
+ * cannot be read now is left as it is for the next start, and its numbers are
+ * not given to others. Neither keeps anything else from being recovered.
+ *
+ * On start a segment is trusted whose row is closed and whose file is as long
+ * as the row says; repair trusts none.
  */
 #include "ledger.h"
+#include "segment_entry.h"
 #include "spool.h"
 #include "survey.h"
 
@@ -23,19 +31,33 @@
 #include <unistd.h>
 #include <zstd.h>
 
-#define ASIDE ".damaged"
+/* What a file is called that is put aside, behind its name. */
+#define DAMAGED ".damaged"
+#define FOREIGN ".foreign"
+#define OVERLAP ".overlap"
+#define ASIDE_MAX 1000 /* of one name */
+/* An error that passes is gone soon, or at the next start. */
+#define TRIES 3
+#define AGAIN_NS 10000000
+/* More blocks than a segment has: 16 bytes each. */
+#define BLOCKS_MAX (1u << 24)
 
 struct recovery {
 	struct store *store;
 	const struct capture_row *row;
+	uint64_t next; /* the number of the next file; 0: there is none */
+	bool all;
 	struct segment *segment;
 	struct survey survey;
 	struct block_info *known;
 	size_t n_known;
 	bool from_footer; /* known is not from rows */
-	bool closed;
+	bool footer;	  /* the file has one, and it names this place */
+	bool has_row;
+	struct segment_entry entry; /* the row */
 	int64_t made_ns;
 	struct segment_end end;
+	char aside[SEGMENT_NAME_BYTES + 16]; /* "": the file is in place */
 };
 
 static bool no_memory(struct err *e)
@@ -45,14 +67,21 @@ static bool no_memory(struct err *e)
 
 /* --- what the catalog and the footer say --- */
 
+/* Blocks of the segment have no greater ones, if all is well. */
+static uint64_t last_number(const struct recovery *r, uint64_t first_seq)
+{
+	return r->next > first_seq ? r->next - 1 : INT64_MAX;
+}
+
 static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
 		       struct err *e)
 {
 	sqlite3_stmt *q = sql_query(db, e,
 				    "SELECT " BLOCK_COLUMNS " FROM blocks b "
 				    "WHERE capture = ?1 AND segment = ?2 "
-				    "ORDER BY offset",
-				    "ii", r->row->id, first_seq);
+				    "AND seq BETWEEN ?2 AND ?3 ORDER BY offset",
+				    "iii", r->row->id, first_seq,
+				    last_number(r, first_seq));
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
@@ -71,47 +100,34 @@ static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
 	return got == 0;
 }
 
-static bool segment_row(sqlite3 *db, struct recovery *r, uint64_t first_seq,
-			struct err *e)
-{
-	sqlite3_stmt *q = sql_query(db, e,
-				    "SELECT closed, made_ns FROM segments "
-				    "WHERE capture = ?1 AND first_seq = ?2",
-				    "ii", r->row->id, first_seq);
-	int got = q ? sql_step(q, e) : -1;
-
-	if (got == 1) {
-		r->closed = sqlite3_column_int(q, 0);
-		r->made_ns = sqlite3_column_int64(q, 1);
-	}
-	sqlite3_finalize(q);
-	return got >= 0;
-}
-
-/* A file that has no rows is asked itself. */
-static void known_footer(struct recovery *r)
+/* What the file says of itself. Its blocks are only asked for when there are
+ * no rows. false: it cannot be read now. */
+static bool known_footer(struct recovery *r, bool *foreign, struct err *e)
 {
 	struct segment_footer head;
+	struct block_info *blocks = footer_read(r->segment->fd, &head, NULL);
 
-	if (r->n_known)
-		return;
-	free(r->known);
-	r->known = footer_read(r->segment->fd, &head, NULL);
-	if (r->known && (head.capture != r->segment->capture ||
-			 head.first_seq != r->segment->first_seq)) {
-		free(r->known);
-		r->known = NULL;
+	if (!blocks && errno)
+		return err_errno(e, "read the footer of segment %" PRIu64,
+				 r->segment->first_seq);
+	*foreign = blocks && (head.capture != r->segment->capture ||
+			      head.first_seq != r->segment->first_seq);
+	r->footer = blocks && !*foreign;
+	if (!r->footer || r->n_known) {
+		free(blocks);
+		return true;
 	}
-	r->n_known = r->known ? head.blocks : 0;
-	r->from_footer = r->known;
+	free(r->known);
+	r->known = blocks;
+	r->n_known = head.blocks;
+	r->from_footer = true;
+	return true;
 }
 
 /* --- rows --- */
 
-static bool forget_rows(sqlite3 *db, struct recovery *r, struct err *e)
+static bool forget_rows(sqlite3 *db, uint64_t id, uint64_t first, struct err *e)
 {
-	uint64_t id = r->segment->capture, first = r->segment->first_seq;
-
 	return sql_exec(db, e,
 			"DELETE FROM blocks WHERE capture = ?1 AND "
 			"segment = ?2",
@@ -202,11 +218,41 @@ static bool rows_damage(sqlite3 *db, struct recovery *r, struct err *e)
 static bool same_rows(const struct recovery *r)
 {
 	const struct survey *v = &r->survey;
+	struct segment_entry file;
+	char what[128];
 
-	return !r->from_footer && r->n_known == v->n_blocks &&
-	       (v->n_blocks == 0 ||
-		memcmp(r->known, v->blocks, v->n_blocks * sizeof(*v->blocks)) ==
-			0);
+	if (r->from_footer || r->n_known != v->n_blocks || !r->has_row ||
+	    r->entry.expired)
+		return false;
+	if (v->n_blocks == 0)
+		return true;
+	segment_entry_of(&file, r->segment, v->blocks, v->n_blocks,
+			 v->file_bytes);
+	/* It is written again when the row is closed. */
+	file.other_bytes = r->entry.other_bytes;
+	return memcmp(r->known, v->blocks, v->n_blocks * sizeof(*v->blocks)) ==
+		       0 &&
+	       segment_entry_same(&r->entry, &file, what);
+}
+
+/* Rows that have the numbers of these blocks: of a segment whose turn is still
+ * to come, of this one without its own row, or of none at all. */
+static bool forget_others(sqlite3 *db, const struct recovery *r, struct err *e)
+{
+	const struct survey *v = &r->survey;
+	uint64_t id = r->segment->capture, from = r->segment->first_seq;
+	uint64_t to = v->blocks[v->n_blocks - 1].seq;
+
+	return sql_exec(db, e,
+			"UPDATE segments SET closed = 0 WHERE capture = ?1 AND "
+			"first_seq IN (SELECT segment FROM blocks WHERE "
+			"capture = ?1 AND seq BETWEEN ?2 AND ?3 AND "
+			"segment <> ?2)",
+			"iii", id, from, to) &&
+	       sql_exec(db, e,
+			"DELETE FROM blocks WHERE capture = ?1 AND seq BETWEEN "
+			"?2 AND ?3",
+			"iii", id, from, to);
 }
 
 static bool run_rows(sqlite3 *db, void *arg, struct err *e)
@@ -218,7 +264,9 @@ static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 	if (!rows_damage(db, r, e))
 		return false;
 	if (!same_rows(r)) {
-		if (!forget_rows(db, r, e))
+		if ((r->has_row &&
+		     !forget_rows(db, g->capture, g->first_seq, e)) ||
+		    (v->n_blocks && !forget_others(db, r, e)))
 			return false;
 		for (size_t i = 0; i < v->n_blocks; i++)
 			if (!rows_add_block(db, &v->blocks[i], g->link_type,
@@ -231,6 +279,65 @@ static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 			return false;
 	}
 	return v->n_blocks == 0 || rows_close_segment(db, &r->end, e);
+}
+
+/* --- a file that is not where the rows say --- */
+
+struct gone {
+	uint64_t capture, first_seq;
+	const char *why;
+};
+
+/* What its rows say is a gap, and they are no more: a file that comes back is
+ * indexed by what it says itself. */
+static bool forget_segment(sqlite3 *db, const struct gone *g, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e,
+		"SELECT coalesce(min(b.min_ns), s.min_ns), "
+		"coalesce(max(b.max_ns), s.max_ns), "
+		"coalesce(sum(b.packets), s.packets), s.expired "
+		"FROM segments s LEFT JOIN blocks b ON b.capture = s.capture "
+		"AND b.segment = s.first_seq AND b.seq BETWEEN s.first_seq "
+		"AND s.last_seq WHERE s.capture = ?1 AND s.first_seq = ?2",
+		"ii", g->capture, g->first_seq);
+	bool ok = q && sql_step(q, e) == 1;
+
+	if (ok && sqlite3_column_type(q, 0) != SQLITE_NULL &&
+	    !sqlite3_column_int(q, 3))
+		ok = ledger_damage(db, g->capture, sqlite3_column_int64(q, 0),
+				   sqlite3_column_int64(q, 1) + 1,
+				   (uint64_t)sqlite3_column_int64(q, 2), g->why,
+				   e);
+	sqlite3_finalize(q);
+	return ok && forget_rows(db, g->capture, g->first_seq, e);
+}
+
+static bool run_gone(sqlite3 *db, void *arg, struct err *e)
+{
+	return forget_segment(db, arg, e);
+}
+
+/* The name that it gets is free: nothing is ever overwritten. */
+static bool set_aside(struct recovery *r, const char *name, const char *suffix,
+		      const char *why, struct err *e)
+{
+	struct store *s = r->store;
+	struct stat st;
+	int n = 0;
+
+	do
+		snprintf(r->aside, sizeof(r->aside), n ? "%s%s.%d" : "%s%s",
+			 name, suffix, n);
+	while (fstatat(s->spool_fd, r->aside, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       n++ < ASIDE_MAX);
+	if (n <= ASIDE_MAX &&
+	    renameat(s->spool_fd, name, s->spool_fd, r->aside) == 0) {
+		log_warn("%s: %s; it is kept as %s", name, why, r->aside);
+		return true;
+	}
+	r->aside[0] = '\0';
+	return err_errno(e, "%s: %s; rename it", name, why);
 }
 
 /* --- the torn tail --- */
@@ -281,8 +388,8 @@ static bool write_again(struct recovery *r, struct err *e)
 
 /* --- one segment --- */
 
-static bool recover_segment(struct store *s, const struct capture_row *row,
-			    uint64_t first_seq, bool all, struct err *e);
+static bool recover_segment(const struct recovery *of, uint64_t first_seq,
+			    struct err *e);
 
 /* The segment's own table is what its footer will say. */
 static bool take_blocks(struct recovery *r, struct err *e)
@@ -300,29 +407,15 @@ static bool take_blocks(struct recovery *r, struct err *e)
 	return true;
 }
 
-/* Puts a file out of the way of the names that will be written. */
-static void set_aside(struct store *s, const char *name, const struct err *why)
-{
-	char aside[SEGMENT_NAME_BYTES + 16];
-
-	snprintf(aside, sizeof(aside), "%s" ASIDE, name);
-	log_warn("%s: %s; it is kept as %s", name, why->what, aside);
-	if (renameat(s->spool_fd, name, s->spool_fd, aside) < 0)
-		log_warn("rename %s: %s", name, strerror(errno));
-}
-
 static bool remove_empty(struct recovery *r, struct err *e)
 {
 	char name[SEGMENT_NAME_BYTES];
-	struct err why;
 
 	/* Not a packet in it, and its name will be used again. */
 	segment_name(name, r->segment->capture, r->segment->first_seq);
-	if (r->survey.file_bytes > r->segment->head_bytes) {
-		err_set(&why, ERR_FAILED, "there is no whole packet in it");
-		set_aside(r->store, name, &why);
-		return true;
-	}
+	if (r->survey.file_bytes > r->segment->head_bytes)
+		return set_aside(r, name, DAMAGED,
+				 "there is no whole packet in it", e);
 	return unlinkat(r->store->spool_fd, name, 0) == 0 ||
 	       err_errno(e, "remove empty segment %s", name);
 }
@@ -338,6 +431,21 @@ static bool close_file(struct recovery *r, struct err *e)
 	return ok;
 }
 
+/* What the row of the closed one has to say. */
+static bool segment_size(struct recovery *r, struct err *e)
+{
+	struct segment *g = r->segment;
+	struct segment_entry x = {0};
+	struct stat st;
+
+	if (fstat(g->fd, &st) < 0)
+		return err_errno(e, "look at segment %" PRIu64, g->first_seq);
+	segment_entry_of(&x, g, g->blocks, g->n_blocks, (uint64_t)st.st_size);
+	r->end = (struct segment_end){g->capture, g->first_seq, g->n_blocks,
+				      x.other_bytes};
+	return true;
+}
+
 static bool finish(struct recovery *r, struct err *e)
 {
 	struct survey *v = &r->survey;
@@ -345,15 +453,13 @@ static bool finish(struct recovery *r, struct err *e)
 	/* One of an older version stays as it is. */
 	bool whole = v->footer && v->table &&
 		     (v->index_whole ||
-		      ((!v->index_bytes || v->index_older) && r->closed));
+		      ((!v->index_bytes || v->index_older) && r->entry.closed));
 
 	if (!take_blocks(r, e))
 		return false;
-	if (whole)
-		r->end = (struct segment_end){
-			g->capture, g->first_seq, g->n_blocks,
-			g->head_bytes + v->file_bytes - g->end};
-	else if (!close_file(r, e))
+	if (!whole && !close_file(r, e))
+		return false;
+	if (!segment_size(r, e))
 		return false;
 	if (fdatasync(g->fd) < 0)
 		return err_errno(e, "sync segment %" PRIu64, g->first_seq);
@@ -365,21 +471,75 @@ static bool finish(struct recovery *r, struct err *e)
 	return catalog_run(r->store->catalog, run_rows, r, e);
 }
 
-static bool recover(struct recovery *r, bool all, struct err *e)
+/* The segment that has a row for one of these blocks: 1, 0 none, -1 error. A
+ * row that lies outside its own segment is no witness. */
+static int overlapped(struct recovery *r, uint64_t *other, struct err *e)
 {
-	struct survey *v = &r->survey;
-	struct segment *g = r->segment;
+	const struct survey *v = &r->survey;
+	sqlite3 *db = catalog_reader(r->store->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT s.first_seq FROM segments s JOIN blocks "
+			       "b ON b.capture = s.capture AND b.segment = "
+			       "s.first_seq WHERE b.capture = ?1 AND b.seq "
+			       "BETWEEN ?2 AND ?3 AND b.segment <> ?2 AND "
+			       "b.seq BETWEEN s.first_seq AND s.last_seq "
+			       "ORDER BY s.first_seq LIMIT 1",
+			       "iii", r->segment->capture,
+			       r->segment->first_seq,
+			       v->blocks[v->n_blocks - 1].seq)
+		   : NULL;
+	int got = q ? sql_step(q, e) : -1;
 
-	known_footer(r);
-	v->known = r->known;
-	v->n_known = r->n_known;
-	v->closed = r->closed || r->from_footer;
-	v->maker = index_maker_new();
-	v->index = v->maker ? index_new(v->maker, g->capture, g->first_seq,
-					g->link_type)
-			    : NULL;
-	if (!survey_file(v, g, e))
+	if (got == 1)
+		*other = (uint64_t)sqlite3_column_int64(q, 0);
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return got;
+}
+
+/* The next file's own footer says that it is where it belongs. */
+static bool next_is_sure(const struct recovery *r)
+{
+	struct segment_footer head;
+	struct err ignored;
+	struct segment *g =
+		segment_look(r->store->spool_fd, r->row->id, r->next, &ignored);
+	void *blocks = g ? footer_read(g->fd, &head, NULL) : NULL;
+	bool sure = blocks && head.capture == r->row->id &&
+		    head.first_seq == r->next;
+
+	free(blocks);
+	segment_free(g);
+	return sure;
+}
+
+/*
+ * Two files with blocks of the same numbers: a copy under another name, or
+ * what was written with an older catalog. The one stays that the catalog has,
+ * else the one that says itself where it belongs, else the first. *other: 0,
+ * or whose numbers they are.
+ */
+static bool find_overlap(struct recovery *r, uint64_t *other, struct err *e)
+{
+	const struct survey *v = &r->survey;
+	int got = v->n_blocks ? overlapped(r, other, e) : 0;
+
+	if (got < 0)
 		return false;
+	if (got == 0 || (r->has_row && *other > r->segment->first_seq))
+		*other = 0;
+	if (!*other && v->n_blocks && !r->has_row && !r->footer && r->next &&
+	    v->blocks[v->n_blocks - 1].seq >= r->next && next_is_sure(r))
+		*other = r->next;
+	return true;
+}
+
+static void say_damages(const struct recovery *r)
+{
+	const struct survey *v = &r->survey;
+	const struct segment *g = r->segment;
+
 	for (size_t i = 0; i < v->n_damages; i++)
 		log_warn("capture %" PRIu64 ": segment %" PRIu64 ": a damaged "
 			 "frame at byte %" PRIu64,
@@ -389,7 +549,31 @@ static bool recover(struct recovery *r, bool all, struct err *e)
 			 "torn frame; %" PRIu32 " bytes of whole packets are "
 			 "kept",
 			 g->capture, g->first_seq, v->salvaged);
+}
+
+static bool survey_segment(struct recovery *r, struct err *e)
+{
+	struct survey *v = &r->survey;
+	struct segment *g = r->segment;
+
+	v->known = r->known;
+	v->n_known = r->n_known;
+	v->closed = r->entry.closed || r->from_footer;
+	v->maker = index_maker_new();
+	v->index = v->maker ? index_new(v->maker, g->capture, g->first_seq,
+					g->link_type)
+			    : NULL;
+	return survey_file(v, g, e);
+}
+
+/* What the file has becomes what the rows say. */
+static bool recover_blocks(struct recovery *r, struct err *e)
+{
+	struct survey *v = &r->survey;
+	struct segment *g = r->segment;
 	uint64_t again = 0;
+
+	say_damages(r);
 	if (v->salvaged && !written_again(r)) {
 		again = v->next_seq;
 		if (!write_again(r, e))
@@ -400,14 +584,38 @@ static bool recover(struct recovery *r, bool all, struct err *e)
 		; /* that was this file's name */
 	else if (!(empty ? remove_empty(r, e) : finish(r, e)))
 		return false;
-	if (empty && r->n_known && !r->from_footer &&
+	if (empty && r->has_row &&
 	    !catalog_run(r->store->catalog, run_rows, r, e))
 		return false;
-	return !again || recover_segment(r->store, r->row, again, all, e);
+	r->aside[0] = '\0'; /* its rows are settled */
+	return !again || recover_segment(r, again, e);
 }
 
-/* Frame 0 can be written again when the rest says what it was. */
-static void open_segment(struct recovery *r, uint64_t first_seq, struct err *e)
+static bool recover(struct recovery *r, struct err *e)
+{
+	char name[SEGMENT_NAME_BYTES], why[96];
+	uint64_t other = 0;
+	bool foreign = false;
+
+	segment_name(name, r->row->id, r->segment->first_seq);
+	if (!known_footer(r, &foreign, e))
+		return false;
+	if (foreign)
+		return set_aside(r, name, FOREIGN,
+				 "its footer says that it belongs elsewhere",
+				 e);
+	if (!survey_segment(r, e) || !find_overlap(r, &other, e))
+		return false;
+	if (!other)
+		return recover_blocks(r, e);
+	snprintf(why, sizeof(why),
+		 "segment %" PRIu64 " has blocks of the same numbers", other);
+	return set_aside(r, name, OVERLAP, why, e);
+}
+
+/* 1 it is open, 0 it is put aside or was empty, -1 not now. Frame 0 can be
+ * written again when the rest says what it was. */
+static int open_segment(struct recovery *r, uint64_t first_seq, struct err *e)
 {
 	struct store *s = r->store;
 	char name[SEGMENT_NAME_BYTES];
@@ -416,37 +624,63 @@ static void open_segment(struct recovery *r, uint64_t first_seq, struct err *e)
 	segment_name(name, r->row->id, first_seq);
 	r->segment = segment_resume(s->spool_fd, r->row->id, first_seq, e);
 	if (r->segment)
-		return;
+		return 1;
+	if (errno)
+		return -1;
+	/* Its name reached the disk, and nothing of it. */
 	if (fstatat(s->spool_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    S_ISREG(st.st_mode) && st.st_size == 0) {
-		unlinkat(s->spool_fd, name, 0);
-		return;
-	}
+	    S_ISREG(st.st_mode) && st.st_size == 0)
+		return unlinkat(s->spool_fd, name, 0) == 0
+			       ? 0
+			       : -!err_errno(e, "remove empty segment %s",
+					     name);
 	r->segment = segment_rescue(s->spool_fd, r->row->id, first_seq,
 				    r->row->link_type, r->row->snaplen, e);
-	if (!r->segment)
-		set_aside(s, name, e);
+	if (r->segment)
+		return 1;
+	if (errno)
+		return -1;
+	struct err why = *e;
+	return set_aside(r, name, DAMAGED, why.what, e) ? 0 : -1;
 }
 
-static bool recover_segment(struct store *s, const struct capture_row *row,
-			    uint64_t first_seq, bool all, struct err *e)
+static bool recover_file(struct recovery *r, uint64_t first_seq, struct err *e)
 {
-	struct recovery r = {.store = s, .row = row};
-	sqlite3 *db = catalog_reader(s->catalog, e);
 	struct stat st;
-	bool ok = db && segment_row(db, &r, first_seq, e) &&
-		  (all || !r.closed ? known_rows(db, &r, first_seq, e) : true);
+	int got = open_segment(r, first_seq, e);
+
+	if (got < 0)
+		return false;
+	if (got == 1) {
+		r->made_ns = r->entry.made_ns;
+		if (!r->made_ns && fstat(r->segment->fd, &st) == 0)
+			r->made_ns = st.st_mtim.tv_sec * NS_PER_S +
+				     st.st_mtim.tv_nsec;
+		if (!recover(r, e))
+			return false;
+	}
+	struct gone g = {r->row->id, first_seq,
+			 r->aside[0] ? "the file is put aside"
+				     : "did not reach the disk"};
+	return (got == 1 && !r->aside[0]) || !r->has_row ||
+	       catalog_run(r->store->catalog, run_gone, &g, e);
+}
+
+static bool recover_segment(const struct recovery *of, uint64_t first_seq,
+			    struct err *e)
+{
+	struct recovery r = {.store = of->store,
+			     .row = of->row,
+			     .next = of->next,
+			     .all = of->all};
+	sqlite3 *db = catalog_reader(r.store->catalog, e);
+	int row = db ? segment_entry_read(db, r.row->id, first_seq, &r.entry, e)
+		     : -1;
+	bool ok = row >= 0 && known_rows(db, &r, first_seq, e);
 
 	sqlite3_close(db);
-	if (ok && (all || !r.closed)) {
-		open_segment(&r, first_seq, e);
-		if (r.segment) {
-			if (!r.made_ns && fstat(r.segment->fd, &st) == 0)
-				r.made_ns = st.st_mtim.tv_sec * NS_PER_S +
-					    st.st_mtim.tv_nsec;
-			ok = recover(&r, all, e);
-		}
-	}
+	r.has_row = row == 1;
+	ok = ok && recover_file(&r, first_seq, e);
 	index_unref(r.survey.index);
 	index_maker_free(r.survey.maker);
 	survey_done(&r.survey);
@@ -455,65 +689,104 @@ static bool recover_segment(struct store *s, const struct capture_row *row,
 	return ok;
 }
 
-/* --- rows whose file is not there --- */
-
-struct missing {
-	struct store *store;
-	uint64_t capture;
-};
-
-static bool forget_missing(sqlite3 *db, uint64_t id, uint64_t first_seq,
-			   struct err *e)
+/* Its numbers are kept from others while it is not known which it has. */
+static void recover_or_leave(const struct recovery *of, uint64_t first_seq)
 {
-	struct segment g = {.capture = id, .first_seq = first_seq};
-	struct recovery r = {.segment = &g};
-	sqlite3_stmt *q = sql_query(db, e,
-				    "SELECT min_ns, max_ns, packets FROM "
-				    "segments WHERE capture = ?1 AND "
-				    "first_seq = ?2",
-				    "ii", id, first_seq);
-	bool ok = q && sql_step(q, e) == 1 &&
-		  ledger_damage(db, id, sqlite3_column_int64(q, 0),
-				sqlite3_column_int64(q, 1) + 1,
-				(uint64_t)sqlite3_column_int64(q, 2),
-				"the file is missing", e);
+	struct timespec moment = {0, AGAIN_NS};
+	struct err e;
+	int tries = 1;
 
-	sqlite3_finalize(q);
-	log_warn("capture %" PRIu64 ": the file of segment %" PRIu64 " is "
-		 "missing",
-		 id, first_seq);
-	return ok && forget_rows(db, &r, e);
-}
-
-/* A file that comes back is indexed again by what it says. */
-static bool run_missing(sqlite3 *db, void *arg, struct err *e)
-{
-	const struct missing *m = arg;
-	char name[SEGMENT_NAME_BYTES];
-	struct stat st;
-	sqlite3_stmt *q = sql_query(db, e,
-				    "SELECT first_seq FROM segments "
-				    "WHERE capture = ?1 AND NOT expired",
-				    "i", m->capture);
-	int got = -1;
-
-	while (q && (got = sql_step(q, e)) == 1) {
-		uint64_t seq = (uint64_t)sqlite3_column_int64(q, 0);
-
-		segment_name(name, m->capture, seq);
-		if (fstatat(m->store->spool_fd, name, &st,
-			    AT_SYMLINK_NOFOLLOW) < 0 &&
-		    errno == ENOENT &&
-		    !forget_missing(db, m->capture, seq, e)) {
-			got = -1;
-			break;
+	while (!recover_segment(of, first_seq, &e)) {
+		if (tries++ < TRIES) {
+			nanosleep(&moment, NULL);
+			continue;
 		}
+		log_error("capture %" PRIu64 ": segment %" PRIu64 ": %s; it is "
+			  "left as it is until the next start",
+			  of->row->id, first_seq, e.what);
+		store_reserve(of->store, of->row->id, first_seq + BLOCKS_MAX);
+		return;
 	}
-	sqlite3_finalize(q);
-	return got == 0;
 }
 
 /* --- one capture --- */
+
+/* A segment's row and file, of which one may not be there. */
+struct place {
+	uint64_t first_seq, last_seq;
+	uint64_t row_bytes, file_bytes;
+	bool row, closed, expired, file, sized;
+};
+
+struct places {
+	struct place *all;
+	size_t n, room;
+};
+
+static struct place *places_add(struct places *l, uint64_t first_seq,
+				struct err *e)
+{
+	if (l->n == l->room) {
+		l->room = l->room ? 2 * l->room : 64;
+		void *more = realloc(l->all, l->room * sizeof(*l->all));
+
+		if (!more) {
+			no_memory(e);
+			return NULL;
+		}
+		l->all = more;
+	}
+	l->all[l->n] = (struct place){.first_seq = first_seq};
+	return &l->all[l->n++];
+}
+
+static bool places_rows(struct places *l, struct store *s, uint64_t id,
+			struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q = db ? sql_query(db, e,
+					 "SELECT " SEGMENT_COLUMNS
+					 " FROM segments s WHERE s.capture = "
+					 "?1 ORDER BY s.first_seq",
+					 "i", id)
+			     : NULL;
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		struct segment_entry x;
+		struct place *p;
+
+		segment_entry_from_row(q, &x);
+		p = places_add(l, x.first_seq, e);
+		if (!p) {
+			got = -1;
+			break;
+		}
+		p->last_seq = x.last_seq;
+		p->row_bytes = x.stored_bytes + x.other_bytes;
+		p->sized = x.other_bytes; /* not known to older versions */
+		p->closed = x.closed;
+		p->expired = x.expired;
+		p->row = true;
+	}
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return got == 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	return x->first_seq < y->first_seq ? -1 : x->first_seq > y->first_seq;
+}
+
+static struct place *places_find(struct places *l, size_t n, uint64_t first_seq)
+{
+	struct place key = {.first_seq = first_seq};
+
+	return n ? bsearch(&key, l->all, n, sizeof(key), by_number) : NULL;
+}
 
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
@@ -536,26 +809,200 @@ int segment_list(int spool_fd, uint64_t id, struct dirent ***files)
 	return scandirat(spool_fd, name, files, is_segment, by_name);
 }
 
+/* -1 for bytes that are not known. */
+static bool places_files(struct places *l, struct store *s, uint64_t id,
+			 struct err *e)
+{
+	char name[SEGMENT_NAME_BYTES];
+	struct dirent **files;
+	struct stat st;
+	size_t rows = l->n;
+	bool ok = true;
+	int n = segment_list(s->spool_fd, id, &files);
+
+	if (n < 0)
+		return errno == ENOENT ||
+		       err_errno(e, "read folder %" PRIu64 " of the spool", id);
+	for (int i = 0; i < n; i++) {
+		uint64_t seq = 0;
+		struct place *p;
+
+		segment_parse_name(files[i]->d_name, &seq);
+		free(files[i]);
+		if (!ok)
+			continue;
+		p = places_find(l, rows, seq);
+		if (!p)
+			p = places_add(l, seq, e);
+		ok = p;
+		if (!p)
+			continue;
+		segment_name(name, id, seq);
+		p->file = true;
+		p->file_bytes = fstatat(s->spool_fd, name, &st,
+					AT_SYMLINK_NOFOLLOW) == 0
+					? (uint64_t)st.st_size
+					: UINT64_MAX;
+	}
+	free(files);
+	if (l->n)
+		qsort(l->all, l->n, sizeof(*l->all), by_number);
+	return ok;
+}
+
+struct missing {
+	uint64_t capture;
+	const struct places *places;
+};
+
+static bool run_missing(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct missing *m = arg;
+
+	for (size_t i = 0; i < m->places->n; i++) {
+		const struct place *p = &m->places->all[i];
+		struct gone g = {m->capture, p->first_seq,
+				 "the file is missing"};
+
+		if (p->file || p->expired)
+			continue;
+		log_warn("capture %" PRIu64 ": the file of segment %" PRIu64
+			 " is missing",
+			 m->capture, p->first_seq);
+		if (!forget_segment(db, &g, e))
+			return false;
+	}
+	return true;
+}
+
+static bool any_missing(const struct places *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (!l->all[i].file && !l->all[i].expired)
+			return true;
+	return false;
+}
+
+/* Its numbers reach those of the next, or it is as long as nobody wrote it. */
+static bool is_odd(const struct place *p, const struct place *next)
+{
+	return p->last_seq < p->first_seq ||
+	       (p->sized && p->file_bytes != p->row_bytes) ||
+	       (next && p->last_seq >= next->first_seq);
+}
+
+/* --- what was put aside --- */
+
+static bool is_suffix(const char *at)
+{
+	return strncmp(at, DAMAGED, strlen(DAMAGED)) == 0 ||
+	       strncmp(at, FOREIGN, strlen(FOREIGN)) == 0 ||
+	       strncmp(at, OVERLAP, strlen(OVERLAP)) == 0;
+}
+
+static int is_aside(const struct dirent *d)
+{
+	char name[SEGMENT_NAME_BYTES];
+	size_t n = 20 + strlen(SEGMENT_SUFFIX);
+	uint64_t seq;
+
+	snprintf(name, sizeof(name), "%.*s", (int)n, d->d_name);
+	return strlen(d->d_name) > n && segment_parse_name(name, &seq) &&
+	       is_suffix(d->d_name + n);
+}
+
+/* Where it belongs: its footer knows, else its name does. */
+static bool home_of(struct store *s, uint64_t id, const char *from,
+		    char home[SEGMENT_NAME_BYTES])
+{
+	struct segment_footer head;
+	uint64_t capture = id, seq = strtoull(strchr(from, '/') + 1, NULL, 10);
+	int fd = openat(s->spool_fd, from,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	void *blocks = fd >= 0 ? footer_read(fd, &head, NULL) : NULL;
+	bool known = blocks || !strstr(from, FOREIGN);
+
+	if (blocks) {
+		capture = head.capture;
+		seq = head.first_seq;
+	}
+	free(blocks);
+	if (fd >= 0)
+		close(fd);
+	segment_name(home, capture, seq);
+	return fd >= 0 && known;
+}
+
+/* What was put aside for an error that passed, or because something else had
+ * its name; recovery judges it as any other file. */
+static void bring_back(struct store *s, uint64_t id, const char *name)
+{
+	char from[SEGMENT_NAME_BYTES + 300], home[SEGMENT_NAME_BYTES];
+	struct stat st;
+
+	snprintf(from, sizeof(from), "%" PRIu64 "/%.255s", id, name);
+	if (!home_of(s, id, from, home) ||
+	    fstatat(s->spool_fd, home, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return;
+	if (renameat(s->spool_fd, from, s->spool_fd, home) == 0)
+		log_info("%s: looked at again as %s", from, home);
+	else if (errno != ENOENT) /* no such capture */
+		log_warn("rename %s to %s: %s", from, home, strerror(errno));
+}
+
+void recover_aside(struct store *s, uint64_t id)
+{
+	struct dirent **files;
+	char folder[24];
+
+	snprintf(folder, sizeof(folder), "%" PRIu64, id);
+	int n = scandirat(s->spool_fd, folder, &files, is_aside, by_name);
+	for (int i = 0; i < n; i++) {
+		bring_back(s, id, files[i]->d_name);
+		free(files[i]);
+	}
+	if (n >= 0)
+		free(files);
+}
+
+/* It is not known what the folder has. */
+static void reserve_behind(struct store *s, uint64_t id, const struct places *l)
+{
+	struct store_totals t;
+	struct err ignored;
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		if (l->all[i].first_seq > last)
+			last = l->all[i].first_seq;
+	if (store_totals(s, id, &t, &ignored) && t.next_seq > last)
+		last = t.next_seq;
+	store_reserve(s, id, last + BLOCKS_MAX);
+}
+
 bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 		     struct err *e)
 {
-	struct missing m = {s, row->id};
-	struct dirent **files;
-	uint64_t seq;
+	struct recovery of = {.store = s, .row = row, .all = all};
+	struct places l = {0};
+	struct missing m = {row->id, &l};
+	bool ok = places_rows(&l, s, row->id, e) &&
+		  places_files(&l, s, row->id, e) &&
+		  (!any_missing(&l) ||
+		   catalog_run(s->catalog, run_missing, &m, e));
 
-	if (!catalog_run(s->catalog, run_missing, &m, e))
-		return false;
-	int n = segment_list(s->spool_fd, row->id, &files);
-	if (n < 0)
-		return errno == ENOENT ||
-		       err_errno(e, "read folder %" PRIu64 " of the spool",
-				 row->id);
-	bool ok = true;
-	for (int i = 0; i < n; i++) {
-		if (ok && segment_parse_name(files[i]->d_name, &seq))
-			ok = recover_segment(s, row, seq, all, e);
-		free(files[i]);
+	for (size_t i = 0; ok && i < l.n; i++) {
+		const struct place *p = &l.all[i];
+		const struct place *next = i + 1 < l.n ? p + 1 : NULL;
+
+		if (!p->file || p->expired) /* that is being removed */
+			continue;
+		of.next = next ? next->first_seq : 0;
+		if (all || !p->row || !p->closed || is_odd(p, next))
+			recover_or_leave(&of, p->first_seq);
 	}
-	free(files);
+	if (!ok)
+		reserve_behind(s, row->id, &l);
+	free(l.all);
 	return ok || err_wrap(e, "recover capture %" PRIu64, row->id);
 }

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 /* Less than this is kept in the page cache, where it is written on. */
 #define DIRECT_MIN (128u << 10)
@@ -220,6 +221,22 @@ struct segment *segment_create(int spool_fd, uint64_t capture,
 	return g;
 }
 
+/* Only files have anything to read; a pipe is not waited for. */
+static int open_file(int spool_fd, const char *name, int flags)
+{
+	struct stat st;
+	int fd = openat(spool_fd, name,
+			flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0 && (errno == ELOOP || errno == EISDIR || errno == ENXIO))
+		errno = ESPIPE;
+	if (fd < 0 || fstat(fd, &st) < 0 || S_ISREG(st.st_mode))
+		return fd;
+	close(fd);
+	errno = ESPIPE;
+	return -1;
+}
+
 struct segment *segment_rescue(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, uint32_t link_type,
 			       uint32_t snaplen, struct err *e)
@@ -233,34 +250,47 @@ struct segment *segment_rescue(int spool_fd, uint64_t capture,
 	segment_name(name, capture, first_seq);
 	g->link_type = link_type;
 	g->snaplen = snaplen;
-	g->fd = openat(spool_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	g->fd = open_file(spool_fd, name, O_RDWR);
 	size_t n = head_frame(g, frame);
+	errno = 0;
 	if (g->fd < 0) {
 		err_errno(e, "open segment %s", name);
-	} else if (n && pread(g->fd, next, 4, (off_t)n) == 4 &&
+	} else if (n && segment_read(g->fd, n, next, 4) == 4 &&
 		   memcmp(next, frame, 4) == 0) {
 		if (write_head(g, e))
 			return g;
+	} else if (errno) {
+		err_errno(e, "read segment %" PRIu64, first_seq);
 	} else {
 		err_set(e, ERR_FAILED,
 			"it does not begin as a segment of ours");
 	}
+	int why = errno;
 	segment_free(g);
+	errno = why;
 	return NULL;
 }
 
-/* Frame 0 tells link type and snaplen; it must be one that we wrote. */
+/* Frame 0 tells link type and snaplen; it must be one that we wrote. errno: 0
+ * when it is not. */
 static bool read_head(struct segment *g, struct err *e)
 {
 	uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)];
 	uint8_t head[SAVEFILE_HEAD_BYTES], ours[SAVEFILE_HEAD_BYTES];
-	ssize_t got = pread(g->fd, frame, sizeof(frame), 0);
+	size_t got = segment_read(g->fd, 0, frame, sizeof(frame));
 
-	if (got < 0)
+	if (got < sizeof(frame) && errno)
 		return err_errno(e, "read segment %" PRIu64, g->first_seq);
-	size_t n = ZSTD_findFrameCompressedSize(frame, (size_t)got);
-	if (ZSTD_isError(n) ||
-	    ZSTD_decompress(head, sizeof(head), frame, n) != sizeof(head))
+	size_t n = ZSTD_findFrameCompressedSize(frame, got);
+	size_t raw = ZSTD_isError(n)
+			     ? n
+			     : ZSTD_decompress(head, sizeof(head), frame, n);
+	errno = 0;
+	if (ZSTD_getErrorCode(raw) == ZSTD_error_memory_allocation) {
+		errno = ENOMEM;
+		return err_set(e, ERR_FAILED, "segment: out of memory");
+	}
+	if (raw != sizeof(head))
 		return err_set(e, ERR_FAILED,
 			       "segment %" PRIu64 " does not begin with a "
 			       "savefile header",
@@ -283,16 +313,23 @@ static struct segment *segment_open(int spool_fd, int flags, uint64_t capture,
 	struct segment *g = segment_new(capture, first_seq, e);
 	char name[SEGMENT_NAME_BYTES];
 
-	if (!g)
+	if (!g) {
+		errno = ENOMEM;
 		return NULL;
+	}
 	segment_name(name, capture, first_seq);
-	g->fd = openat(spool_fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
-	if (g->fd < 0) {
+	g->fd = open_file(spool_fd, name, flags);
+	if (g->fd < 0 && errno == ESPIPE) {
+		err_set(e, ERR_FAILED, "it is no file");
+		errno = 0;
+	} else if (g->fd < 0) {
 		err_errno(e, "open segment %s", name);
 	} else if (read_head(g, e)) {
 		return g;
 	}
+	int why = errno;
 	segment_free(g);
+	errno = why;
 	return NULL;
 }
 

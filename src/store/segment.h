@@ -78,12 +78,13 @@ struct segment *segment_create_as(int spool_fd, const char *name,
 				  uint32_t link_type, uint32_t snaplen,
 				  struct err *e);
 /* One whose frame 0 is damaged: writes it again if it had the length that it
- * has now. */
+ * has now. NULL: errno as of segment_resume. */
 struct segment *segment_rescue(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, uint32_t link_type,
 			       uint32_t snaplen, struct err *e);
 /* An existing one, to go on at its first byte after frame 0; the caller adds
- * the blocks that it knows with segment_add. */
+ * the blocks that it knows with segment_add. NULL: errno is 0 when it is not
+ * one of ours, else why that is not known: it may be read the next time. */
 struct segment *segment_resume(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, struct err *e);
 /* As segment_resume, to read only. */

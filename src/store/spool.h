@@ -30,8 +30,13 @@ struct store {
 	pthread_mutex_t folders;
 	pthread_mutex_t lock; /* guards everything below */
 	struct store_options options;
-	uint64_t audit_id; /* the newest; 0: not known */
+	uint64_t audit_id;	   /* the newest; 0: not known */
+	struct reserved *reserved; /* a list */
 };
+/* Blocks that are written to a capture from now on have at least that number,
+ * until the store is closed: lower ones may lie in files that could not be
+ * read. */
+void store_reserve(struct store *s, uint64_t capture, uint64_t seq);
 /* A copy, since they change while the daemon runs. */
 void store_options_now(struct store *s, struct store_options *o);
 
@@ -65,9 +70,14 @@ bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
 		   struct err *e);
 
 /* Puts the segments of one capture in order that no writer closed, or all of
- * them. Before any writer or cursor of the capture. */
+ * them. Before any writer or cursor of the capture. What cannot be read now is
+ * said and left; false: the folder or its rows could not be read at all. */
 bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 		     struct err *e);
+/* For repair, before recovery: files that were put aside get the names again
+ * that they belong under, where these are free. */
+void recover_aside(struct store *s, uint64_t id);
+/* A capture that cannot be recovered is said, and keeps no other from it. */
 bool recover_all(struct store *s, bool all, struct err *e);
 /* store_open that leaves recovery to the caller. */
 struct store *store_open_for_repair(const struct store_options *o,

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -227,6 +228,37 @@ bool store_captures(struct store *s, struct capture_row **rows, size_t *n,
 	return ok;
 }
 
+/* --- numbers that are not given out --- */
+
+struct reserved {
+	struct reserved *next;
+	uint64_t capture, seq;
+};
+
+void store_reserve(struct store *s, uint64_t capture, uint64_t seq)
+{
+	struct reserved *r;
+
+	/* As a row of the writer's: a few bytes, which nobody can do without.
+	 */
+	while (!(r = malloc(sizeof(*r))))
+		sched_yield();
+	pthread_mutex_lock(&s->lock);
+	*r = (struct reserved){s->reserved, capture, seq};
+	s->reserved = r;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static uint64_t not_reserved(struct store *s, uint64_t capture, uint64_t seq)
+{
+	pthread_mutex_lock(&s->lock);
+	for (const struct reserved *r = s->reserved; r; r = r->next)
+		if (r->capture == capture && r->seq > seq)
+			seq = r->seq;
+	pthread_mutex_unlock(&s->lock);
+	return seq;
+}
+
 bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 		  struct err *e)
 {
@@ -256,7 +288,8 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 		t->stored_bytes = (uint64_t)sqlite3_column_int64(q, 3);
 		t->min_ns = sqlite3_column_int64(q, 4);
 		t->max_ns = sqlite3_column_int64(q, 5);
-		t->next_seq = (uint64_t)sqlite3_column_int64(q, 6) + 1;
+		t->next_seq = not_reserved(
+			s, id, (uint64_t)sqlite3_column_int64(q, 6) + 1);
 	}
 	sqlite3_finalize(q);
 	sqlite3_close(db);
@@ -553,16 +586,18 @@ bool recover_all(struct store *s, bool all, struct err *e)
 {
 	struct capture_row *rows;
 	size_t n;
-	bool ok = true;
 
 	if (!store_captures(s, &rows, &n, e))
 		return false;
+	for (size_t i = 0; all && i < n; i++)
+		recover_aside(s, rows[i].id);
 	for (size_t i = 0; i < n; i++) {
-		ok = ok && recover_capture(s, &rows[i], all, e);
+		if (!recover_capture(s, &rows[i], all, e))
+			log_err(LOG_LEVEL_ERROR, e);
 		capture_row_done(&rows[i]);
 	}
 	free(rows);
-	return ok;
+	return true;
 }
 
 static void set_options(struct store *s, const struct store_options *o)
@@ -682,6 +717,10 @@ void store_close(struct store *s)
 	catalog_close(s->catalog);
 	readers_free(s->readers);
 	indexes_free(s->indexes);
+	for (struct reserved *r = s->reserved, *next; r; r = next) {
+		next = r->next;
+		free(r);
+	}
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	if (s->spool_fd >= 0)

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #define FIRST_READ (64u << 10)
 #define FOOTER_MAX (64u << 20)
@@ -26,26 +27,38 @@ static bool no_memory(struct err *e)
 	return err_set(e, ERR_FAILED, "survey: out of memory");
 }
 
+/* As segment_read; what could not be read is noted, as it may well be there. */
+static size_t survey_read(struct survey *v, uint64_t at, void *to, size_t n)
+{
+	size_t have = segment_read(v->fd, at, to, n);
+
+	if (have < n && errno)
+		v->error = errno;
+	return have;
+}
+
 /* --- frames --- */
 
 /* Bytes of the whole frame at `at`, decoded into raw; 0: there is none. */
 static size_t whole_frame(struct survey *v, uint64_t at,
 			  struct block_info *info)
 {
-	size_t have = segment_read(v->fd, at, v->frame, FIRST_READ);
+	size_t have = survey_read(v, at, v->frame, FIRST_READ);
 	size_t n;
 
 	if (have < 4 || memcmp(v->frame, frame_magic, 4) != 0)
 		return 0;
 	n = ZSTD_findFrameCompressedSize(v->frame, have);
 	if (ZSTD_isError(n) && have == FIRST_READ) {
-		have += segment_read(v->fd, at + have, v->frame + have,
-				     FRAME_MAX - have);
+		have += survey_read(v, at + have, v->frame + have,
+				    FRAME_MAX - have);
 		n = ZSTD_findFrameCompressedSize(v->frame, have);
 	}
 	if (ZSTD_isError(n))
 		return 0;
 	size_t raw = ZSTD_decompress(v->raw, BLOCK_MAX, v->frame, n);
+	if (ZSTD_getErrorCode(raw) == ZSTD_error_memory_allocation)
+		v->error = ENOMEM;
 	if (ZSTD_isError(raw) || raw == 0)
 		return 0;
 	memset(info, 0, sizeof(*info));
@@ -73,8 +86,8 @@ static size_t before_zeros(const uint8_t *bytes, size_t n, uint64_t at)
  * it was not cut, or not only. */
 static uint32_t salvage(struct survey *v, uint64_t at, bool *altered)
 {
-	size_t have = before_zeros(
-		v->frame, segment_read(v->fd, at, v->frame, FRAME_MAX), at);
+	size_t have = before_zeros(v->frame,
+				   survey_read(v, at, v->frame, FRAME_MAX), at);
 	ZSTD_inBuffer in = {v->frame, have, 0};
 	ZSTD_outBuffer out = {v->raw, BLOCK_MAX, 0};
 	struct block_info info = {0};
@@ -86,6 +99,8 @@ static uint32_t salvage(struct survey *v, uint64_t at, bool *altered)
 	if (have < 4 || memcmp(v->frame, frame_magic, 4) != 0)
 		return 0;
 	ZSTD_DCtx *z = ZSTD_createDCtx();
+	if (!z)
+		v->error = ENOMEM;
 	do {
 		before = out.pos;
 		rc = z ? ZSTD_decompressStream(z, &out, &in) : 0;
@@ -111,7 +126,7 @@ static bool is_magic(struct survey *v, uint64_t at)
 
 	if (at == v->file_bytes)
 		return true;
-	if (segment_read(v->fd, at, bytes, 4) != 4)
+	if (survey_read(v, at, bytes, 4) != 4)
 		return false;
 	memcpy(&magic, bytes, 4);
 	return memcmp(bytes, frame_magic, 4) == 0 || is_tail(magic) ||
@@ -161,7 +176,7 @@ static bool tail_at(struct survey *v, uint64_t at)
 {
 	uint32_t head[2];
 
-	return segment_read(v->fd, at, head, sizeof(head)) == sizeof(head) &&
+	return survey_read(v, at, head, sizeof(head)) == sizeof(head) &&
 	       is_tail(head[0]) && at + 8 + head[1] <= v->file_bytes &&
 	       is_magic(v, at + 8 + head[1]);
 }
@@ -169,16 +184,15 @@ static bool tail_at(struct survey *v, uint64_t at)
 /* Bytes of the index at `at`, which the seek table knows; 0: there is none.
  * Damaged ones count if two of the four numbers are right that it begins
  * with. */
-static uint64_t index_at(const struct survey *v, const struct segment *g,
-			 uint64_t at)
+static uint64_t index_at(struct survey *v, const struct segment *g, uint64_t at)
 {
 	struct index_place place = index_locate(v->fd);
 	struct index_head head;
 	uint32_t front[2];
 
 	if (place.offset != at || place.bytes < 8 + sizeof(head) ||
-	    segment_read(v->fd, at, front, 8) != 8 ||
-	    segment_read(v->fd, at + 8, &head, sizeof(head)) != sizeof(head))
+	    survey_read(v, at, front, 8) != 8 ||
+	    survey_read(v, at + 8, &head, sizeof(head)) != sizeof(head))
 		return 0;
 	unsigned right =
 		(front[0] == INDEX_MAGIC) + (front[1] == place.bytes - 8) +
@@ -195,8 +209,10 @@ static uint64_t search(struct survey *v, uint64_t at)
 	uint8_t *window = malloc(room);
 	uint64_t found = v->file_bytes;
 
+	if (!window)
+		v->error = ENOMEM;
 	while (window && at < v->file_bytes && found == v->file_bytes) {
-		size_t have = segment_read(v->fd, at, window, room);
+		size_t have = survey_read(v, at, window, room);
 
 		for (size_t i = 0; i + 4 <= have; i++) {
 			uint32_t magic;
@@ -313,7 +329,7 @@ static bool is_torn(struct survey *v, uint64_t at)
 	uint32_t magic = 0;
 
 	v->salvaged = salvage(v, at, &altered);
-	segment_read(v->fd, at, &magic, 4);
+	survey_read(v, at, &magic, 4);
 	return !altered || is_tail(magic);
 }
 
@@ -335,7 +351,7 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 {
 	uint64_t at = g->head_bytes;
 
-	while (at < v->file_bytes) {
+	while (at < v->file_bytes && !v->error) {
 		struct block_info info;
 		size_t n = whole_frame(v, at, &info);
 
@@ -375,16 +391,25 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 
 /* --- the footer --- */
 
-/* The frame inside the skippable one at `at`, decoded; NULL: not whole. */
+/* The frame inside the skippable one at `at`, decoded; NULL: not whole, or with
+ * errno it could not be read. */
 static uint8_t *footer_body(int fd, uint64_t at, size_t *n)
 {
 	uint32_t head[2];
+	int error = 0;
 
+	errno = 0;
 	if (segment_read(fd, at, head, 8) != 8 ||
 	    head[0] != SEGMENT_FOOTER_MAGIC || head[1] > FOOTER_MAX)
 		return NULL;
 	uint8_t *packed = malloc(head[1] + 1u), *body = NULL;
-	if (packed && segment_read(fd, at + 8, packed, head[1]) == head[1]) {
+	if (!packed) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (segment_read(fd, at + 8, packed, head[1]) < head[1]) {
+		error = errno;
+	} else {
 		unsigned long long size =
 			ZSTD_getFrameContentSize(packed, head[1]);
 
@@ -393,11 +418,16 @@ static uint8_t *footer_body(int fd, uint64_t at, size_t *n)
 			body = malloc(size + 1);
 		*n = body ? ZSTD_decompress(body, size, packed, head[1]) : 0;
 		if (body && (ZSTD_isError(*n) || *n != size)) {
+			error = ZSTD_getErrorCode(*n) ==
+						ZSTD_error_memory_allocation
+					? ENOMEM
+					: 0;
 			free(body);
 			body = NULL;
 		}
 	}
 	free(packed);
+	errno = error;
 	return body;
 }
 
@@ -467,6 +497,7 @@ struct block_info *footer_read(int fd, struct segment_footer *head,
 
 	if (fstat(fd, &st) < 0)
 		return NULL;
+	errno = 0;
 	uint64_t at = footer_offset(fd, (uint64_t)st.st_size);
 	uint8_t *body = at ? footer_body(fd, at, &n) : NULL;
 	struct block_info *blocks =
@@ -566,6 +597,7 @@ bool survey_file(struct survey *v, const struct segment *g, struct err *e)
 		v->n_known = 0;
 
 	v->fd = g->fd;
+	v->error = 0;
 	v->next_seq = g->first_seq;
 	v->frame = malloc(FRAME_MAX);
 	v->raw = malloc(BLOCK_MAX);
@@ -576,6 +608,10 @@ bool survey_file(struct survey *v, const struct segment *g, struct err *e)
 	v->file_bytes = (uint64_t)st.st_size;
 	if (!walk(v, g, e))
 		return false;
+	if (v->error) {
+		errno = v->error;
+		return err_errno(e, "read segment %" PRIu64, g->first_seq);
+	}
 	v->index_bytes = index_at(v, g, v->frames_end);
 	v->index_whole = v->index_bytes && index_is_whole(v, g);
 	v->index_older = v->index_bytes && is_older(v);

@@ -45,18 +45,20 @@ struct survey {
 	bool footer; /* ours is there and says the same */
 	bool table;  /* the seek table too, and then the file ends */
 
+	int error; /* errno of a read that failed: there may be more */
+
 	uint8_t *frame, *raw; /* FRAME_MAX, BLOCK_MAX */
 	uint64_t file_bytes;
 	int fd;
 };
 
-/* false: it cannot be read. */
+/* false: it cannot be read, all of it or a part. */
 bool survey_file(struct survey *v, const struct segment *g, struct err *e);
 void survey_done(struct survey *v);
 
 /* What a footer says, also when the frames before it are damaged: its blocks,
  * and the capture in *row if that is not NULL. An array to free(); NULL when
- * there is no whole footer. */
+ * there is no whole footer; with errno it could not be read. */
 struct capture_row;
 struct block_info *footer_read(int fd, struct segment_footer *head,
 			       struct capture_row *row);
