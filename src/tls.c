@@ -344,8 +344,10 @@ struct tls_link *tls_link_client(SSL_CTX *ctx, int fd, const char *host,
 	if (!l)
 		return NULL;
 	snprintf(l->host, sizeof(l->host), "%s", host);
+	/* The zone of fe80::1%eth0 is ours, no part of a certificate. */
+	l->host[strcspn(l->host, "%")] = '\0';
 	X509_VERIFY_PARAM *p = SSL_get0_param(l->ssl);
-	ASN1_OCTET_STRING *ip = a2i_IPADDRESS(host);
+	ASN1_OCTET_STRING *ip = a2i_IPADDRESS(l->host);
 	if (ip) {
 		size_t n = (size_t)ASN1_STRING_length(ip);
 		memcpy(address, ASN1_STRING_get0_data(ip), n);

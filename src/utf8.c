@@ -16,7 +16,7 @@ static bool utf8_steers(uint32_t c)
 	       (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
 }
 
-size_t utf8_plain(const char *s, size_t n)
+size_t utf8_decode(const char *s, size_t n, uint32_t *c)
 {
 	const unsigned char *b = (const unsigned char *)s;
 	size_t length = b[0] < 0x80	    ? 1
@@ -28,15 +28,23 @@ size_t utf8_plain(const char *s, size_t n)
 
 	if (!length || length > n)
 		return 0;
-	uint32_t c = length == 1 ? b[0] : b[0] & (0x7fu >> length);
+	*c = length == 1 ? b[0] : b[0] & (0x7fu >> length);
 	for (size_t i = 1; i < length; i++) {
 		if (b[i] >> 6 != 2)
 			return 0;
-		c = c << 6 | (b[i] & 0x3f);
+		*c = *c << 6 | (b[i] & 0x3f);
 	}
-	if (c < least[length] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-		return 0;
-	return utf8_steers(c) ? 0 : length;
+	bool ok = *c >= least[length] && *c <= 0x10ffff &&
+		  (*c < 0xd800 || *c >= 0xe000);
+	return ok ? length : 0;
+}
+
+size_t utf8_plain(const char *s, size_t n)
+{
+	uint32_t c;
+	size_t length = utf8_decode(s, n, &c);
+
+	return length && !utf8_steers(c) ? length : 0;
 }
 
 size_t utf8_clean(char *out, size_t room, const char *text, size_t n)

@@ -11,6 +11,11 @@
 #define PCAPD_UTF8_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+/* How many bytes the character at s has, and which it is; 0: it is no UTF-8.
+ * n > 0 bytes are there. */
+size_t utf8_decode(const char *s, size_t n, uint32_t *c);
 
 /* How many bytes the character at s has, which can be shown as it is; 0: it
  * cannot. n > 0 bytes are there. */

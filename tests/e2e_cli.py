@@ -108,6 +108,15 @@ class Results(Case):
         self.daemon.run("delete", "second", "--yes")
         self.assertIsNone(self.daemon.capture("second"))
 
+    def test_errors_name_the_alias_that_was_typed(self):
+        self.daemon.run("import", "zz", self.path)
+        self.daemon.run("alias", "add", "zz", "aa")
+        for name in ("zz", "aa", str(self.daemon.capture("aa")["id"])):
+            for verb in "start", "stop":
+                _, said = self.daemon.run(verb, name, status=FAILED)
+                self.assertIn("capture '%s'" % name, said)
+        self.daemon.run("delete", "zz", "--yes")
+
     def test_version_tells_both(self):
         out, _ = self.daemon.run("version")
         ours, theirs = out.decode().splitlines()
@@ -125,7 +134,13 @@ class BadInput(Case):
             # No command, or not one of ours.
             ([], USAGE, "Commands:"),
             (["relay"], USAGE, "unknown command 'relay', perhaps 'replay'"),
-            (["xyzzy"], USAGE, "unknown command 'xyzzy'"),
+            (["xyzzy"], USAGE, "unknown command 'xyzzy'; 'pcap help'"),
+            (["listne"], USAGE, "perhaps 'listen'"),
+            (["show"], USAGE, "unknown command 'show'; 'pcap help'"),
+            (["replay", "wbe"], NOT_FOUND, "Perhaps 'web'"),
+            (["status", "wed"], NOT_FOUND, "Perhaps 'web'"),
+            (["delete", "wbe", "--yes"], NOT_FOUND, "List captures"),
+            (["stop", "wbe"], NOT_FOUND, "List captures"),
             (["help", "relay"], USAGE, "Perhaps 'replay'."),
             (["list", "--sokcet", "x"], USAGE, "--sokcet"),
             (["list", "a", "b"], USAGE, "one capture at most"),
@@ -572,6 +587,7 @@ class Terminal(Case):
         for command in commands:
             asked, _ = self.daemon.run("help", command)
             self.assertEqual(asked, self.daemon.run(command, "--help")[0])
+            self.assertEqual(asked, self.daemon.run(command, "-h")[0])
             self.assertTrue(asked.startswith(b"Usage: pcap "))
             out += asked
         for line in out.decode().splitlines():

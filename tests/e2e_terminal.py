@@ -23,8 +23,8 @@ except ImportError as missing:
 
 EVIL = "\x1b]0;PWNED\x07\x1b[31mred\n\rFAKE \u009b2J\u202egnp\u2028\x7f"
 # What must be seen instead.
-SHOWN = ("\\x1b]0;PWNED\\x07\\x1b[31mred\\n\\rFAKE \\u009b2J\\u202egnp"
-         "\\u2028\\x7f")
+SHOWN = ("\\x1b]0;PWNED\\x07\\x1b[31mred\\x0a\\x0dFAKE \\xc2\\x9b2J"
+         "\\xe2\\x80\\xaegnp\\xe2\\x80\\xa8\\x7f")
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e"
                     "\u2066-\u2069]")
 COMMANDS = [

@@ -145,6 +145,12 @@ static void commands_are_found_and_typing_errors_are_guessed(void **state)
 		{"lst", "list"},
 		{"inter", "interfaces"},
 		{"strat", "start"},
+		{"listne", "listen"},
+		/* Never to what stops or removes something. */
+		{"show", NULL},
+		{"stpo", NULL},
+		{"delet", NULL},
+		{"relase", NULL},
 		{"x", NULL},
 		{"tcpdump", NULL},
 		{"", NULL},

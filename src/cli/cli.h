@@ -62,8 +62,10 @@ struct words {
 
 /*
  * Whatever is printed for people comes through these and through table.h: they
- * make it plain (plain.h), as much of it was somebody else's. A line each.
+ * clean it (utf8.h), as much of it was somebody else's. A line each.
  */
+/* The text, cleaned; to free(). */
+char *cli_plain(const char *text);
 /* Prints "pcap: what" and the hint; gives the exit code. */
 int cli_fail(const struct err *e);
 void cli_line(FILE *f, const char *fmt, ...)

@@ -5,6 +5,8 @@
  */
 #include "cli.h"
 
+#include "../edit_distance.h"
+
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,9 +20,6 @@ const struct command *const commands[] = {
 	&command_delete,     &command_replay,  &command_count, &command_listen,
 	&command_import,     &command_remote,  &command_audit, &command_proxy,
 	&command_complete,   &command_version, &command_help,  NULL};
-
-/* The longest word that is compared with the names. */
-#define NAME_MAX_COMPARED 24
 
 /* --- what every command takes --- */
 
@@ -115,49 +114,25 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 
 /* --- finding a command --- */
 
-static size_t least(size_t a, size_t b)
+/* Nobody is led by a guess to what stops or removes something. */
+static bool takes_away(const struct command *c)
 {
-	return a < b ? a : b;
-}
-
-/* Letters to add, drop or change until a is b. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t row[NAME_MAX_COMPARED + 1];
-	size_t n = strlen(b);
-
-	if (n > NAME_MAX_COMPARED || strlen(a) > NAME_MAX_COMPARED)
-		return NAME_MAX_COMPARED;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = j;
-	for (size_t i = 0; a[i]; i++) {
-		size_t diagonal = row[0];
-		row[0] = i + 1;
-		for (size_t j = 0; j < n; j++) {
-			size_t change = diagonal + (a[i] != b[j]);
-			diagonal = row[j + 1];
-			row[j + 1] = least(change, least(row[j], diagonal) + 1);
-		}
-	}
-	return row[n];
+	return c == &command_stop || c == &command_delete ||
+	       c == &command_release || c == &command_set;
 }
 
 const struct command *command_find(const char *name, const char **nearest)
 {
-	size_t best = 3; /* further away is another word */
+	unsigned best = EDIT_FAR;
 
 	*nearest = NULL;
 	for (size_t i = 0; commands[i]; i++) {
-		const char *known = commands[i]->name;
-		if (strcmp(name, known) == 0)
-			return commands[i];
-		bool begins = strlen(name) >= 2 &&
-			      strncmp(name, known, strlen(name)) == 0;
-		size_t d = begins ? 0 : distance(name, known);
-		if (d < best && d < strlen(name)) {
-			best = d;
-			*nearest = known;
-		}
+		const struct command *known = commands[i];
+		if (strcmp(name, known->name) == 0)
+			return known;
+		if (!takes_away(known) &&
+		    edit_is_nearer(name, known->name, &best))
+			*nearest = known->name;
 	}
 	return NULL;
 }
@@ -181,7 +156,10 @@ static error_t main_parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "unknown command '%s', perhaps '%s'",
 				   arg, nearest);
 		if (!line->command)
-			argp_error(state, "unknown command '%s'", arg);
+			argp_error(state,
+				   "unknown command '%s'; 'pcap help' lists "
+				   "them",
+				   arg);
 		line->at = state->next - 1;
 		state->next = state->argc;
 		return 0;

@@ -34,6 +34,8 @@ static int run(int argc, char **argv)
 		err_set(&e, ERR_USAGE, "unknown command '%s'", name);
 		if (nearest)
 			err_hint(&e, "Perhaps '%s'.", nearest);
+		else
+			err_hint(&e, "'pcap help' lists them.");
 		return cli_fail(&e);
 	}
 	snprintf(full, sizeof(full), "pcap %s", c->name);

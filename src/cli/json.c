@@ -4,7 +4,7 @@
  */
 #include "json.h"
 
-#include "plain.h"
+#include "../utf8.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -15,24 +15,18 @@
 
 static void json_quote(FILE *f, const char *s)
 {
-	int32_t code;
-
 	fputc('"', f);
-	while (*s) {
-		const char *from = s;
-		bool unsafe = plain_take(&s, &code);
+	for (size_t left = strlen(s), n; left; s += n, left -= n) {
+		uint32_t c = 0xfffd;
 
-		if (code == '"' || code == '\\')
-			fprintf(f, "\\%c", (char)code);
-		else if (!unsafe)
-			fwrite(from, 1, (size_t)(s - from), f);
-		else if (code >= 0x10000)
-			fprintf(f, "\\u%04x\\u%04x",
-				0xd7c0 + ((unsigned)code >> 10),
-				0xdc00 + ((unsigned)code & 0x3ff));
+		n = utf8_decode(s, left, &c);
+		if (n == 1 && (*s == '"' || *s == '\\'))
+			fprintf(f, "\\%c", *s);
+		else if (utf8_plain(s, left))
+			fwrite(s, 1, n, f);
 		else
-			fprintf(f, "\\u%04x",
-				code < 0 ? 0xfffd : (unsigned)code);
+			fprintf(f, "\\u%04x", n ? c : 0xfffd);
+		n = n ? n : 1;
 	}
 	fputc('"', f);
 }

@@ -65,6 +65,15 @@ static bool port_parse(const char *text, size_t n, char out[8])
 	return port > 0 && port < 65536;
 }
 
+/* RFC 6874 writes the '%' before a zone as "%25". */
+static void zone_decode(char *host)
+{
+	char *zone = strchr(host, '%');
+
+	if (zone && strncmp(zone, "%25", 3) == 0 && zone[3])
+		memmove(zone + 1, zone + 3, strlen(zone + 3) + 1);
+}
+
 /* [user@]host[:port], with an address of IPv6 in [ ] */
 static bool place_parse(const char *text, bool with_user, struct address *to)
 {
@@ -85,6 +94,7 @@ static bool place_parse(const char *text, bool with_user, struct address *to)
 		if (!end || !part(to->host, sizeof(to->host), text + 1,
 				  (size_t)(end - text - 1), ":%"))
 			return false;
+		zone_decode(to->host);
 		end++;
 	} else {
 		end = memchr(text, ':', n);

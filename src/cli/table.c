@@ -5,7 +5,8 @@
 #include "table.h"
 
 #include "cli.h"
-#include "plain.h"
+
+#include "../utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,9 +14,31 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #define ELLIPSIS "\xe2\x80\xa6"
 #define GAP 1 /* columns between two cells */
+
+/* The character at *s, which is cleaned text: its bytes, and what of a line it
+ * takes. */
+static size_t table_character(const char *s, size_t *columns)
+{
+	uint32_t c = ' ';
+	size_t n = utf8_decode(s, strlen(s), &c);
+	int width = wcwidth((wchar_t)c);
+
+	*columns = width < 0 ? 1 : (size_t)width;
+	return n ? n : 1;
+}
+
+static size_t table_columns(const char *s)
+{
+	size_t sum = 0, columns;
+
+	for (; *s; sum += columns)
+		s += table_character(s, &columns);
+	return sum;
+}
 
 void table_init(struct table *t)
 {
@@ -38,7 +61,7 @@ static void table_put(struct table *t, const char *text)
 		if (!t->cells)
 			abort(); /* memory is out */
 	}
-	t->cells[t->n++] = plain_copy(text);
+	t->cells[t->n++] = cli_plain(text);
 }
 
 void table_cell(struct table *t, const char *fmt, ...)
@@ -111,7 +134,7 @@ static void table_fit(const struct table *t, size_t *width)
 	for (c = 0; c < t->columns; c++)
 		width[c] = strlen(t->titles[c]);
 	for (size_t i = 0; i < t->n; i++) {
-		size_t n = plain_columns(t->cells[i]);
+		size_t n = table_columns(t->cells[i]);
 
 		if (n > width[i % t->columns])
 			width[i % t->columns] = n;
@@ -131,13 +154,10 @@ static void table_pad(size_t n)
 	printf("%*s", (int)n, "");
 }
 
-/* text is plain. */
 static void table_print_cell(const char *text, size_t width, int flags,
 			     bool last)
 {
-	size_t n = plain_columns(text), used = 0;
-	char one[PLAIN_BYTES];
-	unsigned columns;
+	size_t n = table_columns(text), used = 0, columns;
 
 	if (n <= width) {
 		if (flags & TABLE_RIGHT)
@@ -147,12 +167,11 @@ static void table_print_cell(const char *text, size_t width, int flags,
 			table_pad(width - n);
 		return;
 	}
-	while (*text) {
-		plain_next(&text, one, &columns);
+	for (size_t bytes; *text; text += bytes, used += columns) {
+		bytes = table_character(text, &columns);
 		if (used + columns > width - 1)
 			break;
-		fputs(one, stdout);
-		used += columns;
+		fwrite(text, 1, bytes, stdout);
 	}
 	fputs(ELLIPSIS, stdout);
 	if (!last)

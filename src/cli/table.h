@@ -4,8 +4,9 @@
  * What: a column is as wide as its widest cell. On a terminal that is too
  * narrow for that the TABLE_CUT columns give way, the widest first, and what is
  * cut of a cell ends in an ellipsis; in a pipe, in a file and with --wide
- * nothing is cut. Cells are made plain (plain.h), so any text may be put into
- * one. Threads: one. Ownership: cells are copied.
+ * nothing is cut. Cells are cleaned (utf8.h), so any text may be put into
+ * one.
+ * Threads: one. Ownership: cells are copied.
  */
 #ifndef PCAPD_CLI_TABLE_H
 #define PCAPD_CLI_TABLE_H

@@ -3,7 +3,8 @@
  * every failure is said on stderr and becomes an exit code.
  */
 #include "cli.h"
-#include "plain.h"
+
+#include "../utf8.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -13,13 +14,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+char *cli_plain(const char *text)
+{
+	size_t n = strlen(text);
+	char *plain = malloc(4 * n + 1);
+
+	if (!plain)
+		abort(); /* memory is out */
+	utf8_clean(plain, 4 * n + 1, text, n);
+	return plain;
+}
+
 static void line_put(FILE *f, const char *fmt, va_list ap)
 {
 	char *text;
 
 	if (vasprintf(&text, fmt, ap) < 0)
 		abort(); /* memory is out */
-	plain_put(f, text);
+	char *plain = cli_plain(text);
+	fputs(plain, f);
+	free(plain);
 	free(text);
 }
 

@@ -200,20 +200,18 @@ bool control_init(struct control *ctl, const struct init_options *o,
 	return ok;
 }
 
-static bool start_entry(struct control *ctl, struct entry *t, struct err *e)
+static bool start_entry(struct control *ctl, struct entry *t, const char *name,
+			struct err *e)
 {
-	char room[24];
-
 	if (t->row.savefile) {
 		err_set(e, ERR_STATE,
 			"capture '%s' holds savefiles; there is "
 			"nothing to start",
-			entry_label(t, room));
+			name);
 		return err_hint(e, "Add to it with 'pcap import'.");
 	}
 	if (t->source)
-		return err_set(e, ERR_STATE, "capture '%s' runs already",
-			       entry_label(t, room));
+		return err_set(e, ERR_STATE, "capture '%s' runs already", name);
 	if (!entry_run(ctl, t, e))
 		return false;
 	if (entry_set_wanted(ctl, t, true, e))
@@ -229,18 +227,16 @@ bool control_start(struct control *ctl, const char *name,
 	pthread_mutex_lock(&ctl->change);
 	struct entry *t =
 		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
-	bool ok = t && start_entry(ctl, t, e) && entry_view(ctl, t, v, e);
+	bool ok = t && start_entry(ctl, t, name, e) && entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
 }
 
-static bool stop_entry(struct control *ctl, struct entry *t, struct err *e)
+static bool stop_entry(struct control *ctl, struct entry *t, const char *name,
+		       struct err *e)
 {
-	char room[24];
-
 	if (!t->source && !t->row.wanted)
-		return err_set(e, ERR_STATE, "capture '%s' does not run",
-			       entry_label(t, room));
+		return err_set(e, ERR_STATE, "capture '%s' does not run", name);
 	if (!entry_set_wanted(ctl, t, false, e))
 		return false;
 	entry_halt(ctl, t);
@@ -254,22 +250,21 @@ bool control_stop_one(struct control *ctl, const char *name,
 	pthread_mutex_lock(&ctl->change);
 	struct entry *t =
 		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
-	bool ok = t && stop_entry(ctl, t, e) && entry_view(ctl, t, v, e);
+	bool ok = t && stop_entry(ctl, t, name, e) && entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
 }
 
-static bool delete_entry(struct control *ctl, struct entry *t, struct err *e)
+static bool delete_entry(struct control *ctl, struct entry *t, const char *name,
+			 struct err *e)
 {
-	char room[24];
-
 	if (t->source || t->importing) {
-		err_set(e, ERR_STATE, "capture '%s' %s", entry_label(t, room),
+		err_set(e, ERR_STATE, "capture '%s' %s", name,
 			t->importing ? "is being imported into" : "runs");
 		return t->importing || err_hint(e,
 						"Stop it first: 'pcap stop "
 						"%s'.",
-						entry_label(t, room));
+						name);
 	}
 	if (!store_delete(ctl->store, t->row.id, e))
 		return false;
@@ -284,7 +279,7 @@ bool control_delete(struct control *ctl, const char *name,
 	struct entry *t =
 		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
 	bool ok = t && entry_view(ctl, t, v, e);
-	if (ok && !delete_entry(ctl, t, e)) {
+	if (ok && !delete_entry(ctl, t, name, e)) {
 		capture_view_done(v);
 		ok = false;
 	}

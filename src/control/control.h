@@ -83,6 +83,10 @@ bool control_list(struct control *ctl, const char *name,
 /* Before control_find of a reader who wants everything up to now: waits until
  * what the kernel has accepted of this capture is in its feed. */
 void control_catch_up(struct control *ctl, const char *name);
+/* The alias that was perhaps meant, of those that sees says yes to; or "". */
+void control_nearest(struct control *ctl, const char *name,
+		     bool (*sees)(void *ctx, const char *people), void *ctx,
+		     char out[ALIAS_MAX + 1]);
 /* For a reader: the view and a reference to the feed. */
 bool control_find(struct control *ctl, const char *name, struct capture_view *v,
 		  struct feed **f, struct err *e);

@@ -2,6 +2,7 @@
  * Copies of what there is to say about captures. Guarantees that a packet is
  * counted once, whether it is in memory, on disk or on the way.
  */
+#include "../edit_distance.h"
 #include "../store/keeper.h"
 #include "entry.h"
 
@@ -116,6 +117,26 @@ void control_catch_up(struct control *ctl, const char *name)
 	if (source)
 		capture_catch_up(source);
 	capture_unref(source);
+}
+
+void control_nearest(struct control *ctl, const char *name,
+		     bool (*sees)(void *ctx, const char *people), void *ctx,
+		     char out[ALIAS_MAX + 1])
+{
+	unsigned best = EDIT_FAR;
+
+	out[0] = '\0';
+	pthread_mutex_lock(&ctl->lock);
+	for (size_t i = 0; i < ctl->n; i++) {
+		const struct capture_row *r = &ctl->entries[i]->row;
+
+		for (size_t k = 0; sees(ctx, r->people) && k < r->n_aliases;
+		     k++)
+			if (edit_is_nearer(name, r->aliases[k], &best))
+				snprintf(out, ALIAS_MAX + 1, "%s",
+					 r->aliases[k]);
+	}
+	pthread_mutex_unlock(&ctl->lock);
 }
 
 bool control_find(struct control *ctl, const char *name, struct capture_view *v,

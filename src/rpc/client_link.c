@@ -31,6 +31,10 @@
 
 #define PATIENCE_MS 10000
 #define SSH_ENDS_MS 2000
+/* A machine that is gone is found out after 30 + 3 * 30 s, as pcapd does it. */
+#define KEEPALIVE_S 30
+#define KEEPALIVE_TIMES 3
+#define KEEPALIVE_SSH "-oServerAliveInterval=30", "-oServerAliveCountMax=3"
 
 struct client_link {
 	struct tls_link *tls; /* NULL: there is no thread */
@@ -95,6 +99,21 @@ int client_connect(const char *path, struct err *e)
 
 /* --- TLS --- */
 
+/* While nothing is under way the kernel asks; while something is, it waits for
+ * it to be taken. Without these: two hours, and a quarter of one. */
+static void keep_alive(int fd)
+{
+	int on = 1, idle = KEEPALIVE_S, times = KEEPALIVE_TIMES;
+	unsigned taken_ms = (KEEPALIVE_TIMES + 1) * KEEPALIVE_S * 1000;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof(times));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &taken_ms,
+		   sizeof(taken_ms));
+}
+
 static int connect_one(const struct addrinfo *a)
 {
 	int on = 1, no = 0;
@@ -105,7 +124,7 @@ static int connect_one(const struct addrinfo *a)
 	if (fd < 0)
 		return -1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	keep_alive(fd);
 	if (connect(fd, a->ai_addr, a->ai_addrlen) == 0)
 		return fd;
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
@@ -142,7 +161,14 @@ static int connect_tcp(const struct address *to, struct err *e)
 		return fd;
 	err_set(e, ERR_UNREACHABLE, "cannot reach pcapd at %s port %s: %s",
 		to->host, to->port, strerror(no));
-	err_hint(e, "Does it listen there ('listen' in its pcapd.conf)?");
+	if (no == EINVAL && strncasecmp(to->host, "fe80:", 5) == 0)
+		err_hint(e,
+			 "An address of a link needs the interface that leads "
+			 "to it: [%s%%eth0].",
+			 to->host);
+	else
+		err_hint(e, "Does it listen there ('listen' in its "
+			    "pcapd.conf)?");
 	return -1;
 }
 
@@ -222,11 +248,11 @@ static bool open_tls(struct client_link *l, const struct address *to, int *fd,
 static bool spawn_ssh(struct client_link *l, const struct address *to, int fd,
 		      struct err *e)
 {
-	const char *argv[12] = {"ssh", "-T"};
+	const char *argv[14] = {"ssh", "-T", KEEPALIVE_SSH};
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
 	sigset_t none, standard;
-	int n = 2;
+	int n = 4;
 
 	if (*to->port) {
 		argv[n++] = "-p";

@@ -137,17 +137,37 @@ bool check_name(const char *name, struct err *e)
 	return true;
 }
 
+static bool sees(void *ctx, const char *people)
+{
+	return caller_sees(ctx, people);
+}
+
+/* Whoever stops or removes something is not led to it by a guess. */
+static bool no_capture(struct call *c, const char *name, struct err *e)
+{
+	bool takes_away =
+		c->method->run == run_stop || c->method->run == run_delete;
+	char nearest[ALIAS_MAX + 1] = "";
+
+	err_set(e, ERR_NOT_FOUND, "no capture '%.80s'", name);
+	if (!takes_away)
+		control_nearest(c->server->control, name, sees, c->caller,
+				nearest);
+	if (*nearest)
+		return err_hint(e, "Perhaps '%s'; 'pcap list' shows all.",
+				nearest);
+	return err_hint(e, "List captures with 'pcap list'.");
+}
+
 bool check_capture(struct call *c, const char *name, struct err *e)
 {
 	char people[PEOPLE_MAX + 1];
 
-	if (!check_name(name, e) ||
-	    !control_people(c->server->control, name, people, e))
+	if (!check_name(name, e))
 		return false;
-	if (caller_sees(c->caller, people))
-		return true;
-	err_set(e, ERR_NOT_FOUND, "no capture '%.80s'", name);
-	return err_hint(e, "List captures with 'pcap list'.");
+	if (control_people(c->server->control, name, people, e))
+		return caller_sees(c->caller, people) || no_capture(c, name, e);
+	return e->kind == ERR_NOT_FOUND ? no_capture(c, name, e) : false;
 }
 
 bool check_people(const char *given, char people[PEOPLE_MAX + 1], struct err *e)
@@ -444,11 +464,6 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 			       CAPTURE_BUFFER_MIN, CAPTURE_BUFFER_MAX,
 			       k->buffer_bytes);
 	return true;
-}
-
-static bool sees(void *ctx, const char *people)
-{
-	return caller_sees(ctx, people);
 }
 
 /* Who limits a capture to others would lose it. */
