@@ -197,6 +197,7 @@ struct stream {
 	int64_t for_ns;	   /* 0: no end by time */
 	bool force;	   /* overwrite the file */
 	bool listen;	   /* lost packets are normal; tcpdump's counts */
+	bool live;	   /* goes on after what is stored */
 	bool strict;	   /* a gap in the range is a failure */
 };
 /* Gives the exit code. */

@@ -214,6 +214,7 @@ static int run(int argc, char **argv)
 			   .file = line.file,
 			   .force = line.force,
 			   .strict = line.strict,
+			   .live = line.live,
 			   .range = range};
 	int code = stream_run(&s);
 	free(ask.filter);

@@ -117,6 +117,20 @@ static bool out_close(struct run *r, struct err *e)
 
 /* --- events --- */
 
+/* Why nothing may come for long. */
+static void say_idle(const struct stream *s, const Pcap__V1__Capture *c)
+{
+	if (c->state == PCAP__V1__CAPTURE__STATE__WAITING)
+		cli_say("%s waits: %s", s->name, c->waiting_for);
+	else if (c->state == PCAP__V1__CAPTURE__STATE__STOPPED && c->savefile)
+		cli_say("%s holds savefiles: packets come when somebody "
+			"imports more",
+			s->name);
+	else if (c->state == PCAP__V1__CAPTURE__STATE__STOPPED)
+		cli_say("%s does not run: packets come when somebody starts it",
+			s->name);
+}
+
 static bool begin(struct run *r, const Pcap__V1__Header *h, struct err *e)
 {
 	if (r->begun)
@@ -126,6 +140,8 @@ static bool begin(struct run *r, const Pcap__V1__Header *h, struct err *e)
 		r->id = h->capture->id;
 		r->received = h->capture->received;
 		r->dropped = h->capture->dropped_kernel;
+		if (r->s->listen || r->s->live)
+			say_idle(r->s, h->capture);
 	}
 	r->begun = out_open(r, e) &&
 		   sink_start(&r->sink, r->out, is_packed(r->s), r->client, e);
