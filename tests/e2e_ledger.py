@@ -141,6 +141,20 @@ class Live(Case):
         _, said = self.replayed(daemon, "--strict")
         self.assertRegex(said, r"100 packets replayed, 100 examined\n"
                          r"range: \S+ to \S+; covered: \S+ to \S+; no gaps\n")
+        # What was before it was made is no gap; what it has never had is.
+        _, said = self.replayed(daemon, "--strict", "--last", "1h")
+        self.assertIn("no gaps", said)
+        _, said = self.replayed(daemon, "--strict", "--since", "@4102444800",
+                                status=INCOMPLETE)
+        self.assertIn("the range begins in the future", said)
+        self.assertIn("nothing of the range was captured", said)
+        daemon.run("init", self.link.far, "tcp port 7", "--alias",
+                   "never")
+        (row,) = json.loads(daemon.run("gaps", "never", "--json")[0])["gaps"]
+        self.assertEqual(row["cause"], "stopped")
+        self.assertLess(time.time_ns() - row["from_ns"], HOUR)
+        self.replayed(daemon, "--strict", name="never", status=INCOMPLETE)
+        daemon.run("delete", "never", "--yes")
         daemon.run("stop", "live")
         stopped = time.time_ns()
         daemon.run("start", "live")
@@ -165,7 +179,7 @@ class Live(Case):
         _, said = self.replayed(daemon, "tcp", "--last", "1h", "--strict",
                                 status=INCOMPLETE)
         self.assertEqual(self.causes(daemon, "--last", "1h"),
-                         ["stopped"] * 3)
+                         ["stopped"])
         daemon.run("replay", "live", "--live", "--strict", status=USAGE)
         daemon.stop()
         daemon.start()

@@ -404,10 +404,11 @@ static void what_was_asked_for_and_not_watched_is_a_gap(void **state)
 	assert_int_equal(c.until_ns, T0 + 200 * S);
 	assert_int_equal(c.from_ns, T0 + 10 * S);
 	assert_int_equal(c.to_ns, T0 + 100 * S);
-	assert_int_equal(c.gaps, 5);
-	assert_row(&c.rows[0], LEDGER_STOPPED, T0 - 5 * S, T0, 0);
-	assert_row(&c.rows[1], LEDGER_STOPPED, T0, T0 + 10 * S, 0);
-	assert_row(&c.rows[4], LEDGER_STOPPED, T0 + 100 * S, LEDGER_OPEN, 0);
+	assert_int_equal(c.gaps, 4);
+	/* What was before it was made was not asked for. */
+	assert_int_equal(c.since_ns, T0);
+	assert_row(&c.rows[0], LEDGER_STOPPED, T0, T0 + 10 * S, 0);
+	assert_row(&c.rows[3], LEDGER_STOPPED, T0 + 100 * S, LEDGER_OPEN, 0);
 	free(c.rows);
 }
 
@@ -436,6 +437,12 @@ static void what_never_ran_covers_nothing(void **state)
 	c = cover(w, of, T0 + S, T0 + 2 * S);
 	assert_int_equal(c.gaps, 1);
 	assert_int_equal(c.to_ns, 0);
+	free(c.rows);
+	/* All there is: since it was made, and not since 1970. */
+	c = cover(w, of, 0, 0);
+	assert_int_equal(c.since_ns, T0);
+	assert_int_equal(c.until_ns, of.now_ns);
+	assert_int_equal(c.gaps, 1);
 	free(c.rows);
 }
 

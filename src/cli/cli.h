@@ -120,6 +120,8 @@ bool duration_parse(const char *what, const char *text, int64_t *ns,
 #define TIME_TEXT 48
 /* 2026-11-23T10:00:00+01:00, with a fraction if there is one. */
 const char *time_text(int64_t ns, char out[TIME_TEXT]);
+/* To the millisecond: nobody reads more. */
+const char *time_moment(int64_t ns, char out[TIME_TEXT]);
 /* 2026-11-23 10:00:00, "" for 0. */
 const char *time_short(int64_t ns, char out[TIME_TEXT]);
 int64_t clock_ns(void);
@@ -134,6 +136,9 @@ bool time_range_option(struct time_range *r, int key, char *arg);
 /* 0 where nothing was given. */
 bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		      int64_t *since_ns, int64_t *until_ns, struct err *e);
+
+/* Says so of a range that begins in the future. */
+void time_range_say(int64_t now_ns, int64_t since_ns);
 
 #define SPAN_TEXT 24
 /* 250 ms, 3.4 s, 12 min, 5.2 h, 3.1 days */
@@ -191,14 +196,13 @@ struct stream {
 	const ProtobufCMessage *request;
 	/* The request, if stored frames are wanted as they are; or NULL. */
 	Pcap__V1__ReplayRequest *frames;
-	const char *name;  /* of the capture, as given */
-	const char *file;  /* -w, or NULL: stdout if it is no terminal */
-	const char *range; /* said on stderr before the packets, or NULL */
-	int64_t for_ns;	   /* 0: no end by time */
-	bool force;	   /* overwrite the file */
-	bool listen;	   /* lost packets are normal; tcpdump's counts */
-	bool live;	   /* goes on after what is stored */
-	bool strict;	   /* a gap in the range is a failure */
+	const char *name; /* of the capture, as given */
+	const char *file; /* -w, or NULL: stdout if it is no terminal */
+	int64_t for_ns;	  /* 0: no end by time */
+	bool force;	  /* overwrite the file */
+	bool listen;	  /* lost packets are normal; tcpdump's counts */
+	bool live;	  /* goes on after what is stored */
+	bool strict;	  /* a gap in the range is a failure */
 };
 /* Gives the exit code. */
 int stream_run(const struct stream *s);

@@ -91,9 +91,12 @@ static bool fill(Pcap__V1__CountRequest *ask, struct line *line, struct err *e)
 	    (line->by && !duration_parse("--by", line->by, &ask->by_ns, e)))
 		return false;
 	ask->name = (char *)name;
-	return range_marks(&line->range, room, name, now, e) &&
-	       time_range_parse(&line->range, now, &ask->since_ns,
-				&ask->until_ns, e);
+	if (!range_marks(&line->range, room, name, now, e) ||
+	    !time_range_parse(&line->range, now, &ask->since_ns, &ask->until_ns,
+			      e))
+		return false;
+	time_range_say(now, ask->since_ns);
+	return true;
 }
 
 static int run(int argc, char **argv)

@@ -108,6 +108,7 @@ static int run(int argc, char **argv)
 	    !time_range_parse(&line.range, now, &ask.since_ns, &ask.until_ns,
 			      &e))
 		return cli_fail(&e);
+	time_range_say(now, ask.since_ns);
 	ask.name = (char *)name;
 	Pcap__V1__GapsResponse *m =
 		(Pcap__V1__GapsResponse *)cli_call("Gaps", &ask.base, &e);

@@ -176,12 +176,6 @@ static void causes(const Pcap__V1__Coverage *c, char *out, size_t room)
 	}
 }
 
-/* To the millisecond: nobody reads more. */
-static const char *moment(int64_t ns, char out[TIME_TEXT])
-{
-	return time_text(ns - ns % (NS / 1000), out);
-}
-
 void coverage_say(const Pcap__V1__Coverage *c)
 {
 	char a[TIME_TEXT], b[TIME_TEXT], d[TIME_TEXT], f[TIME_TEXT];
@@ -193,10 +187,10 @@ void coverage_say(const Pcap__V1__Coverage *c)
 	}
 	if (c->to_ns)
 		snprintf(covered, sizeof(covered), "%s to %s",
-			 moment(c->from_ns, d), moment(c->to_ns, f));
+			 time_moment(c->from_ns, d), time_moment(c->to_ns, f));
 	causes(c, why, sizeof(why));
-	moment(c->since_ns, a);
-	moment(c->until_ns, b);
+	time_moment(c->since_ns, a);
+	time_moment(c->until_ns, b);
 	if (c->gaps == 0)
 		cli_say("range: %s to %s; covered: %s; no gaps", a, b, covered);
 	else if (c->missing == 0)

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,7 +22,13 @@ static int64_t now_ns(void)
 
 void progress_init(struct progress *p, int out)
 {
-	*p = (struct progress){.wanted = isatty(STDERR_FILENO) && !isatty(out),
+	struct stat st;
+	/* Whoever reads a pipe writes to the same terminal, as tcpdump does. */
+	bool shared =
+		isatty(out) || (fstat(out, &st) == 0 &&
+				(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)));
+
+	*p = (struct progress){.wanted = isatty(STDERR_FILENO) && !shared,
 			       .next_ns = now_ns() + AFTER_NS};
 }
 

@@ -13,7 +13,7 @@ struct progress {
 	uint64_t blocks; /* that there are; 0: not known */
 };
 
-/* out: where the packets go. */
+/* out: where the packets go; not shown when that is a pipe. */
 void progress_init(struct progress *p, int out);
 void progress_show(struct progress *p, uint64_t packets, uint64_t bytes,
 		   uint64_t blocks_done);

@@ -93,22 +93,15 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-/* "range: A to B", to free(), or NULL when none was given. */
-static char *range_text(const struct line *line,
-			const Pcap__V1__ReplayRequest *ask)
+/* What a replay that ends says at its end. */
+static void say_live(const struct line *line,
+		     const Pcap__V1__ReplayRequest *ask)
 {
-	char a[TIME_TEXT], b[TIME_TEXT], *text;
-	const struct time_range *r = &line->range;
+	char text[TIME_TEXT];
 
-	if (!r->since && !r->until && !r->last)
-		return NULL;
-	int n = asprintf(&text, "range: %s to %s",
-			 ask->since_ns ? time_text(ask->since_ns, a)
-				       : "the beginning",
-			 ask->until_ns ? time_text(ask->until_ns, b)
-			 : line->live  ? "now and on"
-				       : "now");
-	return n < 0 ? NULL : text;
+	if (line->live && (line->range.since || line->range.last))
+		cli_say("range: %s to now and on",
+			time_moment(ask->since_ns, text));
 }
 
 /* Makes --since and --until of it. */
@@ -165,11 +158,14 @@ static bool fill(Pcap__V1__ReplayRequest *ask, struct line *line, struct err *e)
 	ask->snaplen = (uint32_t)snaplen;
 	ask->live = line->live;
 	ask->accept_zstd = true;
-	return around(line, name, now, e) &&
-	       (line->around ||
-		range_marks(&line->range, line->marked, name, now, e)) &&
-	       time_range_parse(&line->range, now, &ask->since_ns,
-				&ask->until_ns, e);
+	if (!around(line, name, now, e) ||
+	    (!line->around &&
+	     !range_marks(&line->range, line->marked, name, now, e)) ||
+	    !time_range_parse(&line->range, now, &ask->since_ns, &ask->until_ns,
+			      e))
+		return false;
+	time_range_say(now, ask->since_ns);
+	return true;
 }
 
 static int explain(const Pcap__V1__ReplayRequest *replay)
@@ -198,15 +194,14 @@ static int run(int argc, char **argv)
 	cli_parse(&argp, argc, argv, &line);
 	if (!fill(&ask, &line, &e))
 		return cli_fail(&e);
-	char *range = range_text(&line, &ask);
 	ask.filter = words_join(&line.words, 1);
 	if (line.explain) {
 		int told = explain(&ask);
 
 		free(ask.filter);
-		free(range);
 		return told;
 	}
+	say_live(&line, &ask);
 	struct stream s = {.method = "Replay",
 			   .request = &ask.base,
 			   .frames = is_picked(&ask) ? NULL : &ask,
@@ -214,11 +209,9 @@ static int run(int argc, char **argv)
 			   .file = line.file,
 			   .force = line.force,
 			   .strict = line.strict,
-			   .live = line.live,
-			   .range = range};
+			   .live = line.live};
 	int code = stream_run(&s);
 	free(ask.filter);
-	free(range);
 	return code;
 }
 

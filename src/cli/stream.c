@@ -32,6 +32,7 @@ struct run {
 	struct progress progress;
 	uint8_t ticket[CLIENT_TICKET_BYTES]; /* for frames beside gRPC */
 	bool begun, ended;		     /* a Header came, an End came */
+	bool savefile;			     /* nobody watched it */
 	uint64_t packets, bytes, lost;
 	char lost_why[128];
 	/* The capture's counts at the beginning. */
@@ -140,7 +141,8 @@ static bool begin(struct run *r, const Pcap__V1__Header *h, struct err *e)
 		r->id = h->capture->id;
 		r->received = h->capture->received;
 		r->dropped = h->capture->dropped_kernel;
-		if (r->s->listen || r->s->live)
+		r->savefile = h->capture->savefile;
+		if (r->s->listen || (r->s->live && !r->savefile))
 			say_idle(r->s, h->capture);
 	}
 	r->begun = out_open(r, e) &&
@@ -315,6 +317,10 @@ static bool verdict(struct run *r, bool ok, enum watch_reason why,
 	if (r->s->strict && !r->coverage)
 		return err_set(e, ERR_INCOMPLETE,
 			       "replay %s: pcapd does not tell of gaps", name);
+	if (r->s->strict && !r->coverage->to_ns && !r->savefile)
+		return err_set(e, ERR_INCOMPLETE,
+			       "replay %s: nothing of the range was captured",
+			       name);
 	if (r->s->strict && r->coverage->gaps) {
 		err_set(e, ERR_INCOMPLETE,
 			"replay %s is not complete: %" PRIu64
@@ -360,8 +366,6 @@ int stream_run(const struct stream *s)
 		return cli_fail(&e);
 	}
 	progress_init(&r.progress, r.out);
-	if (s->range)
-		cli_say("%s", s->range);
 	bool ok = watch_start(&r.watch, r.client, s->for_ns, r.out, &e) &&
 		  receive(&r, &e);
 	code = finish(&r, ok, &e);

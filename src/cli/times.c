@@ -308,6 +308,17 @@ bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		       time_text(*since_ns, a));
 }
 
+void time_range_say(int64_t now_ns, int64_t since_ns)
+{
+	char text[TIME_TEXT], span[SPAN_TEXT];
+
+	if (since_ns > now_ns)
+		cli_say("pcap: the range begins in the future: %s is %s from "
+			"now",
+			time_text(since_ns, text),
+			span_text(since_ns - now_ns, span));
+}
+
 /* --- and back --- */
 
 const char *time_text(int64_t ns, char out[TIME_TEXT])
@@ -329,6 +340,11 @@ const char *time_text(int64_t ns, char out[TIME_TEXT])
 	snprintf(out + n, TIME_TEXT - n, "%s%c%02ld:%02ld", part,
 		 east < 0 ? '-' : '+', minutes / 60 % 100, minutes % 60);
 	return out;
+}
+
+const char *time_moment(int64_t ns, char out[TIME_TEXT])
+{
+	return time_text(ns - ns % (NS / 1000), out);
 }
 
 const char *time_short(int64_t ns, char out[TIME_TEXT])

@@ -162,8 +162,6 @@ static struct entry *init_entry(struct control *ctl,
 		return NULL;
 	t = create_live(ctl, init, alias, link_type, filter, e);
 	*alias_added = t && alias;
-	if (t)
-		tell_stopped(ctl, t, "not started yet");
 	return t;
 }
 
@@ -194,6 +192,8 @@ bool control_init(struct control *ctl, const struct init_options *o,
 		ok = entry_run(ctl, t, e) && entry_set_wanted(ctl, t, true, e);
 	else
 		ok = t;
+	if (t && *created && !(ok && o->start))
+		tell_stopped(ctl, t, "not started yet");
 	ok = ok && entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	filter_free(filter);

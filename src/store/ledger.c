@@ -300,7 +300,20 @@ static int64_t latest_of(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* The ends that were not given: what was never asked for is no gap. */
+/* When somebody first wanted packets, or the clock said so. */
+static int64_t wanted_since(const struct coverage *c,
+			    const struct coverage_of *of)
+{
+	int64_t ns = c->n ? c->rows[0].from_ns : of->created_ns;
+
+	for (size_t i = 1; i < c->n; i++)
+		if (c->rows[i].from_ns < ns)
+			ns = c->rows[i].from_ns;
+	return of->min_ns && of->min_ns < ns ? of->min_ns : ns;
+}
+
+/* The ends that were not given: what was never asked for is no gap. Nor is what
+ * was before it was made. */
 static void set_range(struct coverage *c, const struct coverage_of *of,
 		      int64_t from_ns, int64_t to_ns)
 {
@@ -311,9 +324,12 @@ static void set_range(struct coverage *c, const struct coverage_of *of,
 				   has_expired(c->rows, c->n)))
 			c->since_ns = of->min_ns;
 	}
+	int64_t wanted = wanted_since(c, of);
+	if (!of->savefile && c->since_ns < wanted)
+		c->since_ns = wanted;
 	/* Where the clock was set back it is not now that is the latest. */
 	int64_t latest = latest_of(of->max_ns ? of->max_ns + 1 : 0, to_ns);
-	if (of->runs || (c->until_ns && !of->savefile))
+	if (of->runs || (!of->savefile && (c->until_ns || !to_ns)))
 		latest = latest_of(latest, of->now_ns);
 	if (!c->until_ns)
 		c->until_ns = latest;
@@ -338,9 +354,8 @@ static void set_covered(struct coverage *c, int64_t from_ns, int64_t to_ns)
 	c->to_ns = within(c, to_ns);
 }
 
-/* Leaves the rows of interest, and makes one of the time before made_ns. */
-static void pick_rows(struct coverage *c, const struct coverage_of *of,
-		      int64_t made_ns)
+/* Leaves the rows of interest. */
+static void pick_rows(struct coverage *c)
 {
 	size_t n = 0;
 
@@ -357,17 +372,6 @@ static void pick_rows(struct coverage *c, const struct coverage_of *of,
 		c->rows[n++] = *r;
 	}
 	c->n = n;
-	if (of->savefile || c->since_ns >= made_ns)
-		return;
-	/* There is room: see ledger_coverage. */
-	memmove(c->rows + 1, c->rows, n * sizeof(*c->rows));
-	c->rows[0] = (struct ledger_row){.capture = of->capture,
-					 .cause = LEDGER_STOPPED,
-					 .from_ns = c->since_ns,
-					 .to_ns = within(c, made_ns),
-					 .detail = "before it was made"};
-	c->n++;
-	c->gaps++;
 }
 
 bool ledger_coverage(struct store *s, const struct coverage_of *of,
@@ -379,12 +383,6 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	*c = (struct coverage){.since_ns = since_ns, .until_ns = until_ns};
 	if (!ledger_list(s, of->capture, 0, 0, &c->rows, &c->n, e))
 		return false;
-	void *more = realloc(c->rows, (c->n + 1) * sizeof(*c->rows));
-	if (!more) {
-		free(c->rows);
-		return err_set(e, ERR_FAILED, "out of memory");
-	}
-	c->rows = more;
 	watched(c->rows, c->n, &from, &to);
 	if (of->savefile) {
 		from = of->min_ns;
@@ -393,8 +391,7 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	set_range(c, of, from, to);
 	/* What came since the last row is watched as well. */
 	set_covered(c, from, of->runs ? latest_of(of->now_ns, to) : to);
-	/* It was watched before it was made, if the clock was set back. */
-	pick_rows(c, of, from && from < of->created_ns ? from : of->created_ns);
+	pick_rows(c);
 	return true;
 }
 
