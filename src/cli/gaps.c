@@ -74,12 +74,15 @@ static void print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
 		const Pcap__V1__Gap *g = c->rows[i];
 		int64_t end = g->to_ns ? g->to_ns : now_ns;
 		bool clock = g->cause == PCAP__V1__GAP__CAUSE__CLOCK;
+		/* Nobody knows when the rest of a file would have ended. */
+		bool cut = g->cause == PCAP__V1__GAP__CAUSE__IMPORT &&
+			   g->to_ns == 0;
 
 		table_cell(&t, "%s", cause_text(g->cause));
 		table_cell(&t, "%s", time_short(g->from_ns, from));
 		table_cell(&t, "%s", g->to_ns ? time_short(g->to_ns, to) : "");
 		table_cell(&t, "%s",
-			   clock || end < g->from_ns
+			   clock || cut || end < g->from_ns
 				   ? ""
 				   : span_text(end - g->from_ns, span));
 		if (g->packets)

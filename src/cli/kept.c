@@ -149,9 +149,9 @@ bool range_marks(struct time_range *r, char room[2][MARKED_TEXT],
 const char *cause_text(Pcap__V1__Gap__Cause cause)
 {
 	static const char *const names[] = {
-		"unknown", "received", "kernel",  "interface", "memory",
-		"disk",	   "stopped",  "restart", "down",      "damage",
-		"clock",   "expired",  "excluded"};
+		"unknown", "received", "kernel",   "interface", "memory",
+		"disk",	   "stopped",  "restart",  "down",	"damage",
+		"clock",   "expired",  "excluded", "import"};
 	unsigned i = (unsigned)cause;
 
 	return names[i < sizeof(names) / sizeof(names[0]) ? i : 0];

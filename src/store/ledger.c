@@ -33,6 +33,7 @@ static const struct {
 	[LEDGER_CLOCK] = {"clock", false, false},
 	[LEDGER_EXPIRED] = {"expired", true, true},
 	[LEDGER_EXCLUDED] = {"excluded", false, false},
+	[LEDGER_IMPORT] = {"import", true, false},
 };
 
 const char *ledger_cause_name(enum ledger_cause cause)
@@ -168,7 +169,10 @@ bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
 
 	if (found < 0)
 		return false;
-	bool open = found && before.to_ns == LEDGER_OPEN;
+	/* An import that broke off has no end that is known, and the next one
+	 * does not give it any. */
+	bool open = found && before.to_ns == LEDGER_OPEN &&
+		    r->cause != LEDGER_IMPORT;
 	if (r->from_ns == LEDGER_ANY || open) {
 		/* It ends what is open, or goes on with it. */
 		return !open || r->to_ns == LEDGER_OPEN || extend(db, id, r, e);

@@ -8,8 +8,8 @@
  * small over months.
  * Who adds what: control adds received, the drops of kernel, interface and
  * memory, disk (what writer_take_lost gives), stopped, restart, down and clock
- * steps. The store adds damage and expired, itself, with rows_ledger, in the
- * transaction that makes it so.
+ * steps. The store adds damage, expired and import, itself, with rows_ledger,
+ * in the transaction that makes it so.
  * Threads: as store.h. Rows are written by the catalog's thread.
  * Ownership: stated at each function.
  */
@@ -36,6 +36,7 @@ enum ledger_cause {
 	LEDGER_CLOCK,	 /* no gap: the clock stepped from from_ns to to_ns */
 	LEDGER_EXPIRED,	 /* removed by retention */
 	LEDGER_EXCLUDED, /* no gap: a connection of pcapd's own */
+	LEDGER_IMPORT,	 /* of an imported file, and not to be had */
 	LEDGER_CAUSES
 };
 

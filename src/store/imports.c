@@ -1,0 +1,153 @@
+/*
+ * The rows of imported files. Guarantees that an import which ended before its
+ * file did is in the ledger, also when it was the daemon that ended.
+ */
+#include "imports.h"
+
+#include "../block.h"
+#include "spool.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static bool imports_run_begin(sqlite3 *db, void *arg, struct err *e)
+{
+	struct import_row *r = arg;
+
+	if (!sql_exec(db, e,
+		      "INSERT INTO imports (capture, at_ns, file, state, "
+		      "first_seq, end_seq, packets, sha256) VALUES "
+		      "(?1, ?2, ?3, ?4, ?5, ?5, 0, x'')",
+		      "iitii", r->capture, r->at_ns, r->file,
+		      (int64_t)IMPORT_UNDER_WAY, r->first_seq))
+		return false;
+	r->id = (uint64_t)sqlite3_last_insert_rowid(db);
+	return true;
+}
+
+bool imports_begin(struct store *s, struct import_row *r, struct err *e)
+{
+	return catalog_run(s->catalog, imports_run_begin, r, e) ||
+	       err_wrap(e, "import");
+}
+
+struct imports_ending {
+	const struct import_row *row;
+	const struct ledger_row *losses;
+	size_t n;
+	struct import_row *before;
+};
+
+static bool imports_find(sqlite3 *db, const struct import_row *r,
+			 struct import_row *before, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e,
+		"SELECT id, at_ns, file FROM imports WHERE capture = ?1 AND "
+		"sha256 = ?2 AND id < ?3 AND packets ORDER BY id LIMIT 1",
+		"ibi", r->capture, r->sha256, sizeof(r->sha256), r->id);
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1) {
+		const unsigned char *file = sqlite3_column_text(q, 2);
+
+		before->id = (uint64_t)sqlite3_column_int64(q, 0);
+		before->at_ns = sqlite3_column_int64(q, 1);
+		snprintf(before->file, sizeof(before->file), "%s",
+			 file ? (const char *)file : "");
+	}
+	sqlite3_finalize(q);
+	return got >= 0;
+}
+
+static bool imports_run_end(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct imports_ending *x = arg;
+	const struct import_row *r = x->row;
+
+	if (!imports_find(db, r, x->before, e))
+		return false;
+	for (size_t i = 0; i < x->n; i++)
+		if (!rows_ledger(db, &x->losses[i], e))
+			return false;
+	return sql_exec(db, e,
+			"UPDATE imports SET state = ?2, end_seq = ?3, "
+			"packets = ?4, sha256 = ?5 WHERE id = ?1",
+			"iiiib", r->id, (int64_t)r->state, r->end_seq,
+			r->packets, r->sha256, sizeof(r->sha256));
+}
+
+bool imports_end(struct store *s, const struct import_row *r,
+		 const struct ledger_row *rows, size_t n,
+		 struct import_row *before, struct err *e)
+{
+	struct imports_ending x = {r, rows, n, before};
+
+	*before = (struct import_row){0};
+	return catalog_run(s->catalog, imports_run_end, &x, e) ||
+	       err_wrap(e, "import");
+}
+
+/* The newest packet of it that is stored; nobody knows how much was behind. */
+static int imports_newest(sqlite3 *db, const struct import_row *r, int64_t *ns,
+			  struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT last_ns FROM blocks WHERE capture "
+				    "= ?1 AND seq >= ?2 "
+				    "ORDER BY seq DESC LIMIT 1",
+				    "ii", r->capture, r->first_seq);
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1)
+		*ns = sqlite3_column_int64(q, 0);
+	sqlite3_finalize(q);
+	return got;
+}
+
+static bool imports_break(sqlite3 *db, const struct import_row *r,
+			  struct err *e)
+{
+	struct ledger_row row = {.capture = r->capture,
+				 .cause = LEDGER_IMPORT,
+				 .to_ns = LEDGER_OPEN};
+
+	snprintf(row.detail, sizeof(row.detail),
+		 "%s: pcapd ended before the import did", r->file);
+	return imports_newest(db, r, &row.from_ns, e) >= 0 &&
+	       rows_ledger(db, &row, e);
+}
+
+static bool imports_run_recover(sqlite3 *db, void *arg, struct err *e)
+{
+	sqlite3_stmt *q =
+		sql_query(db, e,
+			  "SELECT capture, first_seq, file FROM imports "
+			  "WHERE state = ?1 ORDER BY id",
+			  "i", (int64_t)IMPORT_UNDER_WAY);
+	bool ok = true;
+	int got = -1;
+
+	(void)arg;
+	while (q && ok && (got = sql_step(q, e)) == 1) {
+		const unsigned char *file = sqlite3_column_text(q, 2);
+		struct import_row r = {
+			.capture = (uint64_t)sqlite3_column_int64(q, 0),
+			.first_seq = (uint64_t)sqlite3_column_int64(q, 1)};
+
+		snprintf(r.file, sizeof(r.file), "%s",
+			 file ? (const char *)file : "");
+		ok = imports_break(db, &r, e);
+	}
+	sqlite3_finalize(q);
+	return ok && got == 0 &&
+	       sql_exec(db, e, "UPDATE imports SET state = ?1 WHERE state = ?2",
+			"ii", (int64_t)IMPORT_INCOMPLETE,
+			(int64_t)IMPORT_UNDER_WAY);
+}
+
+bool imports_recover(struct store *s, struct err *e)
+{
+	return catalog_run(s->catalog, imports_run_recover, NULL, e) ||
+	       err_wrap(e, "imports that did not end");
+}
