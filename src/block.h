@@ -31,6 +31,9 @@
 #define SAVEFILE_HEAD_BYTES 24
 #define SAVEFILE_MAGIC_NS 0xa1b23c4du
 #define NS_PER_S 1000000000ll
+/* A savefile's header has bits above the link type: whether packets end with
+ * a frame check sequence, and how long that is. They are kept with it. */
+#define LINK_TYPE_OF(network) ((network)&0x03ffffffu)
 
 /* A savefile's per-packet header. */
 struct packet_head {

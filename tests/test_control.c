@@ -99,11 +99,13 @@ static void make_file(struct memory *m, uint32_t link_type, unsigned packets)
 static bool import(struct world *w, const char *alias, struct memory *m,
 		   struct capture_view *v, uint64_t *packets)
 {
-	uint64_t bytes;
-	bool created;
+	struct import_done d;
+	bool ok = control_import(w->ctl, alias, "test.pcap", memory_read, m, &d,
+				 &w->e);
 
-	return control_import(w->ctl, alias, "test.pcap", memory_read, m, v,
-			      &created, packets, &bytes, &w->e);
+	*v = d.view;
+	*packets = d.packets;
+	return ok;
 }
 
 static size_t count(struct world *w)

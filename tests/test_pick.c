@@ -381,11 +381,11 @@ static struct feed *feed_of(const char *file)
 {
 	struct feed *f = feed_new(1, 1, 256);
 	struct err e = ERR_INIT;
-	uint64_t packets, raw_bytes;
+	struct savefile_result result;
 	FILE *in = fopen(file, "r");
 	struct savefile *s = savefile_open(pipe_read, in, file, &e);
 
-	if (!s || !savefile_copy(s, f, &packets, &raw_bytes, &e))
+	if (!s || !savefile_copy(s, f, 60 * NS_PER_S, &result, &e))
 		fail_msg("%s", e.what);
 	savefile_close(s);
 	fclose(in);

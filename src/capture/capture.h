@@ -113,10 +113,10 @@ struct interface {
 struct interface *interfaces_list(size_t *n, struct err *e);
 
 /*
- * A savefile that is read from a stream: whatever libpcap reads (pcap in
- * microseconds or nanoseconds of either byte order, pcapng), also when it is
- * compressed with zstd. read: as read(2) on a blocking file, -1 ends the
- * import as failed with an error of the reader's own in *e.
+ * A savefile that is read from a stream: what libpcap reads (pcap in
+ * microseconds or nanoseconds of either byte order), and pcapng, also when it
+ * is compressed with zstd or gzip. read: as read(2) on a blocking file, -1 ends
+ * the import as failed with an error of the reader's own in *e.
  */
 struct savefile;
 typedef int64_t (*savefile_read)(void *ctx, void *to, size_t n, struct err *e);
@@ -124,15 +124,43 @@ typedef int64_t (*savefile_read)(void *ctx, void *to, size_t n, struct err *e);
 /* Reads the file's header. name: for messages. ERR_USAGE: it is no savefile. */
 struct savefile *savefile_open(savefile_read read, void *ctx, const char *name,
 			       struct err *e);
+/* As in a savefile's header, with the bits above it that say how many bytes of
+ * a frame check sequence packets end with: LINK_TYPE_OF gives the number. */
 uint32_t savefile_link_type(const struct savefile *s);
 uint32_t savefile_snaplen(const struct savefile *s);
+
+/* Packets of a file that did not come in, or are not to be trusted. */
+enum savefile_loss_kind {
+	SAVEFILE_TOO_LARGE, /* no block takes them */
+	SAVEFILE_TIME,	    /* before 1970, or after 2106 */
+	SAVEFILE_LINK_TYPE, /* not that of the first interface */
+	SAVEFILE_DOUBTFUL,  /* they came in, but a checksum is wrong */
+	SAVEFILE_CUT,	    /* what is behind the place where it broke */
+	SAVEFILE_LOSSES
+};
+struct savefile_loss {
+	uint64_t packets;	/* 0: not known */
+	int64_t from_ns, to_ns; /* to_ns INT64_MAX: not known */
+	char why[100];		/* "": there was none of this kind */
+};
+struct savefile_result {
+	uint64_t packets, raw_bytes; /* that went in */
+	int64_t min_ns, max_ns, last_ns;
+	uint64_t untimed; /* the file does not say when they came: 1970 */
+	/* Packets that libpcap's readers refuse in a savefile of this link
+	 * type, as they are larger than its limit. */
+	uint64_t over_limit;
+	uint32_t limit;
+	struct savefile_loss losses[SAVEFILE_LOSSES];
+};
 /*
- * All packets into f, waiting for room; the last block is sealed. *packets
- * and *raw_bytes count what went in, also on error. ERR_INCOMPLETE: the file
- * ends or breaks in the middle and everything before that went in.
+ * All packets into f, waiting for room; the last block is sealed. What is there
+ * is published before more is waited for, and a block that is block_age_ns old
+ * is sealed then. *r says what went in and what did not, also on error.
+ * ERR_INCOMPLETE: there are losses, and everything else went in.
  */
-bool savefile_copy(struct savefile *s, struct feed *f, uint64_t *packets,
-		   uint64_t *raw_bytes, struct err *e);
+bool savefile_copy(struct savefile *s, struct feed *f, int64_t block_age_ns,
+		   struct savefile_result *r, struct err *e);
 void savefile_close(struct savefile *s); /* NULL is fine */
 
 #endif

@@ -3,6 +3,7 @@
  * there is told. Leaves out the wire (rpc/) and the packets (capture/, store/).
  */
 #include "../log.h"
+#include "../store/imports.h"
 #include "../store/keeper.h"
 #include "entry.h"
 
@@ -105,7 +106,8 @@ static bool load(struct control *ctl, struct err *e)
 	size_t n;
 	bool ok = true;
 
-	if (!store_captures(ctl->store, &rows, &n, e))
+	if (!imports_recover(ctl->store, e) ||
+	    !store_captures(ctl->store, &rows, &n, e))
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		struct entry *t = ok ? entry_add(ctl, &rows[i], e) : NULL;

@@ -144,12 +144,22 @@ struct config control_config(struct control *ctl);
 
 /*
  * Imports a savefile into the capture of that alias, which is made after the
- * file's header was read and understood. Waits until everything is stored.
- * ERR_INCOMPLETE: *v and the counts say what went in.
+ * file's header was read and understood, and removed again if nothing came in
+ * and the file was not whole. Waits until everything is stored. What did not
+ * come in is in the ledger, also when it fails.
  */
+#define IMPORT_NOTES 3
+struct import_done {
+	bool kept; /* the view is there, and done by the caller */
+	struct capture_view view;
+	bool created;
+	uint64_t packets, raw_bytes;
+	unsigned n_notes; /* for people */
+	char notes[IMPORT_NOTES][256];
+};
+/* On success, and with ERR_INCOMPLETE if anything came in, *d is kept. */
 bool control_import(struct control *ctl, const char *alias, const char *name,
-		    savefile_read read, void *ctx, struct capture_view *v,
-		    bool *created, uint64_t *packets, uint64_t *raw_bytes,
+		    savefile_read read, void *ctx, struct import_done *d,
 		    struct err *e);
 
 #endif

@@ -72,6 +72,18 @@ static void add_block(struct store_totals *t, const struct block_info *b)
 		t->max_ns = b->max_ns;
 }
 
+/* Imported files have snaplens of their own. While one goes in, a packet may
+ * come that is larger than what its header says. */
+static void view_snaplen(struct capture_view *v)
+{
+	if (!v->row.savefile)
+		return;
+	if (v->state == CAPTURE_IMPORTING)
+		v->row.snaplen = BLOCK_PACKET_MAX;
+	else if (v->totals.snaplen)
+		v->row.snaplen = v->totals.snaplen;
+}
+
 /* What is in memory is looked at first: a block that is committed in between
  * is then in both and counted once, by its number. */
 static bool view_totals(struct control *ctl, struct feed *f,
@@ -86,6 +98,8 @@ static bool view_totals(struct control *ctl, struct feed *f,
 	for (unsigned i = 0; ok && i < n; i++)
 		add_block(&v->totals, &in_memory[i]);
 	free(in_memory);
+	if (ok)
+		view_snaplen(v);
 	return ok;
 }
 

@@ -161,7 +161,10 @@ static void fill_end(struct audit_row *r, const struct call *c)
 	if (r->lasted_ns < 0)
 		r->lasted_ns = 0;
 	r->status = c->finished ? (int)c->status : GRPC_STATUS_CANCELLED;
-	if (c->finished)
+	if (c->finished && c->outcome) {
+		r->status = err_grpc_status(c->outcome);
+		snprintf(r->result, sizeof(r->result), "%s", c->outcome_text);
+	} else if (c->finished)
 		snprintf(r->result, sizeof(r->result), "%.*s", n,
 			 (const char *)GRPC_SLICE_START_PTR(c->status_text));
 	else
@@ -203,6 +206,14 @@ void audit_begin(struct call *c)
 		fill_end(&row, c);
 	pthread_mutex_unlock(&c->lock);
 	audit_put(store, &row);
+}
+
+void audit_outcome(struct call *c, const struct err *e)
+{
+	pthread_mutex_lock(&c->lock);
+	c->outcome = e->kind;
+	snprintf(c->outcome_text, sizeof(c->outcome_text), "%.191s", e->what);
+	pthread_mutex_unlock(&c->lock);
 }
 
 void audit_end(struct call *c)

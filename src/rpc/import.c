@@ -1,8 +1,9 @@
 /*
  * Import: a thread that hands a client's bytes to control as if they were a
- * file. Guarantees that the end of the stream and a client that went away are
- * not the same, and that at most one message is held. Leaves out what the
- * bytes are: see capture.h.
+ * file. Guarantees that the end of the stream, a file that the client could not
+ * read on and a client that went away are not the same, that what came before
+ * is kept in each case, and that at most one message is held. Leaves out what
+ * the bytes are: see capture.h.
  */
 #include "rpc.h"
 
@@ -15,6 +16,7 @@ struct import {
 	Request *current; /* NULL: the call's first message */
 	const uint8_t *data;
 	size_t left;
+	const char *cut; /* of the message; "": the file goes on */
 	bool ended;
 };
 
@@ -48,6 +50,7 @@ static bool next_message(struct import *im, struct err *e)
 	if (im->current) {
 		im->data = im->current->data.data;
 		im->left = im->current->data.len;
+		im->cut = im->current->cut;
 		return true;
 	}
 	if (im->ended)
@@ -61,9 +64,14 @@ static int64_t read_upload(void *ctx, void *to, size_t n, struct err *e)
 {
 	struct import *im = ctx;
 
-	while (im->left == 0 && !im->ended)
+	while (im->left == 0 && !im->ended) {
+		if (*im->cut) {
+			err_set(e, ERR_INCOMPLETE, "%s", im->cut);
+			return -1;
+		}
 		if (!next_message(im, e))
 			return -1;
+	}
 	if (n > im->left)
 		n = im->left;
 	if (n)
@@ -93,15 +101,27 @@ static bool check_request(struct call *c, const Request *r, struct err *e)
 					FILE_MAX, n);
 }
 
-static void answer(struct call *c, struct capture_view *v,
-		   Pcap__V1__ImportResponse *a)
+static void import_answer(struct call *c, struct import_done *d, struct err *e)
 {
+	Pcap__V1__ImportResponse a = PCAP__V1__IMPORT_RESPONSE__INIT;
 	Pcap__V1__Capture capture;
+	char *notes[IMPORT_NOTES];
 
-	wire_capture(&capture, v);
-	a->capture = &capture;
-	call_answer(c, &a->base);
-	capture_view_done(v);
+	wire_capture(&capture, &d->view);
+	a.capture = &capture;
+	a.created = d->created;
+	a.packets = d->packets;
+	a.raw_bytes = d->raw_bytes;
+	if (e->kind)
+		a.incomplete = e->what;
+	for (unsigned i = 0; i < d->n_notes; i++) {
+		text_clean(d->notes[i]);
+		notes[i] = d->notes[i];
+	}
+	a.n_notes = d->n_notes;
+	a.notes = notes;
+	audit_outcome(c, e);
+	call_answer(c, &a.base);
 }
 
 void run_import(struct call *c)
@@ -111,25 +131,24 @@ void run_import(struct call *c)
 		.call = c,
 		.data = r->data.data,
 		.left = r->data.len,
+		.cut = r->cut,
 	};
-	Pcap__V1__ImportResponse a = PCAP__V1__IMPORT_RESPONSE__INIT;
-	struct capture_view v;
-	bool created = false;
+	struct import_done d = {0};
 	struct err e = ERR_INIT;
 
-	bool ok =
-		check_request(c, r, &e) &&
-		control_import(c->server->control, r->alias,
-			       *r->file ? r->file : "savefile", read_upload,
-			       &im, &v, &created, &a.packets, &a.raw_bytes, &e);
-	a.created = created;
+	bool ok = check_request(c, r, &e) &&
+		  control_import(c->server->control, r->alias,
+				 *r->file ? r->file : "savefile", read_upload,
+				 &im, &d, &e);
 	text_clean(e.what);
-	if (!ok && e.kind == ERR_INCOMPLETE)
-		a.incomplete = e.what;
-	if (ok || e.kind == ERR_INCOMPLETE)
-		answer(c, &v, &a);
-	else
+	if (ok)
+		e.kind = ERR_NONE;
+	if (d.kept) {
+		import_answer(c, &d, &e);
+		capture_view_done(&d.view);
+	} else {
 		call_fail(c, &e);
+	}
 	if (im.current)
 		protobuf_c_message_free_unpacked(&im.current->base, NULL);
 }

@@ -151,6 +151,8 @@ struct call {
 	uint64_t bytes;	    /* of messages and frames */
 	uint64_t audit_id;  /* 0: there is no row */
 	int64_t began_ns;
+	enum err_kind outcome; /* of an answer that is not all good, and why */
+	char outcome_text[192];
 	int data_fd;	    /* of its data connection, or -1 */
 	int64_t passing_ns; /* since when a frame goes over it; 0: none does */
 	bool closed;	    /* audit_end was called */
@@ -581,6 +583,8 @@ void text_percent(char *out, size_t n, const char *s);
 
 /* It has a request, and runs. Not on the completion-queue thread. */
 void audit_begin(struct call *c);
+/* Its answer says that not all was done: so does its row. ERR_NONE: all was. */
+void audit_outcome(struct call *c, const struct err *e);
 /* It is over. */
 void audit_end(struct call *c);
 /* Of a connection that gRPC never has. */

@@ -234,7 +234,7 @@ void wire_capture(Pcap__V1__Capture *m, const struct capture_view *v)
 	m->state = wire_state(v->state);
 	m->waiting_for =
 		v->state == CAPTURE_WAITING ? (char *)v->live.reason : "";
-	m->link_type = r->link_type;
+	m->link_type = LINK_TYPE_OF(r->link_type);
 	m->snaplen = r->snaplen;
 	m->promiscuous = r->promiscuous;
 	m->buffer_bytes = r->buffer_bytes;

@@ -50,7 +50,7 @@ struct link {
 
 static inline struct link link_of(uint32_t link_type)
 {
-	switch (link_type) {
+	switch (LINK_TYPE_OF(link_type)) {
 	case LINKTYPE_ETHERNET:
 		return (struct link){ETHERTYPE, 12, 14, true};
 	case LINKTYPE_LINUX_SLL:

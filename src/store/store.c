@@ -275,7 +275,8 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 			       "min(min_ns) FILTER (WHERE NOT expired), "
 			       "max(max_ns) FILTER (WHERE NOT expired), "
 			       "max(coalesce(max(last_seq), 0), (SELECT "
-			       "expired_seq FROM captures WHERE id = ?1)) "
+			       "expired_seq FROM captures WHERE id = ?1)), "
+			       "max(snaplen) FILTER (WHERE NOT expired) "
 			       "FROM segments WHERE capture = ?1",
 			       "i", id)
 		   : NULL;
@@ -284,6 +285,7 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 	if (ok) {
 		t->segments = (uint64_t)sqlite3_column_int64(q, 0);
 		t->packets = (uint64_t)sqlite3_column_int64(q, 1);
+		t->snaplen = (uint32_t)sqlite3_column_int64(q, 7);
 		t->raw_bytes = (uint64_t)sqlite3_column_int64(q, 2);
 		t->stored_bytes = (uint64_t)sqlite3_column_int64(q, 3);
 		t->min_ns = sqlite3_column_int64(q, 4);

@@ -141,7 +141,7 @@ void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
 		return;
 	add_word(l, 0, 4, WORD_WIRE_LENGTH, "length");
 	l->words[0].base = LENGTH_BASE;
-	add_link_words(l, link_type, tagged);
+	add_link_words(l, LINK_TYPE_OF(link_type), tagged);
 	add_type(l, &k, k.type_at + tag, kind);
 	if (kind <= KIND_IP4_FRAGMENT) {
 		add_ip4(l, at, kind);
