@@ -1,19 +1,31 @@
 /*
  * pcap import. Guarantees one call a file, so that what went in is known a
- * file, and that one bad file does not keep the next ones out. The daemon
- * reads the format; files are sent as they are.
+ * file, that one bad file does not keep the next ones out, and that what was
+ * read before a signal is kept. What comes slowly is sent as it comes. The
+ * daemon reads the format; files are sent as they are.
  */
 #include "cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHUNK_BYTES (1u << 20)
+/* What is there for so long is sent, however little it is. */
+#define SEND_MS 1000
+/* Who writes to us was sent the same signal, and has something to write yet. */
+#define LAST_MS 1000
+/* How long we look at one thing before we look at the others. */
+#define LOOK_MS 100
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -38,46 +50,113 @@ static const struct argp argp = {
 	parse,
 	"[REMOTE:]ALIAS FILE...",
 	"Stores the packets of savefiles (pcap, pcapng, and either of them "
-	"compressed with zstd) in the capture of that alias, which is made if "
+	"compressed with zstd or gzip) in the capture of that alias, which is "
+	"made if "
 	"there is none. '-' is the standard input.",
 	cli_common,
 	NULL,
 	NULL};
 
-/* Fills the chunk, also from a pipe. -1 and the error of the reading. */
-static ssize_t chunk_read(int fd, uint8_t *to)
-{
-	size_t n = 0;
+/* A file on its way. */
+struct upload {
+	struct client *client;
+	int fd, signals;
+	uint8_t *chunk;
+	size_t filled;
+	int64_t since_ms; /* the chunk's first byte was read */
+	int64_t until_ms; /* reading ends, as a signal came; 0: none did */
+	bool ended;	  /* no more bytes come */
+	int error;	  /* errno of a read; or 0 */
+	char cut[160];	  /* why, before the end of the file; or "" */
+};
 
-	while (n < CHUNK_BYTES) {
-		ssize_t got = read(fd, to + n, CHUNK_BYTES - n);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -1;
-		if (got == 0)
-			break;
-		n += (size_t)got;
-	}
-	return (ssize_t)n;
+static int64_t upload_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
 }
 
-/* The file's bytes into the call; an error is the file's. */
-static bool send_all(struct client *c, int fd, Pcap__V1__ImportRequest *m,
-		     uint8_t *chunk, struct err *e)
+/* From the second signal on they do what they do to every program. */
+static void upload_signal(struct upload *u)
 {
-	const char *file = m->file;
+	struct signalfd_siginfo info;
+	struct stat st;
+	sigset_t set;
 
-	for (;;) {
-		ssize_t n = chunk_read(fd, chunk);
-		if (n < 0)
-			return err_errno(e, "read %s", file);
-		m->data.data = chunk;
-		m->data.len = (size_t)n;
-		/* When it is not taken, client_finish knows why. */
-		if (!client_send(c, &m->base) || n < (ssize_t)CHUNK_BYTES)
-			return true;
-		m->alias = m->file = (char *)protobuf_c_empty_string;
+	if (read(u->signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	sigemptyset(&set);
+	sigaddset(&set, (int)info.ssi_signo);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	bool file = fstat(u->fd, &st) == 0 && S_ISREG(st.st_mode);
+	u->until_ms = upload_now_ms() + (file ? 0 : LAST_MS);
+}
+
+static void upload_read(struct upload *u)
+{
+	ssize_t n = read(u->fd, u->chunk + u->filled, CHUNK_BYTES - u->filled);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n < 0) {
+		u->error = errno;
+		snprintf(u->cut, sizeof(u->cut), "it cannot be read on: %s",
+			 strerror(errno));
+	}
+	u->ended = n <= 0;
+	if (n > 0 && u->filled == 0)
+		u->since_ms = upload_now_ms();
+	u->filled += n > 0 ? (size_t)n : 0;
+}
+
+/* Bytes, a signal, or a while without either. */
+static void upload_wait(struct upload *u)
+{
+	bool full = u->filled == CHUNK_BYTES;
+	struct pollfd p[] = {{.fd = full ? -1 : u->fd, .events = POLLIN},
+			     {.fd = u->signals, .events = POLLIN}};
+
+	/* With a full chunk it is the message before that is waited for. */
+	if (full)
+		client_may_send(u->client, LOOK_MS);
+	if (poll(p, 2, full ? 0 : LOOK_MS) > 0) {
+		if (p[1].revents)
+			upload_signal(u);
+		if (p[0].revents)
+			upload_read(u);
+	}
+	client_tend(u->client);
+	if (u->until_ms && !u->ended && upload_now_ms() >= u->until_ms) {
+		u->ended = true;
+		snprintf(u->cut, sizeof(u->cut), "interrupted");
+	}
+}
+
+static bool upload_is_due(const struct upload *u)
+{
+	return u->filled == CHUNK_BYTES ||
+	       (u->filled && upload_now_ms() - u->since_ms >= SEND_MS);
+}
+
+/* The file's bytes into the call; when that has ended, client_finish knows
+ * why. The first message has no bytes, and so is not late. */
+static void upload_run(struct upload *u, Pcap__V1__ImportRequest *m)
+{
+	bool goes = client_send(u->client, &m->base);
+
+	m->alias = m->file = (char *)protobuf_c_empty_string;
+	while (goes && !u->ended && !client_has_ended(u->client)) {
+		upload_wait(u);
+		if (!u->ended &&
+		    (!upload_is_due(u) || !client_may_send(u->client, 0)))
+			continue;
+		m->data = (ProtobufCBinaryData){u->filled, u->chunk};
+		m->cut = u->cut;
+		if (u->filled || *u->cut)
+			goes = client_send(u->client, &m->base);
+		u->filled = 0;
 	}
 }
 
@@ -89,66 +168,87 @@ static bool say(const Pcap__V1__ImportResponse *m, const char *file,
 	cli_say("%s: %" PRIu64 " packets, %s, into %s%s", file, m->packets,
 		size_text(m->raw_bytes, size), m->created ? "the new " : "",
 		m->capture ? capture_text(m->capture, name) : "?");
+	for (size_t i = 0; i < m->n_notes; i++)
+		cli_say("%s: %s", file, m->notes[i]);
 	if (!m->incomplete[0])
 		return true;
 	return err_set(e, ERR_INCOMPLETE, "%s", m->incomplete);
 }
 
 static bool import_fd(struct client *c, const char *alias, const char *file,
-		      int fd, struct err *e)
+		      int fd, int signals, bool *stopped, struct err *e)
 {
 	Pcap__V1__ImportRequest m = PCAP__V1__IMPORT_REQUEST__INIT;
-	struct err ours = ERR_INIT;
-	uint8_t *chunk = malloc(CHUNK_BYTES);
+	struct upload u = {.client = c,
+			   .fd = fd,
+			   .signals = signals,
+			   .chunk = malloc(CHUNK_BYTES)};
 
-	if (!chunk)
+	if (!u.chunk)
 		return err_set(e, ERR_FAILED, "out of memory");
 	m.alias = (char *)alias;
 	m.file = (char *)file;
 	client_upload(c, "Import");
-	bool sent = send_all(c, fd, &m, chunk, &ours);
-	if (!sent)
-		client_cancel(c);
+	upload_run(&u, &m);
 	Pcap__V1__ImportResponse *answer =
 		(Pcap__V1__ImportResponse *)client_finish(c, e);
-	client_resume(c, 0);
-	free(chunk);
-	bool ok = answer && sent && say(answer, file, e);
+	free(u.chunk);
+	*stopped = u.until_ms != 0;
+	if (!answer && u.error) {
+		errno = u.error;
+		return err_errno(e, "read %s", file);
+	}
+	bool ok = answer && say(answer, file, e);
+	/* What an older pcapd does not know. */
+	if (ok && *u.cut)
+		ok = err_set(e, ERR_INCOMPLETE, "%s: %s", file, u.cut);
 	if (answer)
 		pcap__v1__import_response__free_unpacked(answer, NULL);
-	if (!sent)
-		*e = ours;
 	return ok;
 }
 
 static bool import_file(struct client *c, const char *alias, const char *file,
-			struct err *e)
+			int signals, bool *stopped, struct err *e)
 {
 	if (strcmp(file, "-") == 0)
-		return import_fd(c, alias, "stdin", STDIN_FILENO, e);
+		return import_fd(c, alias, "stdin", STDIN_FILENO, signals,
+				 stopped, e);
 	int fd = open(file, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_errno(e, "open %s", file);
-	bool ok = import_fd(c, alias, file, fd, e);
+	bool ok = import_fd(c, alias, file, fd, signals, stopped, e);
 	close(fd);
 	return ok;
 }
 
-static int run(int argc, char **argv)
+/* Blocked before there are threads; -1 on error. */
+static int import_signals(struct err *e)
+{
+	struct sigaction hup;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	/* nohup(1) means it. */
+	if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	int fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (fd < 0)
+		err_errno(e, "watch for signals");
+	return fd;
+}
+
+static int import_files(struct client *c, const char *alias,
+			const struct words *words, int signals)
 {
 	struct err e = ERR_INIT;
-	struct words words = {0};
-	const char *alias;
+	bool stopped = false;
 	int code = 0;
 
-	cli_parse(&argp, argc, argv, &words);
-	if (!target_parse(words.v[0], &alias, &e))
-		return cli_fail(&e);
-	struct client *c = cli_connect(&e);
-	if (!c)
-		return cli_fail(&e);
-	for (int i = 1; i < words.n; i++) {
-		if (import_file(c, alias, words.v[i], &e))
+	for (int i = 1; i < words->n && !stopped; i++) {
+		if (import_file(c, alias, words->v[i], signals, &stopped, &e))
 			continue;
 		int failed = cli_fail(&e);
 		/* What failed weighs more than what is incomplete. */
@@ -157,7 +257,27 @@ static int run(int argc, char **argv)
 		if (e.kind == ERR_UNREACHABLE)
 			break;
 	}
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct words words = {0};
+	const char *alias;
+
+	cli_parse(&argp, argc, argv, &words);
+	if (!target_parse(words.v[0], &alias, &e))
+		return cli_fail(&e);
+	int signals = import_signals(&e);
+	if (signals < 0)
+		return cli_fail(&e);
+	struct client *c = cli_connect(&e);
+	if (!c)
+		return cli_fail(&e);
+	int code = import_files(c, alias, &words, signals);
 	client_close(c);
+	close(signals);
 	return code;
 }
 

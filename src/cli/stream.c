@@ -59,6 +59,43 @@ static bool is_packed(const struct stream *s)
 	return end && strcmp(end, ".zst") == 0;
 }
 
+/* What is written is pcap, or that in zstd: a name that says otherwise would
+ * mislead whoever finds the file. */
+static bool name_fits(const struct stream *s, struct err *e)
+{
+	static const struct {
+		const char *end, *what, *way;
+	} others[] = {
+		{".pcapng", "pcapng", "editcap - %s"},
+		{".pcapng.zst", "pcapng", "editcap - - | zstd > %s"},
+		{".ntar", "pcapng", "editcap - %s"},
+		{".gz", "gzip", "gzip > %s"},
+		{".xz", "xz", "xz > %s"},
+		{".bz2", "bzip2", "bzip2 > %s"},
+		{".lz4", "lz4", "lz4 > %s"},
+		{".zip", "zip", "zip %s -"},
+	};
+	size_t n = s->file ? strlen(s->file) : 0;
+	char way[256];
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		size_t m = strlen(others[i].end);
+
+		if (n < m || strcmp(s->file + n - m, others[i].end) != 0)
+			continue;
+		snprintf(way, sizeof(way), others[i].way, s->file);
+		err_set(e, ERR_USAGE,
+			"-w %s: expected a name for pcap, as it is or packed "
+			"with zstd, got one for %s",
+			s->file, others[i].what);
+		return err_hint(e,
+				"Name it .pcap or .pcap.zst, or write it with "
+				"'-w - | %s'.",
+				way);
+	}
+	return true;
+}
+
 /* Devices and pipes are written to, files are not overwritten. */
 static bool in_the_way(const struct stream *s, struct err *e)
 {
@@ -76,6 +113,8 @@ static bool out_check(struct run *r, struct err *e)
 {
 	const struct stream *s = r->s;
 
+	if (!name_fits(s, e))
+		return false;
 	r->out = to_stdout(s) ? STDOUT_FILENO : -1;
 	if (!s->file && isatty(STDOUT_FILENO)) {
 		err_set(e, ERR_USAGE, "packets are not written to a terminal");

@@ -383,6 +383,26 @@ void client_upload(struct client *c, const char *method)
 	receive(c);
 }
 
+bool client_may_send(struct client *c, int wait_ms)
+{
+	gpr_timespec until =
+		gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+			     gpr_time_from_millis(wait_ms, GPR_TIMESPAN));
+
+	while (c->pending[TAG_SEND] && c->pending[TAG_STATUS]) {
+		grpc_event ev = grpc_completion_queue_next(c->cq, until, NULL);
+		if (ev.type != GRPC_OP_COMPLETE)
+			break;
+		take(c, &ev);
+	}
+	return !c->pending[TAG_SEND];
+}
+
+bool client_has_ended(const struct client *c)
+{
+	return !c->pending[TAG_STATUS];
+}
+
 /* Waits for the message before, so that the caller makes the next one while
  * this one travels. */
 bool client_send(struct client *c, const ProtobufCMessage *m)

@@ -81,6 +81,10 @@ void client_tend(struct client *c);
 /* A client stream: send until false, then finish in any case. */
 void client_upload(struct client *c, const char *method);
 bool client_send(struct client *c, const ProtobufCMessage *m);
+/* Waits for what client_send would wait for, but at most so long. */
+bool client_may_send(struct client *c, int wait_ms);
+/* pcapd has ended the call; client_finish tells how. */
+bool client_has_ended(const struct client *c);
 ProtobufCMessage *client_finish(struct client *c, struct err *e);
 
 /* Ends the call that is under way and any later one, from any thread, until
