@@ -55,6 +55,8 @@ static const struct key {
 	 1ll << 60},
 	{"free-floor", BYTES, offsetof(struct config, free_floor), 0,
 	 1ll << 60},
+	{"keep-at-least", BYTES, offsetof(struct config, keep_at_least), 0,
+	 1ll << 60},
 	{"memory-blocks", COUNT, offsetof(struct config, memory_blocks), 2,
 	 4096},
 	{"compression-level", COUNT, offsetof(struct config, compression_level),

@@ -35,6 +35,7 @@ struct config {
 	uint64_t sync_interval_s;	/* 1 */
 	uint64_t spool_bytes;		/* of all segments; 0: no bound */
 	uint64_t free_floor;		/* of bytes; 256 MiB */
+	uint64_t keep_at_least;		/* of bytes */
 	uint64_t memory_blocks;		/* waiting for the disk a capture: 32 */
 	int64_t compression_level;	/* -1 */
 	int64_t compressors;	  /* one for each CPU beyond 2, at most 8 */

@@ -411,6 +411,7 @@ static const char *const calls[] = {
 	"statfs",
 	"statx",
 	"sync_file_range",
+	"syncfs",
 	"truncate",
 	"umask",
 	"unlink",

@@ -135,6 +135,7 @@ static struct store_options options_of(const struct config *c)
 		.sync_interval_ns = (int64_t)c->sync_interval_s * NS_PER_S,
 		.spool_bytes = c->spool_bytes,
 		.free_floor_bytes = c->free_floor,
+		.keep_at_least_bytes = c->keep_at_least,
 	};
 }
 
@@ -172,6 +173,7 @@ void control_configure(struct control *ctl, const struct config *c)
 	ctl->config.block_age_s = c->block_age_s;
 	ctl->config.spool_bytes = c->spool_bytes;
 	ctl->config.free_floor = c->free_floor;
+	ctl->config.keep_at_least = c->keep_at_least;
 	pthread_mutex_unlock(&ctl->lock);
 	struct store_options o = options_of(c);
 	store_configure(ctl->store, &o);

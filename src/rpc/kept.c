@@ -165,7 +165,8 @@ static void answer_status(struct call *c, struct capture_view *v, size_t n)
 	answer.captures = list;
 	answer.now_ns = realtime_ns();
 	answer.spool_bytes = config.spool_bytes;
-	answer.free_floor_bytes = config.free_floor;
+	answer.free_floor_bytes =
+		store_free_floor(control_store(c->server->control));
 	if (ok)
 		call_answer(c, &answer.base);
 	else

@@ -48,9 +48,11 @@ struct changes {
 
 struct catalog {
 	char *path;
-	sqlite3 *db;	  /* the thread's */
-	sqlite3 *sync_db; /* catalog_sync's */
-	off_t reserved;	  /* catalog_sync's: the log may grow up to there */
+	sqlite3 *db; /* the thread's */
+	/* Guards what catalog_sync has; held across its I/O, by nobody else. */
+	pthread_mutex_t sync_lock;
+	sqlite3 *sync_db;
+	off_t reserved; /* the log may grow up to there */
 	pthread_t thread;
 	bool last_try; /* the thread's: nothing is put off any more */
 	struct changes uncommitted; /* the thread's */
@@ -563,6 +565,7 @@ static void catalog_free(struct catalog *c)
 	sqlite3_close(c->db);
 	pthread_cond_destroy(&c->posted);
 	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->sync_lock);
 	free(c->path);
 	free(c);
 }
@@ -576,7 +579,7 @@ static bool open_connections(struct catalog *c, struct err *e)
 	if (!exec(c->db, "PRAGMA journal_mode = WAL", e) ||
 	    !exec(c->db, "PRAGMA synchronous = NORMAL", e) ||
 	    !exec(c->db, "PRAGMA wal_autocheckpoint = 0", e) ||
-	    !exec(c->db, "PRAGMA foreign_keys = ON", e) || !migrate(c->db, e))
+	    !migrate(c->db, e))
 		return err_wrap(e, "%s", c->path);
 	sqlite3_update_hook(c->db, on_change, c);
 	c->sync_db = connect(c->path, SQLITE_OPEN_READWRITE, e);
@@ -638,6 +641,7 @@ struct catalog *catalog_open(const char *path, struct err *e)
 	}
 	jobs_init(&c->jobs);
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->sync_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->posted, &attr);
@@ -665,7 +669,7 @@ void catalog_close(struct catalog *c)
 	catalog_free(c);
 }
 
-bool catalog_sync(struct catalog *c, struct err *e)
+static bool sync_locked(struct catalog *c, struct err *e)
 {
 	int pages = 0;
 	int rc = sqlite3_wal_checkpoint_v2(
@@ -681,6 +685,14 @@ bool catalog_sync(struct catalog *c, struct err *e)
 	return rc == SQLITE_OK || rc == SQLITE_BUSY ||
 	       (rc == SQLITE_FULL && sync_log(c)) ||
 	       sql_err(c->sync_db, e, "sync");
+}
+
+bool catalog_sync(struct catalog *c, struct err *e)
+{
+	pthread_mutex_lock(&c->sync_lock);
+	bool ok = sync_locked(c, e);
+	pthread_mutex_unlock(&c->sync_lock);
+	return ok;
 }
 
 sqlite3 *catalog_reader(struct catalog *c, struct err *e)

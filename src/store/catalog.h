@@ -42,8 +42,8 @@ bool catalog_run(struct catalog *c,
 		 bool (*run)(sqlite3 *db, void *arg, struct err *e), void *arg,
 		 struct err *e);
 
-/* Brings what is committed to stable storage. One caller at a time; the
- * catalog's thread is not held up, but for a moment when the log is long. */
+/* Brings what is committed to stable storage. The catalog's thread is not held
+ * up, but for a moment when the log is long. */
 bool catalog_sync(struct catalog *c, struct err *e);
 
 /* Ids of rows of the ledger that were committed since the last call. false:

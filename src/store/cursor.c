@@ -96,15 +96,15 @@ static bool count_blocks(struct cursor *c, struct err *e)
 
 static bool prepare(struct cursor *c, struct err *e)
 {
-	c->next_segment =
-		sql_query(c->db, e,
-			  "SELECT first_seq, last_seq, link_type, snaplen "
-			  "FROM segments WHERE capture = ?1 AND first_seq >= "
-			  "coalesce((SELECT max(first_seq) FROM segments "
-			  "WHERE capture = ?1 AND first_seq <= ?2), 0) "
-			  "AND last_seq >= ?2 AND max_ns >= ?3 AND min_ns < ?4 "
-			  "AND NOT expired ORDER BY first_seq LIMIT 1",
-			  "");
+	c->next_segment = sql_query(
+		c->db, e,
+		"SELECT first_seq, last_seq, link_type, snaplen "
+		"FROM segments WHERE capture = ?1 AND first_seq >= "
+		"coalesce((SELECT max(first_seq) FROM segments "
+		"WHERE capture = ?1 AND first_seq <= ?2), 0) "
+		"AND last_seq >= ?2 AND max_ns >= ?3 AND +min_ns < ?4 "
+		"AND NOT expired ORDER BY first_seq LIMIT 1",
+		"");
 	c->its_blocks =
 		sql_query(c->db, e,
 			  "SELECT " BLOCK_COLUMNS " FROM blocks b "

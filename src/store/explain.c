@@ -129,7 +129,7 @@ static bool walk(struct walk *w, sqlite3 *db, struct err *e)
 	sqlite3_stmt *q = sql_query(
 		db, e,
 		"SELECT first_seq, last_seq, link_type FROM segments "
-		"WHERE capture = ?1 AND max_ns >= ?2 AND min_ns < ?3 AND NOT "
+		"WHERE capture = ?1 AND max_ns >= ?2 AND +min_ns < ?3 AND NOT "
 		"expired ORDER BY first_seq",
 		"iii", w->capture, w->since_ns, w->until_ns);
 	int got = -1;

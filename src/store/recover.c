@@ -55,7 +55,7 @@ struct recovery {
 	bool footer;	  /* the file has one, and it names this place */
 	bool has_row;
 	struct segment_entry entry; /* the row */
-	int64_t made_ns;
+	int64_t made_ns, stored_ns;
 	struct segment_end end;
 	char aside[SEGMENT_NAME_BYTES + 16]; /* "": the file is in place */
 };
@@ -270,7 +270,7 @@ static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 			return false;
 		for (size_t i = 0; i < v->n_blocks; i++)
 			if (!rows_add_block(db, &v->blocks[i], g->link_type,
-					    g->snaplen, e))
+					    g->snaplen, r->stored_ns, e))
 				return false;
 		if (!sql_exec(db, e,
 			      "UPDATE segments SET made_ns = ?3 "
@@ -644,6 +644,16 @@ static int open_segment(struct recovery *r, uint64_t first_seq, struct err *e)
 	return set_aside(r, name, DAMAGED, why.what, e) ? 0 : -1;
 }
 
+/* When it was made and stored. */
+static void recover_times(struct recovery *r, const struct stat *st)
+{
+	int64_t doubt_ns, age_ns = store_age_ns(r->store, &doubt_ns);
+	int64_t ns = st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
+
+	r->made_ns = r->entry.made_ns ? r->entry.made_ns : ns;
+	r->stored_ns = ns < age_ns ? ns : age_ns;
+}
+
 static bool recover_file(struct recovery *r, uint64_t first_seq, struct err *e)
 {
 	struct stat st;
@@ -652,10 +662,8 @@ static bool recover_file(struct recovery *r, uint64_t first_seq, struct err *e)
 	if (got < 0)
 		return false;
 	if (got == 1) {
-		r->made_ns = r->entry.made_ns;
-		if (!r->made_ns && fstat(r->segment->fd, &st) == 0)
-			r->made_ns = st.st_mtim.tv_sec * NS_PER_S +
-				     st.st_mtim.tv_nsec;
+		if (fstat(r->segment->fd, &st) == 0)
+			recover_times(r, &st);
 		if (!recover(r, e))
 			return false;
 	}

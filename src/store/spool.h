@@ -4,6 +4,7 @@
 #ifndef PCAPD_STORE_SPOOL_H
 #define PCAPD_STORE_SPOOL_H
 
+#include "age.h"
 #include "catalog.h"
 #include "index.h"
 #include "segment.h"
@@ -14,14 +15,14 @@
 struct store {
 	struct catalog *catalog;
 	struct sync *sync;
+	struct retention *retention;
 	struct ahead *press; /* writers', press.h */
 	struct readers *readers;
 	struct indexes *indexes; /* of segments that are being written */
 	int spool_fd;
 	int lock_fd;
 	atomic_bool identity_old;
-	bool repairing; /* nothing expires meanwhile */
-	bool retaining; /* the thread's of sync: there is something to finish */
+	bool recovered; /* what is in the files has its rows */
 	/* The thread's of sync, too: a capture's file lacks rows; it was
 	 * said.*/
 	bool ledger_file_old, ledger_file_failed;
@@ -32,7 +33,10 @@ struct store {
 	struct store_options options;
 	uint64_t audit_id;	   /* the newest; 0: not known */
 	struct reserved *reserved; /* a list */
+	struct age_clock age;
 };
+/* The clock that says how old what is stored is; *doubt_ns as in age.h. */
+int64_t store_age_ns(struct store *s, int64_t *doubt_ns);
 /* Blocks that are written to a capture from now on have at least that number,
  * until the store is closed: lower ones may lie in files that could not be
  * read. */
@@ -47,9 +51,10 @@ void store_options_now(struct store *s, struct store_options *o);
 void block_from_row(sqlite3_stmt *q, struct block_info *info);
 
 /* Inserts a block's row and adds it to its segment's, which is made with the
- * first. On the catalog's thread. */
+ * first. stored_ns: by the clock of age.h. On the catalog's thread. */
 bool rows_add_block(sqlite3 *db, const struct block_info *info,
-		    uint32_t link_type, uint32_t snaplen, struct err *e);
+		    uint32_t link_type, uint32_t snaplen, int64_t stored_ns,
+		    struct err *e);
 /* A segment of which rows are missing stays open, so that the next start
  * finds them. */
 bool rows_close_segment(sqlite3 *db, const struct segment_end *end,
@@ -101,8 +106,14 @@ bool sync_capture_folder(struct store *s, uint64_t capture, struct err *e);
 struct sync_writer;
 struct sync_writer *sync_add(struct store *s, uint64_t capture);
 void sync_remove(struct sync_writer *w); /* NULL is fine */
-/* A new segment, which stays the writer's; -1: it has none now. */
-void sync_open(struct sync_writer *w, int fd);
+/* A new segment, which stays the writer's; fd -1: it has none now. */
+void sync_open(struct sync_writer *w, uint64_t first_seq, int fd);
+/* A writer has that segment open. */
+bool sync_has_open(struct sync *y, uint64_t capture, uint64_t first_seq);
+/* Asks all writers to close what they have open, so that it may go. */
+void sync_close_open(struct sync *y);
+/* It was asked since the segment was opened. */
+bool sync_is_to_close(struct sync_writer *w);
 /* Everything published before ns (CLOCK_REALTIME) is written. dirty: some of
  * it since the last call. */
 void sync_written(struct sync_writer *w, bool dirty, int64_t ns);
@@ -141,10 +152,20 @@ bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 
 /* --- retain.c: what has to go --- */
 
-/* Expires what is over its bounds. On the thread of sync. */
-void retain(struct store *s);
-/* On start: ends what a crash interrupted. */
-bool retain_resume(struct store *s, struct err *e);
+/* Retention has a thread of its own, which sync wakes after each pass. */
+struct retention;
+struct retention *retention_new(struct store *s, struct err *e);
+/* On start, before anything needs room: what the disk lacks is made free as far
+ * as that can be; what cannot is in the log. */
+void retention_make_room(struct retention *r);
+/* On start: ends what a crash interrupted, as far as it can be removed. */
+void retention_resume(struct retention *r);
+bool retention_start(struct retention *r, struct err *e);
+/* A pass soon. no_room: a write found none, whatever the disk says. */
+void retention_wake(struct retention *r, bool no_room);
+/* Waits for what goes just now; NULL is fine. */
+void retention_stop(struct retention *r);
+void retention_free(struct retention *r); /* stopped; NULL is fine */
 /* A segment of that capture is closed at so many bytes on disk, so that its
  * bounds can be kept; UINT64_MAX: no matter. */
 uint64_t retain_segment_bytes(struct store *s, const struct capture_row *row);

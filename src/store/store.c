@@ -37,25 +37,26 @@ void block_from_row(sqlite3_stmt *q, struct block_info *i)
 }
 
 bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
-		    uint32_t snaplen, struct err *e)
+		    uint32_t snaplen, int64_t stored_ns, struct err *e)
 {
 	return sql_exec(db, e,
 			"INSERT INTO segments (capture, first_seq, last_seq, "
 			"link_type, snaplen, closed, stored_bytes, raw_bytes, "
-			"packets, min_ns, max_ns, made_ns) "
+			"packets, min_ns, max_ns, made_ns, stored_ns) "
 			"VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?9, ?10, "
-			"?11) "
+			"?11, ?12) "
 			"ON CONFLICT DO UPDATE SET "
 			"last_seq = excluded.last_seq, "
 			"stored_bytes = stored_bytes + excluded.stored_bytes, "
 			"raw_bytes = raw_bytes + excluded.raw_bytes, "
 			"packets = packets + excluded.packets, "
 			"min_ns = min(min_ns, excluded.min_ns), "
-			"max_ns = max(max_ns, excluded.max_ns)",
-			"iiiiiiiiiii", i->capture, i->segment, i->seq,
+			"max_ns = max(max_ns, excluded.max_ns), "
+			"stored_ns = max(stored_ns, excluded.stored_ns)",
+			"iiiiiiiiiiii", i->capture, i->segment, i->seq,
 			(int64_t)link_type, (int64_t)snaplen, i->stored_bytes,
 			i->raw_bytes, i->packets, i->min_ns, i->max_ns,
-			realtime_ns()) &&
+			realtime_ns(), stored_ns) &&
 	       sql_exec(db, e,
 			"INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
 			"?7, ?8, ?9, ?10, ?11)",
@@ -449,6 +450,10 @@ static bool run_forget(sqlite3 *db, void *arg, struct err *e)
 			*id) &&
 	       sql_exec(db, e, "DELETE FROM marks WHERE capture = ?1", "i",
 			*id) &&
+	       sql_exec(db, e, "DELETE FROM ledger WHERE capture = ?1", "i",
+			*id) &&
+	       sql_exec(db, e, "DELETE FROM kept WHERE capture = ?1", "i",
+			*id) &&
 	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", *id);
 }
 
@@ -619,6 +624,34 @@ void store_options_now(struct store *s, struct store_options *o)
 	pthread_mutex_unlock(&s->lock);
 }
 
+int64_t store_age_ns(struct store *s, int64_t *doubt_ns)
+{
+	struct clocks now = clocks_now();
+
+	pthread_mutex_lock(&s->lock);
+	int64_t ns = age_now(&s->age, now, doubt_ns);
+	pthread_mutex_unlock(&s->lock);
+	return ns;
+}
+
+/* From the newest that is stored on. */
+static bool begin_age(struct store *s, struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q = db ? sql_query(db, e,
+					 "SELECT coalesce(max(stored_ns), 0) "
+					 "FROM segments",
+					 "")
+			     : NULL;
+	bool ok = q && sql_step(q, e) == 1;
+
+	if (ok)
+		age_begin(&s->age, clocks_now(), sqlite3_column_int64(q, 0));
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return ok;
+}
+
 void store_configure(struct store *s, const struct store_options *o)
 {
 	set_options(s, o);
@@ -661,7 +694,6 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->folders, NULL);
 	set_options(s, o);
-	s->repairing = repair;
 	s->spool_fd = s->lock_fd = -1;
 	s->readers = readers_new();
 	s->indexes = indexes_new();
@@ -684,15 +716,22 @@ static struct store *open_store(const struct store_options *o, bool repair,
 		goto fail;
 	}
 	s->catalog = catalog_open(path, e);
-	if (!s->catalog || !retain_resume(s, e) || !resume_deletes(s, e) ||
-	    (!repair && !recover_all(s, false, e)))
+	s->retention = s->catalog ? retention_new(s, e) : NULL;
+	if (!s->retention || !begin_age(s, e))
 		goto fail;
+	/* Recovery may need room. */
+	retention_resume(s->retention);
+	if (!repair)
+		retention_make_room(s->retention);
+	if (!resume_deletes(s, e) || (!repair && !recover_all(s, false, e)))
+		goto fail;
+	s->recovered = true;
 	atomic_store(&s->identity_old, true);
 	s->ledger_file_old = true;
 	s->press = press_new(o->compressors, e);
-	if (s->press)
-		s->sync = sync_start(s, e);
-	if (s->sync)
+	/* Nothing expires while a spool is repaired. */
+	if (s->press && sync_start(s, e) &&
+	    (repair || retention_start(s->retention, e)))
 		return s;
 fail:
 	store_close(s);
@@ -714,7 +753,9 @@ void store_close(struct store *s)
 {
 	if (!s)
 		return;
+	retention_stop(s->retention);
 	sync_stop(s->sync);
+	retention_free(s->retention);
 	ahead_free(s->press);
 	catalog_close(s->catalog);
 	readers_free(s->readers);

@@ -45,6 +45,8 @@ struct store_options {
 	/* Retention over all captures, 0: no bound. */
 	uint64_t spool_bytes;	   /* the segments together are kept below */
 	uint64_t free_floor_bytes; /* so much stays free on the file system */
+	/* What others take of the disk is not made up for below that. */
+	uint64_t keep_at_least_bytes;
 };
 
 /* Makes the folder and the catalog if they are not there, brings the schema
@@ -101,12 +103,14 @@ bool store_delete(struct store *s, uint64_t id, struct err *e);
 /*
  * --- retention ---
  *
- * Closed segments of a capture go, oldest first and one at a time, while they
- * are over keep_bytes or all of their packets are over keep_age_ns old (a
- * savefile's count from the import); then the oldest of all captures while
- * the spool is over its bounds. A segment that overlaps a hold stays. Each
- * that goes gets a row of the ledger.
+ * Closed segments of a capture go, in the order in which they were stored,
+ * while they are over keep_bytes or were stored over keep_age_ns ago (age.h);
+ * then the oldest of all captures while the spool is over its bounds or the
+ * disk has no room. A segment that overlaps a hold stays, and one that cannot
+ * be removed, for a while. Each that goes gets a row of the ledger.
  */
+/* free_floor_bytes as far as the file system is large enough for it. */
+uint64_t store_free_floor(struct store *s);
 bool store_set_keep(struct store *s, uint64_t id, uint64_t keep_bytes,
 		    int64_t keep_age_ns, struct err *e);
 

@@ -1,6 +1,6 @@
 /*
  * The thread that brings to stable storage what the others have written, and
- * looks after retention between. Guarantees that no writer ever waits for
+ * wakes retention then. Guarantees that no writer ever waits for
  * fdatasync, and the order data, then catalog: a segment's row says `closed`
  * only after its file was synced. Leaves out what a crash leaves behind: rows
  * of open segments are checked against their files on start (recover.c).
@@ -34,6 +34,8 @@ struct sync_writer {
 	/* Guarded by the lock of sync. */
 	int fd; /* -1: no segment is open */
 	bool made, dirty, failed;
+	uint64_t first_seq; /* of the segment */
+	bool to_close;
 	int64_t written_ns, synced_ns;
 	struct sync_writer *next;
 };
@@ -208,7 +210,7 @@ static void pass(struct sync *y)
 	if (atomic_exchange(&y->store->identity_old, false))
 		identity_write_all(y->store);
 	ledger_file_follow(y->store);
-	retain(y->store);
+	retention_wake(y->store->retention, false);
 }
 
 static void *sync_main(void *arg)
@@ -271,13 +273,42 @@ void sync_remove(struct sync_writer *w)
 	free(w);
 }
 
-void sync_open(struct sync_writer *w, int fd)
+void sync_open(struct sync_writer *w, uint64_t first_seq, int fd)
 {
 	pthread_mutex_lock(&w->sync->lock);
 	w->fd = fd;
+	w->first_seq = first_seq;
 	w->made = w->dirty = fd >= 0;
-	w->failed = false;
+	w->failed = w->to_close = false;
 	pthread_mutex_unlock(&w->sync->lock);
+}
+
+bool sync_has_open(struct sync *y, uint64_t capture, uint64_t first_seq)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&y->lock);
+	for (const struct sync_writer *w = y->writers; w && !found; w = w->next)
+		found = w->capture == capture && w->fd >= 0 &&
+			w->first_seq == first_seq;
+	pthread_mutex_unlock(&y->lock);
+	return found;
+}
+
+void sync_close_open(struct sync *y)
+{
+	pthread_mutex_lock(&y->lock);
+	for (struct sync_writer *w = y->writers; w; w = w->next)
+		w->to_close = w->fd >= 0;
+	pthread_mutex_unlock(&y->lock);
+}
+
+bool sync_is_to_close(struct sync_writer *w)
+{
+	pthread_mutex_lock(&w->sync->lock);
+	bool yes = w->to_close;
+	pthread_mutex_unlock(&w->sync->lock);
+	return yes;
 }
 
 void sync_written(struct sync_writer *w, bool dirty, int64_t ns)
@@ -324,6 +355,8 @@ int64_t sync_state(struct sync_writer *w, bool *failed)
 
 void sync_now(struct sync *y, bool wait)
 {
+	if (!y)
+		return; /* a start that does not have it yet */
 	pthread_mutex_lock(&y->lock);
 	uint64_t mine = ++y->asked;
 	pthread_cond_signal(&y->wake);
@@ -349,9 +382,11 @@ struct sync *sync_start(struct store *s, struct err *e)
 	pthread_cond_init(&y->wake, &attr);
 	pthread_cond_init(&y->passed, &attr);
 	pthread_condattr_destroy(&attr);
+	s->sync = y; /* its thread, and who it wakes, ask the store for it */
 	if (pthread_create(&y->thread, NULL, sync_main, y) == 0)
 		return y;
 	err_set(e, ERR_FAILED, "sync: cannot make a thread");
+	s->sync = NULL;
 	free(y);
 	return NULL;
 }

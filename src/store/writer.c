@@ -106,6 +106,7 @@ struct row_job {
 	struct writer *writer;
 	struct block_info info;
 	uint32_t link_type, snaplen;
+	int64_t age_ns;
 	bool stored;
 };
 
@@ -113,8 +114,8 @@ static bool row_run(sqlite3 *db, struct catalog_job *job, struct err *e)
 {
 	struct row_job *r = (struct row_job *)job;
 
-	return !r->stored ||
-	       rows_add_block(db, &r->info, r->link_type, r->snaplen, e);
+	return !r->stored || rows_add_block(db, &r->info, r->link_type,
+					    r->snaplen, r->age_ns, e);
 }
 
 /* A block without a row is in its segment, whose end the next start walks. */
@@ -148,6 +149,7 @@ static void post_row(struct writer *w, bool stored,
 		     const struct block_info *info)
 {
 	struct row_job *r;
+	int64_t ignored;
 
 	/* A row is less than a kilobyte; without it the feed would lose its
 	 * order, so wait for memory as a failing malloc does everywhere. */
@@ -159,6 +161,7 @@ static void post_row(struct writer *w, bool stored,
 	r->writer = w;
 	r->stored = stored;
 	r->info = *info;
+	r->age_ns = store_age_ns(w->store, &ignored);
 	if (w->segment) {
 		r->link_type = w->segment->link_type;
 		r->snaplen = w->segment->snaplen;
@@ -181,7 +184,7 @@ static void drop_segment(struct writer *w)
 		indexes_remove(w->store->indexes, w->index);
 	index_unref(w->index);
 	w->index = NULL;
-	sync_open(w->sync, -1);
+	sync_open(w->sync, 0, -1);
 	segment_free(w->segment);
 	w->segment = NULL;
 }
@@ -220,13 +223,15 @@ static void abandon_segment(struct writer *w)
 	w->framed = w->ended = false;
 }
 
+/* Or it is to be closed so that it can go. */
 static bool segment_is_old(const struct writer *w,
 			   const struct store_options *o)
 {
 	const struct segment *g = w->segment;
 
 	return g && g->n_blocks > 0 &&
-	       monotonic_ns() - g->opened_ns >= o->segment_age_ns;
+	       (monotonic_ns() - g->opened_ns >= o->segment_age_ns ||
+		sync_is_to_close(w->sync));
 }
 
 static bool open_segment(struct writer *w, const struct block *b, struct err *e)
@@ -242,7 +247,7 @@ static bool open_segment(struct writer *w, const struct block *b, struct err *e)
 				    b->link_type, b->snaplen, e);
 	if (!w->segment)
 		return false;
-	sync_open(w->sync, w->segment->fd);
+	sync_open(w->sync, w->seq, w->segment->fd);
 	w->index = index_new(w->maker, id, w->seq, b->link_type);
 	if (w->index)
 		indexes_add(w->store->indexes, w->index);
