@@ -556,7 +556,8 @@ static void heard(struct gate *g, struct visit *v)
 }
 
 /* Who says nothing keeps no place, nor does a data connection that no replay
- * comes for, nor who had time to hear why it has none. */
+ * comes for, nor who had time to hear why it has none, nor who has no call
+ * while others wait. */
 static void drop_silent(struct gate *g)
 {
 	int64_t now = monotonic_ns();
@@ -564,6 +565,9 @@ static void drop_silent(struct gate *g)
 
 	for (struct visit *v = g->visits; v; v = next) {
 		next = v->next;
+		/* Its end is heard as any other. */
+		if (is_served(v) && caller_is_idle(v->caller, now))
+			shutdown(v->fd, SHUT_RDWR);
 		if (now - v->since_ns <= g->patience_ns)
 			continue;
 		if (v->silent_fd >= 0 || (v->data && data_is_idle(v->caller)))

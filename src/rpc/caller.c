@@ -401,11 +401,10 @@ void callers_review(struct server *s)
 	free(all);
 }
 
-static bool is_idle(struct caller *c, int64_t now)
+bool caller_is_idle(struct caller *c, int64_t now)
 {
 	return is_served(c) && !atomic_load(&c->n_calls) &&
 	       now - atomic_load(&c->idle_ns) > PLACE_HELD_NS &&
-	       c->place == PLACE_TAKEN &&
 	       place_is_wanted(c, BOUND_CONNECTIONS, now);
 }
 
@@ -416,12 +415,8 @@ void callers_idle(struct server *s)
 	struct caller **all = callers(s, &n);
 
 	for (size_t i = 0; i < n; i++) {
-		if (is_idle(all[i], now)) {
-			log_info("%s at %s has no call, and others wait: it is "
-				 "closed",
-				 caller_name(all[i]), all[i]->from);
-			caller_end(all[i]);
-		}
+		if (all[i]->origin == FROM_TLS && caller_is_idle(all[i], now))
+			cut(all[i], false);
 		caller_unref(all[i]);
 	}
 	free(all);

@@ -343,8 +343,9 @@ void callers_end(struct server *s);
 void callers_cut(struct server *s, bool only_shaking);
 /* Those whose rights are gone since they came. */
 void callers_review(struct server *s);
-/* Those that have a connection and do nothing with it, when places are
- * wanted. */
+/* It has a connection, no call, and others wait for its place. */
+bool caller_is_idle(struct caller *c, int64_t now);
+/* Cuts those of TLS that are. */
 void callers_idle(struct server *s);
 
 /* --- proxied.c: who is behind pcap proxy --- */
