@@ -350,6 +350,63 @@ class LeftOut(Case):
         self.assertEqual(int(self.daemon.capture("none")["packets"]), 0)
 
 
+class Order(Case):
+    """Files of one capture come out by the times at which they begin."""
+
+    def files(self, name, parts):
+        return [self.file("%s%d" % (name, i), savefile(part))
+                for i, part in enumerate(parts)]
+
+    def test_files_that_went_in_in_another_order(self):
+        parts = [made(40, first=50 * i) for i in range(12)]
+        names = self.files("dump.pcap", parts)
+        self.daemon.run("import", "order", *sorted(names))
+        everything = sum(parts, [])
+        first_difference(self, self.replay("order", "--strict"), everything)
+        first_difference(self, self.replay("order", "-c", "45"),
+                         everything[:45])
+        since, until_ns = parts[1][7].ns, parts[10][7].ns
+        first_difference(
+            self, self.replay("order", "--since", "@%d.%09d" % divmod(
+                since, NS), "--until", "@%d.%09d" % divmod(until_ns, NS)),
+            [p for p in everything if since <= p.ns < until_ns])
+        text = "udp port %d" % (1024 + 51)
+        path = self.file("all", savefile(everything))
+        want = packets_of(output("tcpdump", "-r", path, "-w", "-",
+                                 "--time-stamp-precision=nano", text))[1]
+        first_difference(self, self.replay("order", text), want)
+        packed = os.path.join(self.daemon.folder, "order.pcap.zst")
+        self.daemon.run("replay", "order", "-w", packed)
+        first_difference(self, packets_of(output("zstd", "-dc", packed))[1],
+                         everything)
+
+    def test_the_order_within_a_file_is_the_file_s(self):
+        back = made(30)[::-1]
+        self.daemon.run("import", "within", *self.files("w", [
+            made(5, first=100), back]))
+        first_difference(self, self.replay("within"),
+                         back + made(5, first=100))
+
+    def test_files_over_one_another_come_one_after_the_other(self):
+        a, b = made(40)[::2], made(40)[1::2]
+        self.daemon.run("import", "both-links", *self.files("o", [b, a]))
+        first_difference(self, self.replay("both-links"), a + b)
+
+    def test_what_goes_in_at_the_moment_is_there(self):
+        self.daemon.run("import", "now", *self.files("m", [
+            made(5, first=100), made(5, first=50)]))
+        process = self.pipe("now")
+        process.stdin.write(savefile(made(5)))
+        process.stdin.flush()
+        self.wait_for("now", 15)
+        got = self.replay("now")
+        first_difference(self, got, made(5, first=50) + made(5, first=100) +
+                         made(5))
+        self.end(process, OK)
+        first_difference(self, self.replay("now"), made(5) +
+                         made(5, first=50) + made(5, first=100))
+
+
 class Headers(Case):
     def header(self, *arguments):
         out, _ = self.daemon.run("replay", *arguments)

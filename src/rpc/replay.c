@@ -6,6 +6,8 @@
  */
 #include "rpc.h"
 
+#include "../store/imports.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -21,7 +23,14 @@ struct replay {
 	struct feed_watch watch;
 	struct filter *filter;
 	struct cursor *cursor;
-	struct caller *data; /* its data connection, or NULL */
+	struct cursor_range range; /* of the cursor */
+	/* Of imported files that are not stored in the order of their times:
+	 * one cursor after the other. */
+	struct import_run *runs;
+	size_t n_runs, run;
+	uint64_t blocks_before; /* of the cursors before */
+	uint64_t expired;	/* before their cursor could know */
+	struct caller *data;	/* its data connection, or NULL */
 	struct pick pick;
 	uint32_t link_type;
 	int64_t sent_ns; /* when something was sent last */
@@ -85,11 +94,62 @@ static bool check_request(struct call *c, const Pcap__V1__ReplayRequest *q,
 
 static bool go_on(void *ctx);
 
+/* --- files in the order of their times --- */
+
+static bool replay_runs(struct replay *r, struct err *e)
+{
+	const Pcap__V1__ReplayRequest *q = r->request;
+
+	if (!r->view.row.savefile || q->live)
+		return true;
+	if (!imports_runs(control_store(r->call->server->control),
+			  r->view.row.id, q->since_ns, q->until_ns, &r->runs,
+			  &r->n_runs, e))
+		return false;
+	if (r->n_runs) {
+		r->range.first_seq = r->runs[0].first_seq;
+		r->range.end_seq = r->runs[0].end_seq;
+	}
+	return true;
+}
+
+/* 1: there was another run, and r->cursor is of it; 0; -1 see e. */
+static int replay_next_run(struct replay *r, struct err *e)
+{
+	struct store *store = control_store(r->call->server->control);
+	uint64_t left = 0;
+
+	if (r->run + 1 >= r->n_runs)
+		return 0;
+	const struct import_run *run = &r->runs[++r->run];
+	r->blocks_before += cursor_blocks_done(r->cursor);
+	cursor_close(r->cursor);
+	r->range.first_seq = run->first_seq;
+	r->range.end_seq = run->end_seq;
+	r->cursor = cursor_open(store, r->feed, &r->range, e);
+	if (!r->cursor ||
+	    !imports_left(store, r->view.row.id, r->request->since_ns,
+			  r->request->until_ns, run, &left, e))
+		return -1;
+	if (left < run->packets)
+		r->expired += run->packets - left;
+	return 1;
+}
+
+static uint64_t replay_blocks_done(const struct replay *r)
+{
+	uint64_t done = r->blocks_before + cursor_blocks_done(r->cursor);
+	uint64_t all = cursor_blocks(r->cursor);
+
+	return done < all ? done : all;
+}
+
 static bool replay_open(struct replay *r, struct err *e)
 {
 	const Pcap__V1__ReplayRequest *q = r->request;
 	struct control *ctl = r->call->server->control;
-	struct cursor_range range = {
+
+	r->range = (struct cursor_range){
 		.since_ns = q->since_ns,
 		.until_ns = q->until_ns,
 		.live = q->live,
@@ -117,14 +177,16 @@ static bool replay_open(struct replay *r, struct err *e)
 	/* Before the cursor looks: what comes after that is news. */
 	if (q->live)
 		feed_watch(r->feed, &r->watch);
-	range.filter = r->filter;
-	range.link_type = r->link_type;
-	if (range.stored)
+	r->range.filter = r->filter;
+	r->range.link_type = r->link_type;
+	if (!replay_runs(r, e))
+		return false;
+	if (r->range.stored)
 		r->data = data_take(r->call->caller, &q->data_ticket);
 	if (r->data)
 		call_data(r->call, r->data->data_fd);
-	range.unread = r->data;
-	r->cursor = cursor_open(control_store(ctl), r->feed, &range, e);
+	r->range.unread = r->data;
+	r->cursor = cursor_open(control_store(ctl), r->feed, &r->range, e);
 	return r->cursor != NULL;
 }
 
@@ -141,6 +203,7 @@ static void replay_close(struct replay *r)
 		capture_view_done(&r->view);
 	}
 	filter_free(r->filter);
+	free(r->runs);
 }
 
 static bool send_header(struct replay *r)
@@ -169,8 +232,7 @@ static bool send_packets(struct replay *r, struct slice s)
 {
 	r->sent_ns = monotonic_ns();
 	uint64_t packets = s.packets;
-	if (!call_send_wait(r->call,
-			    wire_packets(&s, cursor_blocks_done(r->cursor))))
+	if (!call_send_wait(r->call, wire_packets(&s, replay_blocks_done(r))))
 		return false;
 	r->end.packets += packets;
 	return true;
@@ -234,8 +296,7 @@ static bool send_beside(struct replay *r, const struct block_info *i,
 	bool whole;
 
 	r->sent_ns = monotonic_ns();
-	if (!call_send_wait(r->call,
-			    wire_beside(i, cursor_blocks_done(r->cursor))))
+	if (!call_send_wait(r->call, wire_beside(i, replay_blocks_done(r))))
 		return false;
 	call_passes(r->call);
 	bool sent = data_send(r->data, r->cursor, i, &whole);
@@ -293,6 +354,8 @@ static int replay_step(struct replay *r, struct err *e)
 	int got = cursor_next(r->cursor, &s, e);
 	uint64_t lost = cursor_lost(r->cursor, &reason);
 
+	if (r->expired && send_lost(r, r->expired, "expired"))
+		r->expired = 0;
 	if (lost && !send_lost(r, lost, reason)) {
 		if (got == 1)
 			block_unref(s.block);
@@ -302,7 +365,7 @@ static int replay_step(struct replay *r, struct err *e)
 		return replay_slice(r, s, e);
 	if (got == 0 && r->request->live)
 		return wait_for_packets(r) ? 1 : 0;
-	return got;
+	return got ? got : replay_next_run(r, e);
 }
 
 /* --- the end --- */

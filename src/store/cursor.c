@@ -136,12 +136,18 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	c->go_on = r->go_on;
 	c->ctx = r->ctx;
 	feed_position(f, &c->end_seq, &c->end_at);
+	c->seq = r->first_seq;
+	if (r->end_seq && r->end_seq <= c->end_seq) {
+		c->end_seq = r->end_seq;
+		c->end_at = 0;
+	}
 	c->decoder = decoder_new();
 	c->pool = block_pool_new(12);
 	c->reader =
 		(struct reader){.capture = feed_capture(f),
 				.since_ns = c->since_ns,
 				.until_ns = c->until_ns,
+				.position = c->seq,
 				.end_seq = r->live ? UINT64_MAX : c->end_seq};
 	readers_add(s->readers, &c->reader);
 	if (r->filter)

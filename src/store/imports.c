@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool imports_run_begin(sqlite3 *db, void *arg, struct err *e)
 {
@@ -150,4 +151,158 @@ bool imports_recover(struct store *s, struct err *e)
 {
 	return catalog_run(s->catalog, imports_run_recover, NULL, e) ||
 	       err_wrap(e, "imports that did not end");
+}
+
+/* --- runs --- */
+
+struct imports_list {
+	struct import_run *v;
+	size_t n, room;
+};
+
+static bool imports_add(struct imports_list *l, const struct import_run *r,
+			struct err *e)
+{
+	if (l->n == l->room) {
+		size_t room = l->room ? 2 * l->room : 16;
+		void *more = realloc(l->v, room * sizeof(*l->v));
+
+		if (!more)
+			return err_set(e, ERR_FAILED, "out of memory");
+		l->v = more;
+		l->room = room;
+	}
+	l->v[l->n++] = *r;
+	return true;
+}
+
+/* Each segment is of one import; 0: of none that is known. */
+static bool imports_collect(sqlite3_stmt *q, struct imports_list *l,
+			    struct err *e)
+{
+	int64_t before = -1;
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		int64_t import = sqlite3_column_int64(q, 0);
+		struct import_run r = {
+			.first_seq = (uint64_t)sqlite3_column_int64(q, 1),
+			.end_seq = (uint64_t)sqlite3_column_int64(q, 2) + 1,
+			.min_ns = sqlite3_column_int64(q, 3),
+			.packets = (uint64_t)sqlite3_column_int64(q, 4)};
+
+		if (import != before) {
+			if (!imports_add(l, &r, e))
+				return false;
+		} else {
+			struct import_run *last = &l->v[l->n - 1];
+
+			last->end_seq = r.end_seq;
+			last->packets += r.packets;
+			if (r.min_ns < last->min_ns)
+				last->min_ns = r.min_ns;
+		}
+		before = import;
+	}
+	return got == 0;
+}
+
+static int imports_by_time(const void *a, const void *b)
+{
+	const struct import_run *x = a, *y = b;
+
+	if (x->min_ns != y->min_ns)
+		return x->min_ns < y->min_ns ? -1 : 1;
+	return x->first_seq < y->first_seq ? -1 : x->first_seq > y->first_seq;
+}
+
+/* What lies one behind the other is read in one go. */
+static void imports_join(struct imports_list *l)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		struct import_run *last = n ? &l->v[n - 1] : NULL;
+
+		if (last && last->end_seq == l->v[i].first_seq) {
+			last->end_seq = l->v[i].end_seq;
+			last->packets += l->v[i].packets;
+		} else {
+			l->v[n++] = l->v[i];
+		}
+	}
+	l->n = n;
+}
+
+bool imports_runs(struct store *s, uint64_t capture, int64_t since_ns,
+		  int64_t until_ns, struct import_run **runs, size_t *n,
+		  struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	/* The newest import that began at or before a segment has it, unless it
+	 * ended before. */
+	sqlite3_stmt *q =
+		db ? sql_query(
+			     db, e,
+			     "SELECT coalesce((SELECT id FROM imports i WHERE "
+			     "i.capture = ?1 AND g.first_seq >= i.first_seq "
+			     "AND g.first_seq < i.end_seq LIMIT 1), 0), "
+			     "first_seq, last_seq, min_ns, packets "
+			     "FROM segments g WHERE capture = ?1 AND NOT "
+			     "expired AND max_ns >= ?2 AND min_ns < ?3 "
+			     "ORDER BY first_seq",
+			     "iii", capture, since_ns ? since_ns : INT64_MIN,
+			     until_ns ? until_ns : INT64_MAX)
+		   : NULL;
+	struct imports_list l = {0};
+	bool ok = imports_collect(q, &l, e);
+
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	/* What is going in at the moment has no segment yet. */
+	struct import_run rest = {.min_ns = INT64_MAX, .end_seq = UINT64_MAX};
+	if (ok && l.n) {
+		rest.first_seq = l.v[l.n - 1].end_seq;
+		ok = imports_add(&l, &rest, e);
+	}
+	if (!ok) {
+		free(l.v);
+		return err_wrap(e, "imports");
+	}
+	qsort(l.v, l.n, sizeof(*l.v), imports_by_time);
+	imports_join(&l);
+	if (l.n < 2) {
+		free(l.v);
+		l.v = NULL;
+		l.n = 0;
+	}
+	*runs = l.v;
+	*n = l.n;
+	return true;
+}
+
+bool imports_left(struct store *s, uint64_t capture, int64_t since_ns,
+		  int64_t until_ns, const struct import_run *run,
+		  uint64_t *packets, struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT coalesce(sum(packets), 0) FROM segments "
+			       "WHERE capture = ?1 AND NOT expired AND "
+			       "max_ns >= ?2 AND min_ns < ?3 AND "
+			       "first_seq >= ?4 AND first_seq < ?5",
+			       "iiiii", capture,
+			       since_ns ? since_ns : INT64_MIN,
+			       until_ns ? until_ns : INT64_MAX, run->first_seq,
+			       run->end_seq < INT64_MAX ? run->end_seq
+							: (uint64_t)INT64_MAX)
+		   : NULL;
+	bool ok = q && sql_step(q, e) == 1;
+
+	if (ok)
+		*packets = (uint64_t)sqlite3_column_int64(q, 0);
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return ok;
 }

@@ -36,6 +36,23 @@ bool imports_begin(struct store *s, struct import_row *r, struct err *e);
 bool imports_end(struct store *s, const struct import_row *r,
 		 const struct ledger_row *rows, size_t n,
 		 struct import_row *before, struct err *e);
+/* Blocks [first_seq, end_seq) of a file, or of several whose times follow on
+ * one another. */
+struct import_run {
+	uint64_t first_seq, end_seq;
+	int64_t min_ns;
+	uint64_t packets; /* of segments in the range */
+};
+/* What a capture has in [since_ns, until_ns), 0: no bound, by the times at
+ * which its files begin: an array to free(). Within a file the order is the
+ * file's. *n is 0 where it is stored in that order. */
+bool imports_runs(struct store *s, uint64_t capture, int64_t since_ns,
+		  int64_t until_ns, struct import_run **runs, size_t *n,
+		  struct err *e);
+/* Packets of a run that are there now: retention may have come. */
+bool imports_left(struct store *s, uint64_t capture, int64_t since_ns,
+		  int64_t until_ns, const struct import_run *run,
+		  uint64_t *packets, struct err *e);
 /* At start: those that are under way have ended, and the ledger says so. */
 bool imports_recover(struct store *s, struct err *e);
 

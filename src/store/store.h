@@ -198,6 +198,8 @@ bool writer_take_lost(struct writer *w, uint64_t *packets, int64_t *from_ns,
 struct cursor_range {
 	int64_t since_ns, until_ns; /* as in pick.h; 0: no bound */
 	bool live; /* no end; otherwise what is published at cursor_open */
+	/* Only blocks [first_seq, end_seq); 0: no bound. */
+	uint64_t first_seq, end_seq;
 	/* A block all of which is in the range may come as it lies on disk:
 	 * block->stored, and the slice is its zstd frame (of info.packets). */
 	bool stored;
