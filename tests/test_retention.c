@@ -159,7 +159,7 @@ static void a_start_asks_for_each_row_once(void **state)
 	struct store *s = open_store();
 	print_message("start: %lld steps, %lld connections\n",
 		      (long long)steps_here, (long long)connections);
-	assert_in_range(atomic_load(&steps_here), SEGMENTS, 20 * SEGMENTS);
+	assert_in_range(atomic_load(&steps_here), SEGMENTS, 40 * SEGMENTS);
 	assert_in_range(atomic_load(&connections), 1, 20);
 	assert_int_equal(kept_segments(s), SEGMENTS);
 	store_close(s);
