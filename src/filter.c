@@ -160,6 +160,12 @@ void filter_configure(unsigned text_bytes, unsigned instructions)
 	atomic_store(&program_max, instructions);
 }
 
+void filter_bounds(unsigned *text_bytes, unsigned *instructions)
+{
+	*text_bytes = atomic_load(&text_max);
+	*instructions = atomic_load(&program_max);
+}
+
 static bool text_fits(const char *text, unsigned max, struct err *e)
 {
 	size_t n = strlen(text);
@@ -272,6 +278,31 @@ struct filter *filter_compile_live(pcap_t *p, const char *text,
 				   uint32_t netmask, struct err *e)
 {
 	return compile(p, text, netmask, FILTER_TEXT_MAX, FILTER_INSNS_MAX, e);
+}
+
+struct filter *filter_from_program(const void *bytes, size_t n, struct err *e)
+{
+	struct filter *f = calloc(1, sizeof(*f));
+	size_t count = n / sizeof(*f->program.bf_insns);
+	struct bpf_insn *insns = malloc(n ? n : 1);
+
+	if (!f || !insns) {
+		err_set(e, ERR_FAILED, "filter: out of memory");
+		goto fail;
+	}
+	memcpy(insns, bytes, n);
+	if (count == 0 || count > FILTER_INSNS_MAX || n % sizeof(*insns) != 0 ||
+	    !bpf_validate(insns, (int)count)) {
+		err_set(e, ERR_FAILED, "filter: %zu bytes are no program", n);
+		goto fail;
+	}
+	f->program.bf_insns = insns;
+	f->program.bf_len = (unsigned)count;
+	return f;
+fail:
+	free(insns);
+	free(f);
+	return NULL;
 }
 
 void filter_free(struct filter *f)

@@ -29,6 +29,7 @@ struct filter {
 /* New bounds, from then on: max-filter and max-filter-program. What a capture
  * was made with before goes on. */
 void filter_configure(unsigned text_bytes, unsigned instructions);
+void filter_bounds(unsigned *text_bytes, unsigned *instructions);
 /* ERR_LIMIT: it is over one of them. f may be NULL. */
 bool filter_fits(const char *text, const struct filter *f, struct err *e);
 
@@ -40,6 +41,8 @@ struct filter *filter_compile(const char *text, uint32_t link_type,
  * compiled as that handle needs them. */
 struct filter *filter_compile_live(pcap_t *p, const char *text,
 				   uint32_t netmask, struct err *e);
+/* From filter_bytes, and checked. */
+struct filter *filter_from_program(const void *bytes, size_t n, struct err *e);
 void filter_free(struct filter *f);
 
 /* The program's bytes, struct bpf_insn after struct bpf_insn: what the catalog

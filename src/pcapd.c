@@ -22,12 +22,16 @@
  *			they yield to all of the above (nice)
  *	(gRPC has a few threads of its own)
  *
+ * Filters are compiled in processes beside, one each: filter_compiler.h.
+ *
  * Stopping goes against the flow: first the clients are told and go, then
  * captures seal their blocks, then writers close their segments, then the
  * catalog is closed.
  */
+#include "capture/capture.h"
 #include "config.h"
 #include "control/control.h"
+#include "filter_compiler.h"
 #include "log.h"
 #include "rpc/server.h"
 #include "sandbox.h"
@@ -308,6 +312,21 @@ static bool serve(const struct args *a, const struct config *c, int signals,
 	return s != NULL;
 }
 
+struct confinement {
+	const struct config *config;
+	const char *file;
+};
+
+/* A process that compiles filters. The file system is that of pcapd, since
+ * names are looked up by it. */
+static bool confine(void *ctx, bool names, struct err *e)
+{
+	const struct confinement *c = ctx;
+
+	return (names || sandbox_without_sockets(e)) &&
+	       sandbox_enter(c->config, c->file, e);
+}
+
 static void say_line(void *ctx, const char *line)
 {
 	(void)ctx;
@@ -374,8 +393,13 @@ int main(int argc, char **argv)
 	}
 	raise_limits();
 	/* Before there are threads. */
-	if (!sandbox_user(&config, &e) ||
-	    !sandbox_enter(&config, config_file(&args), &e))
+	struct confinement confinement = {&config, config_file(&args)};
+	if (!sandbox_user(&config, &e))
+		goto fail;
+	sandbox_tell();
+	if (!filter_compiler_start(capture_compile, confine, &confinement,
+				   &e) ||
+	    !sandbox_enter(&config, confinement.file, &e))
 		goto fail;
 	signals = open_signals(&e);
 	if (signals < 0)

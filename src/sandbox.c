@@ -734,7 +734,7 @@ static void load_libraries(void)
 
 /* The system is asked: what a capability is good for depends on whose the
  * network is. */
-static void tell_what_is_missing(void)
+void sandbox_tell(void)
 {
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 
@@ -746,10 +746,24 @@ static void tell_what_is_missing(void)
 			 strerror(errno));
 }
 
+bool sandbox_without_sockets(struct err *e)
+{
+	scmp_filter_ctx s = seccomp_init(SCMP_ACT_ALLOW);
+	int r = s ? seccomp_rule_add(s, SCMP_ACT_ERRNO(EACCES),
+				     SCMP_SYS(socket), 0)
+		  : -ENOMEM;
+
+	if (!r)
+		r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno
+							   : seccomp_load(s);
+	seccomp_release(s);
+	errno = -r;
+	return !r || err_errno(e, "keep a process from opening sockets");
+}
+
 bool sandbox_enter(const struct config *c, const char *config_file,
 		   struct err *e)
 {
-	tell_what_is_missing();
 	if (!c->sandbox)
 		return true;
 	load_libraries();

@@ -30,6 +30,12 @@ bool sandbox_give_key(const struct config *c, struct err *e);
  * that user's. */
 bool sandbox_owner(const char *spool, struct err *e);
 
+/* What is missing that captures need goes to the log. */
+void sandbox_tell(void);
+
+/* This process, which has no threads, can open no socket any more. */
+bool sandbox_without_sockets(struct err *e);
+
 /* The rest. config_file: NULL if there is none. */
 bool sandbox_enter(const struct config *c, const char *config_file,
 		   struct err *e);

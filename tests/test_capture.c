@@ -560,7 +560,13 @@ static void a_packet_waits_only_for_what_may_come(void **state)
 	need_namespace();
 	listen_for_own(&o);
 	l->options.buffer_bytes = CAPTURE_BUFFER_MIN;
-	struct source *s = source_open(&l->options, NULL, &e);
+	uint32_t link_type;
+	struct filter *f;
+	bool other_type;
+	assert_true(capture_probe(&l->options, NULL, NULL, &link_type, &f, &e));
+	struct source *s =
+		source_open(&l->options, f, link_type, &other_type, &e);
+	filter_free(f);
 	assert_non_null(s);
 	assert_true(sieve_follow(&v, o.exclude, s));
 
@@ -954,7 +960,8 @@ static void wrong_options_are_refused(void **state)
 
 		strcpy(l->options.interface, cases[i].interface);
 		strcpy(l->options.filter, cases[i].filter);
-		assert_false(capture_probe(&l->options, &link_type, &f, &e));
+		assert_false(capture_probe(&l->options, NULL, NULL, &link_type,
+					   &f, &e));
 		assert_int_equal(e.kind, cases[i].kind);
 		assert_string_equal(e.what, cases[i].what);
 		assert_string_equal(e.hint, cases[i].hint);
@@ -962,12 +969,14 @@ static void wrong_options_are_refused(void **state)
 	struct err e = ERR_INIT;
 	l->options = on_v0;
 	l->options.snaplen = 300000;
-	assert_false(capture_probe(&l->options, &link_type, &f, &e));
+	assert_false(
+		capture_probe(&l->options, NULL, NULL, &link_type, &f, &e));
 	assert_int_equal(e.kind, ERR_USAGE);
 	assert_string_equal(e.what, "snaplen 300000 is not in 1 to 262144");
 	l->options = on_v0;
 	l->options.buffer_bytes = 1;
-	assert_false(capture_probe(&l->options, &link_type, &f, &e));
+	assert_false(
+		capture_probe(&l->options, NULL, NULL, &link_type, &f, &e));
 	assert_string_equal(e.what, "a buffer of 1 bytes is not in 1 to 2047 "
 				    "MiB");
 }
@@ -985,6 +994,35 @@ static void wrong_filter_does_not_start(void **state)
 	assert_int_equal(e.kind, ERR_USAGE);
 }
 
+/* What was compiled for another link type is not used, whatever it is. */
+static void a_program_is_used_for_its_link_type_only(void **state)
+{
+	static const struct bpf_insn everything = {BPF_RET | BPF_K, 0, 0,
+						   262144};
+	struct live *l = *state;
+	struct err e = ERR_INIT;
+	struct capture_status s;
+	int64_t link_type;
+
+	need_namespace();
+	for (int kept = 0; kept < 2; kept++) {
+		l->options.program = &everything;
+		l->options.program_bytes = sizeof(everything);
+		l->options.program_link_type = kept ? ETHERNET : SLL2;
+		l->feed = feed_new(1, 1, 2);
+		struct capture *c = capture_start(&l->options, l->feed, &e);
+		assert_non_null(c);
+		capture_ref(c);
+		capture_stop(c, &s);
+		const struct filter *f = capture_filter(c, &link_type);
+		assert_int_equal(link_type, ETHERNET);
+		assert_int_equal(f->program.bf_len == 1, kept);
+		capture_unref(c);
+		feed_unref(l->feed);
+		l->feed = NULL;
+	}
+}
+
 static void probe_tells_link_type_and_filter(void **state)
 {
 	struct live *l = *state;
@@ -995,17 +1033,17 @@ static void probe_tells_link_type_and_filter(void **state)
 
 	need_namespace();
 	strcpy(l->options.filter, "tcp port 80");
-	assert_true(capture_probe(&l->options, &link_type, &a, &e));
+	assert_true(capture_probe(&l->options, NULL, NULL, &link_type, &a, &e));
 	assert_int_equal(link_type, ETHERNET);
 	strcpy(l->options.filter, "tcp  port http");
-	assert_true(capture_probe(&l->options, &link_type, &b, &e));
+	assert_true(capture_probe(&l->options, NULL, NULL, &link_type, &b, &e));
 	const void *pa = filter_bytes(a, &na), *pb = filter_bytes(b, &nb);
 	assert_int_equal(na, nb);
 	assert_memory_equal(pa, pb, na);
 	filter_free(a);
 	filter_free(b);
 	strcpy(l->options.interface, "any");
-	assert_true(capture_probe(&l->options, &link_type, &a, &e));
+	assert_true(capture_probe(&l->options, NULL, NULL, &link_type, &a, &e));
 	assert_int_equal(link_type, SLL2);
 	filter_free(a);
 }
@@ -1362,6 +1400,7 @@ int main(void)
 		live_test(loopback_is_captured_once),
 		live_test(wrong_options_are_refused),
 		live_test(wrong_filter_does_not_start),
+		live_test(a_program_is_used_for_its_link_type_only),
 		live_test(probe_tells_link_type_and_filter),
 		live_test(interfaces_are_listed),
 		cmocka_unit_test_setup_teardown(

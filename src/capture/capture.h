@@ -35,6 +35,12 @@ struct capture_options {
 	uint64_t buffer_bytes; /* of all rings together */
 	uint32_t rings;	       /* 0: one; fewer where they cannot be had */
 	int64_t block_age_ns;
+	/* The filter, compiled for this link type. Otherwise it is compiled
+	 * when the interface is there; -1: always. Not looked at after
+	 * capture_start. */
+	const void *program;
+	size_t program_bytes;
+	int64_t program_link_type;
 	bool libpcap; /* takes the packets also where the ring could be read */
 	struct exclude *exclude; /* NULL: nothing; outlives the capture */
 };
@@ -65,16 +71,23 @@ struct capture_outage {
 #define CAPTURE_OUTAGES 8
 
 /*
- * Opens the interface as capture_start will and closes it again: tells its
- * link type and gives the compiled filter (filter_free it). ERR_NOT_FOUND: no
- * such interface; ERR_USAGE: the filter; ERR_PERMISSION.
+ * Opens the interface and closes it again: tells its link type and gives the
+ * compiled filter (filter_free it). It waits for that, with no lock held;
+ * go_on as of struct filter_request. ERR_NOT_FOUND: no such interface;
+ * ERR_USAGE: the filter; ERR_PERMISSION.
  */
-bool capture_probe(const struct capture_options *o, uint32_t *link_type,
-		   struct filter **filter, struct err *e);
+bool capture_probe(const struct capture_options *o, bool (*go_on)(void *ctx),
+		   void *ctx, uint32_t *link_type, struct filter **filter,
+		   struct err *e);
+/* For filter_compiler_start. */
+struct filter *capture_compile(const char *interface, const char *text,
+			       uint32_t snaplen, uint32_t *link_type,
+			       struct err *e);
 
-/* The first open happens before it returns; an interface that is missing or
- * down (ERR_NOT_FOUND, ERR_STATE would be the error) is waited for, other
- * errors are errors. An interface is its name: one that is renamed is gone,
+/* The first open happens before it returns, unless the filter has to be
+ * compiled, which takes its time; an interface that is missing or down
+ * (ERR_NOT_FOUND, ERR_STATE would be the error) is waited for, other errors
+ * are errors. An interface is its name: one that is renamed is gone,
  * one that gets the name has come. */
 struct capture *capture_start(const struct capture_options *o, struct feed *f,
 			      struct err *e);
@@ -93,6 +106,10 @@ void capture_catch_up(struct capture *c);
  * overtaken by a capture_stop holds one of their own. */
 struct capture *capture_ref(struct capture *c);
 void capture_unref(struct capture *c);
+/* The filter of one that was stopped and the link type that it is for; NULL:
+ * there is none. */
+const struct filter *capture_filter(const struct capture *c,
+				    int64_t *link_type);
 void capture_status(struct capture *c, struct capture_status *s);
 /* The set of connections to exclude was changed. */
 void capture_exclude(struct capture *c);

@@ -7,6 +7,7 @@
  */
 #include "capture.h"
 
+#include "../filter_compiler.h"
 #include "fill.h"
 #include "links.h"
 #include "sieve.h"
@@ -46,6 +47,9 @@ struct capture {
 	pthread_t thread;
 	/* The thread's. */
 	struct source *source; /* NULL: waiting for the interface */
+	struct filter *filter; /* NULL: it was not compiled yet */
+	int64_t filter_type;   /* the link type that it is for */
+	bool may_compile;      /* that can take its time */
 	struct links links;
 	bool news;	/* the interface is not what it was */
 	unsigned index; /* of the open source's interface; 0: it has none */
@@ -142,12 +146,49 @@ static void exclude(struct capture *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
+static bool is_wanted(void *ctx)
+{
+	struct capture *c = ctx;
+
+	pthread_mutex_lock(&c->lock);
+	bool wanted = !c->stopping;
+	pthread_mutex_unlock(&c->lock);
+	return wanted;
+}
+
+static bool compile(struct capture *c, struct err *e)
+{
+	struct filter *f;
+	uint32_t link_type;
+
+	if (!capture_probe(&c->options, is_wanted, c, &link_type, &f, e))
+		return false;
+	filter_free(c->filter);
+	c->filter = f;
+	c->filter_type = link_type;
+	return true;
+}
+
+static void try_open(struct capture *c, struct err *e)
+{
+	bool other_type;
+
+	c->source = source_open(&c->options, c->filter, c->filter_type,
+				&other_type, e);
+	if (!other_type || !c->may_compile || !compile(c, e))
+		return;
+	c->source = source_open(&c->options, c->filter, c->filter_type,
+				&other_type, e);
+}
+
 static bool open_source(struct capture *c, struct err *e)
 {
-	c->source = source_open(&c->options, NULL, e);
+	try_open(c, e);
 	if (!c->source) {
 		c->retry_ns = worth_waiting(e) ? INT64_MAX
 					       : monotonic_ns() + RETRY_NS;
+		if (!c->may_compile)
+			c->retry_ns = 0;
 		show_waiting(c, e->what, realtime_ns());
 		return false;
 	}
@@ -416,6 +457,7 @@ static void *run(void *arg)
 	struct capture *c = arg;
 
 	pthread_setname_np(pthread_self(), "pcapd-capture");
+	c->may_compile = true;
 	for (;;) {
 		bool ready = c->source && fill_ready(&c->fill);
 		int n = 0;
@@ -450,18 +492,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-bool capture_probe(const struct capture_options *o, uint32_t *link_type,
-		   struct filter **filter, struct err *e)
-{
-	struct source *s = source_open(o, filter, e);
-
-	if (!s)
-		return false;
-	*link_type = source_link_type(s);
-	source_close(s);
-	return true;
-}
-
 struct capture *capture_ref(struct capture *c)
 {
 	atomic_fetch_add(&c->refs, 1);
@@ -473,6 +503,7 @@ void capture_unref(struct capture *c)
 	if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
 	source_close(c->source);
+	filter_free(c->filter);
 	if (c->wake_fd >= 0)
 		close(c->wake_fd);
 	links_close(&c->links);
@@ -495,6 +526,8 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 	}
 	atomic_init(&c->refs, 1);
 	c->options = *o;
+	c->filter_type = -1;
+	c->may_compile = !filter_compiler_runs();
 	c->feed = feed_ref(f);
 	c->until_ns = INT64_MAX;
 	fill_init(&c->fill, f, false);
@@ -505,6 +538,13 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 	if (c->wake_fd < 0) {
 		err_errno(e, "start %s", o->interface);
 		goto fail;
+	}
+	if (o->program_link_type >= 0 && o->program_bytes) {
+		c->filter =
+			filter_from_program(o->program, o->program_bytes, e);
+		if (!c->filter)
+			goto fail;
+		c->filter_type = o->program_link_type;
 	}
 	if (!links_open(&c->links, o->interface, e))
 		goto fail;
@@ -534,6 +574,12 @@ void capture_stop(struct capture *c, struct capture_status *s)
 	if (s)
 		*s = c->status;
 	capture_unref(c);
+}
+
+const struct filter *capture_filter(const struct capture *c, int64_t *link_type)
+{
+	*link_type = c->filter_type;
+	return c->filter;
 }
 
 void capture_catch_up(struct capture *c)

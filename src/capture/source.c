@@ -1,13 +1,15 @@
 /*
  * Live packets, through libpcap or from the kernel's ring. libpcap opens the
- * interface, says what is wrong with it and compiles the filter; where the ring
- * can be read without it, that is done. Guarantees nanoseconds whatever the
+ * interface, says what is wrong with it; where the ring can be read without it,
+ * that is done. Guarantees nanoseconds whatever the
  * device has, errors of our kinds with the interface's name, and drop counts
  * that do not wrap. Leaves out retrying and what happens to the packets.
  */
+#include "../filter_compiler.h"
 #include "fanout.h"
 #include "prefix.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define LINK_TYPE_ETHERNET 1
@@ -95,39 +97,81 @@ static bool activate(pcap_t *p, const struct capture_options *o,
 	return true;
 }
 
-static struct filter *set_filter(pcap_t *p, const struct capture_options *o,
-				 struct err *e)
+static pcap_t *source_create(const char *interface, struct err *e)
 {
 	char why[PCAP_ERRBUF_SIZE];
-	bpf_u_int32 net, mask;
+	pcap_t *p = pcap_create(interface, why);
 
-	if (pcap_lookupnet(o->interface, &net, &mask, why) != 0)
-		mask = PCAP_NETMASK_UNKNOWN;
-	struct filter *f = filter_compile_live(p, o->filter, mask, e);
-	if (!f || pcap_setfilter(p, &f->program) == 0)
-		return f;
-	err_set(e, ERR_FAILED, "filter: %s", pcap_geterr(p));
-	filter_free(f);
-	return NULL;
+	if (!p)
+		err_set(e, ERR_FAILED, "open %s: %s", interface, why);
+	return p;
+}
+
+struct filter *capture_compile(const char *interface, const char *text,
+			       uint32_t snaplen, uint32_t *link_type,
+			       struct err *e)
+{
+	struct capture_options o = {.snaplen = snaplen};
+	char why[PCAP_ERRBUF_SIZE];
+	struct filter *f = NULL;
+	bpf_u_int32 net, mask;
+	pcap_t *p = source_create(interface, e);
+
+	snprintf(o.interface, sizeof(o.interface), "%s", interface);
+	if (p && activate(p, &o, CAPTURE_BUFFER_MIN, e)) {
+		if (pcap_lookupnet(interface, &net, &mask, why) != 0)
+			mask = PCAP_NETMASK_UNKNOWN;
+		*link_type = link_type_of_dlt(pcap_datalink(p));
+		f = filter_compile_live(p, text, mask, e);
+	}
+	if (p)
+		pcap_close(p);
+	return f;
+}
+
+bool capture_probe(const struct capture_options *o, bool (*go_on)(void *ctx),
+		   void *ctx, uint32_t *link_type, struct filter **filter,
+		   struct err *e)
+{
+	struct filter_request q = {.text = o->filter,
+				   .snaplen = o->snaplen,
+				   .interface = o->interface,
+				   .operator= true,
+				   .go_on = go_on,
+				   .ctx = ctx};
+
+	if (!options_check(o, e))
+		return false;
+	*filter = filter_compiler_runs()
+			  ? filter_compiler_run(&q, link_type, e)
+			  : capture_compile(o->interface, o->filter, o->snaplen,
+					    link_type, e);
+	return *filter;
 }
 
 static bool open_pcap(struct source *s, const struct capture_options *o,
-		      uint64_t buffer_bytes, struct filter **filter,
-		      struct err *e)
+		      uint64_t buffer_bytes, const struct filter *filter,
+		      int64_t filter_type, bool *other_type, struct err *e)
 {
-	char why[PCAP_ERRBUF_SIZE];
-
-	s->pcap = pcap_create(o->interface, why);
+	s->pcap = source_create(o->interface, e);
 	if (!s->pcap)
-		return err_set(e, ERR_FAILED, "open %s: %s", o->interface, why);
+		return false;
 	s->opened_ns = realtime_ns();
 	if (!activate(s->pcap, o, buffer_bytes, e))
 		return false;
-	*filter = set_filter(s->pcap, o, e);
-	if (!*filter)
-		return false;
-	s->fd = pcap_get_selectable_fd(s->pcap);
 	s->link_type = link_type_of_dlt(pcap_datalink(s->pcap));
+	*other_type = s->link_type != filter_type;
+	if (*other_type)
+		return err_set(e, ERR_STATE,
+			       "open %s: the filter is not compiled for its "
+			       "link type yet",
+			       o->interface);
+	/* What libpcap attaches is a copy that it may change. */
+	if (pcap_setfilter(s->pcap, (struct bpf_program *)&filter->program) !=
+	    0)
+		return err_set(e, ERR_FAILED, "filter: %s",
+			       pcap_geterr(s->pcap));
+	s->fd = pcap_get_selectable_fd(s->pcap);
 	s->snaplen = (uint32_t)pcap_snapshot(s->pcap);
 	s->fraction_ns =
 		pcap_get_tstamp_precision(s->pcap) == PCAP_TSTAMP_PRECISION_NANO
@@ -138,32 +182,31 @@ static bool open_pcap(struct source *s, const struct capture_options *o,
 
 /* libpcap with the least of buffers until it is known whether it stays. */
 static bool open_best(struct source *s, const struct capture_options *o,
-		      struct filter **filter, struct err *e)
+		      const struct filter *filter, int64_t filter_type,
+		      bool *other_type, struct err *e)
 {
 	bool ours = !o->libpcap && strcmp(o->interface, "any") != 0;
 
 	if (!open_pcap(s, o, ours ? CAPTURE_BUFFER_MIN : o->buffer_bytes,
-		       filter, e))
+		       filter, filter_type, other_type, e))
 		return false;
 	if (!ours)
 		return true;
 	if (s->link_type == LINK_TYPE_ETHERNET && s->fraction_ns == 1)
-		s->ring = fanout_open(o, *filter, &s->opened_ns);
+		s->ring = fanout_open(o, filter, &s->opened_ns);
 	pcap_close(s->pcap);
 	s->pcap = NULL;
-	if (s->ring)
-		return true;
-	filter_free(*filter);
-	*filter = NULL;
-	return open_pcap(s, o, o->buffer_bytes, filter, e);
+	return s->ring || open_pcap(s, o, o->buffer_bytes, filter, filter_type,
+				    other_type, e);
 }
 
 struct source *source_open(const struct capture_options *o,
-			   struct filter **filter, struct err *e)
+			   const struct filter *filter, int64_t filter_type,
+			   bool *other_type, struct err *e)
 {
-	struct filter *f = NULL;
 	struct source *s;
 
+	*other_type = false;
 	if (!options_check(o, e))
 		return NULL;
 	s = calloc(1, sizeof(*s));
@@ -171,15 +214,10 @@ struct source *source_open(const struct capture_options *o,
 		err_errno(e, "open %s", o->interface);
 		return NULL;
 	}
-	if (!open_best(s, o, &f, e)) {
-		filter_free(f);
+	if (!open_best(s, o, filter, filter_type, other_type, e)) {
 		source_close(s);
 		return NULL;
 	}
-	if (filter)
-		*filter = f;
-	else
-		filter_free(f);
 	return s;
 }
 

@@ -17,10 +17,11 @@
 
 struct source;
 
-/* filter: NULL, or where the compiled filter goes (filter_free it).
- * ERR_NOT_FOUND: no such interface; ERR_STATE: it is down. */
+/* ERR_NOT_FOUND: no such interface; ERR_STATE: it is down, or (*other_type)
+ * the interface is of another link type than the filter is for. */
 struct source *source_open(const struct capture_options *o,
-			   struct filter **filter, struct err *e);
+			   const struct filter *filter, int64_t filter_type,
+			   bool *other_type, struct err *e);
 void source_close(struct source *s); /* NULL is fine */
 
 uint32_t source_link_type(const struct source *s);

@@ -68,6 +68,7 @@ static struct entry *create_live(struct control *ctl,
 		.filter = (char *)o->filter,
 		.program = (void *)filter_bytes(filter, &n),
 		.link_type = link_type,
+		.program_link_type = link_type,
 		.snaplen = o->snaplen,
 		.buffer_bytes = o->buffer_bytes,
 		.rings = o->rings,
@@ -176,7 +177,8 @@ bool control_init(struct control *ctl, const struct init_options *o,
 
 	if (!options_check(&init.capture, e) ||
 	    (alias && !alias_check(alias, e)) ||
-	    !capture_probe(&init.capture, &link_type, &filter, e))
+	    !capture_probe(&init.capture, o->go_on, o->ctx, &link_type, &filter,
+			   e))
 		return false;
 	if (!filter_fits(init.capture.filter, filter, e)) {
 		filter_free(filter);

@@ -56,6 +56,8 @@ struct init_options {
 	const char *people; /* of a new capture; "": everybody */
 	/* Whether who asks may see one that is there; NULL: yes. */
 	bool (*sees)(void *ctx, const char *people);
+	/* Who asks still waits; NULL: yes. */
+	bool (*go_on)(void *ctx);
 	void *ctx;
 };
 /* *created false: that interface and filter were there, the alias was added if

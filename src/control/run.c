@@ -6,6 +6,8 @@
 #include "entry.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static void entry_options(struct control *ctl, const struct entry *t,
 			  struct capture_options *o)
@@ -18,6 +20,9 @@ static void entry_options(struct control *ctl, const struct entry *t,
 	o->buffer_bytes = t->row.buffer_bytes;
 	o->rings = t->row.rings;
 	o->exclude = ctl->exclude;
+	o->program = t->row.program;
+	o->program_bytes = t->row.program_bytes;
+	o->program_link_type = t->row.program_link_type;
 	o->block_age_ns = (int64_t)ctl->config.block_age_s * NS_PER_S;
 }
 
@@ -58,6 +63,35 @@ bool entry_run(struct control *ctl, struct entry *t, struct err *e)
 	return true;
 }
 
+/* It was compiled again, as the interface is of another kind now, or it came
+ * from a catalog that does not know what it was compiled for. */
+static void keep_program(struct control *ctl, struct entry *t,
+			 const struct capture *c)
+{
+	struct capture_row row = {.id = t->row.id};
+	const struct filter *f = capture_filter(c, &row.program_link_type);
+	struct err e;
+
+	if (!f || row.program_link_type == t->row.program_link_type)
+		return;
+	const void *bytes = filter_bytes(f, &row.program_bytes);
+	row.program = malloc(row.program_bytes);
+	if (!row.program)
+		return;
+	memcpy(row.program, bytes, row.program_bytes);
+	if (!store_set_program(ctl->store, &row, &e)) {
+		log_err(LOG_LEVEL_WARN, &e);
+		free(row.program);
+		return;
+	}
+	pthread_mutex_lock(&ctl->lock);
+	free(t->row.program);
+	t->row.program = row.program;
+	t->row.program_bytes = row.program_bytes;
+	t->row.program_link_type = row.program_link_type;
+	pthread_mutex_unlock(&ctl->lock);
+}
+
 /* Everything that the source had is stored when this returns. */
 void entry_halt(struct control *ctl, struct entry *t)
 {
@@ -84,6 +118,7 @@ void entry_halt(struct control *ctl, struct entry *t)
 	t->past_disk += disk.dropped_disk;
 	tell_end(ctl, t, c);
 	pthread_mutex_unlock(&ctl->lock);
+	keep_program(ctl, t, c);
 	capture_unref(c);
 }
 

@@ -58,7 +58,7 @@ static bool reading_open(struct call *c, struct reading *r, const char *name,
 	r->range.link_type = link_type;
 	if (!*filter)
 		return true;
-	r->filter = filter_compile(filter, link_type, row->snaplen, e);
+	r->filter = call_filter(c, filter, link_type, row->snaplen, e);
 	r->range.filter = r->filter;
 	return r->filter;
 }

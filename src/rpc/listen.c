@@ -23,6 +23,11 @@ struct listener {
 	uint32_t link_type;
 	bool link_known; /* else the first slice tells */
 	bool header_sent;
+	/* Of a filter that is compiled when the first slice has come: that,
+	 * what was lost before it, and what became of the filter. */
+	struct slice first;
+	uint64_t first_lost;
+	struct err failure;
 	uint64_t sent, lost;
 
 	/* Under the pump's lock. */
@@ -101,6 +106,8 @@ void listener_free(struct listener *l)
 	if (!l)
 		return;
 	queue_done(&l->member.queue);
+	if (l->first.block)
+		block_unref(l->first.block);
 	feed_unref(l->feed);
 	filter_free(l->filter);
 	capture_view_done(&l->view);
@@ -115,7 +122,8 @@ static bool compile(struct listener *l, struct err *e)
 
 	if (!*text)
 		return true;
-	l->filter = filter_compile(text, l->link_type, l->view.row.snaplen, e);
+	l->filter = call_filter(l->call, text, l->link_type,
+				l->view.row.snaplen, e);
 	l->pick.filter = l->filter;
 	return l->filter != NULL;
 }
@@ -194,9 +202,9 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 	if (!l->header_sent) {
 		l->link_known = true;
 		l->link_type = s.block->link_type;
-		if (!compile(l, &e)) {
+		if (l->failure.kind) {
 			block_unref(s.block);
-			fail(l, &e);
+			fail(l, &l->failure);
 			return true;
 		}
 		send_header(l);
@@ -215,6 +223,57 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 	return sent || more <= 0 || lost;
 }
 
+/* --- a filter whose link type the first slice tells --- */
+
+static bool must_learn(const struct listener *l, const struct slice *s)
+{
+	return s->block && *request(l)->filter && !l->filter &&
+	       !l->failure.kind;
+}
+
+static void *learn_main(void *arg)
+{
+	struct listener *l = arg;
+	struct call *c = l->call;
+
+	compile(l, &l->failure);
+	line_up(l);
+	call_unref(c);
+	return NULL;
+}
+
+/* On a thread of its own; the listener stays busy meanwhile. */
+static void learn(struct listener *l, struct slice s, uint64_t lost)
+{
+	struct call *c = call_ref(l->call);
+	pthread_attr_t attr;
+	pthread_t id;
+
+	l->first = s;
+	l->first_lost = lost;
+	l->link_type = s.block->link_type;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	int failed = pthread_create(&id, &attr, learn_main, l);
+	pthread_attr_destroy(&attr);
+	if (!failed)
+		return;
+	err_set(&l->failure, ERR_LIMIT, "pcapd cannot make another thread");
+	line_up(l);
+	call_unref(c);
+}
+
+/* As queue_pop; what waited for its filter comes first. */
+static int next_slice(struct listener *l, struct slice *s, uint64_t *lost)
+{
+	if (!l->first.block)
+		return queue_pop(&l->member.queue, s, lost);
+	*s = l->first;
+	*lost = l->first_lost;
+	l->first = (struct slice){0};
+	return 1;
+}
+
 /* A busy listener's next messages; it stays busy until they are sent. They
  * leave together: if the first were sent alone, its completion would go on
  * with the queue while the second is made. */
@@ -226,10 +285,14 @@ static void listen_next(struct listener *l)
 	int got;
 
 	do {
-		got = queue_pop(&l->member.queue, &s, &lost);
+		got = next_slice(l, &s, &lost);
 	} while (got == 0 && !rest(l));
 	if (got == 0)
 		return;
+	if (got == 1 && must_learn(l, &s)) {
+		learn(l, s, lost);
+		return;
+	}
 	call_hold(c);
 	bool sent = true;
 	if (got == 1)
@@ -349,7 +412,7 @@ static bool join(struct listener *l, struct err *e)
 	return err_set(e, ERR_FAILED, "out of memory");
 }
 
-/* On a worker: names in a filter are looked up, and that can take long. */
+/* On a thread of its own: a filter may take long to be compiled. */
 void run_listen(struct call *c)
 {
 	struct listener *l = calloc(1, sizeof(*l));

@@ -15,18 +15,22 @@
 #include <string.h>
 
 #define PCAP "/pcap.v1.Pcap/"
-#define UNARY(needs, name, type, body)                                         \
+#define UNARY_ON(where, needs, name, type, body)                               \
 	{                                                                      \
 		.path = PCAP name, .request = &pcap__v1__##type##__descriptor, \
 		.bound = BOUND_CALLS, .role = ROLE_##needs,                    \
 		.audited = ROLE_##needs == ROLE_OPERATOR,                      \
-		.start = start_on_worker, .run = body                          \
+		.start = start_on_##where, .run = body                         \
 	}
+#define UNARY(needs, name, type, body) UNARY_ON(worker, needs, name, type, body)
+/* Those that compile a filter. */
+#define UNARY_FILTER(needs, name, type, body)                                  \
+	UNARY_ON(thread, needs, name, type, body)
 
 const struct method methods[] = {
 	UNARY(VIEWER, "Version", version_request, run_version),
 	UNARY(VIEWER, "Interfaces", interfaces_request, run_interfaces),
-	UNARY(OPERATOR, "Init", init_request, run_init),
+	UNARY_FILTER(OPERATOR, "Init", init_request, run_init),
 	UNARY(OPERATOR, "Start", name_request, run_start),
 	UNARY(OPERATOR, "Stop", name_request, run_stop),
 	UNARY(VIEWER, "List", list_request, run_list),
@@ -40,7 +44,7 @@ const struct method methods[] = {
 	UNARY(OPERATOR, "Release", release_request, run_release),
 	UNARY(OPERATOR, "Mark", mark_request, run_mark),
 	UNARY(OPERATOR, "Audit", audit_request, run_audit),
-	UNARY(VIEWER, "Explain", explain_request, run_explain),
+	UNARY_FILTER(VIEWER, "Explain", explain_request, run_explain),
 	{
 		.path = PCAP "Count",
 		.request = &pcap__v1__count_request__descriptor,
@@ -65,7 +69,7 @@ const struct method methods[] = {
 		.bound = BOUND_LISTENERS,
 		.role = ROLE_VIEWER,
 		.audited = true,
-		.start = start_on_worker,
+		.start = start_on_thread,
 		.run = run_listen,
 		.idle = listen_idle,
 		.closed = listen_closed,
@@ -219,6 +223,32 @@ bool check_range(int64_t since_ns, int64_t until_ns, struct err *e)
 	err_set(e, ERR_USAGE,
 		"expected a time range, got one that ends before it starts");
 	return err_hint(e, "Swap the two times.");
+}
+
+static bool call_waits(void *ctx)
+{
+	struct call *c = ctx;
+
+	return !call_is_over(c) && !call_is_stopping(c);
+}
+
+struct filter *call_filter(struct call *c, const char *text, uint32_t link_type,
+			   uint32_t snaplen, struct err *e)
+{
+	struct filter_request q = {
+		.text = text,
+		.link_type = link_type,
+		.snaplen = snaplen,
+		.operator= caller_role(c->caller) == ROLE_OPERATOR,
+		.go_on = call_waits,
+		.ctx = c,
+	};
+	uint32_t ignored;
+	struct filter *f = filter_compiler_run(&q, &ignored, e);
+
+	if (!f && e->kind == ERR_CANCELLED)
+		err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
+	return f;
 }
 
 static bool copy_text(char *to, size_t room, const char *from, const char *what,
@@ -466,6 +496,11 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 	return true;
 }
 
+static bool call_sees(void *ctx, const char *people)
+{
+	return caller_sees(((struct call *)ctx)->caller, people);
+}
+
 /* Who limits a capture to others would lose it. */
 static bool init_people(struct call *c, const char *given,
 			char people[PEOPLE_MAX + 1], struct err *e)
@@ -497,10 +532,13 @@ void run_init(struct call *c)
 		return;
 	}
 	o.people = people;
-	o.sees = sees;
-	o.ctx = c->caller;
+	o.sees = call_sees;
+	o.go_on = call_waits;
+	o.ctx = c;
 	if (!control_init(c->server->control, &o, &v, &created, &alias_added,
 			  &e)) {
+		if (e.kind == ERR_CANCELLED)
+			err_set(&e, ERR_UNREACHABLE, "pcapd is stopping");
 		call_fail(c, &e);
 		return;
 	}

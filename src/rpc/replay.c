@@ -169,8 +169,8 @@ static bool replay_open(struct replay *r, struct err *e)
 	const struct capture_row *row = &r->view.row;
 	r->link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;
 	if (*q->filter) {
-		r->filter = filter_compile(q->filter, r->link_type,
-					   row->snaplen, e);
+		r->filter = call_filter(r->call, q->filter, r->link_type,
+					row->snaplen, e);
 		if (!r->filter)
 			return false;
 	}

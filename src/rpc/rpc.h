@@ -6,22 +6,23 @@
  * nobody uses it any more. A row of `methods` says what a method does with
  * it.
  * Threads: events of gRPC arrive on the completion-queue thread, which never
- * waits. Whatever waits (catalog, interfaces, names in filters) runs on a
- * worker or on a thread of its own. One SEND_MESSAGE is under way at a time:
- * messages wait in the call's outbox, and whoever finds nobody sending sends;
- * when one has left, the completion-queue thread sends the next.
- * Locks: the crowds', then a feed's, then call.lock or the pump's; server.lock
- * alone. None is held while a batch is started or the catalog is called, none
- * but the crowds' while a feed is. Taking call.lock after each event and before
- * each batch is also what orders memory between threads, as gRPC is a black box
- * to the thread sanitizer.
- * Ownership: calls are counted. Every operation that gRPC has under way holds
- * a reference, so does every thread, list and feed that knows the call.
+ * waits. Whatever waits (catalog, interfaces) runs on a worker; what waits for
+ * a filter to be compiled, or for its client, on a thread of its own. One
+ * SEND_MESSAGE is under way at a time: messages wait in the call's outbox, and
+ * whoever finds nobody sending sends; when one has left, the completion-queue
+ * thread sends the next. Locks: the crowds', then a feed's, then call.lock or
+ * the pump's; server.lock alone. None is held while a batch is started or the
+ * catalog is called, none but the crowds' while a feed is. Taking call.lock
+ * after each event and before each batch is also what orders memory between
+ * threads, as gRPC is a black box to the thread sanitizer. Ownership: calls are
+ * counted. Every operation that gRPC has under way holds a reference, so does
+ * every thread, list and feed that knows the call.
  */
 #ifndef PCAPD_RPC_RPC_H
 #define PCAPD_RPC_RPC_H
 
 #include "../allow.h"
+#include "../filter_compiler.h"
 #include "../pick.h"
 #include "../queue.h"
 #include "frame_guard.h"
@@ -656,6 +657,10 @@ bool check_people(const char *given, char people[PEOPLE_MAX + 1],
 bool check_snaplen(uint32_t snaplen, struct err *e);
 bool check_keep(uint64_t bytes, int64_t age_ns, struct err *e);
 bool check_range(int64_t since_ns, int64_t until_ns, struct err *e);
+/* A filter of the caller's, for packets in memory. It waits: on a thread of the
+ * call. */
+struct filter *call_filter(struct call *c, const char *text, uint32_t link_type,
+			   uint32_t snaplen, struct err *e);
 /* A ChangeResponse of one capture; v is done. */
 void answer_change(struct call *c, struct capture_view *v);
 

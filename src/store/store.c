@@ -141,6 +141,7 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 	r->rings = (uint32_t)sqlite3_column_int64(q, 13);
 	snprintf(r->people, sizeof(r->people), "%s",
 		 (const char *)sqlite3_column_text(q, 14));
+	r->program_link_type = sqlite3_column_int64(q, 15);
 	if (!r->interface || !r->filter || !r->program)
 		out_of_memory(e);
 	else if (load_aliases(db, r, e)) {
@@ -156,7 +157,7 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 #define CAPTURE_COLUMNS                                                        \
 	"id, savefile, wanted, promiscuous, interface, filter, program, "      \
 	"link_type, snaplen, buffer_bytes, created_ns, keep_bytes, "           \
-	"keep_age_ns, rings, people"
+	"keep_age_ns, rings, people, program_link_type"
 
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 		  struct err *e)
@@ -368,14 +369,15 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 		      "INSERT INTO captures (savefile, wanted, promiscuous, "
 		      "interface, filter, program, link_type, snaplen, "
 		      "buffer_bytes, created_ns, keep_bytes, keep_age_ns, "
-		      "rings, people) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
-		      "?9, ?10, ?11, ?12, ?13, ?14)",
-		      "iiittbiiiiiiit", (int64_t)r->savefile,
+		      "rings, people, program_link_type) VALUES (?1, ?2, ?3, "
+		      "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+		      "iiittbiiiiiiiti", (int64_t)r->savefile,
 		      (int64_t)r->wanted, (int64_t)r->promiscuous, r->interface,
 		      r->filter, r->program ? r->program : "", r->program_bytes,
 		      (int64_t)r->link_type, (int64_t)r->snaplen,
 		      r->buffer_bytes, r->created_ns, r->keep_bytes,
-		      r->keep_age_ns, (int64_t)r->rings, r->people))
+		      r->keep_age_ns, (int64_t)r->rings, r->people,
+		      r->program_link_type))
 		return false;
 	r->id = (uint64_t)sqlite3_last_insert_rowid(db);
 	for (size_t i = 0; i < r->n_aliases; i++)
@@ -424,6 +426,23 @@ bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
 		link_type};
 
 	return changed(s, catalog_run(s->catalog, run_number, &c, e));
+}
+
+static bool run_program(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct capture_row *r = arg;
+
+	return sql_exec(db, e,
+			"UPDATE captures SET program = ?1, "
+			"program_link_type = ?2 WHERE id = ?3",
+			"bii", r->program, r->program_bytes,
+			r->program_link_type, r->id);
+}
+
+bool store_set_program(struct store *s, const struct capture_row *row,
+		       struct err *e)
+{
+	return changed(s, catalog_run(s->catalog, run_program, (void *)row, e));
 }
 
 /* --- delete: mark, remove the files, remove the rows --- */

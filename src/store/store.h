@@ -70,8 +70,9 @@ struct capture_row {
 	bool promiscuous;
 	char *interface;
 	char *filter;
-	void *program; /* the compiled filter, to compare */
+	void *program; /* the compiled filter, also to compare */
 	size_t program_bytes;
+	int64_t program_link_type; /* that it is for; -1: not known */
 	uint32_t link_type;
 	uint32_t snaplen;
 	uint64_t buffer_bytes;
@@ -93,6 +94,9 @@ bool store_add(struct store *s, struct capture_row *row, struct err *e);
 bool store_set_wanted(struct store *s, uint64_t id, bool wanted, struct err *e);
 bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
 			 struct err *e);
+/* The compiled filter, of row->program_link_type. */
+bool store_set_program(struct store *s, const struct capture_row *row,
+		       struct err *e);
 /* ERR_EXISTS / ERR_NOT_FOUND */
 bool store_alias_add(struct store *s, uint64_t id, const char *alias,
 		     struct err *e);
