@@ -78,6 +78,42 @@ class Complete(unittest.TestCase):
         self.assertEqual(self.ask("pcap replay -c 3 we"), ["web"])
         self.assertEqual(self.ask("pcap replay --count=3 we"), ["web"])
 
+    def said(self, line):
+        return self.daemon.run("complete", line)[0].decode().split()
+
+    def test_files_are_offered_where_files_are_meant(self):
+        for line in ("pcap replay web -w ", "pcap --socket ",
+                     "pcap import x ", "pcap import x a.pcap b"):
+            self.assertEqual(self.said(line), [":files"], line)
+        for line in ("pcap replay web tc", "pcap replay web --count ",
+                     "pcap hold web --reason ", "pcap audit --since x "):
+            self.assertNotIn(":files", self.said(line), line)
+
+    def test_times_marks_and_holds(self):
+        self.daemon.run("mark", "web", "morning", "--at", "@1")
+        self.daemon.run("hold", "web", "--since", "@1", "--until", "@2",
+                        "--reason", "r")
+        self.assertEqual(self.ask("pcap replay web --since "),
+                         ["morning", "1m", "10m", "1h", "1d"])
+        self.assertEqual(self.ask("pcap replay some --since m"), [])
+        self.assertEqual(self.ask("pcap replay web --last 1"),
+                         ["1m", "10m", "1h", "1d"])
+        (hold,) = self.ask("pcap release web ")
+        self.assertEqual(self.ask("pcap release some "), [])
+        self.daemon.run("release", "web", hold)
+        self.daemon.run("mark", "web", "morning", "--remove")
+
+    def test_only_what_is_stopped_can_be_started(self):
+        self.daemon.run("init", "lo", "udp port 9", "--alias", "live")
+        self.assertEqual(self.ask("pcap start l"), ["lab:", "live"])
+        self.assertEqual(self.ask("pcap stop li"), [])
+        self.daemon.run("start", "live")
+        self.assertEqual(self.ask("pcap start li"), [])
+        self.assertEqual(self.ask("pcap stop li"), ["live"])
+        self.assertEqual(self.ask("pcap start we"), [])  # imported
+        self.daemon.run("stop", "live")
+        self.daemon.run("delete", "live", "--yes")
+
     def test_captures_and_remotes(self):
         self.assertEqual(set(self.ask("pcap replay ")), {
             "1", "2", "3", "some", "sober", "web", "lab:", "gone:", "far:"})

@@ -70,7 +70,18 @@ static void offer_remotes(const char *suffix)
 	free(all);
 }
 
-static void offer_captures(const char *prefix, size_t n)
+/* Only what the command can be done to. */
+static bool is_for(const char *command, const Pcap__V1__Capture *c)
+{
+	bool runs = c->state == PCAP__V1__CAPTURE__STATE__RUNNING ||
+		    c->state == PCAP__V1__CAPTURE__STATE__WAITING;
+
+	if (strcmp(command, "start") == 0)
+		return !runs && !c->savefile;
+	return strcmp(command, "stop") != 0 || runs;
+}
+
+static void offer_captures(const char *command, const char *prefix, size_t n)
 {
 	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
 	struct err e = ERR_INIT;
@@ -81,6 +92,8 @@ static void offer_captures(const char *prefix, size_t n)
 	for (size_t i = 0; m && i < m->n_captures; i++) {
 		const Pcap__V1__Capture *c = m->captures[i];
 
+		if (!is_for(command, c))
+			continue;
 		snprintf(id, sizeof(id), "%" PRIu64, c->id);
 		offer(prefix, n, id, "");
 		for (size_t k = 0; k < c->n_aliases; k++)
@@ -105,7 +118,7 @@ static void offer_interfaces(const char *prefix, size_t n)
 }
 
 /* what: "[REMOTE:][INTERFACE]", "[REMOTE:]ID|ALIAS" */
-static void offer_target(const char *what)
+static void offer_target(const char *command, const char *what)
 {
 	struct err e = ERR_INIT;
 	const char *name;
@@ -120,7 +133,54 @@ static void offer_target(const char *what)
 	if (strstr(what, "INTERFACE"))
 		offer_interfaces(begun, (size_t)(name - begun));
 	else if (strstr(what, "ALIAS"))
-		offer_captures(begun, (size_t)(name - begun));
+		offer_captures(command, begun, (size_t)(name - begun));
+}
+
+/* The marks or the holds of the capture that the line names. */
+static void offer_kept(const char *capture, bool holds)
+{
+	struct err e = ERR_INIT;
+	const char *name;
+	char id[24];
+
+	if (!capture || !target_parse(capture, &name, &e) ||
+	    target_address()->kind == ADDRESS_SSH)
+		return;
+	Pcap__V1__StatusResponse *m = status_ask(name, &e);
+	for (size_t i = 0; m && i < m->n_captures; i++) {
+		const Pcap__V1__CaptureStatus *s = m->captures[i];
+
+		for (size_t k = 0; holds && k < s->n_holds; k++) {
+			snprintf(id, sizeof(id), "%" PRIu64, s->holds[k]->id);
+			offer("", 0, id, "");
+		}
+		for (size_t k = 0; !holds && k < s->n_marks; k++)
+			offer("", 0, s->marks[k]->name, "");
+	}
+	if (m)
+		pcap__v1__status_response__free_unpacked(m, NULL);
+}
+
+/* What a shell takes for the names of files. */
+static void offer_files(void)
+{
+	cli_print(":files");
+}
+
+/* By argp's word for an option's value. */
+static void offer_value(const char *what, const char *capture)
+{
+	static const char *const lengths[] = {"1m", "10m", "1h", "1d"};
+
+	if (strcmp(what, "FILE") == 0 || strcmp(what, "PATH") == 0)
+		offer_files();
+	if (strcmp(what, "TIME") == 0)
+		offer_kept(capture, false);
+	for (size_t i = 0;
+	     (strcmp(what, "TIME") == 0 || strcmp(what, "LENGTH") == 0) &&
+	     i < sizeof(lengths) / sizeof(lengths[0]);
+	     i++)
+		offer("", 0, lengths[i], "");
 }
 
 static void offer_commands(void)
@@ -130,10 +190,15 @@ static void offer_commands(void)
 }
 
 /* By a word of argp's description of arguments. */
-static void offer_argument(const char *what)
+static void offer_argument(const char *command, const char *what,
+			   const char *capture)
 {
 	if (strstr(what, "REMOTE:"))
-		offer_target(what);
+		offer_target(command, what);
+	else if (strstr(what, "FILE"))
+		offer_files();
+	else if (strcmp(what, "HOLD") == 0)
+		offer_kept(capture, true);
 	else if (strstr(what, "REMOTE"))
 		offer_remotes("");
 	else if (strstr(what, "COMMAND"))
@@ -147,7 +212,7 @@ static void offer_argument(const char *what)
 struct place {
 	const char *words[WORDS_MAX]; /* behind the command, no options */
 	size_t n;
-	bool value; /* an option's comes next */
+	const struct argp_option *value; /* whose value comes next, or NULL */
 };
 
 static const struct argp_option *option_find(const struct argp *a,
@@ -170,7 +235,7 @@ static void place_add(struct place *p, const struct argp *a, const char *word)
 	const struct argp_option *o;
 	bool is_value = p->value;
 
-	p->value = false;
+	p->value = NULL;
 	if (is_value || (*word == '-' && !word[1]))
 		return;
 	if (*word != '-') {
@@ -178,13 +243,14 @@ static void place_add(struct place *p, const struct argp *a, const char *word)
 		return;
 	}
 	o = option_find(a, word);
-	p->value = o && o->arg && !(o->flags & OPTION_ARG_OPTIONAL) &&
-		   !strchr(word, '=');
+	if (o && o->arg && !(o->flags & OPTION_ARG_OPTIONAL) &&
+	    !strchr(word, '='))
+		p->value = o;
 }
 
 /* One form of the command, "remove [REMOTE:]ALIAS". Its words that are no names
  * have to be there. */
-static void offer_form(char *form, const struct place *p)
+static void offer_form(const char *command, char *form, const struct place *p)
 {
 	char *rest = NULL, *what = strtok_r(form, " ", &rest);
 
@@ -192,13 +258,17 @@ static void offer_form(char *form, const struct place *p)
 		if (!strpbrk(what, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") &&
 		    strcmp(what, p->words[i]) != 0)
 			return;
-		what = strtok_r(NULL, " ", &rest);
+		const char *next = strtok_r(NULL, " ", &rest);
+		/* FILE... is as many as there are. */
+		if (next || !strstr(what, "..."))
+			what = (char *)next;
 	}
 	if (what)
-		offer_argument(what);
+		offer_argument(command, what, p->n ? p->words[0] : NULL);
 }
 
-static void offer_words(const struct argp *a, const struct place *p)
+static void offer_words(const char *command, const struct argp *a,
+			const struct place *p)
 {
 	char *forms = strdup(a->args_doc ? a->args_doc : ""), *rest = NULL;
 
@@ -206,7 +276,7 @@ static void offer_words(const struct argp *a, const struct place *p)
 		return;
 	for (char *form = strtok_r(forms, "\n", &rest); form;
 	     form = strtok_r(NULL, "\n", &rest))
-		offer_form(form, p);
+		offer_form(command, form, p);
 	free(forms);
 }
 
@@ -236,12 +306,14 @@ static void complete(char *line)
 		a = command->argp;
 		p.n = 0;
 	}
-	if (p.value || n >= WORDS_MAX)
+	if (n >= WORDS_MAX)
 		return;
-	if (*begun == '-')
+	if (p.value)
+		offer_value(p.value->arg, p.n ? p.words[0] : NULL);
+	else if (*begun == '-')
 		offer_options(a);
 	else
-		offer_words(a, &p);
+		offer_words(command ? command->name : "", a, &p);
 }
 
 static int run(int argc, char **argv)
