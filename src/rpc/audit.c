@@ -8,9 +8,11 @@
 #include "../store/audit.h"
 
 #include <inttypes.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Refusals that leave a row, in so long: anybody who may connect can have them
  * by the million. */
@@ -60,8 +62,10 @@ static int64_t time_of(const ProtobufCMessage *m, const char *name)
 
 static bool has_column(const char *name)
 {
-	static const char *const columns[] = {"name", "filter", "since_ns",
-					      "until_ns", "data"};
+	/* And what only clients that are programs ask for. */
+	static const char *const columns[] = {"name",	  "filter",
+					      "since_ns", "until_ns",
+					      "data",	  "accept_zstd"};
 
 	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
 		if (strcmp(columns[i], name) == 0)
@@ -69,37 +73,112 @@ static bool has_column(const char *name)
 	return false;
 }
 
-/* "mark=start", or nothing for what is as if it was not given. */
+/* "1h30m", as people type it. */
+static void length_text(char *out, size_t room, int64_t ns)
+{
+	static const struct {
+		int64_t seconds;
+		char unit;
+	} units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
+	int64_t s = ns / NS_PER_S;
+	size_t at = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		int64_t n = s / units[i].seconds;
+
+		s %= units[i].seconds;
+		if (n && at < room)
+			at += (size_t)snprintf(out + at, room - at,
+					       "%" PRId64 "%c", n,
+					       units[i].unit);
+	}
+	if (at == 0)
+		snprintf(out, room, "%" PRId64 "ms", ns / 1000000);
+}
+
+/* "200G", where it is as many. */
+static void bytes_text(char *out, size_t room, uint64_t n)
+{
+	static const char units[] = " KMGT";
+	int u = 0;
+
+	while (n && n % 1024 == 0 && units[u + 1]) {
+		n /= 1024;
+		u++;
+	}
+	snprintf(out, room, "%" PRIu64 "%.*s", n, u > 0, units + u);
+}
+
+static bool ends_in(const char *name, const char *end)
+{
+	size_t n = strlen(name), m = strlen(end);
+
+	return n > m && strcmp(name + n - m, end) == 0;
+}
+
+/* A number in words, by what its field is called. */
+static void number_text(char *out, size_t room, const char *name, int64_t n)
+{
+	time_t s = n / NS_PER_S;
+	struct tm tm;
+
+	if (strcmp(name, "at_ns") == 0 && gmtime_r(&s, &tm))
+		strftime(out, room, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	else if (!n && (ends_in(name, "_ns") || ends_in(name, "_bytes")))
+		snprintf(out, room, "none");
+	else if (ends_in(name, "_ns"))
+		length_text(out, room, n);
+	else if (ends_in(name, "_bytes"))
+		bytes_text(out, room, (uint64_t)n);
+	else
+		snprintf(out, room, "%" PRId64, n);
+}
+
+/* "mark start", "keep-age 30d", or nothing for what is as if it was not given:
+ * the words of the command. */
 static int field_text(char *out, size_t room, const ProtobufCMessage *m,
 		      const Field *f)
 {
 	const void *at = member(m, f);
 	bool one_of = f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF;
+	char value[256] = "", word[64];
+	int64_t n = 0;
 
 	switch (f->type) {
 	case PROTOBUF_C_TYPE_STRING:
-		if (!*(char *const *)at || !**(char *const *)at)
+		if (*(char *const *)at)
+			snprintf(value, sizeof(value), "%s",
+				 *(char *const *)at);
+		if (!*value && !one_of)
 			return 0;
-		return snprintf(out, room, "%s=%s", f->name,
-				*(char *const *)at);
+		break;
 	case PROTOBUF_C_TYPE_BOOL:
-		return *(const protobuf_c_boolean *)at
-			       ? snprintf(out, room, "%s", f->name)
-			       : 0;
+		if (!*(const protobuf_c_boolean *)at)
+			return 0;
+		break;
 	case PROTOBUF_C_TYPE_UINT32:
-		return *(const uint32_t *)at || one_of
-			       ? snprintf(out, room, "%s=%" PRIu32, f->name,
-					  *(const uint32_t *)at)
-			       : 0;
+		n = *(const uint32_t *)at;
+		break;
 	case PROTOBUF_C_TYPE_UINT64:
 	case PROTOBUF_C_TYPE_INT64:
-		return *(const int64_t *)at || one_of
-			       ? snprintf(out, room, "%s=%" PRId64, f->name,
-					  *(const int64_t *)at)
-			       : 0;
+		n = *(const int64_t *)at;
+		break;
 	default:
 		return 0;
 	}
+	if (f->type != PROTOBUF_C_TYPE_STRING &&
+	    f->type != PROTOBUF_C_TYPE_BOOL) {
+		if (!n && !one_of)
+			return 0;
+		number_text(value, sizeof(value), f->name, n);
+	}
+	snprintf(word, sizeof(word), "%s", f->name);
+	if (ends_in(word, "_ns"))
+		word[strlen(word) - 3] = '\0';
+	for (char *p = word; (p = strchr(p, '_'));)
+		*p = '-';
+	return snprintf(out, room, "%s%s%s", word, *value ? " " : "", value);
 }
 
 static void detail(char *out, size_t room, const ProtobufCMessage *m)
@@ -115,7 +194,7 @@ static void detail(char *out, size_t room, const ProtobufCMessage *m)
 		int n = field_text(one, sizeof(one), m, f);
 		if (n <= 0)
 			continue;
-		n = snprintf(out + at, room - at, "%s%s", at ? " " : "", one);
+		n = snprintf(out + at, room - at, "%s%s", at ? ", " : "", one);
 		at += (size_t)n;
 		if (at >= room)
 			break;
@@ -259,6 +338,20 @@ void audit_refused(struct caller *who)
 
 /* --- Audit --- */
 
+/* Who was refused had no time to be looked up: a number. */
+static void name_user(struct audit_row *r)
+{
+	struct passwd entry, *found = NULL;
+	char room[1024];
+	unsigned uid;
+
+	if (sscanf(r->who, "user %u", &uid) != 1)
+		return;
+	if (getpwuid_r((uid_t)uid, &entry, room, sizeof(room), &found) == 0 &&
+	    found)
+		snprintf(r->who, sizeof(r->who), "%s", found->pw_name);
+}
+
 static void wire_row(Pcap__V1__AuditRow *m, struct audit_row *r)
 {
 	pcap__v1__audit_row__init(m);
@@ -299,6 +392,7 @@ void run_audit(struct call *c)
 	Pcap__V1__AuditRow **list = calloc(n + 1, sizeof(*list));
 	if (all && list) {
 		for (size_t i = 0; i < n; i++) {
+			name_user(&rows[i]);
 			wire_row(&all[i], &rows[i]);
 			list[i] = &all[i];
 		}
