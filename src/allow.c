@@ -248,6 +248,17 @@ bool allow_find(struct allow *a, const char *fingerprint, struct allowed *found)
 	return there;
 }
 
+bool allow_names(struct allow *a, const char *name)
+{
+	bool there = false;
+
+	pthread_mutex_lock(&a->lock);
+	for (size_t i = 0; i < a->n && !there; i++)
+		there = strcmp(a->all[i].name, name) == 0;
+	pthread_mutex_unlock(&a->lock);
+	return there;
+}
+
 /* --- changes --- */
 
 /* Two who change the file at once come one after the other. */

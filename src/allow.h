@@ -39,6 +39,9 @@ bool allow_refresh(struct allow *a);
 bool allow_find(struct allow *a, const char *fingerprint,
 		struct allowed *found);
 
+/* Whether a line has that name. */
+bool allow_names(struct allow *a, const char *name);
+
 /* --- for who changes the file --- */
 
 /* An array to free(). A file that is missing has no lines; one that has a wrong

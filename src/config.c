@@ -53,6 +53,7 @@ static const struct key {
 	 3600},
 	{"spool-bytes", BYTES, offsetof(struct config, spool_bytes), 0,
 	 1ll << 60},
+	{"spool-imports", FLAG, offsetof(struct config, spool_imports), 0, 1},
 	{"free-floor", BYTES, offsetof(struct config, free_floor), 0,
 	 1ll << 60},
 	{"keep-at-least", BYTES, offsetof(struct config, keep_at_least), 0,

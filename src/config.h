@@ -34,6 +34,7 @@ struct config {
 	uint64_t block_age_s;		/* 60 */
 	uint64_t sync_interval_s;	/* 1 */
 	uint64_t spool_bytes;		/* of all segments; 0: no bound */
+	uint64_t spool_imports;		/* imports count to that: off */
 	uint64_t free_floor;		/* of bytes; 256 MiB */
 	uint64_t keep_at_least;		/* of bytes */
 	uint64_t memory_blocks;		/* waiting for the disk a capture: 32 */

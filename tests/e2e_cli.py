@@ -144,6 +144,7 @@ class BadInput(Case):
             (["help", "relay"], USAGE, "Perhaps 'replay'."),
             (["list", "--sokcet", "x"], USAGE, "--sokcet"),
             (["list", "a", "b"], USAGE, "one capture at most"),
+            (["version", "local:", "b"], USAGE, "one machine at a time"),
             # What is not there.
             (["replay", "nope"], NOT_FOUND, "no capture 'nope'"),
             (["listen", "99"], NOT_FOUND, "no capture '99'"),

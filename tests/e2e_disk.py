@@ -115,6 +115,7 @@ class Full(unittest.TestCase):
 
     def test_a_held_range_stays(self):
         daemon = self.daemon("segment-bytes = 1M\nspool-bytes = 6M\n"
+                             "spool-imports = on\n"
                              "free-floor = 0\n").start()
         packets = made(12000)
         path = os.path.join(daemon.folder, "in.pcap")
@@ -190,7 +191,7 @@ class Full(unittest.TestCase):
         self.fill(0)
         for i in range(50):
             daemon.run("mark", "kept", "full-%d" % i)
-        daemon.run("set", "kept", "--keep-bytes", "3M")
+        daemon.run("set", "kept", "--keep-bytes", "3M", "--yes")
         until(lambda: int(daemon.capture("kept")["stored_bytes"]) <= 3 << 20,
               "expiry")
         got = packets_of(daemon.run("replay", "kept", status=None)[0])[1]

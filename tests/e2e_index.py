@@ -515,7 +515,7 @@ class Ahead(unittest.TestCase):
     def test_a_reader_ends_its_segment_though_it_expires(self):
         self.start(2)
         with self.paused() as client:
-            self.daemon.run("set", "traffic", "--keep-bytes", "1")
+            self.daemon.run("set", "traffic", "--keep-bytes", "1", "--yes")
             until(lambda: not self.daemon.segments(1), "expiry")
             got = packets_of(client.stdout.read())[1]
             self.assertEqual(client.wait(), INCOMPLETE)

@@ -6,6 +6,7 @@ set. Whatever was sent and is not replayed lies in a gap."""
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -211,6 +212,10 @@ class Live(Case):
             self.assertLess(gap["from_ns"], time.time_ns())
         seen = self.status(daemon)
         self.assertEqual(seen["dropped_kernel"], 8200 - len(got))
+        self.assertEqual(seen["dropped_lately"], 8200 - len(got))
+        out, _ = daemon.run("status", status=INCOMPLETE)
+        self.assertIn("dropped %d packets in the last hour" %
+                      (8200 - len(got)), out.decode())
         # A stop changes no sum.
         daemon.run("stop", "live")
         self.assertEqual(self.gaps(daemon)["missing"], 8200 - len(got))
@@ -261,8 +266,23 @@ class Kept(Case):
             return ["--since", "@%d" % (start + a), "--until",
                     "@%d" % (start + b)]
 
+        _, said = daemon.run("hold", "old", *around(-90, -80), "--reason",
+                             "nothing", status=NOT_FOUND)
+        self.assertIn("'old' has no packets in that range", said)
         daemon.run("hold", "old", *around(4500, 4600), "--reason", "a case")
-        _, said = daemon.run("set", "old", "--keep-bytes", "3M")
+        # Before anything goes it is said how much, and asked for.
+        before = daemon.capture("old")
+        out, _ = daemon.run("set", "old", "--keep-bytes", "3M", "--dry-run")
+        told = re.search(rb"would remove (\d+) packets, (\S+) on disk", out)
+        _, said = daemon.run("set", "old", "--keep-bytes", "3M", status=USAGE)
+        self.assertIn("that would remove %s packets, " %
+                      told.group(1).decode(), said)
+        self.assertIn("--yes", said)
+        until(lambda: b"packets" in daemon.run(
+            "set", "old", "--keep-age", "1s", "--dry-run")[0],
+            "something that is a second old")
+        self.assertEqual(daemon.capture("old"), before)
+        _, said = daemon.run("set", "old", "--keep-bytes", "3M", "--yes")
         self.assertIn("changed 1 (old)", said)
         until(lambda: int(daemon.capture("old")["stored_bytes"]) <= 3 << 20,
               "expiry")
@@ -275,6 +295,7 @@ class Kept(Case):
         self.assertTrue(set(range(4500, 4600)) <= set(numbers), numbers)
         self.assertEqual(numbers[-1], n - 1)
         first_difference(self, got, [packets[i] for i in numbers])
+        self.assertEqual(n - len(got), int(told.group(1)))
         expired = [g for g in self.gaps(daemon, *whole, name="old")["gaps"]
                    if g["cause"] == "expired"]
         self.assertEqual(sum(g["packets"] for g in expired) + len(got), n)
@@ -292,7 +313,7 @@ class Kept(Case):
                           self.status(daemon, "old")["holds"]], ["a case"])
         daemon.run("release", "old", "1")
         daemon.run("release", "old", "1", status=NOT_FOUND)
-        daemon.run("set", "old", "--keep-bytes", "1M")
+        daemon.run("set", "old", "--keep-bytes", "1M", "--yes")
         # A replay may be overtaken by it, and says so.
         until(lambda: number(self.replayed(
             daemon, name="old", status=None)[0][0]) > 4600,
@@ -412,7 +433,8 @@ class Kept(Case):
         daemon.stop()
 
     def test_bounds_of_the_spool_change_with_the_configuration(self):
-        daemon = self.daemon("segment-bytes = 64K\n")
+        base = "segment-bytes = 64K\nspool-imports = on\n"
+        daemon = self.daemon(base)
         packets = [udp_packet(T0 + i * NS, i, 1000) for i in range(6000)]
         for p in packets:
             p.body = p.body[:46] + os.urandom(954)
@@ -422,7 +444,7 @@ class Kept(Case):
 
         def configure(text):
             said = len(daemon.said())
-            daemon.configure("segment-bytes = 64K\n" + text)
+            daemon.configure(base + text)
             daemon.process.send_signal(signal.SIGHUP)
             until(lambda: "settings" in daemon.said()[said:], "SIGHUP")
             return daemon.said()[said:]
@@ -430,7 +452,23 @@ class Kept(Case):
         self.assertIn("the old settings stay", configure("spool-bytes = x\n"))
         configure("spool-bytes = 1T\n")
         self.assertEqual(daemon.capture("old")["stored_bytes"], before)
-        configure("spool-bytes = 3M\n")
+        # What would remove something at once waits for a start.
+        self.assertRegex(
+            configure("spool-bytes = 3M\n"),
+            r"spool-bytes = 3145728 would remove \d{4} packets, [34]\.\d MB, "
+            r"at once: it is not taken before pcapd is started again")
+        self.assertEqual(daemon.capture("old")["stored_bytes"], before)
+        # What is imported is not the spool's, unless that is asked for.
+        daemon.stop()
+        daemon.configure(base.replace("on", "off") + "spool-bytes = 3M\n")
+        daemon.start()
+        self.imported(daemon, "new", packets[:2000])
+        until(lambda: self.status(daemon, "new")["newest_ns"], "the import")
+        self.assertEqual(daemon.capture("old")["stored_bytes"], before)
+        daemon.run("delete", "new", "--yes")
+        daemon.stop()
+        daemon.configure(base + "spool-bytes = 3M\n")
+        daemon.start()
         until(lambda: int(daemon.capture("old")["stored_bytes"]) <= 3 << 20,
               "expiry")
         got, _ = self.replayed(daemon, name="old", status=None)

@@ -187,7 +187,7 @@ class Catalog(Case):
         self.daemon.configure("free-floor = 0\n")
         self.daemon.start()
         kept = sum(os.path.getsize(s) for s in self.segments[2:])
-        self.daemon.run("set", "traffic", "--keep-bytes", str(kept))
+        self.daemon.run("set", "traffic", "--keep-bytes", str(kept), "--yes")
         until(lambda: len(self.daemon.segments(self.id)) <
               len(self.segments) - 1, "expiry")
         self.daemon.run("replay", "traffic", "udp", status=INCOMPLETE)

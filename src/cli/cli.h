@@ -72,10 +72,10 @@ void cli_line(FILE *f, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 #define cli_print(...) cli_line(stdout, __VA_ARGS__)
 #define cli_say(...) cli_line(stderr, __VA_ARGS__)
-/* On stderr, without an end: for a question. */
-void cli_ask(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Flushes stdout; an error there is the command's. */
 int cli_done(void);
+/* Asks "question [y/N]" on the terminal. */
+bool cli_agreed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* All that are left, for ARGP_KEY_ARGS. */
 void words_take(struct words *w, const struct argp_state *state);

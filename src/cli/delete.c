@@ -44,27 +44,25 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-/* Says what would go. false: no, or an error in *e. */
+/* false: no, or an error in *e. */
 static bool agreed(const char *name, struct err *e)
 {
 	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
-	char text[CAPTURE_TEXT], size[SIZE_TEXT], answer[16] = "";
+	char text[CAPTURE_TEXT], size[SIZE_TEXT];
+	bool yes = false;
 
 	ask.name = (char *)name;
 	Pcap__V1__ListResponse *m =
 		(Pcap__V1__ListResponse *)cli_call("List", &ask.base, e);
 	if (!m)
 		return false;
-	for (size_t i = 0; i < m->n_captures; i++)
-		cli_ask("Delete %s with %" PRIu64 " packets, %s? [y/N] ",
-			capture_text(m->captures[i], text),
-			m->captures[i]->packets,
-			size_text(m->captures[i]->raw_bytes, size));
+	if (m->n_captures == 1)
+		yes = cli_agreed("Delete %s with %" PRIu64 " packets, %s?",
+				 capture_text(m->captures[0], text),
+				 m->captures[0]->packets,
+				 size_text(m->captures[0]->raw_bytes, size));
 	pcap__v1__list_response__free_unpacked(m, NULL);
-	if (fgets(answer, sizeof(answer), stdin) &&
-	    (answer[0] == 'y' || answer[0] == 'Y'))
-		return true;
-	return err_set(e, ERR_FAILED, "nothing was deleted");
+	return yes || err_set(e, ERR_FAILED, "nothing was deleted");
 }
 
 static int run(int argc, char **argv)

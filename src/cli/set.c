@@ -1,11 +1,14 @@
 /* pcap set: how much of a capture is kept, from now on. */
 #include "cli.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 struct line {
 	const char *name, *people;
 	struct keep keep;
+	bool yes, dry_run;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -22,6 +25,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 3:
 		line->people = arg;
 		return 0;
+	case 4:
+		line->dry_run = true;
+		return 0;
+	case 'y':
+		line->yes = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (line->name)
 			argp_error(state, "one capture at a time");
@@ -33,6 +42,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		if (!line->keep.bytes && !line->keep.age && !line->people)
 			argp_error(state, "say --keep-bytes, --keep-age or "
 					  "--people");
+		if (line->dry_run && !line->keep.bytes && !line->keep.age)
+			argp_error(state, "--dry-run goes with --keep-bytes "
+					  "or --keep-age");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -45,6 +57,8 @@ static const struct argp_option options[] = {
 	 "Remove what is older than that: 12h, 30d, none", 0},
 	{"people", 3, "NAME,...", 0,
 	 "Only these people, and root, see the capture; '' is everybody", 0},
+	{"yes", 'y', NULL, 0, "Do not ask", 0},
+	{"dry-run", 4, NULL, 0, "Say what would be removed, and no more", 0},
 	{0}};
 
 static const struct argp argp = {
@@ -52,10 +66,44 @@ static const struct argp argp = {
 	parse,
 	"[REMOTE:]ID|ALIAS",
 	"Changes how much of a capture is kept, also while it runs. What is "
-	"over the bound goes at once, but for what 'pcap hold' keeps.",
+	"over the bound goes at once, but for what 'pcap hold' keeps; before "
+	"it removes anything, set says how much, and asks.",
 	cli_common,
 	NULL,
 	NULL};
+
+/* Says what would be removed at once. 1: go on; 0: no; -1: an error in *e. */
+static int agreed(const struct line *line, const ProtobufCMessage *ask,
+		  struct err *e)
+{
+	char text[CAPTURE_TEXT], what[160], size[SIZE_TEXT];
+	int yes = 1;
+
+	Pcap__V1__WouldRemoveResponse *m =
+		(Pcap__V1__WouldRemoveResponse *)cli_call("WouldRemove", ask,
+							  e);
+	if (!m) {
+		err_hint(e, "--yes sets it without asking how much that would "
+			    "remove.");
+		return -1;
+	}
+	snprintf(what, sizeof(what), "%" PRIu64 " packets, %s on disk, of %s",
+		 m->packets, size_text(m->stored_bytes, size),
+		 m->capture ? capture_text(m->capture, text) : "it");
+	if (line->dry_run) {
+		cli_print("would remove %s", m->segments ? what : "nothing");
+		yes = 0;
+	} else if (m->segments && !isatty(STDIN_FILENO)) {
+		err_set(e, ERR_USAGE, "that would remove %s at once", what);
+		err_hint(e, "Say --yes if it is meant.");
+		yes = -1;
+	} else if (m->segments && !cli_agreed("Remove %s, at once?", what)) {
+		err_set(e, ERR_FAILED, "nothing was changed");
+		yes = -1;
+	}
+	pcap__v1__would_remove_response__free_unpacked(m, NULL);
+	return yes;
+}
 
 static int run(int argc, char **argv)
 {
@@ -79,6 +127,12 @@ static int run(int argc, char **argv)
 	if (line.people) {
 		ask.who_case = PCAP__V1__SET_REQUEST__WHO_PEOPLE;
 		ask.people = (char *)line.people;
+	}
+	if ((line.keep.bytes || line.keep.age) && (line.dry_run || !line.yes)) {
+		int go = agreed(&line, &ask.base, &e);
+
+		if (go <= 0)
+			return go < 0 ? cli_fail(&e) : cli_done();
 	}
 	int code = cli_change("Set", &ask.base, "changed");
 	if (code != 0 || (!line.keep.bytes && !line.keep.age))

@@ -38,7 +38,8 @@ static const struct argp argp = {
 	"the newest packet and of the last instant before which everything "
 	"would survive a power loss; QUEUE counts blocks that wait for the "
 	"disk, of those that may; LEVEL is the compression's; DROPPED counts "
-	"packets since pcapd was started.",
+	"packets since pcapd was started. Exit code 3 if packets were dropped "
+	"in the last hour.",
 	cli_tables,
 	NULL,
 	NULL};
@@ -117,6 +118,11 @@ static void say_more(const Pcap__V1__CaptureStatus *s)
 	snprintf(prefix, sizeof(prefix), "%s: ", name);
 	if (s->capture->waiting_for[0])
 		cli_print("%swaits: %s", prefix, s->capture->waiting_for);
+	if (s->dropped_last_ns)
+		cli_print("%sdropped %" PRIu64 " packets in the last hour, the "
+			  "last at %s; 'pcap gaps' lists where",
+			  prefix, s->dropped_lately,
+			  time_short(s->dropped_last_ns, a));
 	if (s->disk_error[0])
 		cli_print("%s%s", prefix, s->disk_error);
 	forecast_say(stdout, s, prefix);
@@ -185,8 +191,12 @@ static int run(int argc, char **argv)
 	if (!m)
 		return cli_fail(&e);
 	(cli_json() ? print_json : print)(m);
+	bool dropped = false;
+	for (size_t i = 0; i < m->n_captures; i++)
+		dropped |= m->captures[i]->dropped_last_ns != 0;
 	pcap__v1__status_response__free_unpacked(m, NULL);
-	return cli_done();
+	int code = cli_done();
+	return code || !dropped ? code : err_exit_code(ERR_INCOMPLETE);
 }
 
 const struct command command_status = {

@@ -47,13 +47,17 @@ void cli_line(FILE *f, const char *fmt, ...)
 	fputc('\n', f);
 }
 
-void cli_ask(const char *fmt, ...)
+bool cli_agreed(const char *fmt, ...)
 {
+	char answer[16];
 	va_list ap;
 
 	va_start(ap, fmt);
 	line_put(stderr, fmt, ap);
 	va_end(ap);
+	fputs(" [y/N] ", stderr);
+	return fgets(answer, sizeof(answer), stdin) &&
+	       (answer[0] == 'y' || answer[0] == 'Y');
 }
 
 int cli_fail(const struct err *e)

@@ -9,6 +9,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	if (key != ARGP_KEY_ARG)
 		return ARGP_ERR_UNKNOWN;
+	if (**target)
+		argp_error(state, "one machine at a time");
 	*target = arg;
 	return 0;
 }

@@ -134,6 +134,7 @@ static struct store_options options_of(const struct config *c)
 		.decoders = (unsigned)c->decoders,
 		.sync_interval_ns = (int64_t)c->sync_interval_s * NS_PER_S,
 		.spool_bytes = c->spool_bytes,
+		.spare_imports = !c->spool_imports,
 		.free_floor_bytes = c->free_floor,
 		.keep_at_least_bytes = c->keep_at_least,
 	};
@@ -165,17 +166,42 @@ struct control *control_open(const struct config *c, struct err *e)
 	return NULL;
 }
 
+/* A typing error in a bound would remove packets before anybody sees it: one
+ * that would remove any at once is taken when pcapd is started, not before. */
+static uint64_t spool_bound(struct control *ctl, uint64_t wanted)
+{
+	uint64_t now = ctl->config.spool_bytes;
+	struct store_removal r;
+	struct err e = ERR_INIT;
+
+	if (!wanted || (now && wanted >= now))
+		return wanted;
+	if (!store_would_remove(ctl->store, 0, wanted, 0, &r, &e))
+		log_err(LOG_LEVEL_WARN, &e);
+	else if (r.segments == 0)
+		return wanted;
+	else
+		log_warn("spool-bytes = %" PRIu64 " would remove %" PRIu64
+			 " packets, %.1f MB, at once: it is not taken before "
+			 "pcapd is started again",
+			 wanted, r.packets, (double)r.bytes / 1e6);
+	return now;
+}
+
 void control_configure(struct control *ctl, const struct config *c)
 {
+	struct config next = *c;
+
 	pthread_mutex_lock(&ctl->change);
+	next.spool_bytes = spool_bound(ctl, c->spool_bytes);
 	pthread_mutex_lock(&ctl->lock);
 	ctl->config.max_captures = c->max_captures;
 	ctl->config.block_age_s = c->block_age_s;
-	ctl->config.spool_bytes = c->spool_bytes;
+	ctl->config.spool_bytes = next.spool_bytes;
 	ctl->config.free_floor = c->free_floor;
 	ctl->config.keep_at_least = c->keep_at_least;
 	pthread_mutex_unlock(&ctl->lock);
-	struct store_options o = options_of(c);
+	struct store_options o = options_of(&next);
 	store_configure(ctl->store, &o);
 	pthread_mutex_unlock(&ctl->change);
 }

@@ -82,6 +82,12 @@ bool control_alias_remove(struct control *ctl, const char *alias,
 bool control_list(struct control *ctl, const char *name,
 		  struct capture_view **v, size_t *n, struct err *e);
 
+/* What control_set_keep with these would remove at once. */
+bool control_would_remove(struct control *ctl, const char *name,
+			  const uint64_t *keep_bytes,
+			  const int64_t *keep_age_ns, struct capture_view *v,
+			  struct store_removal *r, struct err *e);
+
 /* Before control_find of a reader who wants everything up to now: waits until
  * what the kernel has accepted of this capture is in its feed. */
 void control_catch_up(struct control *ctl, const char *name);

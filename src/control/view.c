@@ -206,6 +206,25 @@ bool control_list(struct control *ctl, const char *name,
 	return ok;
 }
 
+bool control_would_remove(struct control *ctl, const char *name,
+			  const uint64_t *keep_bytes,
+			  const int64_t *keep_age_ns, struct capture_view *v,
+			  struct store_removal *r, struct err *e)
+{
+	struct feed *f;
+
+	if (!control_find(ctl, name, v, &f, e))
+		return false;
+	feed_unref(f);
+	if (store_would_remove(ctl->store, v->row.id,
+			       keep_bytes ? *keep_bytes : v->row.keep_bytes,
+			       keep_age_ns ? *keep_age_ns : v->row.keep_age_ns,
+			       r, e))
+		return true;
+	capture_view_done(v);
+	return false;
+}
+
 bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
 		      int64_t until_ns, struct coverage *c,
 		      struct capture_view *v, struct err *e)

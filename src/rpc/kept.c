@@ -5,6 +5,8 @@
  */
 #include "rpc.h"
 
+#include "../store/ledger.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 /* --- Status --- */
 
 #define EXCLUDED_MAX 64 /* connections in an answer */
+#define LATELY_NS (3600 * NS_PER_S)
 
 /* A capture's part of the answer, and what it points at. */
 struct kept {
@@ -141,7 +144,9 @@ static bool kept_fill(struct kept *k, struct control *ctl,
 	m->queue_max = queue_max;
 	m->compression_level = v->writer.level;
 	m->disk_error = v->writer.error;
-	return kept_rate(k, s, v->row.id, v->row.keep_bytes, e) &&
+	return ledger_dropped(s, v->row.id, realtime_ns() - LATELY_NS,
+			      &m->dropped_lately, &m->dropped_last_ns, e) &&
+	       kept_rate(k, s, v->row.id, v->row.keep_bytes, e) &&
 	       kept_notes(k, s, v->row.id, e) && kept_excluded(k, ctl, v, e);
 }
 
@@ -244,7 +249,8 @@ static bool set_all(struct call *c, struct capture_view *v, struct err *e)
 	if (!check_capture(c, r->name, e) ||
 	    !check_keep(bytes ? r->keep_bytes : 0, age ? r->keep_age_ns : 0,
 			e) ||
-	    (who && !check_people(r->people, people, e)))
+	    (who && (!check_people(r->people, people, e) ||
+		     !check_known(c, people, e))))
 		return false;
 	if ((bytes || age) &&
 	    !control_set_keep(ctl, r->name, bytes ? &r->keep_bytes : NULL,
@@ -266,6 +272,62 @@ void run_set(struct call *c)
 		answer_change(c, &v);
 	else
 		call_fail(c, &e);
+}
+
+void run_would_remove(struct call *c)
+{
+	const Pcap__V1__SetRequest *r = (const void *)c->request;
+	Pcap__V1__WouldRemoveResponse answer =
+		PCAP__V1__WOULD_REMOVE_RESPONSE__INIT;
+	bool bytes = r->bytes_case == PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
+	bool age = r->age_case == PCAP__V1__SET_REQUEST__AGE_KEEP_AGE_NS;
+	Pcap__V1__Capture capture;
+	struct store_removal removal;
+	struct capture_view v;
+	struct err e = ERR_INIT;
+
+	if (!check_capture(c, r->name, &e) ||
+	    !check_keep(bytes ? r->keep_bytes : 0, age ? r->keep_age_ns : 0,
+			&e) ||
+	    !control_would_remove(
+		    c->server->control, r->name, bytes ? &r->keep_bytes : NULL,
+		    age ? &r->keep_age_ns : NULL, &v, &removal, &e)) {
+		call_fail(c, &e);
+		return;
+	}
+	wire_capture(&capture, &v);
+	answer.capture = &capture;
+	answer.segments = removal.segments;
+	answer.packets = removal.packets;
+	answer.stored_bytes = removal.bytes;
+	call_answer(c, &answer.base);
+	capture_view_done(&v);
+}
+
+/* A hold keeps what is there; of a capture that goes on also what comes. */
+static bool hold_has_something(struct call *c, const Pcap__V1__HoldRequest *r,
+			       struct err *e)
+{
+	struct capture_view v;
+	struct feed *f;
+
+	if (!control_find(c->server->control, r->name, &v, &f, e))
+		return false;
+	feed_unref(f);
+	bool goes_on = v.state != CAPTURE_STOPPED &&
+		       r->until_ns > realtime_ns() - NS_PER_S;
+	bool has = v.totals.packets && r->since_ns <= v.totals.max_ns &&
+		   (goes_on || r->until_ns > v.totals.min_ns);
+	if (!has && !goes_on) {
+		err_set(e, ERR_NOT_FOUND,
+			"hold: '%.80s' has no packets in that range", r->name);
+		err_hint(e,
+			 "'pcap list %.80s' says from when to when it has "
+			 "some.",
+			 r->name);
+	}
+	capture_view_done(&v);
+	return has || goes_on;
 }
 
 void run_hold(struct call *c)
@@ -290,6 +352,7 @@ void run_hold(struct call *c)
 			     sizeof(h.reason) - 1, strlen(r->reason));
 	if (ok)
 		strcpy(h.reason, r->reason);
+	ok = ok && hold_has_something(c, r, &e);
 	if (!ok || !control_hold(c->server->control, r->name, &h, &v, &e)) {
 		call_fail(c, &e);
 		return;

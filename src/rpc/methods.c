@@ -8,8 +8,10 @@
 #include "health.pb-c.h"
 #include "reflection.pb-c.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pcap/pcap.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +47,14 @@ const struct method methods[] = {
 	UNARY(OPERATOR, "Mark", mark_request, run_mark),
 	UNARY(OPERATOR, "Audit", audit_request, run_audit),
 	UNARY_FILTER(VIEWER, "Explain", explain_request, run_explain),
+	{
+		.path = PCAP "WouldRemove",
+		.request = &pcap__v1__set_request__descriptor,
+		.bound = BOUND_CALLS,
+		.role = ROLE_OPERATOR,
+		.start = start_on_worker,
+		.run = run_would_remove,
+	},
 	{
 		.path = PCAP "Count",
 		.request = &pcap__v1__count_request__descriptor,
@@ -193,6 +203,40 @@ bool check_people(const char *given, char people[PEOPLE_MAX + 1], struct err *e)
 				       PEOPLE_MAX);
 		at += (size_t)sprintf(people + at, "%s%s", at ? " " : "", one);
 		p += n;
+	}
+	return true;
+}
+
+/* A name that is nobody's hides a capture from everybody but root. */
+static bool is_somebody(struct call *c, const char *name)
+{
+	struct allow *allow = c->server->remote.allow;
+	struct passwd entry, *found = NULL;
+	char room[1024];
+	int no = getpwnam_r(name, &entry, room, sizeof(room), &found);
+
+	/* Where users cannot be looked up anybody may be one. */
+	if (found || (no != 0 && no != ENOENT))
+		return true;
+	return allow && (allow_refresh(allow), allow_names(allow, name));
+}
+
+bool check_known(struct call *c, const char *people, struct err *e)
+{
+	char one[PERSON_MAX + 1];
+
+	for (const char *p = people; *(p += strspn(p, " "));) {
+		size_t n = strcspn(p, " ");
+
+		snprintf(one, sizeof(one), "%.*s", (int)n, p);
+		p += n;
+		if (is_somebody(c, one))
+			continue;
+		err_set(e, ERR_NOT_FOUND,
+			"people: '%s' is no user here and has no certificate",
+			one);
+		return err_hint(e, "Make the user, or the certificate with "
+				   "'pcapd tls issue', before.");
 	}
 	return true;
 }
@@ -527,7 +571,8 @@ void run_init(struct call *c)
 	struct err e = ERR_INIT;
 
 	if (!init_options(r, &o, &e) ||
-	    !init_people(c, r->people, people, &e)) {
+	    !init_people(c, r->people, people, &e) ||
+	    !check_known(c, people, &e)) {
 		call_fail(c, &e);
 		return;
 	}

@@ -615,6 +615,7 @@ void run_remove_alias(struct call *c);
 void run_status(struct call *c);
 void run_gaps(struct call *c);
 void run_set(struct call *c);
+void run_would_remove(struct call *c);
 void run_hold(struct call *c);
 void run_release(struct call *c);
 void run_mark(struct call *c);
@@ -654,6 +655,8 @@ bool list_seen(struct call *c, const char *name, struct capture_view **v,
 /* Names with blanks or commas between, as they are stored. */
 bool check_people(const char *given, char people[PEOPLE_MAX + 1],
 		  struct err *e);
+/* As check_people gives them: each is a user or has a certificate. */
+bool check_known(struct call *c, const char *people, struct err *e);
 bool check_snaplen(uint32_t snaplen, struct err *e);
 bool check_keep(uint64_t bytes, int64_t age_ns, struct err *e);
 bool check_range(int64_t since_ns, int64_t until_ns, struct err *e);

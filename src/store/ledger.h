@@ -98,6 +98,11 @@ bool ledger_list(struct store *s, uint64_t capture, int64_t since_ns,
 		 int64_t until_ns, struct ledger_row **rows, size_t *n,
 		 struct err *e);
 
+/* Packets that were dropped (kernel, interface, memory, disk), by rows that end
+ * after since_ns, and the end of the last; 0: none were. */
+bool ledger_dropped(struct store *s, uint64_t capture, int64_t since_ns,
+		    uint64_t *packets, int64_t *last_ns, struct err *e);
+
 /* Until when the capture is known to have been watched: the end of its newest
  * row of received; 0: it never was. */
 bool ledger_known_until(struct store *s, uint64_t capture, int64_t *ns,

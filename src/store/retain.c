@@ -157,6 +157,7 @@ struct victim {
 struct front {
 	uint64_t capture, keep_bytes, bytes;
 	int64_t keep_age_ns;
+	bool spared;	/* by spool-bytes: an import */
 	uint64_t after; /* segments up to this one were looked at */
 	bool looked, found;
 	struct victim next;
@@ -165,6 +166,7 @@ struct front {
 /* What is wanted of all captures together. */
 struct need {
 	uint64_t total, spool_bytes, keep_at_least;
+	uint64_t spared; /* of total */
 	uint64_t missing_bytes, missing_inodes;
 	bool full; /* a write found no room */
 };
@@ -398,12 +400,15 @@ static bool front_load(struct retention *r, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(
 		r->db, e,
-		"SELECT c.id, c.keep_bytes, c.keep_age_ns, k.bytes FROM "
+		"SELECT c.id, c.keep_bytes, c.keep_age_ns, k.bytes, "
+		"c.savefile FROM "
 		"captures c JOIN kept k ON k.capture = c.id "
 		"WHERE NOT c.deleted AND k.segments > 0 ORDER BY c.id",
 		"");
+	struct store_options o;
 	int got = -1;
 
+	store_options_now(r->store, &o);
 	r->n_fronts = 0;
 	while (q && (got = sql_step(q, e)) == 1) {
 		void *more = realloc(r->fronts,
@@ -420,6 +425,7 @@ static bool front_load(struct retention *r, struct err *e)
 			.keep_bytes = (uint64_t)sqlite3_column_int64(q, 1),
 			.keep_age_ns = sqlite3_column_int64(q, 2),
 			.bytes = (uint64_t)sqlite3_column_int64(q, 3),
+			.spared = sqlite3_column_int(q, 4) && o.spare_imports,
 		};
 	}
 	sqlite3_finalize(q);
@@ -492,8 +498,10 @@ static bool front_bounds(struct retention *r, struct front *f, int64_t age_ns,
 	return true;
 }
 
-/* Of all captures what was stored first; NULL in *out: there is nothing. */
-static bool front_oldest(struct retention *r, struct front **out, struct err *e)
+/* Of all captures what was stored first; NULL in *out: there is nothing. What
+ * is spared goes last, where the disk has to have room, or not at all. */
+static bool front_oldest(struct retention *r, bool all, struct front **out,
+			 struct err *e)
 {
 	*out = NULL;
 	for (size_t i = 0; i < r->n_fronts; i++) {
@@ -501,8 +509,11 @@ static bool front_oldest(struct retention *r, struct front **out, struct err *e)
 
 		if (!front_look(r, f, e))
 			return false;
-		if (f->found &&
-		    (!*out || f->next.stored_ns < (*out)->next.stored_ns))
+		if (!f->found || (f->spared && !all))
+			continue;
+		if (!*out || f->spared < (*out)->spared ||
+		    (f->spared == (*out)->spared &&
+		     f->next.stored_ns < (*out)->next.stored_ns))
 			*out = f;
 	}
 	return true;
@@ -510,11 +521,12 @@ static bool front_oldest(struct retention *r, struct front **out, struct err *e)
 
 static enum reason need_reason(const struct need *n)
 {
-	return n->spool_bytes && n->total > n->spool_bytes ? REASON_SPOOL
-	       : n->missing_bytes			   ? REASON_FLOOR
-	       : n->missing_inodes			   ? REASON_INODES
-	       : n->full				   ? REASON_FULL
-							   : REASON_NONE;
+	return n->spool_bytes && n->total - n->spared > n->spool_bytes
+		       ? REASON_SPOOL
+	       : n->missing_bytes  ? REASON_FLOOR
+	       : n->missing_inodes ? REASON_INODES
+	       : n->full	   ? REASON_FULL
+				   : REASON_NONE;
 }
 
 /* What others take of the disk ends there. */
@@ -536,14 +548,17 @@ static bool front_all_bounds(struct retention *r, struct need *n, struct err *e)
 	struct front *f;
 
 	while (r->n < VICTIMS_MAX && (reason = need_reason(n)) != REASON_NONE) {
-		if (!front_oldest(r, &f, e))
+		if (!front_oldest(r, reason != REASON_SPOOL, &f, e))
 			return false;
 		if (!f ||
 		    (reason != REASON_SPOOL && need_is_least(r, n, &f->next)))
 			return true;
 		uint64_t bytes = f->next.bytes;
 		front_take(r, f, reason);
-		n->total -= bytes < n->total ? bytes : n->total;
+		bytes = bytes < n->total ? bytes : n->total;
+		n->total -= bytes;
+		if (f->spared)
+			n->spared -= bytes < n->spared ? bytes : n->spared;
 		n->missing_bytes -=
 			bytes < n->missing_bytes ? bytes : n->missing_bytes;
 		n->missing_inodes -= n->missing_inodes > 0;
@@ -759,8 +774,11 @@ static struct need need_now(struct retention *r, bool full)
 	store_options_now(s, &o);
 	struct need n = {.spool_bytes = o.spool_bytes,
 			 .keep_at_least = o.keep_at_least_bytes};
-	for (size_t i = 0; i < r->n_fronts; i++)
+	for (size_t i = 0; i < r->n_fronts; i++) {
 		n.total += r->fronts[i].bytes;
+		if (r->fronts[i].spared)
+			n.spared += r->fronts[i].bytes;
+	}
 	if (!floor || fstatvfs(s->spool_fd, &fs) < 0)
 		return n;
 	uint64_t free =
@@ -806,9 +824,12 @@ static bool retention_collect(struct retention *r, struct need *n,
 	for (size_t i = 0; i < r->n_fronts; i++)
 		if (!front_bounds(r, &r->fronts[i], age_ns, e))
 			return false;
-	n->total = 0;
-	for (size_t i = 0; i < r->n_fronts; i++)
+	n->total = n->spared = 0;
+	for (size_t i = 0; i < r->n_fronts; i++) {
 		n->total += r->fronts[i].bytes;
+		if (r->fronts[i].spared)
+			n->spared += r->fronts[i].bytes;
+	}
 	return front_all_bounds(r, n, e);
 }
 

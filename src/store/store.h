@@ -44,6 +44,7 @@ struct store_options {
 	int64_t sync_interval_ns;
 	/* Retention over all captures, 0: no bound. */
 	uint64_t spool_bytes;	   /* the segments together are kept below */
+	bool spare_imports;	   /* not counted to that, nor removed for it */
 	uint64_t free_floor_bytes; /* so much stays free on the file system */
 	/* What others take of the disk is not made up for below that. */
 	uint64_t keep_at_least_bytes;
@@ -160,6 +161,16 @@ struct store_rate {
 };
 bool store_rate(struct store *s, uint64_t id, struct store_rate *r,
 		struct err *e);
+
+/* What retention would remove at once. */
+struct store_removal {
+	uint64_t segments, packets, bytes; /* on disk */
+};
+/* Of a capture, if these were its bounds; id 0: of all together. 0: no bound.
+ */
+bool store_would_remove(struct store *s, uint64_t id, uint64_t keep_bytes,
+			int64_t keep_age_ns, struct store_removal *r,
+			struct err *e);
 
 struct store_totals {
 	uint64_t next_seq; /* of the first block that is not in the catalog */
