@@ -46,9 +46,10 @@ class Install(unittest.TestCase):
             cls.run_(line, folder=SOURCE)
 
     def setUp(self):
-        self.machine.run("rm -rf /etc/pcapd /etc/systemd/system/pcapd.service.d"
-                         " %s; systemctl daemon-reload; systemctl reset-failed;"
-                         " systemctl restart pcapd" % CONFIG)
+        self.machine.run("systemctl stop pcapd; rm -rf /var/lib/pcapd/* "
+                         "/etc/pcapd /etc/systemd/system/pcapd.service.d %s; "
+                         "systemctl daemon-reload; systemctl reset-failed; "
+                         "systemctl start pcapd" % CONFIG)
 
     def tearDown(self):
         # Whatever happened, nothing was killed.
@@ -132,7 +133,59 @@ class Install(unittest.TestCase):
         self.assertEqual(
             self.status_of(self.main_pid())["NoNewPrivs"], "1")
 
+    def test_all_that_it_does_the_unit_lets_it_do(self):
+        """What calls the system in ways of its own, once each."""
+        run = self.machine.run
+        run("ip link add veth0 type veth peer name veth1; ip link set veth0 "
+            "up")
+        pid = self.main_pid()
+        run("pcap init --alias all --start; pcap init veth0 --alias other "
+            "--start")
+        until(lambda: run("pcap list").count("running") == 2, "two captures")
+        run(SEND % (3000, 4005))
+        run("pcap replay all udp dst port 4005 > /tmp/all.pcap")
+        _, packets = packets_of(self.file("/tmp/all.pcap"))
+        self.assertGreaterEqual(len(packets), 3000)
+        run("pcap import file /tmp/all.pcap")
+        for command in ("replay file udp --snaplen 60 -w /tmp/cut.pcap",
+                        "replay file 'udp and greater 60' --explain",
+                        "count file --by 1m udp", "gaps all", "status",
+                        "interfaces", "audit", "set all --keep-bytes 1G",
+                        "hold file --last 1h --reason x", "mark file seen", "stop all",
+                        "start all", "stop other", "stop all",
+                        "delete other --yes", "delete all --yes"):
+            run("pcap " + command)
+        run("ip link del veth0")
+        self.assertEqual(self.main_pid(), pid)
+        run("systemctl stop pcapd; pcapd check --spool /var/lib/pcapd; "
+            "systemctl start pcapd")
+
     # --- README: Remote
+
+    def test_ssh_works_as_the_readme_says(self):
+        run = self.machine.run
+        run("useradd -m -G pcap me; echo 127.0.0.1 sensor >> /etc/hosts; "
+            "rm -f /run/nologin; ssh-keygen -A; mkdir -p /run/sshd; "
+            "/usr/sbin/sshd")
+        run("mkdir -p -m 700 .ssh; ssh-keygen -q -N '' -f .ssh/id_ed25519 "
+            "-t ed25519; echo 'StrictHostKeyChecking accept-new' > .ssh/config; "
+            "mkdir -m 700 ~me/.ssh; cp .ssh/id_ed25519.pub "
+            "~me/.ssh/authorized_keys; chown -R me: ~me/.ssh")
+        run("pcap init lo udp dst port 4006 or tcp port 22 --alias web --start")
+        until(lambda: "running" in run("pcap list"), "a capture")
+        run(SEND % (200, 4006))
+        for line in examples("README.md", "Remote"):
+            if "ssh" in line or "replay lab:" in line:
+                run(line)
+        _, packets = packets_of(self.file("/root/web.pcap"))
+        udp = [p.body[42:] for p in packets if p.body[23] == 17]
+        self.assertEqual(udp, [b"number %d" % i for i in range(200)])
+        # pcapd found the connection: what comes over it is in no capture.
+        self.assertRegex(self.machine.journal(), r"user %s \(operator\) came "
+                         r"in by ssh from 127.0.0.1:" % run("id -u me").strip())
+        # Users are looked up from inside, also those who came later.
+        self.assertRegex(run("pcap audit"), r" me +127\.0\.0\.1:\d+ ")
+        run("pcap stop web; pcap delete web --yes")
 
     def test_tls_comes_up_as_the_readme_says(self):
         run = self.machine.run
