@@ -2,9 +2,11 @@
  * Bytes that a peer sends to gRPC, through the guard of frames. The verdict is
  * the same in whatever pieces they come, and what has passed has no header
  * block, no run of CONTINUATION frames and no other frame over its bound, as
- * another reading of the frames says.
+ * another reading of the frames says. To who is refused by hand the same bytes
+ * bring the same answers in whatever pieces, and few of them.
  */
 #include "rpc/frame_guard.h"
+#include "rpc/refusal.h"
 
 #include <assert.h>
 #include <string.h>
@@ -56,6 +58,46 @@ static void assert_bounds(const uint8_t *data, size_t n)
 	}
 }
 
+/* The calls that are answered, and the bytes of it. */
+static size_t refused(const uint8_t *data, size_t n, size_t piece,
+		      unsigned *calls)
+{
+	struct err why = {.kind = ERR_PERMISSION, .what = "no", .hint = "Yes"};
+	static struct refusal r;
+	size_t at = 0, sent = 0;
+	bool goes_on = true;
+
+	refusal_init(&r, &why);
+	while (goes_on && at < n) {
+		size_t some = n - at < piece ? n - at : piece;
+
+		goes_on = refusal_take(&r, data + at, some);
+		at += some;
+		assert(r.n_out <= sizeof(r.out));
+		sent += r.n_out;
+		r.n_out = 0;
+	}
+	assert(r.n_calls <= REFUSAL_CALLS);
+	*calls = r.n_calls;
+	return sent;
+}
+
+static void fuzz_refusal(const uint8_t *data, size_t n)
+{
+	static uint8_t all[PREFACE_BYTES + 1024];
+	unsigned some, other;
+
+	if (n > sizeof(all) - PREFACE_BYTES)
+		n = sizeof(all) - PREFACE_BYTES;
+	memcpy(all, PREFACE, PREFACE_BYTES);
+	memcpy(all + PREFACE_BYTES, data, n);
+	n += PREFACE_BYTES;
+	assert(refused(all, n, 1, &some) == refused(all, n, 7, &other));
+	assert(some == other);
+	/* A line, or nothing that is known. */
+	refused(data, n - PREFACE_BYTES, 7, &some);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct err one = ERR_INIT, whole = ERR_INIT, odd = ERR_INIT;
@@ -67,5 +109,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	assert(strcmp(one.what, odd.what) == 0);
 	assert(one.kind == (good == n ? ERR_NONE : ERR_LIMIT));
 	assert_bounds(data, good);
+	fuzz_refusal(data, n);
 	return 0;
 }
