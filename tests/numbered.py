@@ -273,8 +273,8 @@ class Account:
     def __init__(self, sent, packets, gaps, since=None, until=None,
                  tolerance_ns=0):
         self.gaps = sorted(
-            (g["from_ns"] or 0, g["to_ns"] or 1 << 63, g["cause"],
-             g["packets"] or 0)
+            (int(g["from_ns"]), int(g["to_ns"]) or 1 << 63, g["cause"],
+             int(g["packets"] or 0))
             for g in gaps if g["cause"] not in NO_GAP)
         numbers = [n for n in map(number_of, packets) if n is not None]
         self.got, self.there = len(numbers), set(numbers)

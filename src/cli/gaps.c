@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 struct line {
 	struct time_range range;
@@ -96,10 +97,72 @@ static void print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
 	coverage_say(c);
 }
 
+/* All pages, as one answer whose rows lie in their own answers. */
+struct pages {
+	Pcap__V1__GapsResponse **answers;
+	size_t n;
+	Pcap__V1__Coverage all;
+};
+
+static void pages_done(struct pages *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		pcap__v1__gaps_response__free_unpacked(p->answers[i], NULL);
+	free(p->answers);
+	free(p->all.rows);
+}
+
+static bool pages_add(struct pages *p, Pcap__V1__GapsResponse *m)
+{
+	const Pcap__V1__Coverage *c = m->coverage;
+	void *answers = realloc(p->answers, (p->n + 1) * sizeof(m));
+
+	if (answers)
+		p->answers = answers;
+	if (p->n == 0) {
+		p->all = *c;
+		p->all.rows = NULL;
+		p->all.n_rows = 0;
+	}
+	void *rows = realloc(p->all.rows,
+			     (p->all.n_rows + c->n_rows + 1) * sizeof(void *));
+	if (rows)
+		p->all.rows = rows;
+	if (!answers || !rows)
+		return false;
+	p->answers[p->n++] = m;
+	for (size_t i = 0; i < c->n_rows; i++)
+		p->all.rows[p->all.n_rows++] = c->rows[i];
+	return true;
+}
+
+static bool pages_read(struct pages *p, Pcap__V1__GapsRequest *ask,
+		       struct err *e)
+{
+	for (;;) {
+		Pcap__V1__GapsResponse *m = (Pcap__V1__GapsResponse *)cli_call(
+			"Gaps", &ask->base, e);
+
+		if (!m)
+			return false;
+		if (!m->coverage || !pages_add(p, m)) {
+			pcap__v1__gaps_response__free_unpacked(m, NULL);
+			return err_set(e, ERR_FAILED, "out of memory");
+		}
+		/* An answer without rows would be asked for without end. */
+		if (!*m->next_page_token || !m->coverage->n_rows)
+			return true;
+		ask->page_token = m->next_page_token;
+		ask->since_ns = p->all.since_ns;
+		ask->until_ns = p->all.until_ns;
+	}
+}
+
 static int run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	struct line line = {0};
+	struct pages pages = {0};
 	Pcap__V1__GapsRequest ask = PCAP__V1__GAPS_REQUEST__INIT;
 	char room[2][MARKED_TEXT];
 	int64_t now = clock_ns();
@@ -113,16 +176,13 @@ static int run(int argc, char **argv)
 		return cli_fail(&e);
 	time_range_say(now, ask.since_ns);
 	ask.name = (char *)name;
-	Pcap__V1__GapsResponse *m =
-		(Pcap__V1__GapsResponse *)cli_call("Gaps", &ask.base, &e);
-	if (!m)
-		return cli_fail(&e);
-	if (cli_json())
-		print_json(m->coverage);
-	else
-		print_table(m->coverage, now);
-	pcap__v1__gaps_response__free_unpacked(m, NULL);
-	return cli_done();
+	bool ok = pages_read(&pages, &ask, &e);
+	if (ok && cli_json())
+		print_json(&pages.all);
+	else if (ok)
+		print_table(&pages.all, now);
+	pages_done(&pages);
+	return ok ? cli_done() : cli_fail(&e);
 }
 
 const struct command command_gaps = {"gaps", "list what is missing, and why",

@@ -8,6 +8,7 @@
 #include "../store/ledger.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -202,14 +203,41 @@ void run_status(struct call *c)
 
 /* --- Gaps --- */
 
+/* What comes after the token. next: "" or where the page after it begins. */
+static bool gaps_page(const Pcap__V1__GapsRequest *r, struct coverage *page,
+		      char next[24], struct err *e)
+{
+	size_t most = r->page_size && r->page_size < GAPS_MAX ? r->page_size
+							      : GAPS_MAX;
+	char *end;
+	long long after = strtoll(r->page_token, &end, 10);
+
+	if (*end || after < 0)
+		return err_set(e, ERR_USAGE,
+			       "expected a page_token of an answer, got "
+			       "'%.30s'",
+			       r->page_token);
+	while (*r->page_token && page->n && page->rows->id <= after) {
+		page->rows++;
+		page->n--;
+	}
+	next[0] = '\0';
+	if (page->n > most) {
+		page->n = most;
+		snprintf(next, 24, "%" PRId64, page->rows[most - 1].id);
+	}
+	return true;
+}
+
 void run_gaps(struct call *c)
 {
 	const Pcap__V1__GapsRequest *r = (const void *)c->request;
 	Pcap__V1__GapsResponse answer = PCAP__V1__GAPS_RESPONSE__INIT;
 	Pcap__V1__Capture capture;
-	struct coverage coverage;
+	struct coverage coverage, page;
 	struct capture_view v;
 	struct err e = ERR_INIT;
+	char next[24];
 	bool ok = check_capture(c, r->name, &e) &&
 		  check_range(r->since_ns, r->until_ns, &e);
 
@@ -220,11 +248,17 @@ void run_gaps(struct call *c)
 		call_fail(c, &e);
 		return;
 	}
-	wire_capture(&capture, &v);
-	answer.capture = &capture;
-	answer.coverage = wire_coverage(&coverage, GAPS_MAX);
-	call_answer(c, &answer.base);
-	free(answer.coverage);
+	page = coverage;
+	if (gaps_page(r, &page, next, &e)) {
+		wire_capture(&capture, &v);
+		answer.capture = &capture;
+		answer.coverage = wire_coverage(&page, GAPS_MAX);
+		answer.next_page_token = next;
+		call_answer(c, &answer.base);
+		free(answer.coverage);
+	} else {
+		call_fail(c, &e);
+	}
 	free(coverage.rows);
 	capture_view_done(&v);
 }

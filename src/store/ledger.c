@@ -12,10 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Rows are joined when so little lies between them, up to such a length. Long
- * rows say less about when, many rows fill the catalog. */
-#define JOIN_NS (10 * NS_PER_S)
+/* Rows are joined when so little lies between them, up to such a length: long
+ * rows say less about when. */
+#define JOIN_NS (NS_PER_S / 2)
 #define ROW_NS (3600 * NS_PER_S)
+/* Many rows fill the catalog. Of one cause there are some so many within
+ * ROW_NS; what comes more often is joined over what is between. */
+#define ROWS_DENSE 64
+/* And so many in all: then the oldest are joined. */
+#define ROWS_MAX 10000
 
 static const struct {
 	const char *name;
@@ -49,6 +54,7 @@ bool ledger_is_gap(enum ledger_cause cause)
 }
 
 #define LEDGER_COLUMNS "capture, cause, from_ns, to_ns, packets, detail"
+#define LEDGER_READ LEDGER_COLUMNS ", id"
 
 static void from_row(sqlite3_stmt *q, struct ledger_row *r)
 {
@@ -61,25 +67,24 @@ static void from_row(sqlite3_stmt *q, struct ledger_row *r)
 	r->packets = (uint64_t)sqlite3_column_int64(q, 4);
 	snprintf(r->detail, sizeof(r->detail), "%s",
 		 detail ? (const char *)detail : "");
+	r->id = sqlite3_column_int64(q, 6);
 }
 
 /* --- adding --- */
 
 /* 1 there is one, 0 none, -1 error. */
-static int newest(sqlite3 *db, const struct ledger_row *r, int64_t *id,
+static int newest(sqlite3 *db, const struct ledger_row *r,
 		  struct ledger_row *found, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(
 		db, e,
-		"SELECT " LEDGER_COLUMNS ", id FROM ledger WHERE "
+		"SELECT " LEDGER_READ " FROM ledger WHERE "
 		"capture = ?1 AND cause = ?2 ORDER BY id DESC LIMIT 1",
 		"ii", r->capture, (int64_t)r->cause);
 	int got = q ? sql_step(q, e) : -1;
 
-	if (got == 1) {
+	if (got == 1)
 		from_row(q, found);
-		*id = sqlite3_column_int64(q, 6);
-	}
 	sqlite3_finalize(q);
 	return got;
 }
@@ -121,11 +126,39 @@ bool ledger_joins(const struct ledger_row *before, const struct ledger_row *r)
 
 	return causes[r->cause].joined && before->capture == r->capture &&
 	       before->cause == r->cause && r->to_ns >= r->from_ns &&
-	       r->from_ns >= before->to_ns && r->to_ns != LEDGER_OPEN &&
+	       r->from_ns >= before->from_ns && r->to_ns != LEDGER_OPEN &&
 	       !__builtin_sub_overflow(r->from_ns, before->to_ns, &between) &&
 	       between <= most &&
 	       !__builtin_sub_overflow(r->to_ns, before->from_ns, &between) &&
 	       between <= ROW_NS && strcmp(before->detail, r->detail) == 0;
+}
+
+bool ledger_is_like(const struct ledger_row *before, const struct ledger_row *r)
+{
+	int64_t between;
+
+	return ledger_is_gap(r->cause) && before->capture == r->capture &&
+	       before->cause == r->cause && before->to_ns != LEDGER_OPEN &&
+	       r->from_ns >= before->from_ns && r->to_ns >= r->from_ns &&
+	       !__builtin_sub_overflow(r->from_ns, before->from_ns, &between) &&
+	       between <= ROW_NS && strcmp(before->detail, r->detail) == 0;
+}
+
+/* There are many like r, which was found to be like the newest. */
+static int is_dense(sqlite3 *db, const struct ledger_row *r, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e,
+		"SELECT from_ns >= ?3 FROM ledger WHERE capture = ?1 AND "
+		"cause = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?4",
+		"iiii", r->capture, (int64_t)r->cause, r->from_ns - ROW_NS,
+		(int64_t)ROWS_DENSE - 1);
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1)
+		got = sqlite3_column_int(q, 0);
+	sqlite3_finalize(q);
+	return got;
 }
 
 /* What expired is one interval, however long, up to what is held. */
@@ -133,22 +166,73 @@ static int touches(sqlite3 *db, const struct ledger_row *before,
 		   const struct ledger_row *r, struct err *e)
 {
 	if (r->cause != LEDGER_EXPIRED)
-		return ledger_joins(before, r);
+		return ledger_joins(before, r)	   ? 1
+		       : ledger_is_like(before, r) ? is_dense(db, r, e)
+						   : 0;
 	if (r->from_ns < before->from_ns || strcmp(before->detail, r->detail))
 		return 0;
 	int held = held_between(db, before, r, e);
 	return held < 0 ? -1 : !held;
 }
 
+/* The oldest row goes; of gaps the next one covers it, and what is between. */
+static bool join_oldest(sqlite3 *db, const struct ledger_row *r, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT " LEDGER_READ
+				    " FROM ledger WHERE capture = ?1 "
+				    "AND cause = ?2 ORDER BY id LIMIT 2",
+				    "ii", r->capture, (int64_t)r->cause);
+	struct ledger_row first, next;
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1) {
+		from_row(q, &first);
+		got = sql_step(q, e);
+	}
+	if (got == 1)
+		from_row(q, &next);
+	sqlite3_finalize(q);
+	if (got != 1)
+		return got == 0;
+	return (r->cause == LEDGER_CLOCK || r->cause == LEDGER_EXCLUDED ||
+		sql_exec(db, e,
+			 "UPDATE ledger SET from_ns = min(from_ns, ?2), "
+			 "to_ns = max(to_ns, ?3), packets = packets + ?4 "
+			 "WHERE id = ?1",
+			 "iiii", next.id, first.from_ns, first.to_ns,
+			 first.packets)) &&
+	       sql_exec(db, e, "DELETE FROM ledger WHERE id = ?1", "i",
+			first.id);
+}
+
+static int is_full(sqlite3 *db, const struct ledger_row *r, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e,
+		"SELECT count(*) > ?3 FROM ledger WHERE capture = ?1 "
+		"AND cause = ?2",
+		"iii", r->capture, (int64_t)r->cause, (int64_t)ROWS_MAX);
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1)
+		got = sqlite3_column_int(q, 0);
+	sqlite3_finalize(q);
+	return got;
+}
+
 static bool insert(sqlite3 *db, const struct ledger_row *r, struct err *e)
 {
 	/* A capture that was deleted meanwhile needs no rows. */
-	return sql_exec(db, e,
-			"INSERT INTO ledger (" LEDGER_COLUMNS ") "
-			"SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS "
-			"(SELECT 1 FROM captures WHERE id = ?1)",
-			"iiiiit", r->capture, (int64_t)r->cause, r->from_ns,
-			r->to_ns, r->packets, r->detail);
+	if (!sql_exec(db, e,
+		      "INSERT INTO ledger (" LEDGER_COLUMNS ") "
+		      "SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS "
+		      "(SELECT 1 FROM captures WHERE id = ?1)",
+		      "iiiiit", r->capture, (int64_t)r->cause, r->from_ns,
+		      r->to_ns, r->packets, r->detail))
+		return false;
+	int full = is_full(db, r, e);
+	return full == 0 || (full == 1 && join_oldest(db, r, e));
 }
 
 static bool extend(sqlite3 *db, int64_t id, const struct ledger_row *r,
@@ -164,8 +248,7 @@ static bool extend(sqlite3 *db, int64_t id, const struct ledger_row *r,
 bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
 {
 	struct ledger_row before;
-	int64_t id = 0;
-	int found = newest(db, r, &id, &before, e);
+	int found = newest(db, r, &before, e);
 
 	if (found < 0)
 		return false;
@@ -175,16 +258,16 @@ bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
 		    r->cause != LEDGER_IMPORT;
 	if (r->from_ns == LEDGER_ANY || open) {
 		/* It ends what is open, or goes on with it. */
-		return !open || r->to_ns == LEDGER_OPEN || extend(db, id, r, e);
+		return !open || r->to_ns == LEDGER_OPEN ||
+		       extend(db, before.id, r, e);
 	}
-	if (r->cause == LEDGER_DAMAGE) {
-		found = rows_known_damage(db, r, e);
-		return found == 1 || (found == 0 && insert(db, r, e));
-	}
+	int known = r->cause == LEDGER_DAMAGE ? rows_known_damage(db, r, e) : 0;
+	if (known != 0)
+		return known == 1;
 	int joined = found ? touches(db, &before, r, e) : 0;
 	if (joined < 0)
 		return false;
-	return joined ? extend(db, id, r, e) : insert(db, r, e);
+	return joined ? extend(db, before.id, r, e) : insert(db, r, e);
 }
 
 struct addition {
@@ -249,7 +332,7 @@ bool ledger_list(struct store *s, uint64_t capture, int64_t since_ns,
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
-			       "SELECT " LEDGER_COLUMNS " FROM ledger WHERE "
+			       "SELECT " LEDGER_READ " FROM ledger WHERE "
 			       "capture = ?1 AND (max(from_ns, to_ns) > ?2 OR "
 			       "(from_ns = to_ns AND from_ns >= ?2)) "
 			       "AND min(from_ns, to_ns) < ?3 ORDER BY id",
@@ -399,14 +482,32 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	return true;
 }
 
+bool ledger_lost_until(struct store *s, uint64_t capture, int64_t *ns,
+		       struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	int got = db ? 0 : -1;
+
+	*ns = 0;
+	for (int cause = LEDGER_KERNEL; got >= 0 && cause <= LEDGER_DISK;
+	     cause++) {
+		struct ledger_row found,
+			ask = {.capture = capture, .cause = cause};
+		got = newest(db, &ask, &found, e);
+		if (got == 1 && found.to_ns > *ns)
+			*ns = found.to_ns;
+	}
+	sqlite3_close(db);
+	return got >= 0 || err_wrap(e, "ledger");
+}
+
 bool ledger_known_until(struct store *s, uint64_t capture, int64_t *ns,
 			struct err *e)
 {
 	struct ledger_row found,
 		ask = {.capture = capture, .cause = LEDGER_RECEIVED};
-	int64_t id;
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	int got = db ? newest(db, &ask, &id, &found, e) : -1;
+	int got = db ? newest(db, &ask, &found, e) : -1;
 
 	sqlite3_close(db);
 	*ns = got == 1 ? found.to_ns : 0;

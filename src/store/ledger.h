@@ -4,8 +4,9 @@
  * What: a row says that from from_ns to to_ns something was so: packets were
  * received, or were lost, by one cause. Rows of a capture are in the order in
  * which things happened; times are those of CLOCK_REALTIME and so may step.
- * Rows that touch are joined, up to an hour a row, so that the table stays
- * small over months.
+ * Rows that touch are joined, up to an hour a row; so are rows of one cause
+ * that come often, and the oldest where there are very many: the table stays
+ * small over months, and no loss falls out of it.
  * Who adds what: control adds received, the drops of kernel, interface and
  * memory, disk (what writer_take_lost gives), stopped, restart, down and clock
  * steps. The store adds damage, expired and import, itself, with rows_ledger,
@@ -50,6 +51,7 @@ struct ledger_row {
 	int64_t from_ns, to_ns;
 	uint64_t packets; /* 0: not known, or none */
 	char detail[LEDGER_DETAIL_MAX];
+	int64_t id; /* the order; 0: it is not in the table */
 };
 
 /* "kernel", as people and JSON read it. */
@@ -59,6 +61,10 @@ bool ledger_is_gap(enum ledger_cause cause);
 
 /* r would only make *before longer: same cause and detail, and they touch. */
 bool ledger_joins(const struct ledger_row *before, const struct ledger_row *r);
+
+/* r may make *before longer where there are many like them. */
+bool ledger_is_like(const struct ledger_row *before,
+		    const struct ledger_row *r);
 
 /* All of them or none; waits for the commit. While a row of the same capture
  * and cause is open, the new one gives it its end; from LEDGER_ANY on it does
@@ -107,5 +113,9 @@ bool ledger_dropped(struct store *s, uint64_t capture, int64_t since_ns,
  * row of received; 0: it never was. */
 bool ledger_known_until(struct store *s, uint64_t capture, int64_t *ns,
 			struct err *e);
+/* The end of the newest row of packets that a running capture lost; 0: it lost
+ * none. */
+bool ledger_lost_until(struct store *s, uint64_t capture, int64_t *ns,
+		       struct err *e);
 
 #endif

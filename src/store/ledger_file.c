@@ -230,7 +230,8 @@ static bool parse_line(const char *line, size_t n, struct entry *to)
 	int cause, at = 0;
 	uint64_t hash;
 
-	if (n < 18 || sscanf(line, "%16" SCNx64, &hash) != 1 ||
+	if (n < 18 || memchr(line, '\0', n) ||
+	    sscanf(line, "%16" SCNx64, &hash) != 1 ||
 	    hash != hash_of(line + 17, n - 17) ||
 	    sscanf(line + 17,
 		   "%" SCNd64 " %d %" SCNd64 " %" SCNd64 " %" SCNu64 "%n",
@@ -253,15 +254,19 @@ static int by_id_and_place(const void *a, const void *b)
 	return x->place < y->place ? -1 : 1;
 }
 
-/* Lines that are whole, in order; of an id the last. */
-static size_t parse(char *text, struct entry **entries)
+/* Lines that are whole, in order; of an id the last. Of a file of any size. */
+static size_t parse(FILE *file, struct entry **entries)
 {
-	size_t room = 0, n = 0, kept = 0;
+	size_t room = 0, n = 0, kept = 0, line_room = 0;
 	struct entry *all = NULL;
+	char *line = NULL;
+	ssize_t length;
 
-	for (char *line = text, *end; (end = strchr(line, '\n'));
-	     line = end + 1) {
-		*end = '\0';
+	for (size_t place = 0; (length = getline(&line, &line_room, file)) > 0;
+	     place++) {
+		if (line[length - 1] != '\n')
+			break;
+		line[--length] = '\0';
 		if (n == room) {
 			room = room ? 2 * room : 64;
 			void *more = realloc(all, room * sizeof(*all));
@@ -269,9 +274,10 @@ static size_t parse(char *text, struct entry **entries)
 				break;
 			all = more;
 		}
-		all[n] = (struct entry){.place = n};
-		n += parse_line(line, (size_t)(end - line), &all[n]);
+		all[n] = (struct entry){.place = place};
+		n += parse_line(line, (size_t)length, &all[n]);
 	}
+	free(line);
 	if (n)
 		qsort(all, n, sizeof(*all), by_id_and_place);
 	for (size_t i = 0; i < n; i++)
@@ -281,13 +287,24 @@ static size_t parse(char *text, struct entry **entries)
 	return kept;
 }
 
+static FILE *open_file(struct store *s, uint64_t id)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%" PRIu64 "/" LEDGER_FILE, id);
+	int fd = openat(s->spool_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+	if (fd >= 0 && !file)
+		close(fd);
+	return file;
+}
+
 bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 			 struct err *e)
 {
 	struct entry *entries = NULL;
-	size_t bytes;
-	char *text = folder_read(s, id, LEDGER_FILE, &bytes);
-	size_t n = text ? parse(text, &entries) : 0;
+	FILE *file = open_file(s, id);
+	size_t n = file ? parse(file, &entries) : 0;
 	bool ok = true;
 
 	/* Ids order them; another capture may have these numbers by now. */
@@ -300,6 +317,7 @@ bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 			      entries[i].row.from_ns, entries[i].row.to_ns,
 			      entries[i].row.packets, entries[i].row.detail);
 	free(entries);
-	free(text);
+	if (file)
+		fclose(file);
 	return ok;
 }
