@@ -19,6 +19,7 @@ struct feed {
 	unsigned max_blocks;
 	struct block_pool *pool;
 	atomic_uint refs;
+	atomic_ullong losses;
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t sealed, room;
 	struct block **ring; /* max_blocks places */
@@ -45,6 +46,17 @@ int64_t realtime_ns(void)
 	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+void loss_add(struct loss *l, uint64_t packets, int64_t from_ns, int64_t to_ns)
+{
+	if (!packets)
+		return;
+	if (!l->packets || from_ns < l->from_ns)
+		l->from_ns = from_ns;
+	if (!l->packets || to_ns > l->to_ns)
+		l->to_ns = to_ns;
+	l->packets += packets;
+}
+
 struct feed *feed_new(uint64_t capture, uint64_t next_seq, unsigned max_blocks)
 {
 	struct feed *f = calloc(1, sizeof(*f));
@@ -64,6 +76,7 @@ struct feed *feed_new(uint64_t capture, uint64_t next_seq, unsigned max_blocks)
 	f->next_seq = next_seq;
 	f->max_blocks = max_blocks;
 	atomic_init(&f->refs, 1);
+	atomic_init(&f->losses, 0);
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -149,6 +162,16 @@ struct block *feed_open_wait(struct feed *f, uint32_t link_type,
 	struct block *b = open_locked(f, link_type, snaplen);
 	pthread_mutex_unlock(&f->lock);
 	return b;
+}
+
+void feed_lost(struct feed *f)
+{
+	atomic_fetch_add(&f->losses, 1);
+}
+
+uint64_t feed_losses(const struct feed *f)
+{
+	return atomic_load(&f->losses);
 }
 
 unsigned feed_room(struct feed *f)

@@ -21,6 +21,15 @@
 
 struct feed;
 
+/* Packets that are missing, and when they came: after the newest one before
+ * them that is there. CLOCK_REALTIME. */
+struct loss {
+	uint64_t packets;
+	int64_t from_ns, to_ns;
+};
+/* *l grows by that; nothing happens when packets is 0. */
+void loss_add(struct loss *l, uint64_t packets, int64_t from_ns, int64_t to_ns);
+
 /* Register with feed_watch; `published` is called for every slice from then
  * on, with a slice whose reference is borrowed. */
 struct feed_watch {
@@ -45,6 +54,12 @@ struct block *feed_open(struct feed *f, uint32_t link_type, uint32_t snaplen);
 /* As feed_open, but waits for room: for savefiles, which can wait. */
 struct block *feed_open_wait(struct feed *f, uint32_t link_type,
 			     uint32_t snaplen);
+/*
+ * Packets are missing before what is published next. The writer brings the
+ * ledger up to date before it writes any of that: what is stored behind a loss
+ * never outlives the news of it.
+ */
+void feed_lost(struct feed *f);
 /* Blocks that feed_open would still give now. */
 unsigned feed_room(struct feed *f);
 /* Makes what was appended since the last call visible and tells the watches.
@@ -68,6 +83,9 @@ unsigned feed_backlog(struct feed *f, uint64_t seq);
 void feed_warm(struct feed *f);
 /* Blocks up to and with seq are in the catalog (or given up). */
 void feed_release(struct feed *f, uint64_t seq);
+
+/* How often feed_lost was called. */
+uint64_t feed_losses(const struct feed *f);
 
 /* --- readers --- */
 

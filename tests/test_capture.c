@@ -797,7 +797,9 @@ static void outages_are_told_with_their_time(void **state)
 	wait_until_waiting_is(l, true);
 	assert_int_equal(capture_take_outages(l->capture, out), 1);
 	int64_t from = out[0].from_ns;
-	assert_true(from >= before && from <= now_real_ns());
+	/* Nothing says that it was well later than at the last look. */
+	assert_true(from >= before - CAPTURE_ROUND_NS &&
+		    from <= now_real_ns());
 	assert_true(out[0].to_ns == INT64_MAX);
 	assert_string_equal(out[0].reason, "v0: the interface is down");
 	assert_int_equal(capture_take_outages(l->capture, out), 0);
@@ -826,7 +828,7 @@ static void many_outages_are_one_long_one(void **state)
 	assert_int_equal(capture_take_outages(l->capture, out),
 			 CAPTURE_OUTAGES);
 	for (int i = 1; i < CAPTURE_OUTAGES; i++)
-		assert_true(out[i].from_ns > out[i - 1].to_ns);
+		assert_true(out[i].from_ns >= out[i - 1].to_ns);
 	assert_true(out[CAPTURE_OUTAGES - 1].to_ns <= now_real_ns());
 	end(l);
 }

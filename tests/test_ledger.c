@@ -264,13 +264,95 @@ static void drops_near_each_other_are_one_row_and_others_are_not(void **state)
 
 	add(w, LEDGER_KERNEL, T0, T0 + S, 3);
 	add(w, LEDGER_MEMORY, T0, T0 + S, 1);
-	add(w, LEDGER_KERNEL, T0 + 5 * S, T0 + 6 * S, 4);
-	add(w, LEDGER_KERNEL, T0 + 100 * S, T0 + 101 * S, 5);
+	add(w, LEDGER_KERNEL, T0 + S + S / 2, T0 + 6 * S, 4);
+	add(w, LEDGER_KERNEL, T0 + 5 * S, T0 + 5 * S + 1, 1);
+	add(w, LEDGER_KERNEL, T0 + 8 * S, T0 + 9 * S, 5);
 	size_t n = list(w, 0, 0, &rows);
 	assert_int_equal(n, 3);
-	assert_row(&rows[0], LEDGER_KERNEL, T0, T0 + 6 * S, 7);
+	assert_row(&rows[0], LEDGER_KERNEL, T0, T0 + 6 * S, 8);
 	assert_row(&rows[1], LEDGER_MEMORY, T0, T0 + S, 1);
-	assert_row(&rows[2], LEDGER_KERNEL, T0 + 100 * S, T0 + 101 * S, 5);
+	assert_row(&rows[2], LEDGER_KERNEL, T0 + 8 * S, T0 + 9 * S, 5);
+	free(rows);
+}
+
+/* What comes often is told with less of when, and nothing falls out. */
+static void rows_that_come_often_are_few(void **state)
+{
+	static const enum ledger_cause causes[] = {
+		LEDGER_DOWN, LEDGER_RESTART, LEDGER_KERNEL, LEDGER_DAMAGE};
+	struct world *w = *state;
+	struct ledger_row *rows;
+	const int n = 3 * 3600 / 2;
+
+	for (int i = 0; i < n; i++) {
+		struct ledger_row r[4];
+
+		for (int j = 0; j < 4; j++)
+			r[j] = (struct ledger_row){.capture = w->capture,
+						   .cause = causes[j],
+						   .from_ns = T0 + i * 2 * S,
+						   .to_ns = T0 + i * 2 * S + S,
+						   .packets = 1};
+		/* As an interface that goes and comes. */
+		r[0].to_ns = LEDGER_OPEN;
+		if (!ledger_add(w->store, r, 4, &w->e))
+			fail_msg("%s", w->e.what);
+		add(w, LEDGER_DOWN, LEDGER_ANY, T0 + i * 2 * S + S, 0);
+	}
+	size_t got = list(w, 0, 0, &rows);
+	/* In each hour exact at first. */
+	assert_in_range(got, 4 * 64, 4 * 3 * 66);
+	for (int j = 0; j < 4; j++) {
+		uint64_t packets = 0;
+		int covered = 0;
+
+		for (size_t i = 0; i < got; i++) {
+			if (rows[i].cause != causes[j])
+				continue;
+			packets += rows[i].packets;
+			for (int k = 0; k < n; k++)
+				covered += rows[i].from_ns <= T0 + k * 2 * S &&
+					   T0 + k * 2 * S + S <= rows[i].to_ns;
+			assert_true(rows[i].to_ns - rows[i].from_ns < 3603 * S);
+		}
+		assert_int_equal(packets, n);
+		assert_int_equal(covered, n);
+	}
+	/* With other words it is another row. */
+	struct ledger_row other = {.capture = w->capture,
+				   .cause = LEDGER_DOWN,
+				   .from_ns = T0 + n * 2 * S,
+				   .to_ns = T0 + n * 2 * S + S,
+				   .detail = "other"};
+	free(rows);
+	assert_true(ledger_add(w->store, &other, 1, &w->e));
+	assert_int_equal(count(w), got + 1);
+}
+
+static void very_many_rows_lose_none(void **state)
+{
+	struct world *w = *state;
+	enum { N = 10300, AT_ONCE = 100 };
+	struct ledger_row r[AT_ONCE], *rows;
+	uint64_t packets = 0;
+
+	for (int i = 0; i < N; i += AT_ONCE) {
+		for (int j = 0; j < AT_ONCE; j++)
+			r[j] = (struct ledger_row){
+				.capture = w->capture,
+				.cause = LEDGER_DISK,
+				.from_ns = T0 + (i + j) * DAY,
+				.to_ns = T0 + (i + j) * DAY + S,
+				.packets = 1};
+		if (!ledger_add(w->store, r, AT_ONCE, &w->e))
+			fail_msg("%s", w->e.what);
+	}
+	size_t n = list(w, 0, 0, &rows);
+	assert_int_equal(n, 10000);
+	for (size_t i = 0; i < n; i++)
+		packets += rows[i].packets;
+	assert_int_equal(packets, N);
+	assert_row(&rows[0], LEDGER_DISK, T0, T0 + 300 * DAY + S, 301);
 	free(rows);
 }
 
@@ -525,7 +607,7 @@ static void received_is_written_every_ten_seconds_and_at_the_end(void **state)
 	assert_int_equal(sum, 2500);
 }
 
-static void drops_are_told_at_once_with_their_second(void **state)
+static void drops_are_told_at_once_with_their_time(void **state)
 {
 	struct account a = begun();
 	struct ledger_row rows[ACCOUNT_ROWS];
@@ -534,15 +616,17 @@ static void drops_are_told_at_once_with_their_second(void **state)
 	(void)state;
 	assert_int_equal(account_take(&a, &look, false, rows), 0);
 	look = look_at(2 * S, 0, 10);
-	look.kernel = 5000000000; /* more than pcap_stats can count */
-	look.memory = 2;
+	/* More than pcap_stats can count; when is said by who counted. */
+	look.kernel = (struct loss){5000000000, T0 + 3, T0 + S};
+	look.memory = (struct loss){2, T0 + S, T0 + S + 1};
 	assert_int_equal(account_take(&a, &look, false, rows), 2);
-	assert_row(&rows[0], LEDGER_KERNEL, T0 + S, T0 + 2 * S, 5000000000);
-	assert_row(&rows[1], LEDGER_MEMORY, T0 + S, T0 + 2 * S, 2);
+	assert_row(&rows[0], LEDGER_KERNEL, T0 + 3, T0 + S, 5000000000);
+	assert_row(&rows[1], LEDGER_MEMORY, T0 + S, T0 + S + 1, 2);
 	look.now.real_ns += S;
 	look.now.boot_ns += S;
-	look.kernel++;
-	look.interface = 4;
+	look.memory = (struct loss){0};
+	look.kernel = (struct loss){1, T0 + 2 * S, T0 + 3 * S};
+	look.interface = (struct loss){4, T0 + 2 * S, T0 + 3 * S};
 	look.disk = true;
 	assert_int_equal(account_take(&a, &look, false, rows), 2);
 	assert_row(&rows[0], LEDGER_DISK, T0 + 2 * S, T0 + 3 * S, 1);
@@ -580,7 +664,7 @@ static void a_step_of_the_clock_ends_an_interval(void **state)
 
 		assert_int_equal(account_take(&a, &look, false, rows), 0);
 		look = look_at(2 * S, steps[i], 7);
-		look.kernel = 1;
+		look.kernel = (struct loss){1, T0 + S, T0 + 2 * S};
 		assert_int_equal(account_take(&a, &look, false, rows), 4);
 		assert_row(&rows[3], LEDGER_RECEIVED, T0 + 2 * S + steps[i],
 			   T0 + 2 * S + steps[i], 0);
@@ -589,7 +673,6 @@ static void a_step_of_the_clock_ends_an_interval(void **state)
 		assert_row(&rows[2], LEDGER_CLOCK, T0 + 2 * S,
 			   T0 + 2 * S + steps[i], 0);
 		look = look_at(20 * S, steps[i], 9);
-		look.kernel = 1;
 		assert_int_equal(account_take(&a, &look, false, rows), 1);
 		assert_row(&rows[0], LEDGER_RECEIVED, T0 + 2 * S + steps[i],
 			   T0 + 20 * S + steps[i], 2);
@@ -724,6 +807,8 @@ int main(void)
 		WORLD(rows_that_touch_are_one_for_an_hour),
 		WORLD(received_is_never_joined_over_a_hole),
 		WORLD(drops_near_each_other_are_one_row_and_others_are_not),
+		WORLD(rows_that_come_often_are_few),
+		WORLD(very_many_rows_lose_none),
 		WORLD(what_is_open_gets_its_end_once),
 		WORLD(a_range_has_what_overlaps_it),
 		WORLD(the_same_damage_is_told_once),
@@ -737,7 +822,7 @@ int main(void)
 		WORLD(a_step_back_is_listed_and_no_gap),
 		cmocka_unit_test(
 			received_is_written_every_ten_seconds_and_at_the_end),
-		cmocka_unit_test(drops_are_told_at_once_with_their_second),
+		cmocka_unit_test(drops_are_told_at_once_with_their_time),
 		cmocka_unit_test(what_is_not_stored_is_not_covered),
 		cmocka_unit_test(a_step_of_the_clock_ends_an_interval),
 		cmocka_unit_test(a_clock_that_is_slewed_does_not_step),

@@ -58,10 +58,21 @@ struct capture_status {
 	uint64_t dropped_memory;
 	unsigned excluded; /* connections that its filter leaves out */
 	int64_t newest_ns;
-	int64_t looped_ns; /* CLOCK_MONOTONIC: the thread went round then; at
-			    * least every CAPTURE_ROUND_NS */
+	/* CLOCK_REALTIME: what came before it is published or was counted as
+	 * lost. */
+	int64_t complete_ns;
+	int64_t stopped_ns; /* the instant of the stop; 0: it runs */
+	int64_t looped_ns;  /* CLOCK_MONOTONIC: the thread went round then; at
+			     * least every CAPTURE_ROUND_NS */
 };
 #define CAPTURE_ROUND_NS (2 * NS_PER_S)
+
+enum capture_loss {
+	CAPTURE_LOST_KERNEL,
+	CAPTURE_LOST_INTERFACE,
+	CAPTURE_LOST_MEMORY,
+	CAPTURE_LOSSES
+};
 
 /* The interface was not there, or down. CLOCK_REALTIME. */
 struct capture_outage {
@@ -91,8 +102,9 @@ struct filter *capture_compile(const char *interface, const char *text,
  * one that gets the name has come. */
 struct capture *capture_start(const struct capture_options *o, struct feed *f,
 			      struct err *e);
-/* What is in the ring is still taken, the open block is sealed; *s is the
- * last status. */
+/* A stop is an instant, stopped_ns of the last status *s: what the kernel had
+ * accepted before it is taken or counted as lost, nothing after it is taken.
+ * The open block is sealed. */
 void capture_stop(struct capture *c, struct capture_status *s);
 /*
  * Returns when every packet that the kernel had accepted at the call is
@@ -113,6 +125,9 @@ const struct filter *capture_filter(const struct capture *c,
 void capture_status(struct capture *c, struct capture_status *s);
 /* The set of connections to exclude was changed. */
 void capture_exclude(struct capture *c);
+/* What was lost since the last call. feed_lost was called for it before
+ * anything newer was published. */
+void capture_take_losses(struct capture *c, struct loss out[CAPTURE_LOSSES]);
 /* Outages since the last call, oldest first. One that goes on is given once
  * so, and again with its end. How many. */
 unsigned capture_take_outages(struct capture *c,

@@ -241,11 +241,38 @@ void fanout_add_drops(struct fanout *f, struct source_drops *d)
 		struct source_drops one = {0};
 
 		ring_add_drops(f->lanes[i].ring, &one);
-		d->kernel += one.kernel;
 		/* They all have the same interface. */
-		if (i == 0)
-			d->interface += one.interface;
+		if (i > 0)
+			one.interface.packets = 0;
+		loss_add(&d->kernel, one.kernel.packets, one.kernel.from_ns,
+			 one.kernel.to_ns);
+		loss_add(&d->interface, one.interface.packets,
+			 one.interface.from_ns, one.interface.to_ns);
 	}
+}
+
+void fanout_add_known(struct fanout *f, struct source_drops *d)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		ring_add_known(f->lanes[i].ring, d);
+}
+
+uint64_t fanout_left(struct fanout *f)
+{
+	uint64_t left = 0;
+
+	for (unsigned i = 0; i < f->n; i++)
+		left += ring_left(f->lanes[i].ring);
+	return left;
+}
+
+bool fanout_was_down(struct fanout *f)
+{
+	bool down = false;
+
+	for (unsigned i = 0; i < f->n; i++)
+		down = ring_was_down(f->lanes[i].ring) || down;
+	return down;
 }
 
 bool fanout_drained(struct fanout *f)

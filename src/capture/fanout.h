@@ -31,6 +31,9 @@ int fanout_socket(const struct fanout *f, unsigned i);
 int fanout_take(struct fanout *f, int max, source_packet packet, void *ctx,
 		struct err *e);
 void fanout_add_drops(struct fanout *f, struct source_drops *d);
+void fanout_add_known(struct fanout *f, struct source_drops *d);
+uint64_t fanout_left(struct fanout *f);
+bool fanout_was_down(struct fanout *f);
 bool fanout_drained(struct fanout *f);
 bool fanout_is_filling(const struct fanout *f);
 

@@ -43,7 +43,10 @@ bool fill_packet(struct fill *f, const struct packet_head *h,
 	if (h->caplen > BLOCK_PACKET_MAX ||
 	    ((!f->block || !block_fits(f->block, h->caplen)) &&
 	     !next_block(f))) {
+		int64_t ns = packet_time_ns(h);
+
 		f->dropped++;
+		loss_add(&f->lost, 1, ns, ns + 1);
 		return false;
 	}
 	block_append(f->block, h, body);

@@ -22,6 +22,7 @@ struct fill {
 	/* What came of it. */
 	uint64_t received, dropped, raw_bytes;
 	int64_t newest_ns;
+	struct loss lost; /* of dropped, as long as nobody took it */
 };
 
 void fill_init(struct fill *f, struct feed *feed, bool wait);

@@ -32,6 +32,8 @@
 #define NO_ROOM_MS 5
 /* The kernel hands over a ring block at its second timer tick at the latest. */
 #define DRAIN_GRACE_NS (3 * SOURCE_TIMEOUT_MS * NS_PER_MS)
+/* What is not handed over by then was not there. */
+#define HAND_OVER_NS (5 * SOURCE_TIMEOUT_MS * NS_PER_MS)
 /* How long a stop waits for the feed to make room, then how long it counts
  * what is left. */
 #define DRAIN_ROOM_NS (2 * NS_PER_S)
@@ -54,11 +56,15 @@ struct capture {
 	bool news;	/* the interface is not what it was */
 	unsigned index; /* of the open source's interface; 0: it has none */
 	struct fill fill;
-	struct source_drops drops;
 	int64_t retry_ns, statistics_ns;
+	/* CLOCK_REALTIME. The source was well then; 0: not since it was opened.
+	 * It went down some time after down_ns; 0: it did not. */
+	int64_t well_ns, down_ns;
+	int64_t complete_ns;
 	int64_t until_ns; /* packets after it came after the stop */
 	bool past_stop;
 	bool take_anyway; /* also where there is no room: then count it */
+	bool closed;	  /* the source takes nothing in any more */
 	struct sieve sieve;
 
 	pthread_mutex_t lock; /* guards everything below */
@@ -66,6 +72,7 @@ struct capture {
 	struct capture_status status;
 	struct capture_outage outages[CAPTURE_OUTAGES];
 	unsigned n_outages;
+	struct loss losses[CAPTURE_LOSSES];
 	int64_t out_since_ns; /* with status.waiting */
 	bool out_told;	      /* it was taken while it went on */
 	bool stopping;
@@ -121,12 +128,40 @@ static void show_counts(struct capture *c)
 {
 	pthread_mutex_lock(&c->lock);
 	c->status.received = c->fill.received;
-	c->status.dropped_memory = c->fill.dropped;
-	c->status.dropped_kernel = c->drops.kernel;
-	c->status.dropped_interface = c->drops.interface;
 	c->status.newest_ns = c->fill.newest_ns;
+	c->status.complete_ns = c->complete_ns;
 	c->status.looped_ns = monotonic_ns();
 	pthread_mutex_unlock(&c->lock);
+}
+
+static void loss_join(struct loss *to, uint64_t *sum, const struct loss *l)
+{
+	loss_add(to, l->packets, l->from_ns, l->to_ns);
+	*sum += l->packets;
+}
+
+/* Before anything newer is published. asked: also what is to be asked for. */
+static void tell_losses(struct capture *c, bool asked)
+{
+	struct source_drops d = {0};
+	struct loss memory = c->fill.lost;
+
+	if (c->source && asked)
+		source_add_drops(c->source, &d);
+	else if (c->source)
+		source_add_known(c->source, &d);
+	if (!d.kernel.packets && !d.interface.packets && !memory.packets)
+		return;
+	c->fill.lost = (struct loss){0};
+	pthread_mutex_lock(&c->lock);
+	loss_join(&c->losses[CAPTURE_LOST_KERNEL], &c->status.dropped_kernel,
+		  &d.kernel);
+	loss_join(&c->losses[CAPTURE_LOST_INTERFACE],
+		  &c->status.dropped_interface, &d.interface);
+	loss_join(&c->losses[CAPTURE_LOST_MEMORY], &c->status.dropped_memory,
+		  &memory);
+	pthread_mutex_unlock(&c->lock);
+	feed_lost(c->feed);
 }
 
 /* An interface may come, or come up, and the kernel will tell. */
@@ -138,7 +173,7 @@ static bool worth_waiting(const struct err *e)
 /* Before every batch, and without one as soon as the set has changed. */
 static void exclude(struct capture *c)
 {
-	if (!c->source ||
+	if (!c->source || c->closed ||
 	    !sieve_follow(&c->sieve, c->options.exclude, c->source))
 		return;
 	pthread_mutex_lock(&c->lock);
@@ -193,6 +228,9 @@ static bool open_source(struct capture *c, struct err *e)
 		return false;
 	}
 	c->index = c->links.index;
+	c->closed = false;
+	c->down_ns = 0;
+	c->well_ns = c->complete_ns = source_opened_ns(c->source);
 	uint32_t link_type = source_link_type(c->source);
 	fill_set_type(&c->fill, link_type, source_snaplen(c->source));
 	sieve_renew(&c->sieve);
@@ -214,7 +252,49 @@ static void end_hold(struct capture *c)
 	if (v->holds && !sieve_drops(v, &v->head, v->body))
 		fill_packet(&c->fill, &v->head, v->body);
 	v->holds = false;
+	tell_losses(c, false);
 	fill_publish(&c->fill);
+}
+
+/* Packets behind that one may be missing: the newest that is there, or one that
+ * would have been if it had come. */
+static int64_t whole_until(const struct capture *c)
+{
+	int64_t ns =
+		c->fill.newest_ns > c->well_ns ? c->fill.newest_ns : c->well_ns;
+	int64_t now = realtime_ns();
+
+	return c->down_ns ? c->down_ns : ns < now ? ns : now;
+}
+
+static bool take(void *ctx, const struct packet_head *h, const uint8_t *body);
+
+/*
+ * What the kernel took in from an interface that is gone, or bears another
+ * name now: it hands over the last of it by the clock. A feed without room
+ * gets none; then it is counted.
+ */
+static void take_rest(struct capture *c)
+{
+	int64_t until = monotonic_ns() + DRAIN_GRACE_NS;
+	struct err ignored = ERR_INIT;
+
+	source_close_intake(c->source);
+	c->closed = true;
+	end_hold(c);
+	for (;;) {
+		c->take_anyway = !fill_ready(&c->fill);
+		int n = source_take(c->source, BATCH_PACKETS, take, c,
+				    &ignored);
+		end_hold(c);
+		if (n > 0)
+			continue;
+		if (source_drained(c->source) || monotonic_ns() >= until)
+			break;
+		poll(NULL, 0, NO_ROOM_MS);
+	}
+	c->take_anyway = false;
+	tell_losses(c, true);
 }
 
 /* error: libpcap's, which does not know what became of the interface. */
@@ -229,14 +309,15 @@ static void lose_source(struct capture *c, const char *error)
 		error = "another interface has this name now";
 	snprintf(reason, sizeof(reason), "%s: %.500s", c->options.interface,
 		 error);
-	end_hold(c);
-	source_add_drops(c->source, &c->drops);
+	take_rest(c);
+	int64_t since = whole_until(c);
 	source_close(c->source);
 	c->source = NULL;
+	c->down_ns = 0;
 	c->retry_ns = c->index && !c->links.index ? INT64_MAX
 						  : monotonic_ns() + RETRY_NS;
 	c->news = c->index != c->links.index && c->links.index;
-	show_waiting(c, reason, realtime_ns());
+	show_waiting(c, reason, since);
 }
 
 static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
@@ -256,12 +337,31 @@ static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
 	return fill_ready(&c->fill) || c->take_anyway;
 }
 
+/* What a batch of n that was begun then says about everything before it. */
+static void note(struct capture *c, int n, int64_t begin_ns)
+{
+	bool down = source_was_down(c->source);
+
+	if (down && !c->down_ns) {
+		c->down_ns = whole_until(c);
+		c->news = true;
+	}
+	if (n > 0)
+		c->complete_ns = c->fill.newest_ns;
+	else if (n == 0 && !c->sieve.holds &&
+		 begin_ns - HAND_OVER_NS > c->complete_ns)
+		c->complete_ns = begin_ns - HAND_OVER_NS;
+	if (n == 0 && !c->down_ns)
+		c->well_ns = begin_ns;
+}
+
 /* One batch, also an empty one because of a packet that waits. How many
  * packets; -1: there is no source any more. */
 static int take_batch(struct capture *c)
 {
 	const struct sieve *v = &c->sieve;
 	struct err e = ERR_INIT;
+	int64_t begin = realtime_ns();
 
 	exclude(c);
 	if (v->holds) {
@@ -272,6 +372,8 @@ static int take_batch(struct capture *c)
 			return 1;
 	}
 	int n = source_take(c->source, BATCH_PACKETS, take, c, &e);
+	note(c, n, begin);
+	tell_losses(c, false);
 	fill_publish(&c->fill);
 	if (n < 0)
 		lose_source(c, e.what);
@@ -306,8 +408,7 @@ static void answer(struct capture *c, int n)
 	bool empty = n <= 0 && !c->sieve.holds &&
 		     (!c->source || now >= until || source_drained(c->source));
 	/* Whoever asks what there is also asks what is missing. */
-	if (c->source)
-		source_add_drops(c->source, &c->drops);
+	tell_losses(c, true);
 	show_counts(c);
 	pthread_mutex_lock(&c->lock);
 	if (empty || c->fill.newest_ns > c->asked_real_ns) {
@@ -338,18 +439,6 @@ static int wait_ms(struct capture *c, bool ready, int64_t now)
 	return (int)((until - now + NS_PER_MS - 1) / NS_PER_MS);
 }
 
-/* What the ring of an interface that is gone still has. */
-static void take_rest(struct capture *c)
-{
-	int n = 1;
-
-	while (c->source && (n > 0 || c->sieve.holds) && fill_ready(&c->fill)) {
-		if (c->sieve.holds)
-			poll(NULL, 0, NO_ROOM_MS);
-		n = take_batch(c);
-	}
-}
-
 /* After news of the interface. */
 static void follow(struct capture *c)
 {
@@ -357,11 +446,10 @@ static void follow(struct capture *c)
 	char down[CAPTURE_INTERFACE_MAX + 32];
 	struct err e = ERR_INIT;
 
+	links_read(&c->links);
 	c->news = false;
 	if (c->source && c->index && c->index != l->index) {
-		take_rest(c);
-		if (c->source)
-			lose_source(c, "the interface went away");
+		lose_source(c, "the interface went away");
 		if (!l->index)
 			return;
 	}
@@ -372,8 +460,18 @@ static void follow(struct capture *c)
 	/* One that is down is not gone: its source stays open. */
 	snprintf(down, sizeof(down), "%s: the interface is down",
 		 c->options.interface);
-	if (c->index)
-		show_waiting(c, l->up ? NULL : down, realtime_ns());
+	if (!c->index)
+		return;
+	if (!l->up || c->down_ns) {
+		/* Also when it was for a moment, which is over. */
+		show_waiting(c, down, whole_until(c));
+		c->down_ns = whole_until(c);
+	}
+	if (l->up) {
+		c->well_ns = realtime_ns();
+		c->down_ns = 0;
+		show_waiting(c, NULL, c->well_ns);
+	}
 }
 
 /* true: stop. */
@@ -408,10 +506,11 @@ static void tick(struct capture *c)
 	if (now >= fill_deadline_ns(&c->fill, c->options.block_age_ns))
 		fill_seal(&c->fill);
 	if (!c->source) {
+		c->complete_ns = realtime_ns();
 		if (now >= c->retry_ns)
 			open_source(c, &e);
 	} else if (now >= c->statistics_ns) {
-		source_add_drops(c->source, &c->drops);
+		tell_losses(c, true);
 		c->statistics_ns = now + STATISTICS_NS;
 	}
 }
@@ -425,9 +524,9 @@ static void tick(struct capture *c)
 static void drain(struct capture *c)
 {
 	int64_t start = monotonic_ns(), now = start;
+	bool all = false;
 
-	c->until_ns = realtime_ns();
-	while (c->source && !c->past_stop &&
+	while (!all && c->source && !c->past_stop &&
 	       now < start + DRAIN_ROOM_NS + DRAIN_COUNT_NS) {
 		int wait = NO_ROOM_MS, n = 1;
 		bool ready = fill_ready(&c->fill);
@@ -440,15 +539,22 @@ static void drain(struct capture *c)
 			wait = n == 0 ? SOURCE_TIMEOUT_MS : 0;
 		}
 		bool held = c->sieve.holds;
-		if (n < 0 || (n == 0 && !held &&
-			      (now >= start + DRAIN_GRACE_NS ||
-			       source_drained(c->source))))
-			break;
-		struct pollfd fd = {ready && !held ? source_fd(c->source) : -1,
-				    POLLIN, 0};
-		if (wait)
+		all = n < 0 || (n == 0 && !held &&
+				(now >= start + DRAIN_GRACE_NS ||
+				 source_drained(c->source)));
+		struct pollfd fd = {
+			ready && !held && c->source ? source_fd(c->source) : -1,
+			POLLIN, 0};
+		if (wait && !all)
 			poll(&fd, 1, wait);
 		now = monotonic_ns();
+	}
+	/* What there was no time for. */
+	if (c->source && !c->past_stop && !all) {
+		uint64_t left = source_left(c->source);
+
+		c->fill.dropped += left;
+		loss_add(&c->fill.lost, left, whole_until(c), c->until_ns);
 	}
 }
 
@@ -479,13 +585,14 @@ static void *run(void *arg)
 			follow(c);
 		show_counts(c);
 	}
+	c->until_ns = realtime_ns();
 	drain(c);
 	end_hold(c);
+	tell_losses(c, true);
 	fill_seal(&c->fill);
-	if (c->source)
-		source_add_drops(c->source, &c->drops);
 	show_counts(c);
 	pthread_mutex_lock(&c->lock);
+	c->status.stopped_ns = c->until_ns;
 	c->sure_ns = INT64_MAX;
 	pthread_cond_broadcast(&c->taken);
 	pthread_mutex_unlock(&c->lock);
@@ -608,6 +715,14 @@ void capture_status(struct capture *c, struct capture_status *s)
 void capture_exclude(struct capture *c)
 {
 	eventfd_write(c->wake_fd, 1);
+}
+
+void capture_take_losses(struct capture *c, struct loss out[CAPTURE_LOSSES])
+{
+	pthread_mutex_lock(&c->lock);
+	memcpy(out, c->losses, sizeof(c->losses));
+	memset(c->losses, 0, sizeof(c->losses));
+	pthread_mutex_unlock(&c->lock);
 }
 
 unsigned capture_take_outages(struct capture *c,

@@ -40,8 +40,13 @@ struct ring {
 	/* Where reading is: the block, and of it the next packet. */
 	uint32_t block, left;
 	struct tpacket3_hdr *next;
-	uint64_t accepted, dropped; /* by the kernel */
-	uint64_t taken, counted, interface_drops;
+	bool down;	   /* the kernel said so, nobody asked yet */
+	uint64_t accepted; /* by the kernel */
+	uint64_t taken, interface_drops;
+	struct source_drops lost; /* nobody took it yet */
+	struct reading counted, interface_counted;
+	int64_t clean_ns; /* nothing was lost before that packet, as of counted
+			   */
 };
 
 /* --- opening --- */
@@ -175,6 +180,8 @@ struct ring *ring_open(const struct capture_options *o, uint64_t buffer_bytes)
 
 bool ring_listen(struct ring *r, const struct filter *filter)
 {
+	reading_add(&r->counted, &r->lost.kernel, 0, 0);
+	r->interface_counted = r->counted;
 	return attach(r, &filter->program);
 }
 
@@ -218,6 +225,7 @@ static bool look(struct ring *r, struct err *e)
 	socklen_t n = sizeof(error);
 
 	getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &n);
+	r->down = r->down || error == ENETDOWN;
 	if (!error || error == ENETDOWN)
 		return true;
 	return err_set(e, ERR_FAILED, "read packets: %s", strerror(error));
@@ -237,12 +245,57 @@ static bool is_ours(const struct tpacket_block_desc *b)
 	       TP_STATUS_USER;
 }
 
+/*
+ * When the kernel ends a block it says whether it dropped something since its
+ * counter was read: without a word, nothing was lost before the block's last
+ * packet.
+ */
+static bool is_clean(const struct tpacket_block_desc *b)
+{
+	return !(b->hdr.bh1.block_status & TP_STATUS_LOSING);
+}
+
+static int64_t last_of(const struct tpacket_block_desc *b)
+{
+	const struct tpacket_bd_ts *t = &b->hdr.bh1.ts_last_pkt;
+
+	return (int64_t)t->ts_sec * NS_PER_S + t->ts_nsec;
+}
+
+/* The kernel forgets what it told. */
+static bool count(struct ring *r)
+{
+	struct tpacket_stats_v3 s;
+	socklen_t n = sizeof(s);
+
+	/* What lies in the ring is older than what found no room in it. */
+	for (uint32_t i = 0; i < r->n_blocks; i++) {
+		const struct tpacket_block_desc *b =
+			block_of(r, (r->block + i) % r->n_blocks);
+
+		if (!is_ours(b))
+			break;
+		if (is_clean(b) && b->hdr.bh1.num_pkts)
+			r->clean_ns = last_of(b);
+	}
+	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &s, &n) != 0)
+		return false;
+	r->accepted += s.tp_packets - s.tp_drops;
+	reading_add(&r->counted, &r->lost.kernel, s.tp_drops, r->clean_ns);
+	return true;
+}
+
 static bool next_block(struct ring *r)
 {
 	struct tpacket_block_desc *b = block_of(r, r->block);
 
 	if (!is_ours(b))
 		return false;
+	/* Whoever gets these packets can know what is missing before them. */
+	if (!is_clean(b))
+		count(r);
+	else if (b->hdr.bh1.num_pkts)
+		r->clean_ns = last_of(b);
 	r->left = b->hdr.bh1.num_pkts;
 	r->next = (struct tpacket3_hdr *)((uint8_t *)b +
 					  b->hdr.bh1.offset_to_first_pkt);
@@ -367,31 +420,43 @@ int ring_take(struct ring *r, int max, int64_t until_ns, source_packet packet,
 
 /* --- counts --- */
 
-/* The kernel forgets what it told. */
-static bool count(struct ring *r)
+void ring_add_known(struct ring *r, struct source_drops *d)
 {
-	struct tpacket_stats_v3 s;
-	socklen_t n = sizeof(s);
+	const struct source_drops *l = &r->lost;
 
-	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &s, &n) != 0)
-		return false;
-	r->accepted += s.tp_packets - s.tp_drops;
-	r->dropped += s.tp_drops;
-	return true;
+	loss_add(&d->kernel, l->kernel.packets, l->kernel.from_ns,
+		 l->kernel.to_ns);
+	loss_add(&d->interface, l->interface.packets, l->interface.from_ns,
+		 l->interface.to_ns);
+	r->lost = (struct source_drops){0};
 }
 
 void ring_add_drops(struct ring *r, struct source_drops *d)
 {
 	count(r);
-	d->kernel += r->dropped - r->counted;
-	r->counted = r->dropped;
-	if (!r->promiscuous)
-		return;
-	uint64_t now = read_interface_drops(r);
-	/* Another one of that name begins at 0. */
-	if (now > r->interface_drops)
-		d->interface += now - r->interface_drops;
-	r->interface_drops = now;
+	if (r->promiscuous) {
+		uint64_t now = read_interface_drops(r);
+		/* Another one of that name begins at 0. */
+		uint64_t more =
+			now > r->interface_drops ? now - r->interface_drops : 0;
+
+		reading_add(&r->interface_counted, &r->lost.interface, more, 0);
+		r->interface_drops = now;
+	}
+	ring_add_known(r, d);
+}
+
+uint64_t ring_left(struct ring *r)
+{
+	return count(r) && r->accepted > r->taken ? r->accepted - r->taken : 0;
+}
+
+bool ring_was_down(struct ring *r)
+{
+	bool down = r->down;
+
+	r->down = false;
+	return down;
 }
 
 bool ring_drained(struct ring *r)

@@ -33,6 +33,9 @@ int ring_fd(const struct ring *r);
 int ring_take(struct ring *r, int max, int64_t until_ns, source_packet packet,
 	      void *ctx, struct err *e);
 void ring_add_drops(struct ring *r, struct source_drops *d);
+void ring_add_known(struct ring *r, struct source_drops *d);
+uint64_t ring_left(struct ring *r);
+bool ring_was_down(struct ring *r);
 bool ring_drained(struct ring *r);
 bool ring_is_filling(const struct ring *r);
 

@@ -13,6 +13,11 @@
 #include <stdlib.h>
 
 #define LINK_TYPE_ETHERNET 1
+/* What libpcap counts is asked for so often while packets come; it reads a file
+ * for it. */
+#define STATISTICS_NS (20 * NS_PER_S / 1000)
+/* A clock that is a little off is being adjusted. */
+#define CLOCK_STEP_NS (NS_PER_S / 4)
 
 struct source {
 	struct fanout *ring; /* or NULL; then */
@@ -22,6 +27,7 @@ struct source {
 	unsigned fraction_ns; /* of one unit in tv_usec */
 	int64_t opened_ns;
 	struct pcap_stat counted; /* as of the last source_add_drops */
+	struct reading read;	  /* when that was */
 	unsigned taken;		  /* wraps as ps_recv does */
 	source_packet packet;	  /* of the source_take under way */
 	void *ctx;
@@ -157,6 +163,7 @@ static bool open_pcap(struct source *s, const struct capture_options *o,
 	if (!s->pcap)
 		return false;
 	s->opened_ns = realtime_ns();
+	s->read = (struct reading){s->opened_ns, monotonic_ns()};
 	if (!activate(s->pcap, o, buffer_bytes, e))
 		return false;
 	s->link_type = link_type_of_dlt(pcap_datalink(s->pcap));
@@ -351,6 +358,50 @@ bool source_exclude(struct source *s, const struct flow *flows, unsigned n)
 	return ok;
 }
 
+void reading_add(struct reading *r, struct loss *l, uint64_t packets,
+		 int64_t clean_ns)
+{
+	struct reading now = {realtime_ns(), monotonic_ns()};
+	int64_t passed = now.monotonic_ns - r->monotonic_ns;
+	int64_t from = r->real_ns, to = now.real_ns;
+	int64_t step = to - from - passed;
+
+	if (step >= CLOCK_STEP_NS || step <= -CLOCK_STEP_NS) {
+		/* By the clock of before, and by that of now. */
+		from = from < to - passed ? from : to - passed;
+		to = to > r->real_ns + passed ? to : r->real_ns + passed;
+	} else if (clean_ns > from) {
+		from = clean_ns < to ? clean_ns : to;
+	}
+	loss_add(l, packets, from, to);
+	*r = now;
+}
+
+void source_add_known(struct source *s, struct source_drops *d)
+{
+	if (s->ring)
+		fanout_add_known(s->ring, d);
+	else if (realtime_ns() - s->read.real_ns > STATISTICS_NS)
+		source_add_drops(s, d);
+}
+
+uint64_t source_left(struct source *s)
+{
+	return s->ring ? fanout_left(s->ring) : 0;
+}
+
+void source_close_intake(struct source *s)
+{
+	const struct bpf_insn none = BPF_STMT(BPF_RET | BPF_K, 0);
+
+	attach_all(s, &none, 1);
+}
+
+bool source_was_down(struct source *s)
+{
+	return s->ring && fanout_was_down(s->ring);
+}
+
 void source_add_drops(struct source *s, struct source_drops *d)
 {
 	struct pcap_stat now;
@@ -360,8 +411,11 @@ void source_add_drops(struct source *s, struct source_drops *d)
 	if (s->ring || pcap_stats(s->pcap, &now) != 0)
 		return;
 	/* 32 bits that wrap: differences are right, sums are not. */
-	d->kernel += (unsigned)(now.ps_drop - s->counted.ps_drop);
-	d->interface += (unsigned)(now.ps_ifdrop - s->counted.ps_ifdrop);
+	struct reading read = s->read;
+	reading_add(&s->read, &d->kernel,
+		    (unsigned)(now.ps_drop - s->counted.ps_drop), 0);
+	reading_add(&read, &d->interface,
+		    (unsigned)(now.ps_ifdrop - s->counted.ps_ifdrop), 0);
 	s->counted = now;
 }
 

@@ -15,6 +15,15 @@
 /* The kernel hands over what it has after so long, full or not. */
 #define SOURCE_TIMEOUT_MS 20
 
+/* A counter that is read now and then. Its growth lies between two readings. */
+struct reading {
+	int64_t real_ns, monotonic_ns;
+};
+/* Adds what it grew since *r, which becomes now. clean_ns: a packet before
+ * which nothing of it was lost; 0: not known. */
+void reading_add(struct reading *r, struct loss *l, uint64_t packets,
+		 int64_t clean_ns);
+
 struct source;
 
 /* ERR_NOT_FOUND: no such interface; ERR_STATE: it is down, or (*other_type)
@@ -51,10 +60,21 @@ int source_take(struct source *s, int max, source_packet packet, void *ctx,
 bool source_exclude(struct source *s, const struct flow *flows, unsigned n);
 
 struct source_drops {
-	uint64_t kernel, interface;
+	struct loss kernel, interface;
 };
 /* Adds what was dropped since the last call. */
 void source_add_drops(struct source *s, struct source_drops *d);
+/* Adds what is known without asking: with it, all that the kernel dropped
+ * before the packets that were handed over last. */
+void source_add_known(struct source *s, struct source_drops *d);
+/* How many packets lie in the kernel, taken in and not handed over; 0: or it
+ * is not known. */
+uint64_t source_left(struct source *s);
+/* From now on the kernel takes nothing in. What it has can still be taken. */
+void source_close_intake(struct source *s);
+/* The kernel said since the last call that the interface is down: it took
+ * nothing in from some time before that on. */
+bool source_was_down(struct source *s);
 /* Every packet that the kernel has accepted so far was handed over. false: not
  * known. */
 bool source_drained(struct source *s);

@@ -196,6 +196,7 @@ bool control_init(struct control *ctl, const struct init_options *o,
 		ok = t;
 	if (t && *created && !(ok && o->start))
 		tell_stopped(ctl, t, "not started yet");
+	keeper_catch_up(ctl->keeper);
 	ok = ok && entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	filter_free(filter);
@@ -216,6 +217,7 @@ static bool start_entry(struct control *ctl, struct entry *t, const char *name,
 		return err_set(e, ERR_STATE, "capture '%s' runs already", name);
 	if (!entry_run(ctl, t, e))
 		return false;
+	keeper_catch_up(ctl->keeper);
 	if (entry_set_wanted(ctl, t, true, e))
 		return true;
 	entry_halt(ctl, t);
@@ -243,6 +245,7 @@ static bool stop_entry(struct control *ctl, struct entry *t, const char *name,
 		return false;
 	entry_halt(ctl, t);
 	tell_stopped(ctl, t, "");
+	keeper_catch_up(ctl->keeper);
 	return true;
 }
 

@@ -8,8 +8,16 @@
 #include "entry.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* The writer tells losses that go on every 100 ms, if the disk does not take
+ * longer. */
+#define LOSS_GOES_ON_NS (2 * NS_PER_S)
+/* Captures that are resumed, or halted, at once: each waits for the kernel and
+ * for the disk, and not for the CPU. */
+#define ENTRY_THREADS 16
 
 struct store *control_store(struct control *ctl)
 {
@@ -31,22 +39,29 @@ struct config control_config(struct control *ctl)
 
 /*
  * The last that is known of a capture before pcapd was not there: what was
- * accounted for, or a packet that is stored and newer. 0: it never ran.
+ * accounted for, or a packet that is stored and newer. Packets that were being
+ * lost just before that one may have gone on being lost. 0: it never ran.
  */
 static int64_t known_until(struct control *ctl, const struct entry *t)
 {
 	struct store_totals totals;
-	int64_t known, now = clocks_now().real_ns;
+	int64_t known, lost, now = clocks_now().real_ns;
 	struct err e;
 
 	if (!ledger_known_until(ctl->store, t->row.id, &known, &e) ||
+	    !ledger_lost_until(ctl->store, t->row.id, &lost, &e) ||
 	    !store_totals(ctl->store, t->row.id, &totals, &e)) {
 		log_err(LOG_LEVEL_WARN, &e);
 		return 0;
 	}
-	if (known && totals.max_ns > known && totals.max_ns <= now)
-		known = totals.max_ns;
-	return known;
+	/* It was killed before the ledger heard that it began. */
+	if (!known && t->row.wanted)
+		known = t->row.created_ns;
+	if (!known || totals.max_ns <= known || totals.max_ns > now)
+		return known;
+	if (lost < totals.max_ns && totals.max_ns - lost < LOSS_GOES_ON_NS)
+		return lost > known ? lost : known;
+	return totals.max_ns;
 }
 
 /* A clock that was set back meanwhile hides how long it was. */
@@ -76,7 +91,7 @@ static void tell_absence(struct control *ctl, const struct entry *t,
 		log_err(LOG_LEVEL_WARN, &e);
 }
 
-static void resume(struct control *ctl, struct entry *t)
+static void entry_resume(struct control *ctl, struct entry *t)
 {
 	struct err e;
 
@@ -91,13 +106,49 @@ static void resume(struct control *ctl, struct entry *t)
 		tell_absence(ctl, t, known);
 	bool runs = entry_run(ctl, t, &e);
 	if (known)
-		tell_restart(ctl, t, known, clocks_now().real_ns);
+		tell_restart(ctl, t, known,
+			     runs ? t->began_ns : clocks_now().real_ns);
 	if (runs)
 		return;
 	log_err(LOG_LEVEL_ERROR, &e);
 	snprintf(t->resume_error, sizeof(t->resume_error), "%.250s", e.what);
 	tell_row(ctl, t->row.id, LEDGER_DOWN, clocks_now().real_ns, LEDGER_OPEN,
 		 0, t->resume_error);
+}
+
+/* --- all of them --- */
+
+struct every {
+	struct control *ctl;
+	void (*work)(struct control *ctl, struct entry *t);
+	atomic_size_t next;
+};
+
+static void *every_main(void *arg)
+{
+	struct every *v = arg;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&v->next, 1)) < v->ctl->n)
+		v->work(v->ctl, v->ctl->entries[i]);
+	return NULL;
+}
+
+/* With change held, or before anybody else can be there. */
+static void every_entry(struct control *ctl,
+			void (*work)(struct control *ctl, struct entry *t))
+{
+	struct every v = {.ctl = ctl, .work = work};
+	pthread_t threads[ENTRY_THREADS];
+	size_t n = 0;
+
+	atomic_init(&v.next, 0);
+	while (n + 1 < ctl->n && n < ENTRY_THREADS &&
+	       pthread_create(&threads[n], NULL, every_main, &v) == 0)
+		n++;
+	every_main(&v);
+	while (n > 0)
+		pthread_join(threads[--n], NULL);
 }
 
 static bool load(struct control *ctl, struct err *e)
@@ -110,17 +161,17 @@ static bool load(struct control *ctl, struct err *e)
 	    !store_captures(ctl->store, &rows, &n, e))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		struct entry *t = ok ? entry_add(ctl, &rows[i], e) : NULL;
-
-		if (t)
-			resume(ctl, t);
-		else if (!ok)
-			capture_row_done(&rows[i]);
+		if (ok)
+			ok = entry_add(ctl, &rows[i], e);
 		else
-			ok = false;
+			capture_row_done(&rows[i]);
 	}
 	free(rows);
-	return ok;
+	if (!ok)
+		return false;
+	every_entry(ctl, entry_resume);
+	keeper_catch_up(ctl->keeper);
+	return true;
 }
 
 static struct store_options options_of(const struct config *c)
@@ -210,10 +261,9 @@ void control_stop(struct control *ctl)
 {
 	pthread_mutex_lock(&ctl->change);
 	ctl->stopped = true;
-	for (size_t i = 0; i < ctl->n; i++) {
-		entry_halt(ctl, ctl->entries[i]);
+	every_entry(ctl, entry_halt);
+	for (size_t i = 0; i < ctl->n; i++)
 		feed_close(ctl->entries[i]->feed);
-	}
 	pthread_mutex_unlock(&ctl->change);
 }
 

@@ -15,6 +15,12 @@
 
 #include <pthread.h>
 
+/* Of one cause, as the log has it: they began, and they ended. */
+struct drops {
+	struct loss sum; /* no packets: there are none */
+	int64_t last_ns; /* CLOCK_MONOTONIC: when it grew */
+};
+
 struct entry {
 	struct capture_row row;
 	struct feed *feed;
@@ -25,8 +31,8 @@ struct entry {
 	uint64_t past_disk;
 	/* The ledger's, while it runs. */
 	struct account account;
-	int64_t began_ns;   /* CLOCK_REALTIME */
-	uint64_t disk_told; /* of dropped_disk, all in all */
+	int64_t began_ns, ended_ns; /* CLOCK_REALTIME */
+	struct drops drops[LEDGER_DISK + 1 - LEDGER_KERNEL];
 	/* For a watchdog: the oldest block in memory, since when. */
 	uint64_t front_seq;
 	int64_t front_ns;
@@ -99,8 +105,11 @@ void tell_row(struct control *ctl, uint64_t capture, enum ledger_cause cause,
 	      const char *detail);
 /* With lock held: it runs since opened_ns; 0: from now on. */
 void tell_begin(struct control *ctl, struct entry *t, int64_t opened_ns);
-/* With lock held: it ran until now, past and past_disk are final. */
-void tell_end(struct control *ctl, struct entry *t, struct capture *c);
+/* With lock held: it ran until last->stopped_ns, past is final; disk: what is
+ * not told yet. */
+void tell_end(struct control *ctl, struct entry *t, struct capture *c,
+	      const struct capture_status *last, const struct loss *disk);
+/* It does not run: since it ended, or it never did. */
 void tell_stopped(struct control *ctl, const struct entry *t, const char *why);
 /* The keeper's look at all that run; ctx is the struct control. False: one of
  * them makes no progress. */

@@ -113,10 +113,11 @@ void entry_halt(struct control *ctl, struct entry *t)
 	pthread_mutex_lock(&ctl->lock);
 	if (last.link_type)
 		t->row.link_type = last.link_type;
-	status_add(&last, &t->past);
-	t->past = last;
+	struct capture_status sums = last;
+	status_add(&sums, &t->past);
+	t->past = sums;
 	t->past_disk += disk.dropped_disk;
-	tell_end(ctl, t, c);
+	tell_end(ctl, t, c, &last, &disk.lost);
 	pthread_mutex_unlock(&ctl->lock);
 	keep_program(ctl, t, c);
 	capture_unref(c);

@@ -1,8 +1,8 @@
 /*
  * From counters to intervals. Guarantees that every packet that a counter
  * counts is in exactly one row, that rows of received follow each other
- * without a hole, and that no interval crosses a step of the clock. Leaves out
- * who reads the counters.
+ * without a hole, and that none of those crosses a step of the clock. Leaves
+ * out who reads the counters.
  */
 #include "account.h"
 
@@ -63,26 +63,11 @@ static struct ledger_row *add(struct rows *r, const struct account *a,
 	return &r->at[r->n++];
 }
 
-/* Drops between two looks, up to end_ns. */
-static void add_drops(struct account *a, const struct account_look *look,
-		      int64_t end_ns, struct rows *r)
+static void add_loss(struct account *a, enum ledger_cause cause,
+		     const struct loss *l, struct rows *r)
 {
-	const struct account_look *l = &a->last;
-	const struct {
-		enum ledger_cause cause;
-		uint64_t packets;
-	} drops[] = {
-		{look->disk ? LEDGER_DISK : LEDGER_KERNEL,
-		 look->kernel - l->kernel},
-		{LEDGER_INTERFACE, look->interface - l->interface},
-		{look->disk ? LEDGER_DISK : LEDGER_MEMORY,
-		 look->memory - l->memory},
-	};
-
-	for (size_t i = 0; i < sizeof(drops) / sizeof(drops[0]); i++)
-		if (drops[i].packets)
-			add(r, a, drops[i].cause, l->now.real_ns, end_ns,
-			    drops[i].packets);
+	if (l->packets)
+		add(r, a, cause, l->from_ns, l->to_ns, l->packets);
 }
 
 static void add_received(struct account *a, const struct account_look *look,
@@ -118,7 +103,11 @@ size_t account_take(struct account *a, const struct account_look *look,
 	bool stepped = step >= CLOCK_STEP_NS || step <= -CLOCK_STEP_NS;
 	int64_t end = stepped ? expected : look->now.real_ns;
 
-	add_drops(a, look, end, &r);
+	add_loss(a, look->disk ? LEDGER_DISK : LEDGER_KERNEL, &look->kernel,
+		 &r);
+	add_loss(a, LEDGER_INTERFACE, &look->interface, &r);
+	add_loss(a, look->disk ? LEDGER_DISK : LEDGER_MEMORY, &look->memory,
+		 &r);
 	if (stepped) {
 		add_received(a, look, end, &r);
 		add_step(a, end, look->now.real_ns, &r);

@@ -1,7 +1,7 @@
 /*
  * account: counters that are looked at now and then, as rows of the ledger.
  *
- * What: what a running capture received and lost since the last look, with
+ * What: what a running capture received since the last look, and lost, with
  * the interval in which it was, and steps of the clock. What is received is
  * written every ACCOUNT_NS, what is lost at once.
  * Threads: one at a time.
@@ -10,6 +10,7 @@
 #ifndef PCAPD_STORE_ACCOUNT_H
 #define PCAPD_STORE_ACCOUNT_H
 
+#include "../feed.h"
 #include "ledger.h"
 
 #define ACCOUNT_NS (10 * 1000000000ll)
@@ -24,9 +25,10 @@ struct clocks clocks_now(void);
 
 struct account_look {
 	struct clocks now;
-	/* Sums that only grow. */
-	uint64_t received, kernel, interface, memory;
-	/* What was published before it is stored. */
+	uint64_t received; /* a sum that only grows */
+	/* Since the last look. */
+	struct loss kernel, interface, memory;
+	/* What came before it is stored. */
 	int64_t stored_ns;
 	/* The disk does not take blocks: that is why there is no room. */
 	bool disk;

@@ -3,6 +3,7 @@
  * they were added, and that a disk that says no loses none of them for hours.
  */
 #include "keeper.h"
+#include "spool.h"
 
 #include "../feed.h"
 #include "../log.h"
@@ -38,6 +39,24 @@ struct keeper {
 
 /* --- rows that wait --- */
 
+/* Joins it to one that waits, over what is between. false: there is none. */
+static bool put_to_like(struct keeper *k, const struct ledger_row *row)
+{
+	for (size_t i = k->n; i-- > k->busy;) {
+		struct ledger_row *r = &k->rows[i];
+
+		if (r->capture != row->capture || r->cause != row->cause)
+			continue;
+		if (!ledger_is_like(r, row))
+			return false;
+		if (row->to_ns > r->to_ns)
+			r->to_ns = row->to_ns;
+		r->packets += row->packets;
+		return true;
+	}
+	return false;
+}
+
 static void put(struct keeper *k, const struct ledger_row *row)
 {
 	if (k->n > k->busy && ledger_joins(&k->rows[k->n - 1], row)) {
@@ -45,6 +64,9 @@ static void put(struct keeper *k, const struct ledger_row *row)
 		k->rows[k->n - 1].packets += row->packets;
 		return;
 	}
+	/* A disk that says no for long. */
+	if (k->n >= KEEPER_ROWS / 2 && put_to_like(k, row))
+		return;
 	if (k->n == KEEPER_ROWS) {
 		log_warn("the ledger cannot be written: its oldest row that "
 			 "waits is given up");
@@ -177,6 +199,23 @@ static void keeper_free(struct keeper *k)
 	free(k);
 }
 
+/* Writers find it there. */
+static void keeper_offer(struct store *s, struct keeper *k)
+{
+	pthread_mutex_lock(&s->lock);
+	s->keeper = k;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void store_tell(struct store *s)
+{
+	pthread_mutex_lock(&s->lock);
+	struct keeper *k = s->keeper;
+	pthread_mutex_unlock(&s->lock);
+	if (k)
+		keeper_catch_up(k);
+}
+
 struct keeper *keeper_start(struct store *s,
 			    bool (*look)(void *ctx, struct clocks now),
 			    void *ctx, struct err *e)
@@ -207,6 +246,7 @@ struct keeper *keeper_start(struct store *s,
 	errno = pthread_create(&k->thread, NULL, keeper_main, k);
 	if (errno)
 		goto fail;
+	keeper_offer(s, k);
 	return k;
 fail:
 	err_errno(e, "keep the ledger");
@@ -218,6 +258,7 @@ void keeper_stop(struct keeper *k)
 {
 	if (!k)
 		return;
+	keeper_offer(k->store, NULL);
 	pthread_mutex_lock(&k->lock);
 	k->stopping = true;
 	pthread_mutex_unlock(&k->lock);

@@ -21,7 +21,7 @@ struct keeper;
 struct keeper *keeper_start(struct store *s,
 			    bool (*look)(void *ctx, struct clocks now),
 			    void *ctx, struct err *e);
-/* Writes what waits. NULL is fine. */
+/* Writes what waits. Writers have ended by then. NULL is fine. */
 void keeper_stop(struct keeper *k);
 
 /* Never waits for the disk. */

@@ -34,6 +34,7 @@ struct store {
 	uint64_t audit_id;	   /* the newest; 0: not known */
 	struct reserved *reserved; /* a list */
 	struct age_clock age;
+	struct keeper *keeper;
 };
 /* The clock that says how old what is stored is; *doubt_ns as in age.h. */
 int64_t store_age_ns(struct store *s, int64_t *doubt_ns);
@@ -41,6 +42,8 @@ int64_t store_age_ns(struct store *s, int64_t *doubt_ns);
  * until the store is closed: lower ones may lie in files that could not be
  * read. */
 void store_reserve(struct store *s, uint64_t capture, uint64_t seq);
+/* What is known to be missing is in the ledger when it returns. */
+void store_tell(struct store *s);
 /* A copy, since they change while the daemon runs. */
 void store_options_now(struct store *s, struct store_options *o);
 

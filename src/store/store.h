@@ -194,8 +194,9 @@ struct writer_status {
 	/* CLOCK_REALTIME: what was published before it survives a power loss;
 	 * 0: nothing does yet. A quiet capture's moves on too. */
 	int64_t synced_ns;
-	unsigned depth; /* blocks that wait, the open one included */
-	int level;	/* of compression, now */
+	unsigned depth;	  /* blocks that wait, the open one included */
+	int level;	  /* of compression, now */
+	struct loss lost; /* of dropped_disk: writer_take_lost gives it */
 };
 /* Writes what the feed has from its first block on. Holds a reference to it. */
 struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
@@ -203,10 +204,8 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
  * catalog and the segment is closed when it returns; *st is the last status. */
 void writer_stop(struct writer *w, struct writer_status *st);
 void writer_status(struct writer *w, struct writer_status *st);
-/* What dropped_disk counted since the last call, for the ledger: packets and
- * the time from the first to the last of them. false: none. */
-bool writer_take_lost(struct writer *w, uint64_t *packets, int64_t *from_ns,
-		      int64_t *to_ns);
+/* What dropped_disk counted since the last call, for the ledger. */
+struct loss writer_take_lost(struct writer *w);
 
 /* --- the way out --- */
 

@@ -28,6 +28,9 @@
 #define RETRY_NS (NS_PER_S / 50)
 #define PATIENCE_NS (5 * NS_PER_S)
 #define STOP_PATIENCE_NS NS_PER_S
+/* Losses that go on are brought to the ledger so often, less than known_until
+ * (control.c) allows for. */
+#define TELL_NS (NS_PER_S / 10)
 #define OUT_BYTES (2u << 20) /* a huge page */
 _Static_assert(OUT_BYTES >= FRAME_MAX + SEGMENT_ALIGN, "a frame anywhere");
 
@@ -55,6 +58,8 @@ struct writer {
 	struct press_job ahead[PRESS_AHEAD]; /* of block seq at seq % n */
 	uint64_t ahead_seq; /* blocks before it are posted, or were */
 	int64_t flushed_ns;
+	uint64_t losses;   /* of the feed's, those in the ledger */
+	int64_t told_ns;   /* when they were brought there */
 	int64_t stuck_ns;  /* since when the disk says no; 0: it does not */
 	bool savefile;	   /* somebody waits for the result */
 	atomic_bool hurry; /* rows are not tried again any more */
@@ -66,8 +71,6 @@ struct writer {
 	pthread_cond_t stop;
 	struct writer_status status;
 	unsigned rows; /* posted and not done */
-	uint64_t lost; /* not yet taken */
-	int64_t lost_from_ns, lost_to_ns;
 };
 
 /* --- how it goes --- */
@@ -369,6 +372,19 @@ static bool drain(struct writer *w, struct err *e)
 	return true;
 }
 
+/* What is missing before packets that are about to be written. */
+static void tell_losses(struct writer *w)
+{
+	uint64_t losses = feed_losses(w->feed);
+	int64_t now = monotonic_ns();
+
+	if (losses == w->losses || now - w->told_ns < TELL_NS)
+		return;
+	store_tell(w->store);
+	w->losses = losses;
+	w->told_ns = now;
+}
+
 /* Brings the frame up to byte `to` of b; `end` also ends it. After an error it
  * goes on where it was. */
 static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
@@ -376,6 +392,7 @@ static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 {
 	bool more = true;
 
+	tell_losses(w);
 	if (!drain(w, e) || (!w->framed && !begin_frame(w, b, end, e)) ||
 	    !drain(w, e))
 		return false;
@@ -437,11 +454,7 @@ static void lose_block(struct writer *w, const struct block *b)
 	packets_measure(b->arena + w->in_file, b->used - w->in_file, &rest);
 	pthread_mutex_lock(&w->lock);
 	w->status.dropped_disk += rest.packets;
-	if (!w->lost || rest.min_ns < w->lost_from_ns)
-		w->lost_from_ns = rest.min_ns;
-	if (!w->lost || rest.max_ns > w->lost_to_ns)
-		w->lost_to_ns = rest.max_ns;
-	w->lost += rest.packets;
+	loss_add(&w->status.lost, rest.packets, rest.min_ns, rest.max_ns + 1);
 	pthread_mutex_unlock(&w->lock);
 	if (w->segment && w->framed)
 		abandon_segment(w);
@@ -723,14 +736,11 @@ void writer_status(struct writer *w, struct writer_status *st)
 	st->level = atomic_load(&w->level);
 }
 
-bool writer_take_lost(struct writer *w, uint64_t *packets, int64_t *from_ns,
-		      int64_t *to_ns)
+struct loss writer_take_lost(struct writer *w)
 {
 	pthread_mutex_lock(&w->lock);
-	*packets = w->lost;
-	*from_ns = w->lost_from_ns;
-	*to_ns = w->lost_to_ns;
-	w->lost = 0;
+	struct loss lost = w->status.lost;
+	w->status.lost = (struct loss){0};
 	pthread_mutex_unlock(&w->lock);
-	return *packets > 0;
+	return lost;
 }
