@@ -798,8 +798,7 @@ static void outages_are_told_with_their_time(void **state)
 	assert_int_equal(capture_take_outages(l->capture, out), 1);
 	int64_t from = out[0].from_ns;
 	/* Nothing says that it was well later than at the last look. */
-	assert_true(from >= before - CAPTURE_ROUND_NS &&
-		    from <= now_real_ns());
+	assert_true(from >= before - CAPTURE_ROUND_NS && from <= now_real_ns());
 	assert_true(out[0].to_ns == INT64_MAX);
 	assert_string_equal(out[0].reason, "v0: the interface is down");
 	assert_int_equal(capture_take_outages(l->capture, out), 0);

@@ -163,6 +163,8 @@ static struct entry *init_entry(struct control *ctl,
 		return NULL;
 	t = create_live(ctl, init, alias, link_type, filter, e);
 	*alias_added = t && alias;
+	if (t)
+		t->ended_ns = t->row.created_ns;
 	return t;
 }
 
