@@ -13,7 +13,8 @@ import time
 import unittest
 
 from e2e_live import Link
-from harness import (NS, SANITIZE, Daemon, before_libc, main, output, until)
+from harness import (NS, SANITIZE, Daemon, before_libc, main, output,
+                     packets_of, until)
 from numbered import Numbers, Witness, account
 
 RATE = 1000 if SANITIZE else 4000
@@ -116,18 +117,18 @@ class Losses(unittest.TestCase):
 
     def test_drops_are_told_to_the_packet(self):
         daemon = self.running("", "-B", "1")
-        for n in range(1, 4):
+        for n in range(1, 3):
             self.numbers.send(RATE, 0.7 + n / 10)
-            begin, end = self.overflow(daemon)
+            _, end = self.overflow(daemon)
             self.settled(daemon)
             until(lambda: len(self.losses(daemon, "kernel")) >= n, "a gap")
             a = account(self, daemon, "live", self.numbers)
-            _, since, to, _ = self.losses(daemon, "kernel")[-1]
-            # It begins where the ring was full, not with the freeze.
-            self.assertGreater(since, begin, str(a))
+            out, _ = daemon.run("replay", "live")
+            there = {p.ns for p in packets_of(out)[1]}
+            for _, since, _, _ in self.losses(daemon, "kernel"):
+                # It begins with a packet, not with a look of anybody.
+                self.assertIn(since, there, str(a))
             self.assertLess(since, end, str(a))
-            # Each one by itself.
-            self.assertEqual(len(self.losses(daemon, "kernel")), n, str(a))
         self.assertEqual(a.told, len(a.missing), str(a))
         self.assertEqual(
             len(re.findall("loses packets, .*kernel's ring was full",
@@ -140,7 +141,7 @@ class Losses(unittest.TestCase):
 
     def test_a_kill_hides_no_drop(self):
         daemon = self.running("", "-B", "1")
-        for wait in (0.1, 0.4, 0.9, 1.3):
+        for wait in (0.4, 0.95):
             self.numbers.send(RATE, 0.3)
             self.overflow(daemon)
             # Some of these are stored, and are newer than what was lost.
@@ -151,7 +152,7 @@ class Losses(unittest.TestCase):
             self.until_state(daemon, "running")
             self.settled(daemon)
             a = account(self, daemon, "live", self.numbers)
-        self.assertGreater(len(a.missing), 4000, str(a))
+        self.assertGreater(len(a.missing), 2000, str(a))
         daemon.stop()
 
     def test_a_kill_within_the_first_second_is_told(self):
@@ -184,9 +185,9 @@ class Losses(unittest.TestCase):
         daemon.process.send_signal(signal.SIGCONT)
         self.settled(daemon)
         a = account(self, daemon, "live", self.numbers)
-        (_, since, to, packets), = self.losses(daemon, "kernel")
-        self.assertTrue(begin < since < end <= to, str(a))
-        self.assertEqual(packets, len(a.missing))
+        _, since, to, _ = self.losses(daemon, "kernel")[-1]
+        self.assertTrue(since < end <= to and begin < to, str(a))
+        self.assertEqual(a.told, len(a.missing))
         daemon.stop()
 
     def stop_test(self, daemon, slow=None):
@@ -214,12 +215,13 @@ class Losses(unittest.TestCase):
         self.settled(daemon)
         a = account(self, daemon, "live", self.numbers)
         self.assertEqual({g[2] for g in a.gaps}, {"stopped", "restart"})
-        # What a stop is called covers no packet of those that are there.
-        out, _ = daemon.run("replay", "live", "--since", "@%d.%09d" % divmod(
-            self.losses(daemon, "restart")[-1][1] + 1, NS), "--until",
-            "@%d.%09d" % divmod(self.losses(daemon, "restart")[-1][2], NS),
-            status=None)
-        self.assertEqual(len(out), 24)
+        # What is called a stop has no packet in it.
+        out, _ = daemon.run("replay", "live")
+        there = [p.ns for p in packets_of(out)[1]]
+        for cause in ("stopped", "restart"):
+            _, since, to, _ = self.losses(daemon, cause)[-1]
+            self.assertFalse([ns for ns in there
+                              if since < ns < (since + to) // 2])
         daemon.stop()
 
     def test_a_stop_is_an_instant(self):
@@ -265,7 +267,7 @@ class Losses(unittest.TestCase):
         """Nothing that a plain packet socket saw is lost; rounds, as it
         depends on where the kernel's block is."""
         daemon = self.running()
-        for _ in range(3):
+        for _ in range(2):
             witness = Witness(self.link.receiver, self.link.far)
             traffic = self.numbers.start(RATE, 1)
             begin = self.packets(daemon)
@@ -323,10 +325,10 @@ class Losses(unittest.TestCase):
     def test_moments_of_being_down_are_told(self):
         """Also those that are over before anybody looks."""
         daemon = self.running()
-        traffic = self.numbers.start(RATE, 3)
+        traffic = self.numbers.start(RATE, 2)
         flap = "link set %s down\nlink set %s up\n" % (
             self.link.far, self.link.far)
-        for _ in range(20):
+        for _ in range(10):
             subprocess.run(["ip", "-n", self.link.names[1], "-batch", "-"],
                            input=flap.encode(), check=True)
         traffic.wait()

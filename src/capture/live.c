@@ -239,8 +239,9 @@ static bool open_source(struct capture *c, struct err *e)
 	pthread_mutex_lock(&c->lock);
 	c->status.link_type = link_type;
 	c->status.opened_ns = source_opened_ns(c->source);
+	c->status.listening_ns = source_listening_ns(c->source);
 	pthread_mutex_unlock(&c->lock);
-	show_waiting(c, NULL, source_opened_ns(c->source));
+	show_waiting(c, NULL, source_listening_ns(c->source));
 	return true;
 }
 
@@ -337,15 +338,22 @@ static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
 	return fill_ready(&c->fill) || c->take_anyway;
 }
 
+/* What was taken before the last look came before it went down; of what was
+ * taken since then nobody knows. */
+static void look_down(struct capture *c)
+{
+	int64_t now = realtime_ns();
+
+	if (!source_was_down(c->source) || c->down_ns)
+		return;
+	c->down_ns = c->well_ns < now ? c->well_ns : now;
+	c->news = true;
+}
+
 /* What a batch of n that was begun then says about everything before it. */
 static void note(struct capture *c, int n, int64_t begin_ns)
 {
-	bool down = source_was_down(c->source);
-
-	if (down && !c->down_ns) {
-		c->down_ns = whole_until(c);
-		c->news = true;
-	}
+	look_down(c);
 	if (n > 0)
 		c->complete_ns = c->fill.newest_ns;
 	else if (n == 0 && !c->sieve.holds &&
@@ -353,6 +361,8 @@ static void note(struct capture *c, int n, int64_t begin_ns)
 		c->complete_ns = begin_ns - HAND_OVER_NS;
 	if (n == 0 && !c->down_ns)
 		c->well_ns = begin_ns;
+	else if (n > 0 && !c->down_ns)
+		c->well_ns = c->fill.newest_ns;
 }
 
 /* One batch, also an empty one because of a packet that waits. How many
@@ -447,6 +457,8 @@ static void follow(struct capture *c)
 	struct err e = ERR_INIT;
 
 	links_read(&c->links);
+	if (c->source)
+		look_down(c);
 	c->news = false;
 	if (c->source && c->index && c->index != l->index) {
 		lose_source(c, "the interface went away");

@@ -41,6 +41,7 @@ struct ring {
 	uint32_t block, left;
 	struct tpacket3_hdr *next;
 	bool down;	   /* the kernel said so, nobody asked yet */
+	int error;	   /* what else it said */
 	uint64_t accepted; /* by the kernel */
 	uint64_t taken, interface_drops;
 	struct source_drops lost; /* nobody took it yet */
@@ -217,18 +218,25 @@ int ring_fd(const struct ring *r)
 	return r->fd;
 }
 
-/* Called when there is nothing to take. Down is not gone; who is told by the
- * kernel which of them it is closes the source. */
-static bool look(struct ring *r, struct err *e)
+static void listen_for_errors(struct ring *r)
 {
 	int error = 0;
 	socklen_t n = sizeof(error);
 
 	getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &n);
-	r->down = r->down || error == ENETDOWN;
-	if (!error || error == ENETDOWN)
-		return true;
-	return err_set(e, ERR_FAILED, "read packets: %s", strerror(error));
+	if (error == ENETDOWN)
+		r->down = true;
+	else if (error)
+		r->error = error;
+}
+
+/* Called when there is nothing to take. Down is not gone; who is told by the
+ * kernel which of them it is closes the source. */
+static bool look(struct ring *r, struct err *e)
+{
+	listen_for_errors(r);
+	return !r->error ||
+	       err_set(e, ERR_FAILED, "read packets: %s", strerror(r->error));
 }
 
 /* --- packets --- */
@@ -453,8 +461,8 @@ uint64_t ring_left(struct ring *r)
 
 bool ring_was_down(struct ring *r)
 {
+	listen_for_errors(r);
 	bool down = r->down;
-
 	r->down = false;
 	return down;
 }

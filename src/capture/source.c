@@ -25,7 +25,7 @@ struct source {
 	int fd;
 	uint32_t link_type, snaplen;
 	unsigned fraction_ns; /* of one unit in tv_usec */
-	int64_t opened_ns;
+	int64_t opened_ns, listening_ns;
 	struct pcap_stat counted; /* as of the last source_add_drops */
 	struct reading read;	  /* when that was */
 	unsigned taken;		  /* wraps as ps_recv does */
@@ -201,6 +201,7 @@ static bool open_best(struct source *s, const struct capture_options *o,
 		return true;
 	if (s->link_type == LINK_TYPE_ETHERNET && s->fraction_ns == 1)
 		s->ring = fanout_open(o, filter, &s->opened_ns);
+	s->listening_ns = s->ring ? realtime_ns() : 0;
 	pcap_close(s->pcap);
 	s->pcap = NULL;
 	return s->ring || open_pcap(s, o, o->buffer_bytes, filter, filter_type,
@@ -225,6 +226,8 @@ struct source *source_open(const struct capture_options *o,
 		source_close(s);
 		return NULL;
 	}
+	if (!s->listening_ns)
+		s->listening_ns = realtime_ns();
 	return s;
 }
 
@@ -252,6 +255,11 @@ uint32_t source_snaplen(const struct source *s)
 int64_t source_opened_ns(const struct source *s)
 {
 	return s->opened_ns;
+}
+
+int64_t source_listening_ns(const struct source *s)
+{
+	return s->listening_ns;
 }
 
 int source_fd(const struct source *s)

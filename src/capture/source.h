@@ -39,6 +39,8 @@ uint32_t source_snaplen(const struct source *s);
 
 /* CLOCK_REALTIME: no packet that it hands over came before. */
 int64_t source_opened_ns(const struct source *s);
+/* CLOCK_REALTIME: from then on it takes in everything. */
+int64_t source_listening_ns(const struct source *s);
 
 /* Readable when there are packets; -1: there is nothing to poll. */
 int source_fd(const struct source *s);
