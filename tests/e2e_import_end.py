@@ -514,6 +514,13 @@ class Headers(Case):
         self.assertRegex(said, r"other-name.pcap: the same file, by its "
                          r"SHA-256, went into 'twice' at 20\S+Z already, as "
                          r"once.pcap: ")
+        # What went is not remembered.
+        count = ("SELECT count(*) FROM imports WHERE capture = %d" %
+                 self.daemon.capture("elsewhere")["id"])
+        self.daemon.run("delete", "elsewhere", "--yes")
+        self.assertEqual(output("sqlite3", "-readonly",
+                                self.daemon.spool + "/catalog.db", count),
+                         b"0\n")
         digest = output("sha256sum", path).split()[0].decode()
         stored = output("sqlite3", "-readonly",
                         self.daemon.spool + "/catalog.db",

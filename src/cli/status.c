@@ -139,6 +139,21 @@ static void say_more(const Pcap__V1__CaptureStatus *s)
 			  s->excluded[i]);
 }
 
+/* Numbers in the packets of "any", and names that only this machine knows. */
+static void say_names(const Pcap__V1__CaptureStatus *s)
+{
+	char at[TIME_TEXT];
+
+	for (size_t i = 0; i < s->n_interface_names; i++)
+		cli_print("interface %" PRIu32 " was %s, seen first at %s",
+			  s->interface_names[i]->index,
+			  s->interface_names[i]->name,
+			  time_text(s->interface_names[i]->since_ns -
+					    s->interface_names[i]->since_ns %
+						    1000000000,
+				    at));
+}
+
 static void print(const Pcap__V1__StatusResponse *m)
 {
 	char size[SIZE_TEXT];
@@ -151,6 +166,8 @@ static void print(const Pcap__V1__StatusResponse *m)
 	table_done(&t);
 	for (size_t i = 0; i < m->n_captures; i++)
 		say_more(m->captures[i]);
+	if (m->n_captures == 1)
+		say_names(m->captures[0]);
 	if (m->spool_bytes)
 		cli_print("all captures together keep at most %s",
 			  size_text(m->spool_bytes, size));

@@ -204,6 +204,9 @@ struct control *control_open(const struct config *c, struct err *e)
 	pthread_mutex_init(&ctl->lock, NULL);
 	ctl->config = *c;
 	ctl->exclude = exclude_new();
+	/* Captures go on without names. */
+	struct err ignored;
+	interface_names_open(&ctl->names, &ignored);
 	if (ctl->exclude)
 		ctl->store = store_open(&o, e);
 	else
@@ -278,6 +281,7 @@ void control_close(struct control *ctl)
 	}
 	free(ctl->entries);
 	exclude_free(ctl->exclude);
+	interface_names_close(&ctl->names);
 	store_close(ctl->store);
 	pthread_mutex_destroy(&ctl->lock);
 	pthread_mutex_destroy(&ctl->change);

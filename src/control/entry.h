@@ -9,6 +9,7 @@
 #ifndef PCAPD_CONTROL_ENTRY_H
 #define PCAPD_CONTROL_ENTRY_H
 
+#include "../capture/interface_names.h"
 #include "../store/account.h"
 #include "../store/keeper.h"
 #include "control.h"
@@ -27,6 +28,7 @@ struct entry {
 	struct capture *source;
 	struct writer *writer;
 	bool importing;
+	bool names_told; /* of the interfaces that there were; of this run */
 	struct capture_status past; /* of sources that were stopped */
 	uint64_t past_disk;
 	/* The ledger's, while it runs. */
@@ -45,6 +47,7 @@ struct control {
 	struct store *store;
 	struct keeper *keeper;
 	struct exclude *exclude;
+	struct interface_names names; /* the keeper's thread's */
 	pthread_mutex_t change;
 	pthread_mutex_t lock; /* guards everything below */
 	struct config config;
@@ -99,6 +102,11 @@ bool entry_set_wanted(struct control *ctl, struct entry *t, bool wanted,
 void leave_out_look(struct control *ctl);
 /* With lock held: it ran until now. */
 void leave_out_end(struct control *ctl, const struct entry *t);
+
+/* --- names.c --- */
+
+/* On the keeper's thread, without a lock. */
+void names_look(struct control *ctl);
 
 /* --- tell.c --- */
 

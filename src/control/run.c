@@ -48,6 +48,7 @@ bool entry_run(struct control *ctl, struct entry *t, struct err *e)
 	t->source = c;
 	t->writer = w;
 	t->resume_error[0] = '\0';
+	t->names_told = false;
 	tell_begin(ctl, t, &now);
 	pthread_mutex_unlock(&ctl->lock);
 	if (now.link_type && now.link_type != t->row.link_type) {

@@ -186,6 +186,7 @@ bool tell_look(void *ctx, struct clocks now)
 	}
 	leave_out_look(ctl);
 	pthread_mutex_unlock(&ctl->lock);
+	names_look(ctl);
 	return well;
 }
 

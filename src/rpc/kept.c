@@ -6,6 +6,7 @@
 #include "rpc.h"
 
 #include "../store/ledger.h"
+#include "../store/names.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 
 #define EXCLUDED_MAX 64 /* connections in an answer */
 #define LATELY_NS (3600 * NS_PER_S)
+#define ANSWER_NAMES_MAX 1000
 
 /* A capture's part of the answer, and what it points at. */
 struct kept {
@@ -29,6 +31,8 @@ struct kept {
 	Pcap__V1__Hold *hold_messages, **hold_list;
 	Pcap__V1__Mark *mark_messages, **mark_list;
 	char **excluded;
+	struct store_name *names;
+	Pcap__V1__InterfaceName *name_messages, **name_list;
 };
 
 static void kept_done(struct kept *k)
@@ -42,6 +46,9 @@ static void kept_done(struct kept *k)
 	for (size_t i = 0; i < k->status.n_excluded; i++)
 		free(k->excluded[i]);
 	free(k->excluded);
+	free(k->names);
+	free(k->name_messages);
+	free(k->name_list);
 }
 
 static void wire_hold(Pcap__V1__Hold *m, const struct store_hold *h)
@@ -109,6 +116,34 @@ static bool kept_excluded(struct kept *k, struct control *ctl,
 	return ok || err_set(e, ERR_FAILED, "out of memory");
 }
 
+static bool kept_names(struct kept *k, struct store *s,
+		       const struct capture_row *row, struct err *e)
+{
+	size_t n = 0;
+
+	if (strcmp(row->interface, "any") != 0)
+		return true;
+	if (!names_list(s, row->id, ANSWER_NAMES_MAX, &k->names, &n, e))
+		return false;
+	k->name_messages = calloc(n + 1, sizeof(*k->name_messages));
+	k->name_list = calloc(n + 1, sizeof(void *));
+	if (!k->name_messages || !k->name_list)
+		return err_set(e, ERR_FAILED, "out of memory");
+	for (size_t i = 0; i < n; i++) {
+		Pcap__V1__InterfaceName *m = &k->name_messages[i];
+
+		pcap__v1__interface_name__init(m);
+		text_clean(k->names[i].name);
+		m->index = k->names[i].index;
+		m->name = k->names[i].name;
+		m->since_ns = k->names[i].since_ns;
+		k->name_list[i] = m;
+	}
+	k->status.n_interface_names = n;
+	k->status.interface_names = k->name_list;
+	return true;
+}
+
 static bool kept_rate(struct kept *k, struct store *s, uint64_t id,
 		      uint64_t keep_bytes, struct err *e)
 {
@@ -148,7 +183,8 @@ static bool kept_fill(struct kept *k, struct control *ctl,
 	return ledger_dropped(s, v->row.id, realtime_ns() - LATELY_NS,
 			      &m->dropped_lately, &m->dropped_last_ns, e) &&
 	       kept_rate(k, s, v->row.id, v->row.keep_bytes, e) &&
-	       kept_notes(k, s, v->row.id, e) && kept_excluded(k, ctl, v, e);
+	       kept_notes(k, s, v->row.id, e) && kept_excluded(k, ctl, v, e) &&
+	       kept_names(k, s, &v->row, e);
 }
 
 static void answer_status(struct call *c, struct capture_view *v, size_t n)

@@ -473,6 +473,10 @@ static bool run_forget(sqlite3 *db, void *arg, struct err *e)
 			*id) &&
 	       sql_exec(db, e, "DELETE FROM kept WHERE capture = ?1", "i",
 			*id) &&
+	       sql_exec(db, e, "DELETE FROM imports WHERE capture = ?1", "i",
+			*id) &&
+	       sql_exec(db, e, "DELETE FROM interface_names WHERE capture = ?1",
+			"i", *id) &&
 	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", *id);
 }
 
