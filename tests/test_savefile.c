@@ -790,6 +790,28 @@ static void broken_pcapng_says_how(void **state)
 	bytes_free(&b);
 }
 
+static void interfaces_have_a_bound(void **state)
+{
+	const struct form *f = &forms[4];
+	struct bytes b = {0};
+
+	(void)state;
+	put_section(&b, f);
+	for (unsigned i = 0; i < 4096; i++)
+		put_interface(&b, f, 1, 0, "", 0);
+	put_enhanced(&b, f, 4095, 1000000, "abcd", 4);
+	struct imported i = import_bytes(b.at, b.n);
+	assert_true(i.ok);
+	imported_free(&i);
+	put_interface(&b, f, 1, 0, "", 0);
+	i = import_bytes(b.at, b.n);
+	assert_int_equal(i.packets, 1);
+	assert_string_equal(i.e.what, "x.pcap: after 1 packet: a section has "
+				      "over 4096 interfaces");
+	imported_free(&i);
+	bytes_free(&b);
+}
+
 /* --- what a header says --- */
 
 /* libpcap would cut the second packet to the header's 96 bytes. */
@@ -1059,6 +1081,7 @@ int main(void)
 		cmocka_unit_test(
 			times_that_no_savefile_has_are_left_out_and_counted),
 		cmocka_unit_test(broken_pcapng_says_how),
+		cmocka_unit_test(interfaces_have_a_bound),
 		cmocka_unit_test(nothing_is_cut_to_the_snaplen_of_a_header),
 		cmocka_unit_test(
 			bits_of_a_check_sequence_stay_with_the_link_type),
