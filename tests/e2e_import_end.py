@@ -454,6 +454,27 @@ class Headers(Case):
             "tcpdump", "-r", "-", "-w", "-",
             "--time-stamp-precision=nano", stdin=out))[1]), 3)
 
+    def test_no_packet_is_larger_than_a_live_header_says(self):
+        """Of a capture that was short until somebody imports more."""
+        for verb in ("listen",), ("replay", "--live"):
+            alias = "live-" + verb[0]
+            self.daemon.run("import", alias, self.file(
+                "short", savefile(made(1), snaplen=100)))
+            reader = self.daemon.popen(
+                *verb, alias, "-c", "1" if verb[0] == "listen" else "2",
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            until(lambda: [r for r in json.loads(self.daemon.run(
+                "audit", "--json")[0])["audit"]
+                if r["capture"] == alias and
+                r["method"] == verb[0].capitalize()], "the reader")
+            large = Packet(T0 + NS, os.urandom(300000))
+            self.daemon.run("import", alias, self.file(
+                "large", pcapng([(1, 0)], [(0, large)])))
+            out, _ = reader.communicate(timeout=60)
+            self.assertGreaterEqual(struct.unpack_from("<I", out, 16)[0],
+                                    300000)
+            self.assertEqual(packets_of(out)[1][-1], large)
+
     def test_bits_of_the_check_sequence_come_out_again(self):
         packets = made(3000)
         path = self.file("fcs.pcap", savefile(packets, link_type=0x24000001))

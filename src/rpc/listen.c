@@ -130,10 +130,8 @@ static bool compile(struct listener *l, struct err *e)
 
 static void send_header(struct listener *l)
 {
-	uint32_t snaplen = l->view.row.snaplen, asked = request(l)->snaplen;
+	uint32_t snaplen = wire_snaplen(&l->view, request(l)->snaplen, true);
 
-	if (asked && asked < snaplen)
-		snaplen = asked;
 	l->header_sent = true;
 	call_send(l->call, wire_header(&l->view, l->link_type, snaplen, 0));
 }

@@ -208,10 +208,9 @@ static void replay_close(struct replay *r)
 
 static bool send_header(struct replay *r)
 {
-	uint32_t snaplen = r->view.row.snaplen;
+	uint32_t snaplen =
+		wire_snaplen(&r->view, r->request->snaplen, r->request->live);
 
-	if (r->request->snaplen && r->request->snaplen < snaplen)
-		snaplen = r->request->snaplen;
 	r->sent_ns = monotonic_ns();
 	return call_send_wait(r->call,
 			      wire_header(&r->view, r->link_type, snaplen,

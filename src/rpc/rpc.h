@@ -563,6 +563,9 @@ grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done);
 /* Of a stored block whose frame goes over the data connection. */
 grpc_byte_buffer *wire_beside(const struct block_info *info,
 			      uint64_t blocks_done);
+/* For the header of a stream: no packet of it is larger. asked: the client's,
+ * or 0. live: with what comes from here on. */
+uint32_t wire_snaplen(const struct capture_view *v, uint32_t asked, bool live);
 grpc_byte_buffer *wire_header(const struct capture_view *v, uint32_t link_type,
 			      uint32_t snaplen, uint64_t blocks);
 grpc_byte_buffer *wire_lost(uint64_t packets, const char *reason);

@@ -165,6 +165,16 @@ grpc_byte_buffer *wire_beside(const struct block_info *info,
 	return message;
 }
 
+uint32_t wire_snaplen(const struct capture_view *v, uint32_t asked, bool live)
+{
+	uint32_t snaplen = v->row.snaplen;
+
+	/* What is imported from here on may have larger packets. */
+	if (live && v->row.savefile)
+		snaplen = BLOCK_PACKET_MAX;
+	return asked && asked < snaplen ? asked : snaplen;
+}
+
 grpc_byte_buffer *wire_header(const struct capture_view *v, uint32_t link_type,
 			      uint32_t snaplen, uint64_t blocks)
 {
