@@ -269,7 +269,8 @@ bool imports_runs(struct store *s, uint64_t capture, int64_t since_ns,
 		free(l.v);
 		return err_wrap(e, "imports");
 	}
-	qsort(l.v, l.n, sizeof(*l.v), imports_by_time);
+	if (l.n)
+		qsort(l.v, l.n, sizeof(*l.v), imports_by_time);
 	imports_join(&l);
 	if (l.n < 2) {
 		free(l.v);
