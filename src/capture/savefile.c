@@ -120,10 +120,11 @@ static uint32_t savefile_limit(uint32_t link_type)
  * so it is not told of any. */
 static void savefile_hide_snaplen(struct savefile *s)
 {
-	uint8_t *head = input_head(s->input), *at = head + 16;
+	uint8_t *head = input_head(s->input);
 
 	if (!head)
 		return;
+	uint8_t *at = head + 16;
 	s->snaplen = head[0] == 0xa1 ? (uint32_t)at[0] << 24 | at[1] << 16 |
 					       at[2] << 8 | at[3]
 				     : (uint32_t)at[3] << 24 | at[2] << 16 |
