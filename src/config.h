@@ -28,6 +28,7 @@ struct config {
 	char tls_ca[CONFIG_PATH_MAX];	/* "": ca.crt */
 	uint64_t sandbox;		/* on */
 	uint64_t net_admin;		/* CAP_NET_ADMIN is kept: off */
+	uint64_t other_devices;		/* usbmon and the like: off */
 	uint64_t handshake_timeout_s;	/* 10 */
 	uint64_t segment_bytes;		/* of packets; 256 MiB */
 	uint64_t segment_age_s;		/* 3600 */

@@ -397,6 +397,7 @@ int main(int argc, char **argv)
 	if (!sandbox_user(&config, &e))
 		goto fail;
 	sandbox_tell();
+	interface_configure(config.other_devices);
 	if (!filter_compiler_start(capture_compile, confine, &confinement,
 				   &e) ||
 	    !sandbox_enter(&config, confinement.file, &e))

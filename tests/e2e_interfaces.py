@@ -5,12 +5,14 @@ when they were not."""
 
 import json
 import os
+import socket
 import time
 import unittest
 
 from e2e_live import Link, content, in_file
-from harness import (INCOMPLETE, NS, Daemon, first_difference, main, output,
-                     packets_of, savefile, udp_packet, until)
+from harness import (INCOMPLETE, NOT_FOUND, NS, PERMISSION, Daemon,
+                     first_difference, main, output, packets_of, savefile,
+                     udp_packet, until)
 
 T0 = 10 ** 18
 
@@ -212,6 +214,44 @@ class Interfaces(unittest.TestCase):
         self.assertGreater(answer["to_ns"], newest + 3 * NS)
         self.send()
         self.all_is_there()
+        self.daemon.stop()
+
+    def test_a_name_is_an_interface_and_nothing_else(self):
+        """Some of libpcap's names say what to run, or where to connect."""
+        mark = os.path.join(self.daemon.folder, "ran")
+        ear = socket.socket(socket.AF_UNIX)
+        ear.bind(os.path.join(self.daemon.folder, "ear"))
+        ear.listen(4)
+        ear.setblocking(False)
+        self.addCleanup(ear.close)
+        self.daemon.stop()
+        self.daemon.configure("sandbox = off\n")
+        self.daemon.start()
+        for name in ("dbus://unixexec:path=/usr/bin/touch,argv1=" + mark,
+                     "dbus://unix:path=%s/ear" % self.daemon.folder,
+                     "dbus-system", "netmap:lo", "no-such", "lo/../lo",
+                     "usbmon1x", "nflog/1", "@lo", "dag0"):
+            _, text = self.daemon.run("init", ":" + name[:63],
+                                      status=NOT_FOUND)
+            self.assertIn("no such interface", text)
+        for name in "usbmon0", "nflog", "nflog:5", "nfqueue:1", "bluetooth0":
+            _, text = self.daemon.run("init", ":" + name,
+                                      status=PERMISSION)
+            self.assertIn("other-devices is off", text)
+        self.assertFalse(os.path.exists(mark))
+        self.assertRaises(BlockingIOError, ear.accept)
+        out, _ = self.daemon.run("interfaces", "--json")
+        names = {i["name"] for i in json.loads(out)["interfaces"]}
+        self.assertEqual(names, {"any", "lo", self.link.far})
+        self.daemon.stop()
+        self.daemon.configure("other-devices = on\n")
+        self.daemon.start()
+        out, _ = self.daemon.run("interfaces", "--json")
+        self.assertLessEqual(names, {
+            i["name"] for i in json.loads(out)["interfaces"]})
+        # Whether this kernel has it is libpcap's word now.
+        _, text = self.daemon.run("init", ":nflog:5", status=None)
+        self.assertNotIn("other-devices", text)
         self.daemon.stop()
 
     def status(self):

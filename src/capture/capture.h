@@ -134,7 +134,18 @@ void capture_take_losses(struct capture *c, struct loss out[CAPTURE_LOSSES]);
 unsigned capture_take_outages(struct capture *c,
 			      struct capture_outage out[CAPTURE_OUTAGES]);
 
-/* One interface that libpcap lists. */
+/*
+ * Which names reach libpcap, whose own kinds of devices are opened by what
+ * stands in their names (dbus:// runs a program): "any", interfaces of the
+ * kernel, and with other_devices these kinds: usbmon, nflog, nfqueue,
+ * bluetooth.
+ */
+void interface_configure(bool other_devices); /* before there are threads */
+/* ERR_NOT_FOUND: there is no such interface; ERR_PERMISSION: such devices are
+ * not allowed. */
+bool interface_check(const char *name, struct err *e);
+
+/* One interface that can be captured on. */
 struct interface {
 	char name[CAPTURE_INTERFACE_MAX];
 	char description[128];

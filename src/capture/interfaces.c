@@ -1,15 +1,80 @@
 /*
  * The interfaces that one can capture on. Guarantees libpcap's list, as
- * tcpdump -D shows it, with "any" at the end. Leaves out interfaces whose
- * names are too long to be asked for.
+ * tcpdump -D shows it, with "any" at the end, of what interface_check lets
+ * through. Leaves out interfaces whose names are too long to be asked for.
  */
 #include "capture.h"
 
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+
+static atomic_bool others_allowed;
+
+/* Kinds of libpcap's devices, and what may follow in their names. */
+static const struct {
+	const char *kind, *rest;
+} device_kinds[] = {
+	{"usbmon", "0123456789"},
+	{"nflog", ":,0123456789"},
+	{"nfqueue", ":,0123456789"},
+	{"bluetooth", "-monitr0123456789"},
+};
+
+static bool device_is_known(const char *name)
+{
+	for (size_t i = 0; i < sizeof(device_kinds) / sizeof(*device_kinds);
+	     i++) {
+		size_t n = strlen(device_kinds[i].kind);
+
+		if (strncmp(name, device_kinds[i].kind, n) == 0 &&
+		    strspn(name + n, device_kinds[i].rest) == strlen(name + n))
+			return true;
+	}
+	return false;
+}
+
+/* Of libpcap's kinds that are never wanted; an interface of the kernel could
+ * have such a name, and libpcap would take it for one of these. */
+static bool device_is_barred(const char *name)
+{
+	static const char *const barred[] = {
+		"dbus", "dag", "snf", "septel", "netmap:", "vale", "dpdk:"};
+
+	for (size_t i = 0; i < sizeof(barred) / sizeof(*barred); i++)
+		if (strncmp(name, barred[i], strlen(barred[i])) == 0)
+			return true;
+	return false;
+}
+
+void interface_configure(bool other_devices)
+{
+	atomic_store(&others_allowed, other_devices);
+}
+
+bool interface_check(const char *name, struct err *e)
+{
+	if (device_is_known(name)) {
+		if (atomic_load(&others_allowed))
+			return true;
+		err_set(e, ERR_PERMISSION,
+			"open %s: it is no network interface, and "
+			"other-devices is off",
+			name);
+		return err_hint(e, "An administrator allows such devices in "
+				   "pcapd.conf(5).");
+	}
+	if (strcmp(name, "any") == 0 ||
+	    (if_nametoindex(name) && !device_is_barred(name)))
+		return true;
+	err_set(e, ERR_NOT_FOUND, "open %s: no such interface", name);
+	return err_hint(e, "List interfaces with 'pcap interfaces'.");
+}
 
 static void add_addresses(struct interface *to, const pcap_addr_t *a)
 {
@@ -65,9 +130,12 @@ struct interface *interfaces_list(size_t *n, struct err *e)
 		return NULL;
 	}
 	for (const pcap_if_t *i = all; i; i = i->next) {
+		struct err ignored;
+
 		if (strcmp(i->name, "any") == 0)
 			any = i;
-		else if (strlen(i->name) < CAPTURE_INTERFACE_MAX)
+		else if (strlen(i->name) < CAPTURE_INTERFACE_MAX &&
+			 interface_check(i->name, &ignored))
 			made[count++] = describe(i);
 	}
 	if (any)

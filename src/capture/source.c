@@ -106,8 +106,10 @@ static bool activate(pcap_t *p, const struct capture_options *o,
 static pcap_t *source_create(const char *interface, struct err *e)
 {
 	char why[PCAP_ERRBUF_SIZE];
-	pcap_t *p = pcap_create(interface, why);
 
+	if (!interface_check(interface, e))
+		return NULL;
+	pcap_t *p = pcap_create(interface, why);
 	if (!p)
 		err_set(e, ERR_FAILED, "open %s: %s", interface, why);
 	return p;
