@@ -3,16 +3,19 @@
 certificates, and pcapd knows which connection carries the packets."""
 
 import getpass
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
 import unittest
 
-from harness import (NS, PATIENCE, PCAP, UNREACHABLE, Daemon, main, need,
-                     output, savefile, udp_packet, until)
+from harness import (NS, PATIENCE, PCAP, UNREACHABLE, Daemon, end, main,
+                     need, output, savefile, udp_packet, until)
 
 SSHD = "/usr/sbin/sshd"
 
@@ -140,6 +143,99 @@ class Ssh(unittest.TestCase):
             s.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 22\r\n")
             until(lambda: "names a connection that sshd does not have" in
                   self.daemon.said(), "the log")
+
+    def status(self, name):
+        out, _ = self.daemon.run("status", name, "--json")
+        return json.loads(out)["captures"][0]
+
+    def send(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(b"some", ("127.0.0.1", 9))
+        return self.status("all")
+
+    def stream_is_left_out(self, stream):
+        self.assertEqual(len(stream.stdout.read(24)), 24)
+        shown = until(lambda: self.send()["excluded"], "what is left out")
+        self.assertRegex(shown[0], r"^127.0.0.1:%d 127.0.0.1:\d+$"
+                         % self.sshd.port)
+        before = int(self.status("all")["excluded_packets"])
+        since = "@%.9f" % time.time()
+        until(lambda: int(self.send()["excluded_packets"]) > before + 20,
+              "packets of it")
+        out, _ = self.daemon.run("count", "all", "tcp port %d" %
+                                 self.sshd.port, "--since", since)
+        self.assertEqual(out.split()[0], b"0", out)
+
+    def test_a_stream_out_of_a_session_is_not_captured(self):
+        """ssh sensor pcap listen: no remote, and the packets leave by ssh."""
+        if os.getuid() != 0:
+            self.skipTest("needs root")
+        self.daemon.run("init", "lo", "--alias", "all", "--start")
+        self.addCleanup(self.daemon.run, "delete", "all", status=None)
+        self.addCleanup(self.daemon.run, "stop", "all", status=None)
+        for command in "listen all", "replay --live all | cat":
+            stream = subprocess.Popen(
+                ["ssh", "-p", str(self.sshd.port),
+                 "%s@127.0.0.1" % getpass.getuser(), "pcap " + command],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL)
+            try:
+                self.stream_is_left_out(stream)
+            finally:
+                end(stream)
+                stream.stdout.close()
+            # A cat learns of it when it writes.
+            until(lambda: not self.send()["excluded"], "the end")
+        # A command that streams nothing hides nothing.
+        with self.daemon.popen("list", "lab:", stdout=subprocess.DEVNULL):
+            pass
+        out, _ = self.daemon.run("gaps", "all", "--all", "--json")
+        self.assertLessEqual(len(json.loads(out)["gaps"]), 2)
+
+    def test_a_connection_of_somebody_else_is_not_left_out(self):
+        """Whoever may connect names a TCP connection of his own."""
+        if os.getuid() != 0:
+            self.skipTest("needs root")
+        daemon = Daemon("viewer-group = news\n")
+        os.chmod(daemon.folder, 0o755)
+        daemon.start()
+        daemon.run("init", "lo", "tcp", "--alias", "all", "--start")
+        script = (
+            "import socket, sys\n"
+            "l = socket.create_server(('127.0.0.1', 0))\n"
+            "c = socket.create_connection(l.getsockname())\n"
+            "a, _ = l.accept()\n"
+            "u = socket.socket(socket.AF_UNIX); u.connect(sys.argv[1])\n"
+            "near, far = (c, a) if sys.argv[2] == 'out' else (a, c)\n"
+            "u.sendall(b'PROXY TCP4 %s %s %d %d\\r\\n' % ("
+            "b'127.0.0.1', b'127.0.0.1', near.getpeername()[1], "
+            "near.getsockname()[1]))\n"
+            "print(near.getsockname()[1], flush=True)\n"
+            "sys.stdin.read(1); c.sendall(b'secret' * 100)\n"
+            "a.recv(600); print('sent', flush=True); sys.stdin.read()\n")
+        for groups in [9], []:
+            for way in "out", "in":
+                with subprocess.Popen(
+                        [sys.executable, "-c", script, daemon.socket, way],
+                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                        user=65534, group=65534,
+                        extra_groups=groups) as own:
+                    port = int(own.stdout.readline())
+                    if groups:
+                        until(lambda: daemon.said().count(
+                            "names a connection that sshd") > (way == "in"),
+                            "the log")
+                    own.stdin.write(b"x")
+                    own.stdin.flush()
+                    own.stdout.readline()
+                    out, _ = daemon.run(
+                        "count", "all", "tcp port %d and greater 600" % port)
+                    self.assertGreater(int(out.split()[0]), 0)
+                    self.assertEqual(json.loads(daemon.run(
+                        "status", "all", "--json")[0])["captures"][0][
+                            "excluded"], [])
+                    own.stdin.close()
+        daemon.stop()
 
     def test_no_pcapd_there_is_said(self):
         """What `pcap proxy` says there comes through."""

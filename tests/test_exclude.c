@@ -139,7 +139,11 @@ static bool is_of_none(const struct world *w, const uint8_t *bytes, unsigned n)
 
 static bool let_through(const struct world *w, const uint8_t *bytes, unsigned n)
 {
-	return bpf_filter(w->program, bytes, n, n) != 0;
+	unsigned taken = bpf_filter(w->program, bytes, n, n);
+
+	/* Nothing, or so much that it can be counted, or all. */
+	assert_true(taken == 0 || taken == EXCLUDED_SNAPLEN || taken >= 65535);
+	return taken >= 65535;
 }
 
 /* The kernel never sees the header of cooked savefiles. */
@@ -325,9 +329,32 @@ static void what_stays_goes_through_the_captures_own_filter(void **state)
 	assert_true(let_through(w, p.bytes, p.n));
 	p = packet_of(&w->flows[0], true, &s);
 	assert_false(let_through(w, p.bytes, p.n));
+	assert_int_equal(bpf_filter(w->program, p.bytes, p.n, p.n),
+			 EXCLUDED_SNAPLEN);
 	other.near_port = 2021;
 	p = packet_of(&other, true, &s);
 	assert_false(let_through(w, p.bytes, p.n));
+	/* What the filter would not have taken is not counted. */
+	p = packet_of(&w->flows[2], true, &s);
+	assert_int_equal(bpf_filter(w->program, p.bytes, p.n, p.n), 0);
+	filter_free(own);
+}
+
+/* What is cut shorter cannot be told from others, and is left out at once. */
+static void a_short_snaplen_lets_nothing_through(void **state)
+{
+	struct world *w = *state;
+	struct err e = ERR_INIT;
+	struct shape s = {LINK_ETHERNET, .payload = 20};
+	struct filter *own = filter_compile("tcp", LINK_ETHERNET, 60, &e);
+	struct packet p = packet_of(&w->flows[0], true, &s);
+
+	w->length = prefix_build(w->flows, w->n, LAYOUT_ETHER,
+				 own->program.bf_insns, own->program.bf_len,
+				 w->program);
+	assert_int_equal(bpf_filter(w->program, p.bytes, p.n, p.n), 0);
+	p = packet_of(&(struct flow){.family = AF_INET}, true, &s);
+	assert_int_equal(bpf_filter(w->program, p.bytes, p.n, p.n), 60);
 	filter_free(own);
 }
 
@@ -383,6 +410,7 @@ static void one_that_ended_stays_for_a_while(void **state)
 	struct world *w = *state;
 	struct exclude_past past[4];
 	struct flow *all = calloc(EXCLUDE_MAX, sizeof(*all));
+	uint16_t places[EXCLUDE_MAX];
 	uint64_t version, before = exclude_version(x);
 
 	assert_non_null(all);
@@ -391,7 +419,7 @@ static void one_that_ended_stays_for_a_while(void **state)
 	assert_int_not_equal(exclude_version(x), before);
 	exclude_end(x, number);
 	assert_int_equal(exclude_expire(x, past, 4), 0);
-	assert_int_equal(exclude_list(x, all, &version), 1);
+	assert_int_equal(exclude_list(x, all, places, &version), 1);
 	assert_memory_equal(&all[0], &w->flows[0], sizeof(all[0]));
 	assert_int_equal(version, exclude_version(x));
 	free(all);
@@ -468,12 +496,52 @@ static void stop_listening(struct listener *l)
 	exclude_free(l->exclude);
 }
 
+/* Whoever connects without showing who they are comes last, and makes room. */
+static void those_that_are_known_come_first(void **state)
+{
+	struct flow *all = calloc(EXCLUDE_MAX, sizeof(*all));
+	uint16_t *places = calloc(EXCLUDE_MAX, sizeof(*places));
+	struct world *w = *state;
+	struct listener l;
+	struct sockaddr_storage from;
+	uint64_t numbers[3], version;
+	int fds[6];
+
+	listen_anywhere(&l);
+	for (unsigned i = 0; i < 3; i++) {
+		fds[i] = client_of(&l);
+		fds[3 + i] =
+			exclude_accept(l.exclude, l.fd, &from, &numbers[i]);
+		assert_int_not_equal(numbers[i], 0);
+	}
+	exclude_known(l.exclude, numbers[2]);
+	assert_int_not_equal(exclude_begin(l.exclude, &w->flows[0]), 0);
+	assert_int_equal(exclude_list(l.exclude, all, places, &version), 4);
+	assert_memory_equal(&all[0], &w->flows[0], sizeof(all[0]));
+	assert_int_equal(places[1], 2);
+	for (unsigned i = 4; i < EXCLUDE_MAX + 2; i++)
+		assert_int_not_equal(exclude_begin(l.exclude, &w->flows[0]), 0);
+	/* Both that are not known are gone, and no known one goes. */
+	assert_int_equal(exclude_begin(l.exclude, &w->flows[0]), 0);
+	unsigned n = exclude_list(l.exclude, all, places, &version);
+	unsigned others = 0;
+	for (unsigned i = 0; i < n; i++)
+		others += memcmp(&all[i], &w->flows[0], sizeof(all[i])) != 0;
+	assert_int_equal(others, 1);
+	for (unsigned i = 0; i < 6; i++)
+		close(fds[i]);
+	stop_listening(&l);
+	free(all);
+	free(places);
+}
+
 static struct flow only_one(struct exclude *x)
 {
 	struct flow *all = calloc(EXCLUDE_MAX, sizeof(*all));
+	uint16_t places[EXCLUDE_MAX];
 	uint64_t ignored;
 
-	assert_int_equal(exclude_list(x, all, &ignored), 1);
+	assert_int_equal(exclude_list(x, all, places, &ignored), 1);
 	struct flow f = all[0];
 	free(all);
 	return f;
@@ -630,10 +698,12 @@ int main(void)
 		TEST(other_types_stay_whatever_is_in_them),
 		TEST(the_program_agrees_with_libpcaps_of_the_same_words),
 		TEST(what_stays_goes_through_the_captures_own_filter),
+		TEST(a_short_snaplen_lets_nothing_through),
 		TEST(hundreds_of_connections_fit_and_too_many_are_refused),
 		TEST(the_kernel_takes_it_and_gives_it_back),
 		TEST(one_that_ended_stays_for_a_while),
 		TEST(a_full_set_gives_up_those_that_have_ended),
+		TEST(those_that_are_known_come_first),
 		TEST(text_names_both_ends),
 		TEST(a_mapped_address_is_an_ipv4_one),
 		TEST(one_that_was_reset_before_it_was_accepted_is_in),

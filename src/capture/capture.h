@@ -58,6 +58,8 @@ struct capture_status {
 	uint64_t dropped_interface;
 	uint64_t dropped_memory;
 	unsigned excluded; /* connections that its filter leaves out */
+	uint64_t left_out; /* packets of such connections, which it would have
+			    * taken */
 	int64_t newest_ns;
 	/* CLOCK_REALTIME: what came before it is published or was counted as
 	 * lost. */
@@ -129,6 +131,8 @@ void capture_exclude(struct capture *c);
 /* What was lost since the last call. feed_lost was called for it before
  * anything newer was published. */
 void capture_take_losses(struct capture *c, struct loss out[CAPTURE_LOSSES]);
+/* Packets that were left out of the connection at that place of the set. */
+uint64_t capture_left_out(struct capture *c, unsigned place, bool forget);
 /* Outages since the last call, oldest first. One that goes on is given once
  * so, and again with its end. How many. */
 unsigned capture_take_outages(struct capture *c,

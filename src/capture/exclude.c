@@ -1,8 +1,8 @@
 /*
  * The set of connections to leave out. Guarantees that a connection is in it
  * from exclude_begin until EXCLUDE_LINGER_NS after exclude_end, unless the
- * room is needed for one that is open. Leaves out filters: prefix.c, and
- * packets: flow.c.
+ * room is needed for one that is open, or for one of somebody who is known.
+ * Leaves out filters: prefix.c, and packets: flow.c.
  */
 #include "exclude.h"
 
@@ -12,8 +12,9 @@
 #include <stdlib.h>
 
 struct member {
-	uint64_t number;
+	uint64_t number; /* 0: the place is free */
 	struct flow flow;
+	bool known; /* it is known whose connection it is */
 	int64_t from_ns;
 	int64_t ended_ns; /* CLOCK_MONOTONIC; 0: it is open */
 };
@@ -22,8 +23,7 @@ struct exclude {
 	atomic_ullong version;
 	pthread_mutex_t lock; /* guards everything below */
 	uint64_t last;
-	struct member members[EXCLUDE_MAX];
-	unsigned n;
+	struct member members[EXCLUDE_MAX]; /* each keeps its place */
 	struct pollfd sockets[EXCLUDE_LISTENERS_MAX];
 	struct flow listeners[EXCLUDE_LISTENERS_MAX];
 	unsigned n_listeners;
@@ -46,36 +46,47 @@ void exclude_free(struct exclude *x)
 	free(x);
 }
 
-static void take_out(struct exclude *x, unsigned i)
+/* Who has to make room before another: who has ended, then who is not known;
+ * of these the oldest. */
+static bool member_yields(const struct member *a, const struct member *b)
 {
-	x->members[i] = x->members[--x->n];
-	atomic_fetch_add(&x->version, 1);
+	if (!a->ended_ns != !b->ended_ns)
+		return a->ended_ns;
+	if (a->ended_ns && a->ended_ns != b->ended_ns)
+		return a->ended_ns < b->ended_ns;
+	if (a->known != b->known)
+		return b->known;
+	return a->number < b->number;
 }
 
-/* Of those that have ended the one that did so first; n: none has. */
-static unsigned longest_ended(const struct exclude *x)
+/* With lock held: a free place, or that of who has to make room for one that
+ * is known or not. NULL: there is none. */
+static struct member *member_place(struct exclude *x, bool known)
 {
-	unsigned found = x->n;
+	struct member *found = NULL;
 
-	for (unsigned i = 0; i < x->n; i++)
-		if (x->members[i].ended_ns &&
-		    (found == x->n ||
-		     x->members[i].ended_ns < x->members[found].ended_ns))
-			found = i;
-	return found;
+	for (unsigned i = 0; i < EXCLUDE_MAX; i++) {
+		struct member *m = &x->members[i];
+
+		if (!m->number)
+			return m;
+		if (!found || member_yields(m, found))
+			found = m;
+	}
+	return found->ended_ns || (known && !found->known) ? found : NULL;
 }
 
 /* With lock held. */
-static uint64_t begin(struct exclude *x, const struct flow *f)
+static uint64_t begin(struct exclude *x, const struct flow *f, bool known)
 {
-	if (x->n == EXCLUDE_MAX) {
-		unsigned i = longest_ended(x);
-		if (i == x->n)
-			return 0;
-		take_out(x, i);
-	}
-	x->members[x->n++] = (struct member){
-		.number = ++x->last, .flow = *f, .from_ns = realtime_ns()};
+	struct member *m = member_place(x, known);
+
+	if (!m)
+		return 0;
+	*m = (struct member){.number = ++x->last,
+			     .flow = *f,
+			     .known = known,
+			     .from_ns = realtime_ns()};
 	atomic_fetch_add(&x->version, 1);
 	return x->last;
 }
@@ -83,17 +94,37 @@ static uint64_t begin(struct exclude *x, const struct flow *f)
 uint64_t exclude_begin(struct exclude *x, const struct flow *f)
 {
 	pthread_mutex_lock(&x->lock);
-	uint64_t number = begin(x, f);
+	uint64_t number = begin(x, f, true);
 	pthread_mutex_unlock(&x->lock);
 	return number;
+}
+
+/* With lock held. NULL: it had to make room. */
+static struct member *member_find(struct exclude *x, uint64_t number)
+{
+	for (unsigned i = 0; i < EXCLUDE_MAX; i++)
+		if (number && x->members[i].number == number)
+			return &x->members[i];
+	return NULL;
+}
+
+void exclude_known(struct exclude *x, uint64_t number)
+{
+	pthread_mutex_lock(&x->lock);
+	struct member *m = member_find(x, number);
+	if (m && !m->known) {
+		m->known = true;
+		atomic_fetch_add(&x->version, 1);
+	}
+	pthread_mutex_unlock(&x->lock);
 }
 
 void exclude_end(struct exclude *x, uint64_t number)
 {
 	pthread_mutex_lock(&x->lock);
-	for (unsigned i = 0; i < x->n; i++)
-		if (x->members[i].number == number)
-			x->members[i].ended_ns = monotonic_ns();
+	struct member *m = member_find(x, number);
+	if (m)
+		m->ended_ns = monotonic_ns();
 	pthread_mutex_unlock(&x->lock);
 }
 
@@ -146,7 +177,7 @@ int exclude_accept(struct exclude *x, int fd, struct sockaddr_storage *from,
 	int made = accept4(fd, (void *)from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (made >= 0 && near_of_socket(&f, made) &&
 	    flow_address(from, &family, f.far, &f.far_port))
-		*number = begin(x, &f);
+		*number = begin(x, &f, false);
 	pthread_mutex_unlock(&x->lock);
 	return made;
 }
@@ -178,16 +209,50 @@ uint64_t exclude_version(const struct exclude *x)
 	return atomic_load(&x->version);
 }
 
-unsigned exclude_list(struct exclude *x, struct flow out[EXCLUDE_MAX],
-		      uint64_t *version)
+static int member_order(const void *a, const void *b)
 {
+	const struct member *const *x = a, *const *y = b;
+
+	/* Who would make room first comes last. */
+	return member_yields(*x, *y) ? 1 : -1;
+}
+
+/* With lock held. How many. */
+static unsigned members_sort(struct exclude *x,
+			     struct member *sorted[EXCLUDE_MAX])
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < EXCLUDE_MAX; i++)
+		if (x->members[i].number)
+			sorted[n++] = &x->members[i];
+	qsort(sorted, n, sizeof(*sorted), member_order);
+	return n;
+}
+
+unsigned exclude_list(struct exclude *x, struct flow out[EXCLUDE_MAX],
+		      uint16_t places[EXCLUDE_MAX], uint64_t *version)
+{
+	struct member *sorted[EXCLUDE_MAX];
+
 	pthread_mutex_lock(&x->lock);
-	unsigned n = x->n;
-	for (unsigned i = 0; i < n; i++)
-		out[i] = x->members[i].flow;
+	unsigned n = members_sort(x, sorted);
+	for (unsigned i = 0; i < n; i++) {
+		out[i] = sorted[i]->flow;
+		places[i] = (uint16_t)(sorted[i] - x->members);
+	}
 	*version = atomic_load(&x->version);
 	pthread_mutex_unlock(&x->lock);
 	return n;
+}
+
+static struct exclude_past past_of(const struct exclude *x,
+				   const struct member *m, int64_t to_ns)
+{
+	return (struct exclude_past){.flow = m->flow,
+				     .place = (uint16_t)(m - x->members),
+				     .from_ns = m->from_ns,
+				     .to_ns = to_ns};
 }
 
 unsigned exclude_expire(struct exclude *x, struct exclude_past *past,
@@ -197,15 +262,15 @@ unsigned exclude_expire(struct exclude *x, struct exclude_past *past,
 	unsigned n = 0;
 
 	pthread_mutex_lock(&x->lock);
-	for (unsigned i = 0; i < x->n && n < max;) {
-		const struct member *m = &x->members[i];
+	for (unsigned i = 0; i < EXCLUDE_MAX && n < max; i++) {
+		struct member *m = &x->members[i];
 
-		if (!m->ended_ns || now - m->ended_ns < EXCLUDE_LINGER_NS) {
-			i++;
+		if (!m->number || !m->ended_ns ||
+		    now - m->ended_ns < EXCLUDE_LINGER_NS)
 			continue;
-		}
-		past[n++] = (struct exclude_past){m->flow, m->from_ns, real};
-		take_out(x, i);
+		past[n++] = past_of(x, m, real);
+		m->number = 0;
+		atomic_fetch_add(&x->version, 1);
 	}
 	pthread_mutex_unlock(&x->lock);
 	return n;
@@ -215,12 +280,12 @@ unsigned exclude_so_far(struct exclude *x,
 			struct exclude_past past[EXCLUDE_MAX])
 {
 	int64_t now = realtime_ns();
+	unsigned n = 0;
 
 	pthread_mutex_lock(&x->lock);
-	unsigned n = x->n;
-	for (unsigned i = 0; i < n; i++)
-		past[i] = (struct exclude_past){x->members[i].flow,
-						x->members[i].from_ns, now};
+	for (unsigned i = 0; i < EXCLUDE_MAX; i++)
+		if (x->members[i].number)
+			past[n++] = past_of(x, &x->members[i], now);
 	pthread_mutex_unlock(&x->lock);
 	return n;
 }

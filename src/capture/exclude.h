@@ -30,8 +30,11 @@ struct exclude;
 struct exclude *exclude_new(void); /* NULL: out of memory */
 void exclude_free(struct exclude *x);
 
-/* From now on; a number for exclude_end. 0: there is no room. */
+/* From now on, of somebody who is known; a number for exclude_end. 0: there is
+ * no room. */
 uint64_t exclude_begin(struct exclude *x, const struct flow *f);
+/* Of one from exclude_accept: who it is is known now. */
+void exclude_known(struct exclude *x, uint64_t number);
 void exclude_end(struct exclude *x, uint64_t number);
 
 /* A socket that listens for TCP. Before it is closed: exclude_unlisten. false:
@@ -40,7 +43,8 @@ bool exclude_listen(struct exclude *x, int fd);
 void exclude_unlisten(struct exclude *x); /* to any of them */
 /*
  * accept4 of one of them and exclude_begin, with nothing between that
- * exclude_settled could see. It does not wait. -1: as accept4, with errno.
+ * exclude_settled could see; it is not known who it is. It does not wait. -1:
+ * as accept4, with errno.
  */
 int exclude_accept(struct exclude *x, int fd, struct sockaddr_storage *from,
 		   uint64_t *number);
@@ -53,12 +57,15 @@ unsigned exclude_listeners(struct exclude *x,
 
 /* Goes up with each change of the set and of who listens. */
 uint64_t exclude_version(const struct exclude *x);
-/* Those that are in the set. How many; *version is theirs. */
+/* Those that are in the set, the most important ones first: open before ended,
+ * known before not. Each keeps its place, a number below EXCLUDE_MAX, while it
+ * is in. How many; *version is theirs. */
 unsigned exclude_list(struct exclude *x, struct flow out[EXCLUDE_MAX],
-		      uint64_t *version);
+		      uint16_t places[EXCLUDE_MAX], uint64_t *version);
 
 struct exclude_past {
 	struct flow flow;
+	uint16_t place;
 	int64_t from_ns, to_ns; /* CLOCK_REALTIME */
 };
 /* Takes out what has ended long enough ago, at most max. How many. */

@@ -131,6 +131,7 @@ static void show_counts(struct capture *c)
 	c->status.newest_ns = c->fill.newest_ns;
 	c->status.complete_ns = c->complete_ns;
 	c->status.looped_ns = monotonic_ns();
+	c->status.left_out = c->sieve.all_left_out;
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -177,7 +178,7 @@ static void exclude(struct capture *c)
 	    !sieve_follow(&c->sieve, c->options.exclude, c->source))
 		return;
 	pthread_mutex_lock(&c->lock);
-	c->status.excluded = c->sieve.works ? c->sieve.n : 0;
+	c->status.excluded = c->sieve.n;
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -722,6 +723,13 @@ void capture_status(struct capture *c, struct capture_status *s)
 	pthread_mutex_lock(&c->lock);
 	*s = c->status;
 	pthread_mutex_unlock(&c->lock);
+}
+
+uint64_t capture_left_out(struct capture *c, unsigned place, bool forget)
+{
+	atomic_uint_fast64_t *n = &c->sieve.left_out[place];
+
+	return forget ? atomic_exchange(n, 0) : atomic_load(n);
 }
 
 void capture_exclude(struct capture *c)

@@ -20,6 +20,7 @@ struct program {
 	struct bpf_insn *to;
 	unsigned n;
 	bool full;
+	uint32_t drop; /* what is returned for one of these connections */
 	/* Jumps to what is not there yet. */
 	unsigned jumps[64], n_jumps;
 };
@@ -45,7 +46,7 @@ static void put_jump(struct program *p, unsigned code, uint32_t k, unsigned yes,
 	p->to[at].jf = (uint8_t)no;
 }
 
-/* To the capture's own filter. */
+/* To the end: the capture's own filter has taken the packet. */
 static void pass(struct program *p)
 {
 	p->jumps[p->n_jumps++] = p->n;
@@ -58,7 +59,7 @@ static void land(struct program *p, unsigned from)
 		p->to[from].k = p->n - from - 1;
 }
 
-/* Otherwise on to the capture's own filter. */
+/* Otherwise the packet is taken. */
 static void need(struct program *p, unsigned test, uint32_t k, bool holds)
 {
 	put_jump(p, BPF_JMP | test, k, holds ? 1 : 0, holds ? 0 : 1);
@@ -226,7 +227,7 @@ static void drop(struct program *p, const struct flow *f, bool out)
 	put_jump(p, BPF_JMP | BPF_JEQ, ports, 0, 4 * words + 1);
 	differ(p, out ? f->near : f->far, SOURCE, words, 4 * words - 1);
 	differ(p, out ? f->far : f->near, TARGET, words, 2 * words - 1);
-	put(p, BPF_RET | BPF_K, 0);
+	put(p, BPF_RET | BPF_K, p->drop);
 }
 
 static bool any_of(const struct flow *flows, unsigned n, int family)
@@ -256,13 +257,50 @@ static void put_family(struct program *p, const struct flow *flows, unsigned n,
 	pass(p);
 }
 
+/* How much of a packet the filter takes. 0: there is not one answer. */
+static uint32_t own_snaplen(const struct bpf_insn *own, unsigned n)
+{
+	uint32_t taken = n ? 0 : UINT32_MAX;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (BPF_CLASS(own[i].code) != BPF_RET)
+			continue;
+		if (BPF_RVAL(own[i].code) != BPF_K ||
+		    (own[i].k && taken && own[i].k != taken))
+			return 0;
+		taken = own[i].k ? own[i].k : taken;
+	}
+	return taken;
+}
+
+/* What it takes goes on behind it. */
+static void put_own(struct program *p, const struct bpf_insn *own, unsigned n,
+		    bool goes_on)
+{
+	for (unsigned i = 0; i < n; i++) {
+		bool takes = BPF_CLASS(own[i].code) == BPF_RET && own[i].k != 0;
+
+		if (takes && goes_on)
+			put(p, BPF_JMP | BPF_JA, n - i - 1);
+		else
+			put_jump(p, own[i].code, own[i].k, own[i].jt,
+				 own[i].jf);
+	}
+}
+
 unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,
 		      const struct bpf_insn *own, unsigned n_own,
 		      struct bpf_insn out[FILTER_INSNS_MAX])
 {
 	struct program p = {.to = out};
+	uint32_t snaplen = own_snaplen(own, n_own);
+	bool some = n > 0 && layout != LAYOUT_OTHER;
 
-	if (n > 0 && layout != LAYOUT_OTHER) {
+	if (some && snaplen == 0)
+		return 0;
+	put_own(&p, own, n_own, some);
+	if (some) {
+		p.drop = snaplen >= EXCLUDED_SNAPLEN ? EXCLUDED_SNAPLEN : 0;
 		find_ip(&p, layout);
 		put_jump(&p, BPF_JMP | BPF_JEQ, TYPE_IPV4, 2, 0);
 		put_jump(&p, BPF_JMP | BPF_JEQ, TYPE_IPV6, 2, 0);
@@ -275,19 +313,9 @@ unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,
 		put_family(&p, flows, n, AF_INET6);
 		for (unsigned i = 0; i < p.n_jumps; i++)
 			land(&p, p.jumps[i]);
-		/* As the kernel begins. */
-		put(&p, BPF_LD | BPF_IMM, 0);
-		put(&p, BPF_MISC | BPF_TAX, 0);
 	}
-	if (n_own == 0)
-		put(&p, BPF_RET | BPF_K, UINT32_MAX);
-	for (unsigned i = 0; i < n_own; i++) {
-		put(&p, own[i].code, own[i].k);
-		if (p.full)
-			return 0;
-		out[p.n - 1].jt = own[i].jt;
-		out[p.n - 1].jf = own[i].jf;
-	}
+	if (some || n_own == 0)
+		put(&p, BPF_RET | BPF_K, snaplen);
 	return p.full ? 0 : p.n;
 }
 

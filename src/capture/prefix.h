@@ -1,10 +1,12 @@
 /*
- * prefix: instructions in front of a capture's own filter that let nothing of
- * some TCP connections through.
+ * prefix: instructions behind a capture's own filter that let little of some
+ * TCP connections through.
  *
- * What: for IPv4 and IPv6, both directions, untagged and one VLAN tag deep,
- * the two addresses and the two ports together; everything else goes on to the
- * filter behind them, also what is too short to tell.
+ * What: of what the filter takes, for IPv4 and IPv6, both directions, untagged
+ * and one VLAN tag deep, the two addresses and the two ports together; all else
+ * is taken as the filter says, also what is too short to tell. Of a packet of
+ * these connections EXCLUDED_SNAPLEN bytes come, so that it can be counted by
+ * whom it would have been taken, and nothing at all if the filter takes less.
  * Threads: any.
  * Limits: a fragment that is not the first has no ports and is not left out;
  * neither is a connection in a tunnel. A program has FILTER_INSNS_MAX
@@ -16,7 +18,10 @@
 #include "../filter.h"
 #include "exclude.h"
 
-/* layout: as the kernel sees it. own: what follows; with n_own 0 everything is
+/* Enough for the headers up to the ports. */
+#define EXCLUDED_SNAPLEN 96
+
+/* layout: as the kernel sees it. own: the filter; with n_own 0 everything is
  * taken. Returns the length; 0: that is more than FILTER_INSNS_MAX. */
 unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,
 		      const struct bpf_insn *own, unsigned n_own,

@@ -30,25 +30,39 @@ static void look(struct sieve *v, struct exclude *x, struct source *s)
 		v->sure_ns = now - SIEVE_HOLD_MAX_NS;
 }
 
+static bool make_room(struct sieve *v)
+{
+	if (!v->flows)
+		v->flows = calloc(2 * EXCLUDE_MAX, sizeof(*v->flows));
+	if (!v->places)
+		v->places = calloc(2 * EXCLUDE_MAX, sizeof(*v->places));
+	return v->flows && v->places;
+}
+
 static bool follow(struct sieve *v, struct exclude *x, struct source *s)
 {
-	bool worked = v->works || v->n == 0;
+	bool was_whole = v->whole || v->version == 0;
 
-	if (!v->flows)
-		v->flows = calloc(EXCLUDE_MAX, sizeof(*v->flows));
-	if (!v->flows)
+	if (!make_room(v))
 		return false;
-	v->n = exclude_list(x, v->flows, &v->version);
+	memcpy(v->flows, v->flows + EXCLUDE_MAX, v->n * sizeof(*v->flows));
+	memcpy(v->places, v->places + EXCLUDE_MAX, v->n * sizeof(*v->places));
+	v->n_old = v->n;
+	unsigned n = exclude_list(x, v->flows + EXCLUDE_MAX,
+				  v->places + EXCLUDE_MAX, &v->version);
 	v->n_listeners = exclude_listeners(x, v->listeners);
 	v->layout = layout_of_link_type(source_link_type(s));
 	v->fresh = false;
-	v->works = source_exclude(s, v->flows, v->n);
-	if (!v->works && v->n > 0 && worked)
-		log_warn("connections of pcapd's own are captured: the filter "
-			 "has no room for them, or the link type no place");
+	v->n = source_exclude(s, v->flows + EXCLUDE_MAX, n);
+	v->whole = v->n == n;
+	if (!v->whole && was_whole)
+		log_warn("%u of %u connections of pcapd's own are captured: "
+			 "the filter has no room for them, or the link type no "
+			 "place",
+			 n - v->n, n);
 	/* The kernel's clock and ours are one. Packets of several CPUs are not
 	 * quite in order. */
-	v->until_ns = v->works && v->n > 0 ? realtime_ns() + SIEVE_HOLD_NS : 0;
+	v->until_ns = v->n + v->n_old ? realtime_ns() + SIEVE_HOLD_NS : 0;
 	return true;
 }
 
@@ -62,17 +76,32 @@ bool sieve_follow(struct sieve *v, struct exclude *x, struct source *s)
 	       follow(v, x, s);
 }
 
-bool sieve_matches(const struct sieve *v, const struct packet_head *h,
+static bool is_of(struct sieve *v, const struct ends *e, unsigned first,
+		  unsigned n)
+{
+	for (unsigned i = first; i < first + n; i++) {
+		if (!flow_has(&v->flows[i], e))
+			continue;
+		atomic_fetch_add_explicit(&v->left_out[v->places[i]], 1,
+					  memory_order_relaxed);
+		v->all_left_out++;
+		return true;
+	}
+	return false;
+}
+
+bool sieve_matches(struct sieve *v, const struct packet_head *h,
 		   const uint8_t *body)
 {
 	struct ends e;
 
 	if (!ends_of_packet(&e, v->layout, body, h->caplen))
 		return false;
-	for (unsigned i = 0; i < v->n; i++)
-		if (flow_has(&v->flows[i], &e))
-			return true;
-	return false;
+	if (is_of(v, &e, EXCLUDE_MAX, v->n))
+		return true;
+	/* The filter of before has cut it. */
+	return v->n_old && h->caplen < h->len && h->caplen <= SIEVE_CUT_MAX &&
+	       is_of(v, &e, 0, v->n_old);
 }
 
 bool sieve_is_early(const struct sieve *v, const struct packet_head *h,
@@ -107,5 +136,6 @@ bool sieve_hold(struct sieve *v, const struct packet_head *h,
 void sieve_done(struct sieve *v)
 {
 	free(v->flows);
+	free(v->places);
 	free(v->body);
 }

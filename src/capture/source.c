@@ -343,29 +343,39 @@ static bool attach_all(struct source *s, const struct bpf_insn *program,
 	return ok;
 }
 
-bool source_exclude(struct source *s, const struct flow *flows, unsigned n)
+/* As many as there is room for. The length; 0: there is none for even one. */
+static unsigned build_most(struct source *s, const struct flow *flows,
+			   unsigned *n, struct bpf_insn *program)
+{
+	unsigned length;
+
+	while (!(length = prefix_build(flows, *n, layout_of(s), s->own,
+				       s->n_own, program)) &&
+	       *n > 0)
+		*n -= *n / 16 + 1;
+	return length;
+}
+
+unsigned source_exclude(struct source *s, const struct flow *flows, unsigned n)
 {
 	struct bpf_insn *program;
-	bool ok = false;
 
 	if (n == 0 && !s->own)
-		return true;
+		return 0;
 	if (layout_of(s) == LAYOUT_OTHER || !read_own(s))
-		return false;
+		return 0;
 	program = calloc(FILTER_INSNS_MAX, sizeof(*program));
 	if (!program)
-		return false;
-	unsigned length =
-		prefix_build(flows, n, layout_of(s), s->own, s->n_own, program);
-	if (length > 0)
-		ok = attach_all(s, program, length);
-	if (!ok) {
+		return 0;
+	unsigned length = build_most(s, flows, &n, program);
+	if (!attach_all(s, program, length)) {
+		n = 0;
 		length = prefix_build(NULL, 0, layout_of(s), s->own, s->n_own,
 				      program);
 		attach_all(s, program, length);
 	}
 	free(program);
-	return ok;
+	return n;
 }
 
 void reading_add(struct reading *r, struct loss *l, uint64_t packets,

@@ -54,12 +54,13 @@ int source_take(struct source *s, int max, source_packet packet, void *ctx,
 		struct err *e);
 
 /*
- * From when it returns on, nothing of these connections is taken in; what is
- * in the ring by then may have some of it. It waits for nothing, and no other
- * packet is lost over it. false: not with this link type, or the filter would
- * become too long; then all of them are taken in, as before any call.
+ * From when it returns on, of packets of the first of these connections only
+ * EXCLUDED_SNAPLEN bytes are taken in, or nothing; what is in the ring by then
+ * may be whole. It waits for nothing, and no other packet is lost over it. How
+ * many connections that is: fewer if the filter would become too long, 0 with
+ * some link types; the others are taken in.
  */
-bool source_exclude(struct source *s, const struct flow *flows, unsigned n);
+unsigned source_exclude(struct source *s, const struct flow *flows, unsigned n);
 
 struct source_drops {
 	struct loss kernel, interface;

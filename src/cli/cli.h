@@ -105,6 +105,8 @@ bool target_parse(const char *word, const char **name, struct err *e);
 /* The same by the remote's name alone. */
 bool target_remote(const char *name, struct err *e);
 const struct address *target_address(void);
+/* From here on pcapd on this machine hears what carries this session of ssh. */
+void target_tells_carrier(void);
 
 /* --- times (times.c) --- */
 

@@ -10,6 +10,7 @@
 struct line {
 	struct time_range range;
 	const char *target;
+	bool all;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -19,6 +20,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	if (time_range_option(&line->range, key, arg))
 		return 0;
 	switch (key) {
+	case 'a':
+		line->all = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (line->target)
 			argp_error(state, "one capture at a time");
@@ -36,6 +40,8 @@ static const struct argp_option options[] = {
 	 0},
 	{"until", KEY_UNTIL, "TIME", 0, "Gaps that begin before", 0},
 	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
+	{"all", 'a', NULL, 0,
+	 "Also what was left out on purpose: pcapd's own connections", 0},
 	{0}};
 
 static const struct argp argp = {
@@ -48,6 +54,27 @@ static const struct argp argp = {
 	cli_tables,
 	NULL,
 	NULL};
+
+static bool is_excluded(const Pcap__V1__Gap *g)
+{
+	return g->cause == PCAP__V1__GAP__CAUSE__EXCLUDED;
+}
+
+/* Takes what was left out from the rows. How many packets it was. */
+static uint64_t leave_excluded(Pcap__V1__Coverage *c)
+{
+	uint64_t packets = 0;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->n_rows; i++) {
+		if (is_excluded(c->rows[i]))
+			packets += c->rows[i]->packets;
+		else
+			c->rows[kept++] = c->rows[i];
+	}
+	c->n_rows = kept;
+	return packets;
+}
 
 static void print_json(const Pcap__V1__Coverage *c)
 {
@@ -177,10 +204,15 @@ static int run(int argc, char **argv)
 	time_range_say(now, ask.since_ns);
 	ask.name = (char *)name;
 	bool ok = pages_read(&pages, &ask, &e);
+	uint64_t excluded = line.all ? 0 : leave_excluded(&pages.all);
 	if (ok && cli_json())
 		print_json(&pages.all);
 	else if (ok)
 		print_table(&pages.all, now);
+	if (ok && excluded && !cli_json())
+		cli_say("%" PRIu64 " packets of pcapd's own connections were "
+			"left out; --all lists them",
+			excluded);
 	pages_done(&pages);
 	return ok ? cli_done() : cli_fail(&e);
 }

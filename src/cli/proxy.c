@@ -5,7 +5,6 @@
  */
 #include "cli.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -27,24 +26,6 @@ static const struct argp argp = {
 	cli_common,
 	NULL,
 	NULL};
-
-/* That of the PROXY protocol, version 1. SSH_CONNECTION has the client's
- * address and port, and the server's. */
-static size_t first_line(const char *connection, char *out, size_t room)
-{
-	char from[64], to[64];
-	struct in6_addr ignored;
-	unsigned from_port, to_port;
-
-	bool known = connection && sscanf(connection, "%63s %u %63s %u", from,
-					  &from_port, to, &to_port) == 4;
-	bool six = known && inet_pton(AF_INET6, from, &ignored) == 1;
-	if (known && (six || inet_pton(AF_INET, from, &ignored) == 1))
-		return (size_t)snprintf(
-			out, room, "PROXY TCP%d %s %s %u %u\r\n", six ? 6 : 4,
-			from, to, from_port, to_port);
-	return (size_t)snprintf(out, room, "PROXY UNKNOWN\r\n");
-}
 
 static bool write_all(int fd, const char *bytes, size_t n)
 {
@@ -104,14 +85,17 @@ static void *upward(void *arg)
 static int run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	char line[160];
+	char line[CLIENT_CARRIER_MAX];
 	pthread_t thread;
 
 	cli_parse(&argp, argc, argv, NULL);
 	int fd = client_connect(cli_socket(), &e);
 	if (fd < 0)
 		return cli_fail(&e);
-	size_t n = first_line(getenv("SSH_CONNECTION"), line, sizeof(line));
+	size_t n = client_carrier(line);
+	/* A first line makes pcapd speak first. */
+	if (n == 0)
+		n = (size_t)snprintf(line, sizeof(line), "PROXY UNKNOWN\r\n");
 	struct lane up = {STDIN_FILENO, fd};
 	if (!write_all(fd, line, n)) {
 		err_errno(&e, "write to pcapd");

@@ -134,6 +134,10 @@ static void say_more(const Pcap__V1__CaptureStatus *s)
 	for (size_t i = 0; i < s->n_marks; i++)
 		cli_print("%smark %s at %s", prefix, s->marks[i]->name,
 			  time_text(s->marks[i]->at_ns, a));
+	if (s->excluded_packets)
+		cli_print("%s%" PRIu64 " packets of pcapd's own connections "
+			  "were left out",
+			  prefix, s->excluded_packets);
 	for (size_t i = 0; i < s->n_excluded; i++)
 		cli_print("%sleaves out pcapd's own connection %s", prefix,
 			  s->excluded[i]);

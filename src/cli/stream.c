@@ -399,6 +399,9 @@ int stream_run(const struct stream *s)
 	mallopt(M_MMAP_THRESHOLD, HEAP_KEPT);
 	if (!out_check(&r, &e) || !watch_init(&r.watch, &e))
 		return cli_fail(&e);
+	/* What is written here may leave by ssh, and would be captured. */
+	if (to_stdout(s))
+		target_tells_carrier();
 	r.client = cli_connect(&e);
 	if (!r.client) {
 		watch_done(&r.watch);

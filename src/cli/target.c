@@ -10,12 +10,18 @@
 
 /* A command has one target. */
 static struct address target;
-static bool elsewhere;
+static bool elsewhere, carried;
+
+void target_tells_carrier(void)
+{
+	carried = true;
+}
 
 const struct address *target_address(void)
 {
 	if (!elsewhere) {
 		memset(&target, 0, sizeof(target));
+		target.carried = carried;
 		strncpy(target.path, cli_socket(), sizeof(target.path) - 1);
 	}
 	return &target;

@@ -138,12 +138,16 @@ uint64_t control_exclude(struct control *ctl, const struct flow *f);
  * first packet on. ERR_LIMIT: EXCLUDE_LISTENERS_MAX are there. */
 bool control_listen(struct control *ctl, int fd, struct err *e);
 void control_unlisten(struct control *ctl); /* before they are closed */
-/* accept4 of one of them; *number is control_exclude's. */
+/* accept4 of one of them; *number is control_exclude's, of one that is not
+ * known yet: known ones come first where there is no room for all. */
 int control_accept(struct control *ctl, int fd, struct sockaddr_storage *from,
 		   uint64_t *number);
+void control_known(struct control *ctl, uint64_t number);
 void control_include(struct control *ctl, uint64_t number);
-/* Which are left out at the moment. How many. */
-unsigned control_excluded(struct control *ctl, struct flow out[EXCLUDE_MAX]);
+/* Of which packets were left out of that capture, of those that are there at
+ * the moment. How many. */
+unsigned control_excluded(struct control *ctl, uint64_t id,
+			  struct flow out[EXCLUDE_MAX]);
 
 /* Captures have made progress within so long: for a watchdog. */
 bool control_is_well(struct control *ctl, int64_t within_ns);

@@ -101,7 +101,8 @@ bool entry_set_wanted(struct control *ctl, struct entry *t, bool wanted,
 /* With lock held: the ledgers hear what is left out no longer. */
 void leave_out_look(struct control *ctl);
 /* With lock held: it ran until now. */
-void leave_out_end(struct control *ctl, const struct entry *t);
+void leave_out_end(struct control *ctl, const struct entry *t,
+		   struct capture *c);
 
 /* --- names.c --- */
 

@@ -1,16 +1,14 @@
 /*
  * Connections of pcapd's own that captures leave out. Guarantees that every
- * capture which runs hears of each at once, and that the ledger of each says
- * afterwards which it was and from when until when. Leaves out how: prefix.c.
+ * capture which runs hears of each at once, and that the ledger of each whose
+ * packets were left out says afterwards how many, of which, and from when until
+ * when. Leaves out how: prefix.c.
  */
 #include "../log.h"
 #include "entry.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Rows of the ledger a look; who connects more often shares one. */
-#define ROWS_MAX 32
 
 /* With lock held. */
 static void tell_captures(struct control *ctl)
@@ -63,17 +61,44 @@ int control_accept(struct control *ctl, int fd, struct sockaddr_storage *from,
 	return made;
 }
 
+void control_known(struct control *ctl, uint64_t number)
+{
+	if (!number)
+		return;
+	exclude_known(ctl->exclude, number);
+	tell(ctl, number);
+}
+
 void control_include(struct control *ctl, uint64_t number)
 {
 	if (number)
 		exclude_end(ctl->exclude, number);
 }
 
-unsigned control_excluded(struct control *ctl, struct flow out[EXCLUDE_MAX])
+unsigned control_excluded(struct control *ctl, uint64_t id,
+			  struct flow out[EXCLUDE_MAX])
 {
+	uint16_t *places = calloc(EXCLUDE_MAX, sizeof(*places));
+	struct capture *c = NULL;
 	uint64_t ignored;
+	unsigned n = 0;
 
-	return exclude_list(ctl->exclude, out, &ignored);
+	pthread_mutex_lock(&ctl->lock);
+	for (size_t i = 0; i < ctl->n; i++)
+		if (ctl->entries[i]->row.id == id)
+			c = ctl->entries[i]->source;
+	if (c)
+		capture_ref(c);
+	pthread_mutex_unlock(&ctl->lock);
+	unsigned all =
+		places && c ? exclude_list(ctl->exclude, out, places, &ignored)
+			    : 0;
+	for (unsigned i = 0; i < all; i++)
+		if (capture_left_out(c, places[i], false))
+			out[n++] = out[i];
+	capture_unref(c);
+	free(places);
+	return n;
 }
 
 /* As long as it ran. */
@@ -82,32 +107,32 @@ static int64_t since(const struct entry *t, const struct exclude_past *p)
 	return p->from_ns > t->began_ns ? p->from_ns : t->began_ns;
 }
 
-static void tell_many(struct control *ctl, const struct entry *t,
-		      const struct exclude_past *past, unsigned n)
+/* One row for those of which packets were left out of this capture. */
+static void tell_past(struct control *ctl, const struct entry *t,
+		      struct capture *c, const struct exclude_past *past,
+		      unsigned n)
 {
 	int64_t from = INT64_MAX, to = 0;
-	char text[64];
-
-	for (unsigned i = 0; i < n; i++) {
-		from = since(t, &past[i]) < from ? since(t, &past[i]) : from;
-		to = past[i].to_ns > to ? past[i].to_ns : to;
-	}
-	snprintf(text, sizeof(text), "%u connections to pcapd", n);
-	tell_row(ctl, t->row.id, LEDGER_EXCLUDED, from, to, 0, text);
-}
-
-static void tell_past(struct control *ctl, const struct entry *t,
-		      const struct exclude_past *past, unsigned n)
-{
+	uint64_t packets = 0;
+	unsigned flows = 0;
 	char text[FLOW_TEXT];
 
-	if (n > ROWS_MAX) {
-		tell_many(ctl, t, past, n);
-		return;
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t of_it = capture_left_out(c, past[i].place, true);
+
+		if (!of_it)
+			continue;
+		packets += of_it;
+		from = since(t, &past[i]) < from ? since(t, &past[i]) : from;
+		to = past[i].to_ns > to ? past[i].to_ns : to;
+		if (flows++ == 0)
+			flow_text(&past[i].flow, text);
 	}
-	for (unsigned i = 0; i < n; i++)
-		tell_row(ctl, t->row.id, LEDGER_EXCLUDED, since(t, &past[i]),
-			 past[i].to_ns, 0, flow_text(&past[i].flow, text));
+	if (flows > 1)
+		snprintf(text, sizeof(text), "%u connections to pcapd", flows);
+	if (flows)
+		tell_row(ctl, t->row.id, LEDGER_EXCLUDED, from, to, packets,
+			 text);
 }
 
 void leave_out_look(struct control *ctl)
@@ -117,17 +142,19 @@ void leave_out_look(struct control *ctl)
 
 	for (size_t i = 0; n > 0 && i < ctl->n; i++)
 		if (ctl->entries[i]->source)
-			tell_past(ctl, ctl->entries[i], past, n);
+			tell_past(ctl, ctl->entries[i], ctl->entries[i]->source,
+				  past, n);
 	if (n > 0)
 		tell_captures(ctl);
 	free(past);
 }
 
-void leave_out_end(struct control *ctl, const struct entry *t)
+void leave_out_end(struct control *ctl, const struct entry *t,
+		   struct capture *c)
 {
 	struct exclude_past *past = calloc(EXCLUDE_MAX, sizeof(*past));
 
 	if (past)
-		tell_past(ctl, t, past, exclude_so_far(ctl->exclude, past));
+		tell_past(ctl, t, c, past, exclude_so_far(ctl->exclude, past));
 	free(past);
 }

@@ -232,7 +232,7 @@ void tell_end(struct control *ctl, struct entry *t, struct capture *c,
 
 	tell_loss(ctl, t, disk, "");
 	tell_outages(ctl, t, c);
-	leave_out_end(ctl, t);
+	leave_out_end(ctl, t, c);
 	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, now.real_ns, 0, "");
 	tell_counts(ctl, t, c, &look, true);
 	t->ended_ns = now.real_ns;

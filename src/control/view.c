@@ -21,6 +21,7 @@ void status_add(struct capture_status *s, const struct capture_status *p)
 	s->dropped_kernel += p->dropped_kernel;
 	s->dropped_interface += p->dropped_interface;
 	s->dropped_memory += p->dropped_memory;
+	s->left_out += p->left_out;
 	if (s->newest_ns == 0)
 		s->newest_ns = p->newest_ns;
 }

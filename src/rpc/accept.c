@@ -408,18 +408,18 @@ static void take_line(struct visit *v, const char *line, size_t n)
 	struct caller *who = v->caller;
 	struct proxied p;
 
-	if (!proxied_parse(line, n, &p))
+	if (who->local_role == ROLE_NONE || !proxied_parse(line, n, &p))
 		return;
-	if (!proxied_is_real(&p, who->uid)) {
-		log_warn("%s names a connection that sshd does not have",
+	if (!proxied_is_real(&p)) {
+		log_info("%s names a connection that sshd does not have",
 			 who->local);
 		return;
 	}
 	pthread_mutex_lock(&who->server->lock);
 	who->origin = FROM_SSH;
 	pthread_mutex_unlock(&who->server->lock);
-	struct flow f = proxied_flow(&p);
-	who->excluded = control_exclude(who->server->control, &f);
+	who->carrier = proxied_flow(&p);
+	who->is_carried = true;
 	proxied_text(&p, who->from, sizeof(who->from));
 	log_info("%s (%s) came in by ssh from %s", who->local,
 		 role_text(who->local_role), who->from);

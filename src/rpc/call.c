@@ -55,6 +55,7 @@ void call_unref(struct call *c)
 
 	if (atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
+	control_include(s->control, c->excluded);
 	listener_free(c->listener);
 	free_messages(c->outbox);
 	if (c->request)

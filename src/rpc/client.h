@@ -29,6 +29,7 @@ struct address {
 	enum address_kind kind;
 	char label[72]; /* of the remote, for messages; "": this machine */
 	char path[ADDRESS_TEXT_MAX];
+	bool carried; /* on: what carries this session of ssh is told there */
 	char user[64], host[256], port[8];
 	/* PEM; all three may be one file. */
 	char cert[ADDRESS_TEXT_MAX], key[ADDRESS_TEXT_MAX],
@@ -43,6 +44,11 @@ struct client *client_open(const struct address *to, struct err *e);
 void client_close(struct client *c); /* NULL is fine */
 /* The bare connection of a UNIX socket; -1 on error. */
 int client_connect(const char *socket_path, struct err *e);
+/* The first line of such a connection, which tells by what TCP connection it is
+ * carried: the PROXY protocol's, version 1, by the environment's
+ * SSH_CONNECTION. Its length; 0: this is no session of ssh. */
+#define CLIENT_CARRIER_MAX 160
+size_t client_carrier(char out[CLIENT_CARRIER_MAX]);
 
 /* method: "Init". NULL with the daemon's error; its hint is taken over. */
 ProtobufCMessage *client_call(struct client *c, const char *method,

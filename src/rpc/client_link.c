@@ -8,6 +8,7 @@
 
 #include "../tls.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -95,6 +96,40 @@ int client_connect(const char *path, struct err *e)
 	}
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	return fd;
+}
+
+/* SSH_CONNECTION has the client's address and port, and the server's. */
+size_t client_carrier(char out[CLIENT_CARRIER_MAX])
+{
+	const char *connection = getenv("SSH_CONNECTION");
+	char from[64], to[64];
+	struct in6_addr ignored;
+	unsigned from_port, to_port;
+
+	if (!connection || sscanf(connection, "%63s %u %63s %u", from,
+				  &from_port, to, &to_port) != 4)
+		return 0;
+	bool six = inet_pton(AF_INET6, from, &ignored) == 1;
+	if (!six && inet_pton(AF_INET, from, &ignored) != 1)
+		return 0;
+	return (size_t)snprintf(out, CLIENT_CARRIER_MAX,
+				"PROXY TCP%d %s %s %u %u\r\n", six ? 6 : 4,
+				from, to, from_port, to_port);
+}
+
+static bool open_unix(const struct address *to, int *fd, struct err *e)
+{
+	char line[CLIENT_CARRIER_MAX];
+
+	*fd = client_connect(to->path, e);
+	if (*fd < 0)
+		return false;
+	size_t n = to->carried ? client_carrier(line) : 0;
+	if (n == 0 || send(*fd, line, n, MSG_NOSIGNAL) == (ssize_t)n)
+		return true;
+	err_errno(e, "write to pcapd");
+	close(*fd);
+	return false;
 }
 
 /* --- TLS --- */
@@ -360,8 +395,7 @@ static bool open_any(struct client_link *l, const struct address *to, int *fd,
 		return open_tls(l, to, fd, e);
 	if (to->kind == ADDRESS_SSH)
 		return open_ssh(l, to, fd, e);
-	*fd = client_connect(to->path, e);
-	return *fd >= 0;
+	return open_unix(to, fd, e);
 }
 
 struct client_link *client_link_open(const struct address *to, int *fd,

@@ -101,7 +101,9 @@ static bool kept_excluded(struct kept *k, struct control *ctl,
 	char text[FLOW_TEXT];
 	bool ok = flows;
 
-	unsigned n = ok && v->live.excluded ? control_excluded(ctl, flows) : 0;
+	unsigned n = ok && v->live.excluded
+			     ? control_excluded(ctl, v->row.id, flows)
+			     : 0;
 	if (n > EXCLUDED_MAX)
 		n = EXCLUDED_MAX;
 	k->excluded = calloc(n + 1, sizeof(*k->excluded));
@@ -179,6 +181,7 @@ static bool kept_fill(struct kept *k, struct control *ctl,
 	m->queue_blocks = v->writer.depth;
 	m->queue_max = queue_max;
 	m->compression_level = v->writer.level;
+	m->excluded_packets = v->live.left_out;
 	m->disk_error = v->writer.error;
 	return ledger_dropped(s, v->row.id, realtime_ns() - LATELY_NS,
 			      &m->dropped_lately, &m->dropped_last_ns, e) &&

@@ -244,17 +244,11 @@ static void *learn_main(void *arg)
 static void learn(struct listener *l, struct slice s, uint64_t lost)
 {
 	struct call *c = call_ref(l->call);
-	pthread_attr_t attr;
-	pthread_t id;
 
 	l->first = s;
 	l->first_lost = lost;
 	l->link_type = s.block->link_type;
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	int failed = pthread_create(&id, &attr, learn_main, l);
-	pthread_attr_destroy(&attr);
-	if (!failed)
+	if (server_thread(learn_main, l, 0))
 		return;
 	err_set(&l->failure, ERR_LIMIT, "pcapd cannot make another thread");
 	line_up(l);

@@ -286,6 +286,8 @@ static void serve(struct caller *c, struct tls_link *l, int fds[2])
 	else
 		log_info("%s (%s) came in from %s", c->allowed.name,
 			 role_text(c->allowed.role), c->from);
+	if (!c->refusal.kind)
+		control_known(c->server->control, c->excluded);
 	/* gRPC's, beside this thread's. */
 	atomic_fetch_add(&c->refs, 1);
 	caller_serve(c, fds[0]);

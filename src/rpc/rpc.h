@@ -149,6 +149,7 @@ struct call {
 	/* For the audit. */
 	int64_t arrived_ns; /* CLOCK_MONOTONIC */
 	int64_t sending_ns; /* since when a batch is under way; 0: none is */
+	uint64_t excluded;  /* control_exclude's number, while it streams */
 	uint64_t bytes;	    /* of messages and frames */
 	uint64_t audit_id;  /* 0: there is no row */
 	int64_t began_ns;
@@ -284,7 +285,10 @@ struct caller {
 	_Atomic int64_t idle_ns; /* since when there are none */
 	struct err refusal; /* of all its calls; written before it is served */
 	struct op op_stopped;
-	uint64_t excluded; /* control_exclude's number */
+	uint64_t excluded; /* control_accept's number */
+	bool is_carried;   /* by this connection to the ssh daemon; written
+			    * before it is served */
+	struct flow carrier;
 	/* From here on of TLS, and written before it is served. */
 	struct allowed allowed; /* as it was at the handshake */
 	int64_t until_s;	/* of its certificate */
@@ -363,8 +367,9 @@ struct proxied {
 int proxied_line(const char *bytes, size_t n);
 /* false: it names no connection. */
 bool proxied_parse(const char *line, size_t n, struct proxied *p);
-/* The kernel has it, and it is root's or that user's. */
-bool proxied_is_real(const struct proxied *p, uid_t caller);
+/* The kernel has it, it is root's, and root listens at its near port, as the
+ * ssh daemon does. */
+bool proxied_is_real(const struct proxied *p);
 struct flow proxied_flow(const struct proxied *p);
 void proxied_text(const struct proxied *p, char *out, size_t room);
 

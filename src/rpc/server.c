@@ -116,6 +116,10 @@ static void *call_main(void *arg)
 	struct call *c = arg;
 
 	audit_begin(c);
+	/* What is sent would be captured, and sent again. */
+	if (c->caller->is_carried && c->method->bound != BOUND_CALLS)
+		c->excluded = control_exclude(c->server->control,
+					      &c->caller->carrier);
 	c->method->run(c);
 	call_unref(c);
 	return NULL;
