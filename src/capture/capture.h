@@ -51,7 +51,6 @@ struct capture_status {
 	/* Of the newest source. CLOCK_REALTIME: no packet of it came before; 0
 	 * before the first one. */
 	int64_t opened_ns;
-	int64_t listening_ns; /* and from then on none was missed */
 	uint32_t link_type; /* of the newest packets; 0 before the first open */
 	uint64_t received;  /* packets put into blocks */
 	uint64_t dropped_kernel;

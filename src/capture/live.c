@@ -65,6 +65,7 @@ struct capture {
 	bool past_stop;
 	bool take_anyway; /* also where there is no room: then count it */
 	bool closed;	  /* the source takes nothing in any more */
+	bool opening;	  /* no packet came yet that is wanted */
 	struct sieve sieve;
 
 	pthread_mutex_t lock; /* guards everything below */
@@ -230,8 +231,9 @@ static bool open_source(struct capture *c, struct err *e)
 	}
 	c->index = c->links.index;
 	c->closed = false;
+	c->opening = true;
 	c->down_ns = 0;
-	c->well_ns = c->complete_ns = source_opened_ns(c->source);
+	c->well_ns = c->complete_ns = source_listening_ns(c->source);
 	uint32_t link_type = source_link_type(c->source);
 	fill_set_type(&c->fill, link_type, source_snaplen(c->source));
 	sieve_renew(&c->sieve);
@@ -239,8 +241,7 @@ static bool open_source(struct capture *c, struct err *e)
 	c->statistics_ns = monotonic_ns() + STATISTICS_NS;
 	pthread_mutex_lock(&c->lock);
 	c->status.link_type = link_type;
-	c->status.opened_ns = source_opened_ns(c->source);
-	c->status.listening_ns = source_listening_ns(c->source);
+	c->status.opened_ns = source_listening_ns(c->source);
 	pthread_mutex_unlock(&c->lock);
 	show_waiting(c, NULL, source_listening_ns(c->source));
 	return true;
@@ -322,10 +323,23 @@ static void lose_source(struct capture *c, const char *error)
 	show_waiting(c, reason, since);
 }
 
+/* Came before the kernel took in everything: what is missing there is told, so
+ * a start is an instant. */
+static bool before_start(struct capture *c, const struct packet_head *h)
+{
+	int64_t ns = packet_time_ns(h);
+
+	c->opening = ns >= source_opened_ns(c->source) &&
+		     ns < source_listening_ns(c->source);
+	return c->opening;
+}
+
 static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
 {
 	struct capture *c = ctx;
 
+	if (__builtin_expect(c->opening, 0) && before_start(c, h))
+		return true;
 	if (packet_time_ns(h) > c->until_ns) {
 		c->past_stop = true;
 		return false;

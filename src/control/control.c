@@ -107,7 +107,7 @@ static void entry_resume(struct control *ctl, struct entry *t)
 	bool runs = entry_run(ctl, t, &e);
 	if (known)
 		tell_restart(ctl, t, known,
-			     runs ? t->whole_ns : clocks_now().real_ns);
+			     runs ? t->began_ns : clocks_now().real_ns);
 	if (runs)
 		return;
 	log_err(LOG_LEVEL_ERROR, &e);

@@ -33,9 +33,7 @@ struct entry {
 	uint64_t past_disk;
 	/* The ledger's, while it runs. */
 	struct account account;
-	/* CLOCK_REALTIME: no packet is older; from then on all are there; none
-	 * is newer. */
-	int64_t began_ns, whole_ns, ended_ns;
+	int64_t began_ns, ended_ns; /* CLOCK_REALTIME */
 	struct drops drops[LEDGER_DISK + 1 - LEDGER_KERNEL];
 	/* For a watchdog: the oldest block in memory, since when. */
 	uint64_t front_seq;
@@ -114,9 +112,8 @@ void names_look(struct control *ctl);
 void tell_row(struct control *ctl, uint64_t capture, enum ledger_cause cause,
 	      int64_t from_ns, int64_t to_ns, uint64_t packets,
 	      const char *detail);
-/* With lock held: it runs. */
-void tell_begin(struct control *ctl, struct entry *t,
-		const struct capture_status *s);
+/* With lock held: it runs since opened_ns; 0: from now on. */
+void tell_begin(struct control *ctl, struct entry *t, int64_t opened_ns);
 /* With lock held: it ran until last->stopped_ns, past is final; disk: what is
  * not told yet. */
 void tell_end(struct control *ctl, struct entry *t, struct capture *c,

@@ -49,7 +49,7 @@ bool entry_run(struct control *ctl, struct entry *t, struct err *e)
 	t->writer = w;
 	t->resume_error[0] = '\0';
 	t->names_told = false;
-	tell_begin(ctl, t, &now);
+	tell_begin(ctl, t, now.opened_ns);
 	pthread_mutex_unlock(&ctl->lock);
 	if (now.link_type && now.link_type != t->row.link_type) {
 		struct err ignored;

@@ -203,17 +203,15 @@ static struct clocks clocks_at(int64_t real_ns)
 	return c;
 }
 
-void tell_begin(struct control *ctl, struct entry *t,
-		const struct capture_status *s)
+void tell_begin(struct control *ctl, struct entry *t, int64_t opened_ns)
 {
-	struct clocks now = clocks_at(s->opened_ns);
+	struct clocks now = clocks_at(opened_ns);
 	struct account_look look = {.now = now, .received = t->past.received};
 
 	t->began_ns = now.real_ns;
-	t->whole_ns = clocks_at(s->listening_ns).real_ns;
-	tell_row(ctl, t->row.id, LEDGER_STOPPED, LEDGER_ANY, t->whole_ns, 0,
+	tell_row(ctl, t->row.id, LEDGER_STOPPED, LEDGER_ANY, t->began_ns, 0,
 		 "");
-	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, t->whole_ns, 0, "");
+	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, t->began_ns, 0, "");
 	account_begin(&t->account, t->row.id, &look);
 	/* A kill may come before the first row of what is received. */
 	tell_row(ctl, t->row.id, LEDGER_RECEIVED, now.real_ns, now.real_ns, 0,
