@@ -393,5 +393,200 @@ class Unreadable(Case):
         self.assertIn("folder 1 of the spool", self.daemon.said())
 
 
+class Older(Case):
+    """A catalog that knows less than the folders beside it."""
+
+    def names(self):
+        return {c["id"]: (c["aliases"], c.get("people"))
+                for c in self.daemon.list().values()}
+
+    def test_an_older_catalog_is_completed(self):
+        old = os.path.join(self.daemon.folder, "old.db")
+        shutil.copy(os.path.join(self.daemon.spool, "catalog.db"), old)
+        more = made(3000, 2 * 10 ** 6)
+        self.daemon.start()
+        for name in ("one", "three"):
+            path = os.path.join(self.daemon.folder, name)
+            with open(path, "wb") as file:
+                file.write(savefile(more))
+            self.daemon.run("import", name, path)
+        self.daemon.run("alias", "add", "two", "zwei")
+        self.daemon.run("set", "two", "--people", "daemon")
+        self.daemon.run("hold", "one", "--since", "@%d" % (T0 // NS),
+                        "--until", "@%d" % (T0 // NS + 9), "--reason", "x")
+        names = self.names()
+        self.daemon.stop()
+        for name in os.listdir(self.daemon.spool):
+            if name.startswith("catalog.db"):
+                os.unlink(os.path.join(self.daemon.spool, name))
+        shutil.copy(old, os.path.join(self.daemon.spool, "catalog.db"))
+        self.assertIn("newer than the catalog", self.tool("check", INCOMPLETE))
+        self.daemon.start()
+        self.assertEqual(self.names(), names)
+        self.sent = dict(self.sent, three=more,
+                         one=self.sent["one"] + more)
+        for name in self.sent:
+            self.account(name)
+        self.assertEqual(self.sql("SELECT capture, reason FROM holds"),
+                         [(1, "x")])
+        # A new one gets a folder of its own.
+        path = os.path.join(self.daemon.folder, "one")
+        self.daemon.run("import", "four", path)
+        self.assertEqual(sorted(self.daemon.list()), [1, 2, 3, 4])
+        self.daemon.stop()
+        self.assertIn("0 damaged", self.tool("check", OK))
+
+    def test_a_capture_that_a_repair_did_not_come_to_is_taken_in(self):
+        self.sql("DELETE FROM aliases WHERE capture = 2")
+        for table in ("blocks", "segments", "ledger"):
+            self.sql("DELETE FROM %s WHERE capture = 2" % table)
+        self.sql("DELETE FROM captures WHERE id = 2")
+        self.starts()
+
+    def test_losses_that_the_catalog_never_had_come_from_the_file(self):
+        self.starts()
+        lost = self.packets_in(self.one[1])
+        old = os.path.join(self.daemon.folder, "old.db")
+        shutil.copy(os.path.join(self.daemon.spool, "catalog.db"), old)
+        os.unlink(self.one[1])
+        self.starts(one=lost)
+        # Not even its segment's row is there any more to tell of it.
+        shutil.copy(old, os.path.join(self.daemon.spool, "catalog.db"))
+        self.sql("DELETE FROM blocks WHERE capture = 1 AND segment = ?",
+                 (self.number(self.one[1]),))
+        self.sql("DELETE FROM segments WHERE capture = 1 AND first_seq = ?",
+                 (self.number(self.one[1]),))
+        self.starts(one=lost)
+
+    def lose_catalog(self, id):
+        for name in os.listdir(self.daemon.spool):
+            if name.startswith("catalog.db"):
+                os.unlink(os.path.join(self.daemon.spool, name))
+        os.unlink(os.path.join(self.daemon.spool, str(id), "capture"))
+
+    def people(self, name):
+        self.daemon.start()
+        people = self.daemon.capture(name)["people"]
+        self.daemon.stop()
+        return people
+
+    def test_who_may_see_it_is_not_forgotten(self):
+        """The footers know, or nobody but root does."""
+        self.daemon.start()
+        self.daemon.run("set", "one", "--people", "daemon,bin")
+        path = os.path.join(self.daemon.folder, "more")
+        with open(path, "wb") as file:
+            file.write(savefile(made(10, 9 * 10 ** 6)))
+        self.daemon.run("import", "one", path)
+        self.daemon.stop()
+        self.lose_catalog(1)
+        os.unlink(os.path.join(self.daemon.spool, "2", "capture"))
+        said = self.tool("repair", OK)
+        self.assertIn("2: the capture is in the catalog again; its people are "
+                      "not known", said)
+        self.assertEqual(self.people("one"), "daemon bin")
+        self.assertEqual(self.people("two"), "?")
+
+    def test_one_of_another_spool_is_put_aside(self):
+        other = Daemon("segment-bytes = 2M\n").start()
+        path = os.path.join(other.folder, "in")
+        with open(path, "wb") as file:
+            file.write(savefile(self.sent["two"]))
+        other.run("import", "one", path)
+        other.stop()
+        for verb in (None, "repair"):
+            self.fresh()
+            # The same numbers of capture and blocks.
+            lost = self.packets_in(self.one[1])
+            shutil.copy(os.path.join(other.spool, "1",
+                                     os.path.basename(self.one[1])),
+                        self.one[1])
+            if verb:
+                self.tool(verb, OK)
+            else:
+                self.sql("UPDATE segments SET closed = 0")
+            self.starts(one=lost)
+            self.assertEqual(len(self.aside(".foreign")), 1)
+
+
+class Altered(Case):
+    """A catalog that says something else than was written into it."""
+
+    COLUMNS = {"segments": ("last_seq", "link_type", "snaplen", "closed",
+                            "stored_bytes", "raw_bytes", "packets", "min_ns",
+                            "max_ns", "other_bytes"),
+               "blocks": ("seq", "offset", "stored_bytes", "raw_bytes",
+                          "packets", "first_ns", "last_ns", "min_ns",
+                          "max_ns")}
+
+    def alter(self, table, column):
+        key = {"segments": "first_seq", "blocks": "seq"}[table]
+        to = "0" if column == "closed" else column + " + 1"
+        self.sql("UPDATE %s SET %s = %s WHERE capture = 1 AND %s = (SELECT "
+                 "max(%s) FROM %s WHERE capture = 1)" % (
+                     table, column, to, key, key, table))
+
+    def test_check_finds_every_column_and_repair_mends_it(self):
+        for table, columns in self.COLUMNS.items():
+            for column in columns[::4] if SANITIZE else columns:
+                with self.subTest(table=table, column=column):
+                    self.fresh()
+                    self.alter(table, column)
+                    self.tool("check", INCOMPLETE)
+            for column in reversed(columns):
+                self.alter(table, column)
+            self.tool("repair", OK)
+            self.starts()
+
+    def test_a_start_goes_by_no_altered_row(self):
+        """All at once, of different segments and captures."""
+        for i, change in enumerate((
+                "max_ns = min_ns", "last_seq = first_seq", "expired = 1",
+                "min_ns = min_ns + 10000000000")):
+            self.sql("UPDATE segments SET %s WHERE capture = 1 AND first_seq "
+                     "= ?" % change, (self.number(self.one[i]),))
+        self.sql("UPDATE captures SET deleted = 1, filter = 'no' WHERE id = 2")
+        self.sql("DELETE FROM aliases WHERE capture = 1")
+        self.assertIn("were altered", self.tool("check", INCOMPLETE))
+        self.starts()
+
+    def test_flipped_bits_are_found_or_harmless(self):
+        dice = random.Random(14)
+        path = os.path.join(self.daemon.spool, "catalog.db")
+        with open(path, "rb") as file:
+            whole = file.read()
+        found = mended = 0
+        for _ in range(20 if SANITIZE else 200):
+            page = dice.randrange(len(whole) // 4096)
+            at = page * 4096 + dice.randrange(4096)
+            with self.subTest(at=at):
+                data = bytearray(whole)
+                data[at] ^= 1 << dice.randrange(8)
+                for name in ("-wal", "-shm"):
+                    if os.path.exists(path + name):
+                        os.unlink(path + name)
+                with open(path, "wb") as file:
+                    file.write(data)
+                done = subprocess.run(
+                    [PCAPD, "reindex", "--spool", self.daemon.spool],
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                if done.returncode:
+                    self.assertIn(b"catalog", done.stdout)
+                    found += 1
+                    continue
+                done = subprocess.run(
+                    [PCAPD, "check", "--spool", self.daemon.spool],
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                if done.returncode == OK:
+                    mended += 1
+                    continue
+                # A page that nobody has come to yet.
+                self.assertRegex(done.stdout, rb"(?m)^Page \d+|malformed")
+                self.tool("repair", OK)
+                self.tool("check", OK)
+                found += 1
+        print("%d found, %d mended or harmless" % (found, mended))
+
+
 if __name__ == "__main__":
     main()

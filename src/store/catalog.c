@@ -9,6 +9,7 @@
 
 #include "../block.h"
 #include "../feed.h"
+#include "row_sum.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -581,6 +582,8 @@ static bool open_connections(struct catalog *c, struct err *e)
 	    !exec(c->db, "PRAGMA wal_autocheckpoint = 0", e) ||
 	    !migrate(c->db, e))
 		return err_wrap(e, "%s", c->path);
+	if (!row_sum_keep(c->db, e))
+		return false;
 	sqlite3_update_hook(c->db, on_change, c);
 	c->sync_db = connect(c->path, SQLITE_OPEN_READWRITE, e);
 	return c->sync_db && exec(c->sync_db, "PRAGMA synchronous = NORMAL", e);
@@ -697,5 +700,10 @@ bool catalog_sync(struct catalog *c, struct err *e)
 
 sqlite3 *catalog_reader(struct catalog *c, struct err *e)
 {
-	return connect(c->path, SQLITE_OPEN_READONLY, e);
+	sqlite3 *db = connect(c->path, SQLITE_OPEN_READONLY, e);
+
+	if (!db || row_sum_define(db, e))
+		return db;
+	sqlite3_close(db);
+	return NULL;
 }

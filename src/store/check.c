@@ -5,6 +5,8 @@
  * where it is. Leaves out a spool in use.
  */
 #include "ledger.h"
+#include "row_sum.h"
+#include "segment_entry.h"
 #include "spool.h"
 #include "survey.h"
 
@@ -60,29 +62,23 @@ static const char *when(int64_t ns, char out[40])
 struct expected {
 	struct block_info *rows;
 	size_t n;
-	bool row, closed, expired;
+	bool row;
+	struct segment_entry entry; /* the row */
 };
 
 static bool expected_rows(struct check *c, uint64_t id, uint64_t seq,
-			  struct expected *x, struct err *e)
+			  uint64_t next, struct expected *x, struct err *e)
 {
-	sqlite3_stmt *q = sql_query(c->db, e,
-				    "SELECT closed, expired FROM segments "
-				    "WHERE capture = ?1 AND first_seq = ?2",
-				    "ii", id, seq);
-	int got = q ? sql_step(q, e) : -1;
+	int got = segment_entry_read(c->db, id, seq, &x->entry, e);
+	sqlite3_stmt *q = NULL;
 
-	if (got == 1) {
-		x->row = true;
-		x->closed = sqlite3_column_int(q, 0);
-		x->expired = sqlite3_column_int(q, 1);
-	}
-	sqlite3_finalize(q);
-	q = got < 0 ? NULL
-		    : sql_query(c->db, e,
-				"SELECT " BLOCK_COLUMNS " FROM blocks b WHERE "
-				"capture = ?1 AND segment = ?2 ORDER BY offset",
-				"ii", id, seq);
+	x->row = got == 1;
+	if (got >= 0)
+		q = sql_query(c->db, e,
+			      "SELECT " BLOCK_COLUMNS " FROM blocks b WHERE "
+			      "capture = ?1 AND segment = ?2 AND seq BETWEEN "
+			      "?2 AND ?3 ORDER BY offset",
+			      "iii", id, seq, next ? next - 1 : INT64_MAX);
 	got = -1;
 	while (q && (got = sql_step(q, e)) == 1) {
 		void *more = realloc(x->rows, (x->n + 1) * sizeof(*x->rows));
@@ -123,8 +119,34 @@ static void say_damages(struct check *c, const char *name,
 	}
 }
 
+static void say_rows(struct check *c, const char *name, const struct segment *g,
+		     const struct survey *v, const struct expected *x)
+{
+	struct segment_entry file;
+	char what[128];
+
+	if (!x->row) {
+		say(c, "%s: the catalog does not have it", name);
+		return;
+	}
+	if (!x->entry.closed)
+		say(c, "%s: it is open in the catalog", name);
+	if (x->n != v->n_blocks ||
+	    (x->n && memcmp(x->rows, v->blocks, x->n * sizeof(*x->rows))))
+		say(c,
+		    "%s: the catalog has %zu blocks, the file %zu, or other "
+		    "ones",
+		    name, x->n, v->n_blocks);
+	if (!v->n_blocks)
+		return;
+	segment_entry_of(&file, g, v->blocks, v->n_blocks, v->file_bytes);
+	if (!segment_entry_same(&x->entry, &file, what))
+		say(c, "%s: in the catalog its %s", name, what);
+}
+
 static void say_segment(struct check *c, const char *name,
-			const struct survey *v, const struct expected *x)
+			const struct segment *g, const struct survey *v,
+			const struct expected *x)
 {
 	say_damages(c, name, v);
 	c->found->blocks += v->n_blocks - v->n_damages;
@@ -140,36 +162,41 @@ static void say_segment(struct check *c, const char *name,
 		say(c, "%s: the seek table is damaged", name);
 	else if (v->index_bytes && !v->index_whole && !v->index_older)
 		say(c, "%s: the index is damaged", name);
-	if (!c->db)
-		return;
-	if (!x->row)
-		say(c, "%s: the catalog does not have it", name);
-	else if (!x->closed)
-		say(c, "%s: it is open in the catalog", name);
-	if (x->row &&
-	    (x->n != v->n_blocks ||
-	     (x->n && memcmp(x->rows, v->blocks, x->n * sizeof(*x->rows)))))
-		say(c,
-		    "%s: the catalog has %zu blocks, the file %zu, or other "
-		    "ones",
-		    name, x->n, v->n_blocks);
+	if (c->db)
+		say_rows(c, name, g, v, x);
+}
+
+/* Its footer names another place, or another capture of that number. */
+static bool is_foreign(struct check *c, uint64_t id, uint64_t seq,
+		       const struct segment_footer *head,
+		       const struct capture_row *says, struct err *e)
+{
+	struct capture_row own = {0};
+	bool other = head->capture != id || head->first_seq != seq;
+
+	if (c->db && !other && says->uuid[0] &&
+	    rows_capture(c->db, id, &own, e))
+		other = own.uuid[0] && strcmp(own.uuid, says->uuid) != 0;
+	capture_row_done(&own);
+	return other;
 }
 
 static bool check_segment(struct check *c, uint64_t id, uint64_t seq,
-			  struct err *e)
+			  uint64_t next, struct err *e)
 {
 	char name[SEGMENT_NAME_BYTES];
 	struct expected x = {0};
 	struct survey v = {0};
 	struct segment_footer head;
+	struct capture_row says = {0};
 	struct err why;
 
 	segment_name(name, id, seq);
-	if (c->db && !expected_rows(c, id, seq, &x, e)) {
+	if (c->db && !expected_rows(c, id, seq, next, &x, e)) {
 		free(x.rows);
 		return false;
 	}
-	if (x.expired) { /* being removed */
+	if (x.row && x.entry.expired) { /* being removed */
 		free(x.rows);
 		return true;
 	}
@@ -178,17 +205,26 @@ static bool check_segment(struct check *c, uint64_t id, uint64_t seq,
 	if (!g) {
 		say(c, "%s: %s", name, why.what);
 	} else {
-		struct block_info *known =
-			x.n ? NULL : footer_read(g->fd, &head, NULL);
+		struct block_info *known = footer_read(g->fd, &head, &says);
 
+		/* A footer has a checksum. */
 		v.known = known ? known : x.rows;
 		v.n_known = known ? head.blocks : x.n;
-		v.closed = known || x.closed;
-		if (survey_file(&v, g, &why))
-			say_segment(c, name, &v, &x);
+		v.closed = known || x.entry.closed;
+		if (known && is_foreign(c, id, seq, &head, &says, &why))
+			say(c,
+			    "%s: its footer says that it is segment %" PRIu64
+			    " of capture %" PRIu64 "%s",
+			    name, head.first_seq, head.capture,
+			    head.capture == id && head.first_seq == seq
+				    ? " of another spool"
+				    : "");
+		else if (survey_file(&v, g, &why))
+			say_segment(c, name, g, &v, &x);
 		else
 			say(c, "%s: %s", name, why.what);
 		survey_done(&v);
+		capture_row_done(&says);
 		free(known);
 	}
 	segment_free(g);
@@ -231,6 +267,17 @@ static int has_capture(sqlite3 *db, uint64_t id, struct err *e)
 	return got;
 }
 
+static bool check_definition(struct check *c, uint64_t id, struct err *e)
+{
+	struct store s = {.spool_fd = c->spool_fd};
+	char what[128];
+	bool ok = identity_compare(&s, c->db, id, what, e);
+
+	if (ok && what[0])
+		say(c, "%" PRIu64 ": %s", id, what);
+	return ok;
+}
+
 static bool check_capture(struct check *c, uint64_t id, struct err *e)
 {
 	struct dirent **files;
@@ -245,13 +292,17 @@ static bool check_capture(struct check *c, uint64_t id, struct err *e)
 		say(c, "%" PRIu64 ": the catalog does not have this capture",
 		    id);
 	for (int i = 0; i < n; i++) {
+		uint64_t next = 0;
+
+		if (i + 1 < n)
+			segment_parse_name(files[i + 1]->d_name, &next);
 		if (ok && segment_parse_name(files[i]->d_name, &seq))
-			ok = check_segment(c, id, seq, e);
+			ok = check_segment(c, id, seq, next, e);
 		free(files[i]);
 	}
 	if (n >= 0)
 		free(files);
-	return ok;
+	return ok && (!c->db || check_definition(c, id, e));
 }
 
 /* Folders with names of captures: calls `each` for each, in any order. */
@@ -365,6 +416,47 @@ static int lock_spool(const char *spool, int *lock_fd, struct err *e)
 	return -1;
 }
 
+static bool check_count(struct check *c, const char *sql, const char *what,
+			struct err *e)
+{
+	sqlite3_stmt *q = sql_query(c->db, e, sql, "");
+	bool ok = q && sql_step(q, e) == 1;
+	int64_t n = ok ? sqlite3_column_int64(q, 0) : 0;
+
+	if (n)
+		say(c, "catalog.db: %" PRId64 " %s", n, what);
+	sqlite3_finalize(q);
+	return ok;
+}
+
+_Static_assert(LEDGER_EXPIRED == 11, "as below");
+
+/* What no file has a word about. */
+static bool check_tables(struct check *c, struct err *e)
+{
+	return check_count(
+		       c,
+		       "SELECT count(*) FROM segments WHERE " SEGMENT_ALTERED,
+		       "rows of segments were altered", e) &&
+	       check_count(c,
+			   "SELECT count(*) FROM ledger WHERE " LEDGER_ALTERED,
+			   "rows of the ledger were altered", e) &&
+	       check_count(c,
+			   "SELECT count(*) FROM blocks b WHERE NOT EXISTS "
+			   "(SELECT 1 FROM segments s WHERE s.capture = "
+			   "b.capture AND s.first_seq = b.segment AND b.seq "
+			   "BETWEEN s.first_seq AND s.last_seq)",
+			   "rows of blocks are of no segment", e) &&
+	       check_count(c,
+			   "SELECT count(*) FROM segments s WHERE s.expired "
+			   "AND NOT EXISTS (SELECT 1 FROM ledger l WHERE "
+			   "l.capture = s.capture AND l.cause = 11 AND "
+			   "l.from_ns <= s.min_ns AND l.to_ns > s.max_ns)",
+			   "segments expired without a word of it in the "
+			   "ledger",
+			   e);
+}
+
 bool store_check(const char *spool, store_say say_line, void *ctx,
 		 struct store_findings *found, struct err *e)
 {
@@ -388,7 +480,8 @@ bool store_check(const char *spool, store_say say_line, void *ctx,
 		sqlite3_close(c.db);
 		c.db = NULL;
 	}
-	bool ok = (!c.db || check_missing(&c, e)) &&
+	bool ok = (!c.db || (row_sum_define(c.db, e) && check_tables(&c, e) &&
+			     check_missing(&c, e))) &&
 		  each_capture(c.spool_fd, check_each, &c, e);
 	sqlite3_close(c.db);
 	if (lock_fd >= 0)
@@ -430,12 +523,25 @@ struct repair {
 	void *ctx;
 };
 
+static const char *people_note(struct store *s, uint64_t id)
+{
+	struct capture_row row = {0};
+	struct err ignored;
+	bool unknown = store_capture(s, id, &row, &ignored) &&
+		       strcmp(row.people, PEOPLE_UNKNOWN) == 0;
+
+	capture_row_done(&row);
+	return unknown ? "; its people are not known: only root sees it until "
+			 "'pcap set --people'"
+		       : "";
+}
+
 static bool repair_each(void *arg, uint64_t id, struct err *e)
 {
 	struct repair *r = arg;
 	sqlite3 *db = catalog_reader(r->store->catalog, e);
 	int there = db ? has_capture(db, id, e) : -1;
-	char line[128];
+	char line[192];
 	struct err why;
 
 	sqlite3_close(db);
@@ -443,8 +549,10 @@ static bool repair_each(void *arg, uint64_t id, struct err *e)
 		return there > 0;
 	if (identity_restore(r->store, id, &why))
 		snprintf(line, sizeof(line),
-			 "%" PRIu64 ": the capture is in the catalog again",
-			 id);
+			 "%" PRIu64 ": the capture is in the catalog again%s",
+			 id, people_note(r->store, id));
+	else if (why.kind == ERR_NOT_FOUND)
+		return true; /* a folder of somebody else's */
 	else
 		snprintf(line, sizeof(line), "%" PRIu64 ": %.90s", id,
 			 why.what);

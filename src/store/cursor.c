@@ -123,6 +123,7 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 		err_set(e, ERR_FAILED, "cursor: out of memory");
 		return NULL;
 	}
+	verify_wait(s->verify, feed_capture(f));
 	c->fd = -1;
 	c->store = s;
 	c->feed = feed_ref(f);

@@ -7,6 +7,8 @@
  *
  * A line is a key, a blank and a value; in text \\ is a backslash and \n the
  * end of a line. Lines with keys that are not known are for newer versions.
+ * The last ones are a hash of what is before it, and "end". `changes` counts:
+ * a file that has more of them than the catalog is newer, and then it is right.
  */
 #include "spool.h"
 #include "survey.h"
@@ -28,7 +30,9 @@ struct identity {
 	struct store *store;
 	struct capture_row row;
 	uint64_t expired_seq;
-	bool gone; /* deleted meanwhile */
+	uint64_t changes; /* 0: of an older version */
+	bool summed;	  /* the file's sum is there, and right */
+	bool gone;	  /* deleted meanwhile */
 	struct store_hold *holds;
 	size_t n_holds;
 	struct store_mark *marks;
@@ -40,6 +44,28 @@ static void identity_done(struct identity *i)
 	capture_row_done(&i->row);
 	free(i->holds);
 	free(i->marks);
+}
+
+static struct store_hold *new_hold(struct identity *i)
+{
+	void *more = realloc(i->holds, (i->n_holds + 1) * sizeof(*i->holds));
+
+	if (!more)
+		return NULL;
+	i->holds = more;
+	i->holds[i->n_holds] = (struct store_hold){0};
+	return &i->holds[i->n_holds++];
+}
+
+static struct store_mark *new_mark(struct identity *i)
+{
+	void *more = realloc(i->marks, (i->n_marks + 1) * sizeof(*i->marks));
+
+	if (!more)
+		return NULL;
+	i->marks = more;
+	i->marks[i->n_marks] = (struct store_mark){0};
+	return &i->marks[i->n_marks++];
 }
 
 /* --- writing --- */
@@ -68,6 +94,8 @@ static void put_identity(FILE *to, const struct identity *i)
 
 	fputs(TITLE, to);
 	put_number(to, "id", r->id);
+	fprintf(to, "uuid %s\n", r->uuid);
+	put_number(to, "changes", i->changes);
 	put_number(to, "savefile", r->savefile);
 	put_number(to, "wanted", r->wanted);
 	put_number(to, "promiscuous", r->promiscuous);
@@ -105,7 +133,34 @@ static void put_identity(FILE *to, const struct identity *i)
 		fprintf(to, "mark %" PRId64 " ", i->marks[n].at_ns);
 		put_text(to, i->marks[n].name);
 	}
-	fputs("end\n", to);
+}
+
+static uint64_t hash_of(const char *text, size_t n)
+{
+	uint64_t h = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ (uint8_t)text[i]) * 0x100000001b3;
+	return h;
+}
+
+/* The whole file, to free(). */
+static char *identity_text(const struct identity *i, size_t *n, struct err *e)
+{
+	char *text = NULL;
+	FILE *to = open_memstream(&text, n);
+
+	if (to) {
+		put_identity(to, i);
+		fflush(to);
+		fprintf(to, "sum %016" PRIx64 "\nend\n", hash_of(text, *n));
+	}
+	bool ok = to && !ferror(to);
+	if (to && fclose(to) == 0 && ok)
+		return text;
+	free(text);
+	err_set(e, ERR_FAILED, "catalog: out of memory");
+	return NULL;
 }
 
 char *folder_read(struct store *s, uint64_t id, const char *file, size_t *n)
@@ -157,18 +212,12 @@ bool folder_replace(struct store *s, uint64_t id, const char *file,
 
 static bool write_one(struct store *s, const struct identity *i, struct err *e)
 {
-	char *text = NULL;
 	size_t n = 0, n_old = 0;
-	FILE *to = open_memstream(&text, &n);
+	char *text = identity_text(i, &n, e);
+	bool ok = text;
 
-	if (!to)
-		return err_set(e, ERR_FAILED, "catalog: out of memory");
-	put_identity(to, i);
-	bool ok = !ferror(to);
-	if (fclose(to) != 0 || !ok) {
-		free(text);
-		return err_set(e, ERR_FAILED, "catalog: out of memory");
-	}
+	if (!text)
+		return false;
 	char *old = folder_read(s, i->row.id, IDENTITY_FILE, &n_old);
 	if (!old || n != n_old || memcmp(old, text, n) != 0)
 		ok = folder_replace(s, i->row.id, IDENTITY_FILE, text, n, e);
@@ -177,25 +226,79 @@ static bool write_one(struct store *s, const struct identity *i, struct err *e)
 	return ok;
 }
 
-static bool load(struct store *s, struct identity *i, struct err *e)
+static bool load_state(sqlite3 *db, struct identity *i, struct err *e)
 {
-	sqlite3 *db = catalog_reader(s->catalog, e);
-	sqlite3_stmt *q =
-		db ? sql_query(db, e,
-			       "SELECT expired_seq FROM captures WHERE id = ?1 "
-			       "AND NOT deleted",
-			       "i", i->row.id)
-		   : NULL;
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT expired_seq, changes FROM captures "
+				    "WHERE id = ?1 AND NOT deleted",
+				    "i", i->row.id);
 	int got = q ? sql_step(q, e) : -1;
-	bool ok = got >= 0;
 
 	i->gone = got == 0;
-	if (got == 1)
+	if (got == 1) {
 		i->expired_seq = (uint64_t)sqlite3_column_int64(q, 0);
+		i->changes = (uint64_t)sqlite3_column_int64(q, 1);
+	}
 	sqlite3_finalize(q);
-	sqlite3_close(db);
-	return ok && store_holds(s, i->row.id, &i->holds, &i->n_holds, e) &&
-	       store_marks(s, i->row.id, &i->marks, &i->n_marks, e);
+	return got >= 0;
+}
+
+static bool load_holds(sqlite3 *db, struct identity *i, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT id, since_ns, until_ns, "
+				    "created_ns, reason FROM holds WHERE "
+				    "capture = ?1 ORDER BY id",
+				    "i", i->row.id);
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		struct store_hold *h = new_hold(i);
+
+		if (!h) {
+			got = -!err_set(e, ERR_FAILED,
+					"catalog: out of memory");
+			break;
+		}
+		h->id = (uint64_t)sqlite3_column_int64(q, 0);
+		h->since_ns = sqlite3_column_int64(q, 1);
+		h->until_ns = sqlite3_column_int64(q, 2);
+		h->created_ns = sqlite3_column_int64(q, 3);
+		snprintf(h->reason, sizeof(h->reason), "%s",
+			 (const char *)sqlite3_column_text(q, 4));
+	}
+	sqlite3_finalize(q);
+	return got == 0;
+}
+
+static bool load_marks(sqlite3 *db, struct identity *i, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT name, at_ns FROM marks WHERE "
+				    "capture = ?1 ORDER BY at_ns, name",
+				    "i", i->row.id);
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		struct store_mark *m = new_mark(i);
+
+		if (!m) {
+			got = -!err_set(e, ERR_FAILED,
+					"catalog: out of memory");
+			break;
+		}
+		snprintf(m->name, sizeof(m->name), "%s",
+			 (const char *)sqlite3_column_text(q, 0));
+		m->at_ns = sqlite3_column_int64(q, 1);
+	}
+	sqlite3_finalize(q);
+	return got == 0;
+}
+
+static bool load(sqlite3 *db, struct identity *i, struct err *e)
+{
+	return load_state(db, i, e) && load_holds(db, i, e) &&
+	       load_marks(db, i, e);
 }
 
 void identity_write_all(struct store *s)
@@ -203,17 +306,19 @@ void identity_write_all(struct store *s)
 	struct capture_row *rows;
 	struct err e;
 	size_t n;
+	sqlite3 *db = catalog_reader(s->catalog, &e);
 
-	if (!store_captures(s, &rows, &n, &e)) {
+	if (!db || !store_captures(s, &rows, &n, &e)) {
 		log_err(LOG_LEVEL_WARN, &e);
 		atomic_store(&s->identity_old, true);
+		sqlite3_close(db);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
 		struct identity one = {.row = rows[i]};
 
 		pthread_mutex_lock(&s->folders);
-		if (!load(s, &one, &e) ||
+		if (!load(db, &one, &e) ||
 		    (!one.gone && !write_one(s, &one, &e))) {
 			log_err(LOG_LEVEL_WARN, &e);
 			atomic_store(&s->identity_old, true);
@@ -222,6 +327,7 @@ void identity_write_all(struct store *s)
 		identity_done(&one);
 	}
 	free(rows);
+	sqlite3_close(db);
 }
 
 void identity_changed(struct store *s)
@@ -261,36 +367,28 @@ static bool add_alias(struct capture_row *r, const char *alias)
 
 static bool add_hold(struct identity *i, char *value)
 {
-	struct store_hold h = {0};
-	void *more = realloc(i->holds, (i->n_holds + 1) * sizeof(*i->holds));
+	struct store_hold *h = new_hold(i);
 	int at = 0;
 
-	if (!more)
-		return false;
-	i->holds = more;
-	if (sscanf(value, "%" SCNu64 " %" SCNd64 " %" SCNd64 " %" SCNd64 "%n",
-		   &h.id, &h.since_ns, &h.until_ns, &h.created_ns, &at) < 4 ||
+	if (!h ||
+	    sscanf(value, "%" SCNu64 " %" SCNd64 " %" SCNd64 " %" SCNd64 "%n",
+		   &h->id, &h->since_ns, &h->until_ns, &h->created_ns,
+		   &at) < 4 ||
 	    value[at] != ' ')
 		return false;
-	snprintf(h.reason, sizeof(h.reason), "%s", text_of(value + at + 1));
-	i->holds[i->n_holds++] = h;
+	snprintf(h->reason, sizeof(h->reason), "%s", text_of(value + at + 1));
 	return true;
 }
 
 static bool add_mark(struct identity *i, char *value)
 {
-	struct store_mark m = {0};
-	void *more = realloc(i->marks, (i->n_marks + 1) * sizeof(*i->marks));
+	struct store_mark *m = new_mark(i);
 	int at = 0;
 
-	if (!more)
-		return false;
-	i->marks = more;
-	if (sscanf(value, "%" SCNd64 "%n", &m.at_ns, &at) < 1 ||
+	if (!m || sscanf(value, "%" SCNd64 "%n", &m->at_ns, &at) < 1 ||
 	    value[at] != ' ')
 		return false;
-	snprintf(m.name, sizeof(m.name), "%s", text_of(value + at + 1));
-	i->marks[i->n_marks++] = m;
+	snprintf(m->name, sizeof(m->name), "%s", text_of(value + at + 1));
 	return true;
 }
 
@@ -325,7 +423,11 @@ static bool take_line(struct identity *i, const char *key, char *value)
 
 	if (!strcmp(key, "id"))
 		return r->id == n;
-	if (!strcmp(key, "savefile"))
+	if (!strcmp(key, "uuid"))
+		snprintf(r->uuid, sizeof(r->uuid), "%s", value);
+	else if (!strcmp(key, "changes"))
+		i->changes = n;
+	else if (!strcmp(key, "savefile"))
 		r->savefile = n;
 	else if (!strcmp(key, "wanted"))
 		r->wanted = n;
@@ -364,12 +466,25 @@ static bool take_line(struct identity *i, const char *key, char *value)
 	return true;
 }
 
+static bool sum_is_right(const char *text, size_t n)
+{
+	const size_t end = strlen("sum 0123456789abcdef\nend\n");
+	uint64_t sum;
+
+	return n > end &&
+	       sscanf(text + n - end, "sum %16" SCNx64 "\n", &sum) == 1 &&
+	       sum == hash_of(text, n - end);
+}
+
 static bool parse(struct identity *i, char *text, size_t n)
 {
 	size_t title = strlen(TITLE);
 
 	if (n < title + 4 || memcmp(text, TITLE, title) != 0 ||
 	    memcmp(text + n - 5, "\nend\n", 5) != 0)
+		return false;
+	i->summed = sum_is_right(text, n);
+	if (!i->summed && strstr(text, "\nsum "))
 		return false;
 	for (char *line = text + title, *end; (end = strchr(line, '\n'));
 	     line = end + 1) {
@@ -435,6 +550,10 @@ static bool from_segments(struct store *s, uint64_t id, struct identity *i)
 	free(files);
 	i->row.id = id;
 	i->row.created_ns = realtime_ns();
+	/* An empty list may be older than one that was set. */
+	if (!i->row.people[0])
+		snprintf(i->row.people, sizeof(i->row.people), "%s",
+			 PEOPLE_UNKNOWN);
 	if (!found && n > 0) {
 		i->row.savefile = true;
 		i->row.interface = strdup("unknown");
@@ -443,23 +562,43 @@ static bool from_segments(struct store *s, uint64_t id, struct identity *i)
 	return n > 0 && i->row.interface && i->row.filter;
 }
 
-static bool run_restore(sqlite3 *db, void *arg, struct err *e)
+/* The row itself: a new one, or as the file says it is. */
+static bool put_row(sqlite3 *db, const struct identity *i, struct err *e)
 {
-	const struct identity *i = arg;
 	const struct capture_row *r = &i->row;
-	bool ok = sql_exec(
+
+	return sql_exec(
 		db, e,
 		"INSERT INTO captures (id, savefile, wanted, promiscuous, "
 		"interface, filter, program, link_type, snaplen, buffer_bytes, "
 		"created_ns, keep_bytes, keep_age_ns, expired_seq, rings, "
-		"people) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
-		"?11, ?12, ?13, ?14, ?15, ?16)",
-		"iiiittbiiiiiiiit", r->id, (int64_t)r->savefile,
+		"people, uuid) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
+		"?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) "
+		"ON CONFLICT (id) DO UPDATE SET "
+		"savefile = excluded.savefile, wanted = excluded.wanted, "
+		"promiscuous = excluded.promiscuous, "
+		"interface = excluded.interface, filter = excluded.filter, "
+		"program = excluded.program, link_type = excluded.link_type, "
+		"snaplen = excluded.snaplen, "
+		"buffer_bytes = excluded.buffer_bytes, "
+		"created_ns = excluded.created_ns, deleted = 0, "
+		"keep_bytes = excluded.keep_bytes, "
+		"keep_age_ns = excluded.keep_age_ns, "
+		"expired_seq = max(expired_seq, excluded.expired_seq), "
+		"rings = excluded.rings, people = excluded.people, "
+		"uuid = excluded.uuid",
+		"iiiittbiiiiiiiitt", r->id, (int64_t)r->savefile,
 		(int64_t)r->wanted, (int64_t)r->promiscuous, r->interface,
 		r->filter, r->program ? r->program : "", r->program_bytes,
 		(int64_t)r->link_type, (int64_t)r->snaplen, r->buffer_bytes,
 		r->created_ns, r->keep_bytes, r->keep_age_ns, i->expired_seq,
-		(int64_t)r->rings, r->people);
+		(int64_t)r->rings, r->people, r->uuid);
+}
+
+static bool put_rows(sqlite3 *db, const struct identity *i, struct err *e)
+{
+	const struct capture_row *r = &i->row;
+	bool ok = put_row(db, i, e);
 
 	/* Names that another capture has by now stay with that one. */
 	for (size_t n = 0; ok && n < r->n_aliases; n++)
@@ -481,7 +620,34 @@ static bool run_restore(sqlite3 *db, void *arg, struct err *e)
 			      "(?1, ?2, ?3)",
 			      "iti", r->id, i->marks[n].name,
 			      i->marks[n].at_ns);
-	return ok && ledger_file_restore(db, i->store, r->id, e);
+	/* Those that were made here just now are none. */
+	return ok && sql_exec(db, e,
+			      "UPDATE captures SET changes = max(?2, 1), uuid "
+			      "= iif(uuid = '', lower(hex(randomblob(16))), "
+			      "uuid) WHERE id = ?1",
+			      "ii", r->id, i->changes);
+}
+
+static bool run_restore(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct identity *i = arg;
+
+	return put_rows(db, i, e) &&
+	       ledger_file_restore(db, i->store, i->row.id, e);
+}
+
+static bool run_follow(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct identity *i = arg;
+	uint64_t id = i->row.id;
+
+	return sql_exec(db, e, "DELETE FROM aliases WHERE capture = ?1", "i",
+			id) &&
+	       sql_exec(db, e, "DELETE FROM holds WHERE capture = ?1", "i",
+			id) &&
+	       sql_exec(db, e, "DELETE FROM marks WHERE capture = ?1", "i",
+			id) &&
+	       put_rows(db, i, e);
 }
 
 bool identity_restore(struct store *s, uint64_t id, struct err *e)
@@ -497,4 +663,133 @@ bool identity_restore(struct store *s, uint64_t id, struct err *e)
 	ok = ok && catalog_run(s->catalog, run_restore, &i, e);
 	identity_done(&i);
 	return ok;
+}
+
+/* --- which of the two is right --- */
+
+/* The row, also of one that is deleted: 1, 0 there is none, -1. */
+static int row_state(sqlite3 *db, uint64_t id, uint64_t *changes, bool *deleted,
+		     struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT changes, deleted FROM captures "
+				    "WHERE id = ?1",
+				    "i", id);
+	int got = q ? sql_step(q, e) : -1;
+
+	if (got == 1) {
+		*changes = (uint64_t)sqlite3_column_int64(q, 0);
+		*deleted = sqlite3_column_int(q, 1);
+	}
+	sqlite3_finalize(q);
+	return got;
+}
+
+/* The file's text and the one that the rows make. */
+static bool same_text(struct store *s, sqlite3 *db, uint64_t id, bool *same,
+		      struct err *e)
+{
+	struct identity rows = {.row = {.id = id}};
+	size_t n = 0, n_file = 0;
+	char *file = folder_read(s, id, IDENTITY_FILE, &n_file), *text = NULL;
+	bool ok = rows_capture(db, id, &rows.row, e) && load(db, &rows, e) &&
+		  (text = identity_text(&rows, &n, e));
+
+	*same = ok && file && n == n_file && memcmp(file, text, n) == 0;
+	free(text);
+	free(file);
+	identity_done(&rows);
+	return ok;
+}
+
+bool identity_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
+		      struct err *e)
+{
+	struct identity file;
+	uint64_t changes = 0;
+	bool deleted = false, same = true, ok = true;
+
+	say[0] = '\0';
+	int got = row_state(db, id, &changes, &deleted, e);
+	if (got <= 0)
+		return got == 0;
+	/* There is no file yet, or one that will be written again. */
+	if (!from_file(s, id, &file))
+		return true;
+	if (file.changes > changes)
+		snprintf(say, 128,
+			 "its file '" IDENTITY_FILE "' is newer than "
+			 "the catalog");
+	else if (file.summed && file.changes == changes && deleted)
+		snprintf(say, 128,
+			 "the catalog has it as deleted, its file "
+			 "'" IDENTITY_FILE "' has not");
+	else if (file.summed && file.changes == changes) {
+		ok = same_text(s, db, id, &same, e);
+		if (ok && !same)
+			snprintf(say, 128,
+				 "the catalog does not say what its file "
+				 "'" IDENTITY_FILE "' says");
+	}
+	identity_done(&file);
+	return ok;
+}
+
+/* A file of another capture, in the folder of this one: it is not written
+ * over. */
+static bool set_foreign_aside(struct store *s, uint64_t id, const char *uuid)
+{
+	struct identity file;
+	char from[64], to[64];
+	bool foreign = from_file(s, id, &file) && *file.row.uuid && *uuid &&
+		       strcmp(file.row.uuid, uuid) != 0;
+
+	identity_done(&file);
+	if (!foreign)
+		return false;
+	snprintf(from, sizeof(from), "%" PRIu64 "/" IDENTITY_FILE, id);
+	snprintf(to, sizeof(to), "%" PRIu64 "/" IDENTITY_FILE ".foreign", id);
+	log_warn("%s is that of another capture; it is kept as %s", from, to);
+	if (renameat(s->spool_fd, from, s->spool_fd, to) < 0)
+		log_warn("rename %s: %s", from, strerror(errno));
+	return true;
+}
+
+static void follow_one(struct store *s, sqlite3 *db, uint64_t id,
+		       const char *uuid)
+{
+	struct identity file;
+	char why[128];
+	struct err e;
+
+	if (set_foreign_aside(s, id, uuid))
+		return;
+	if (!identity_compare(s, db, id, why, &e)) {
+		log_err(LOG_LEVEL_WARN, &e);
+		return;
+	}
+	if (!why[0])
+		return;
+	log_warn("capture %" PRIu64 ": %s; what the file says is taken", id,
+		 why);
+	if (from_file(s, id, &file) &&
+	    !catalog_run(s->catalog, run_follow, &file, &e))
+		log_err(LOG_LEVEL_WARN, &e);
+	identity_done(&file);
+}
+
+bool identity_follow(struct store *s, struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e, "SELECT id, uuid FROM captures", "")
+		   : NULL;
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1)
+		follow_one(s, db, (uint64_t)sqlite3_column_int64(q, 0),
+			   (const char *)sqlite3_column_text(q, 1));
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return got == 0;
 }

@@ -10,6 +10,7 @@
  * an id counts; a file with much that does not count is written anew.
  */
 #include "ledger.h"
+#include "row_sum.h"
 #include "spool.h"
 
 #include "../log.h"
@@ -297,6 +298,123 @@ static FILE *open_file(struct store *s, uint64_t id)
 	if (fd >= 0 && !file)
 		close(fd);
 	return file;
+}
+
+struct merge {
+	struct store *store;
+	int64_t newest; /* id of the catalog's rows */
+	size_t taken;
+};
+
+/* What the catalog tells of it is as much. */
+static int is_told(sqlite3 *db, uint64_t capture, const struct ledger_row *r,
+		   struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT 1 FROM ledger WHERE capture = ?1 "
+				    "AND cause = ?2 AND from_ns <= ?3 AND "
+				    "to_ns >= ?4 AND packets >= ?5 LIMIT 1",
+				    "iiiii", capture, (int64_t)r->cause,
+				    r->from_ns, r->to_ns, r->packets);
+	int got = q ? sql_step(q, e) : -1;
+
+	sqlite3_finalize(q);
+	return got;
+}
+
+static bool merge_entry(sqlite3 *db, struct merge *m, uint64_t capture,
+			const struct entry *x, struct err *e)
+{
+	const struct ledger_row *r = &x->row;
+	int told;
+
+	if (!sql_exec(db, e,
+		      "UPDATE ledger SET capture = ?2, cause = ?3, from_ns = "
+		      "?4, to_ns = ?5, packets = ?6, detail = ?7 WHERE id = ?1 "
+		      "AND " LEDGER_ALTERED,
+		      "iiiiiit", x->id, capture, (int64_t)r->cause, r->from_ns,
+		      r->to_ns, r->packets, r->detail))
+		return false;
+	m->taken += (size_t)sqlite3_changes(db);
+	if (x->id <= m->newest)
+		return true;
+	told = is_told(db, capture, r, e);
+	m->taken += told == 0;
+	return told == 1 ||
+	       (told == 0 &&
+		sql_exec(db, e,
+			 "INSERT OR IGNORE INTO ledger (id, capture, cause, "
+			 "from_ns, to_ns, packets, detail) VALUES (?1, ?2, ?3, "
+			 "?4, ?5, ?6, ?7)",
+			 "iiiiiit", x->id, capture, (int64_t)r->cause,
+			 r->from_ns, r->to_ns, r->packets, r->detail));
+}
+
+static bool merge_capture(sqlite3 *db, struct merge *m, uint64_t id,
+			  bool altered, struct err *e)
+{
+	struct entry *entries = NULL;
+	FILE *file = open_file(m->store, id);
+	size_t n = file ? parse(file, &entries) : 0;
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < n; i++)
+		if (altered || entries[i].id > m->newest)
+			ok = merge_entry(db, m, id, &entries[i], e);
+	free(entries);
+	if (file)
+		fclose(file);
+	return ok;
+}
+
+static bool number_of(sqlite3 *db, const char *sql, int64_t *n, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e, sql, "");
+	bool ok = q && sql_step(q, e) == 1;
+
+	if (ok)
+		*n = sqlite3_column_int64(q, 0);
+	sqlite3_finalize(q);
+	return ok;
+}
+
+static bool run_merge(sqlite3 *db, void *arg, struct err *e)
+{
+	struct merge *m = arg;
+	int64_t altered = 0;
+
+	if (!number_of(db, "SELECT coalesce(max(id), 0) FROM ledger",
+		       &m->newest, e) ||
+	    !number_of(db, "SELECT count(*) FROM ledger WHERE " LEDGER_ALTERED,
+		       &altered, e))
+		return false;
+	sqlite3_stmt *q = sql_query(db, e, "SELECT id FROM captures", "");
+	int got = -1;
+	while (q && (got = sql_step(q, e)) == 1)
+		if (!merge_capture(db, m, (uint64_t)sqlite3_column_int64(q, 0),
+				   altered, e)) {
+			got = -1;
+			break;
+		}
+	sqlite3_finalize(q);
+	if (altered)
+		log_warn("the catalog's rows of %" PRId64 " losses were "
+			 "altered",
+			 altered);
+	return got == 0;
+}
+
+bool ledger_file_merge(struct store *s, struct err *e)
+{
+	struct merge m = {.store = s};
+
+	if (!catalog_run(s->catalog, run_merge, &m, e))
+		return false;
+	if (m.taken)
+		log_warn("%zu rows of what is missing were taken from files "
+			 "beside the segments",
+			 m.taken);
+	return true;
 }
 
 bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,

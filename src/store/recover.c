@@ -15,6 +15,7 @@
  * as the row says; repair trusts none.
  */
 #include "ledger.h"
+#include "row_sum.h"
 #include "segment_entry.h"
 #include "spool.h"
 #include "survey.h"
@@ -49,10 +50,11 @@ struct recovery {
 	bool all;
 	struct segment *segment;
 	struct survey survey;
-	struct block_info *known;
+	struct block_info *rows; /* of the catalog */
+	size_t n_rows;
+	struct block_info *known; /* the footer's, else the rows */
 	size_t n_known;
-	bool from_footer; /* known is not from rows */
-	bool footer;	  /* the file has one, and it names this place */
+	bool footer; /* the file has one, and it names this place */
 	bool has_row;
 	struct segment_entry entry; /* the row */
 	int64_t made_ns, stored_ns;
@@ -86,18 +88,24 @@ static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
 
 	while (q && (got = sql_step(q, e)) == 1) {
 		void *more =
-			realloc(r->known, (r->n_known + 1) * sizeof(*r->known));
+			realloc(r->rows, (r->n_rows + 1) * sizeof(*r->rows));
 
 		if (!more) {
 			got = -1;
 			no_memory(e);
 			break;
 		}
-		r->known = more;
-		block_from_row(q, &r->known[r->n_known++]);
+		r->rows = more;
+		block_from_row(q, &r->rows[r->n_rows++]);
 	}
 	sqlite3_finalize(q);
 	return got == 0;
+}
+
+/* Older versions know of none. */
+static bool is_other(const char *uuid, const char *own)
+{
+	return *uuid && *own && strcmp(uuid, own) != 0;
 }
 
 /* What the file says of itself. Its blocks are only asked for when there are
@@ -105,22 +113,22 @@ static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
 static bool known_footer(struct recovery *r, bool *foreign, struct err *e)
 {
 	struct segment_footer head;
-	struct block_info *blocks = footer_read(r->segment->fd, &head, NULL);
+	struct capture_row says = {0};
+	struct block_info *blocks = footer_read(r->segment->fd, &head, &says);
 
 	if (!blocks && errno)
 		return err_errno(e, "read the footer of segment %" PRIu64,
 				 r->segment->first_seq);
 	*foreign = blocks && (head.capture != r->segment->capture ||
-			      head.first_seq != r->segment->first_seq);
+			      head.first_seq != r->segment->first_seq ||
+			      is_other(says.uuid, r->row->uuid));
+	capture_row_done(&says);
 	r->footer = blocks && !*foreign;
-	if (!r->footer || r->n_known) {
+	/* It has a checksum, which the rows of blocks have not. */
+	r->known = r->footer ? blocks : r->rows;
+	r->n_known = r->footer ? head.blocks : r->n_rows;
+	if (blocks && !r->footer)
 		free(blocks);
-		return true;
-	}
-	free(r->known);
-	r->known = blocks;
-	r->n_known = head.blocks;
-	r->from_footer = true;
 	return true;
 }
 
@@ -221,8 +229,7 @@ static bool same_rows(const struct recovery *r)
 	struct segment_entry file;
 	char what[128];
 
-	if (r->from_footer || r->n_known != v->n_blocks || !r->has_row ||
-	    r->entry.expired)
+	if (r->n_rows != v->n_blocks || !r->has_row || r->entry.expired)
 		return false;
 	if (v->n_blocks == 0)
 		return true;
@@ -230,7 +237,7 @@ static bool same_rows(const struct recovery *r)
 			 v->file_bytes);
 	/* It is written again when the row is closed. */
 	file.other_bytes = r->entry.other_bytes;
-	return memcmp(r->known, v->blocks, v->n_blocks * sizeof(*v->blocks)) ==
+	return memcmp(r->rows, v->blocks, v->n_blocks * sizeof(*v->blocks)) ==
 		       0 &&
 	       segment_entry_same(&r->entry, &file, what);
 }
@@ -288,15 +295,14 @@ struct gone {
 	const char *why;
 };
 
-/* What its rows say is a gap, and they are no more: a file that comes back is
- * indexed by what it says itself. */
+/* What the rows of its blocks say is a gap, and they are no more: a file that
+ * comes back is indexed by what it says itself. */
 static bool forget_segment(sqlite3 *db, const struct gone *g, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(
 		db, e,
-		"SELECT coalesce(min(b.min_ns), s.min_ns), "
-		"coalesce(max(b.max_ns), s.max_ns), "
-		"coalesce(sum(b.packets), s.packets), s.expired "
+		"SELECT min(b.min_ns), max(b.max_ns), sum(b.packets), "
+		"s.expired "
 		"FROM segments s LEFT JOIN blocks b ON b.capture = s.capture "
 		"AND b.segment = s.first_seq AND b.seq BETWEEN s.first_seq "
 		"AND s.last_seq WHERE s.capture = ?1 AND s.first_seq = ?2",
@@ -466,8 +472,7 @@ static bool finish(struct recovery *r, struct err *e)
 	if (!same_rows(r) && v->n_blocks)
 		log_info("capture %" PRIu64 ": segment %" PRIu64 ": %zu blocks "
 			 "are in the catalog, of which it had %zu",
-			 g->capture, g->first_seq, v->n_blocks,
-			 r->from_footer ? (size_t)0 : r->n_known);
+			 g->capture, g->first_seq, v->n_blocks, r->n_rows);
 	return catalog_run(r->store->catalog, run_rows, r, e);
 }
 
@@ -558,7 +563,7 @@ static bool survey_segment(struct recovery *r, struct err *e)
 
 	v->known = r->known;
 	v->n_known = r->n_known;
-	v->closed = r->entry.closed || r->from_footer;
+	v->closed = r->entry.closed || r->footer;
 	v->maker = index_maker_new();
 	v->index = v->maker ? index_new(v->maker, g->capture, g->first_seq,
 					g->link_type)
@@ -693,7 +698,9 @@ static bool recover_segment(const struct recovery *of, uint64_t first_seq,
 	index_maker_free(r.survey.maker);
 	survey_done(&r.survey);
 	segment_free(r.segment);
-	free(r.known);
+	if (r.known != r.rows)
+		free(r.known);
+	free(r.rows);
 	return ok;
 }
 
@@ -715,6 +722,14 @@ static void recover_or_leave(const struct recovery *of, uint64_t first_seq)
 		store_reserve(of->store, of->row->id, first_seq + BLOCKS_MAX);
 		return;
 	}
+}
+
+void recover_again(struct store *s, const struct capture_row *row,
+		   uint64_t first_seq)
+{
+	struct recovery of = {.store = s, .row = row};
+
+	recover_or_leave(&of, first_seq);
 }
 
 /* --- one capture --- */
@@ -986,6 +1001,40 @@ static void reserve_behind(struct store *s, uint64_t id, const struct places *l)
 	if (store_totals(s, id, &t, &ignored) && t.next_seq > last)
 		last = t.next_seq;
 	store_reserve(s, id, last + BLOCKS_MAX);
+}
+
+static bool run_altered(sqlite3 *db, void *arg, struct err *e)
+{
+	int *n = arg;
+
+	/* The trigger gives them new sums. */
+	bool ok = sql_exec(db, e,
+			   "UPDATE segments SET closed = 0, expired = 0 "
+			   "WHERE " SEGMENT_ALTERED,
+			   "");
+	*n = ok ? sqlite3_changes(db) : 0;
+	ok = ok && sql_exec(db, e,
+			    "UPDATE segments AS s SET closed = 0, expired = 0 "
+			    "WHERE +expired AND NOT EXISTS (SELECT 1 FROM "
+			    "ledger l WHERE l.capture = s.capture AND l.cause "
+			    "= ?1 AND l.from_ns <= s.min_ns AND l.to_ns > "
+			    "s.max_ns)",
+			    "i", (int64_t)LEDGER_EXPIRED);
+	*n += ok ? sqlite3_changes(db) : 0;
+	return ok;
+}
+
+bool recover_altered(struct store *s, struct err *e)
+{
+	int n = 0;
+
+	if (!catalog_run(s->catalog, run_altered, &n, e))
+		return false;
+	if (n)
+		log_warn("the catalog's rows of %d segments were altered; what "
+			 "their files say is taken",
+			 n);
+	return true;
 }
 
 bool recover_capture(struct store *s, const struct capture_row *row, bool all,

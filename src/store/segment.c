@@ -395,7 +395,8 @@ static size_t strings_bytes(const struct capture_row *row)
 
 	for (size_t i = 0; i < row->n_aliases; i++)
 		n += strlen(row->aliases[i]) + 1;
-	return n;
+	return n + 1 + strlen(FOOTER_UUID) + strlen(row->uuid) + 1 +
+	       strlen(FOOTER_PEOPLE) + strlen(row->people) + 1;
 }
 
 /* What is inside our skippable frame, before it is compressed. */
@@ -426,6 +427,11 @@ static bool footer_body(const struct segment *g, const struct capture_row *row,
 	put(b, row->filter, strlen(row->filter) + 1);
 	for (size_t i = 0; i < row->n_aliases; i++)
 		put(b, row->aliases[i], strlen(row->aliases[i]) + 1);
+	put(b, "", 1);
+	put(b, FOOTER_UUID, strlen(FOOTER_UUID));
+	put(b, row->uuid, strlen(row->uuid) + 1);
+	put(b, FOOTER_PEOPLE, strlen(FOOTER_PEOPLE));
+	put(b, row->people, strlen(row->people) + 1);
 	return true;
 }
 

@@ -8,7 +8,9 @@
  *	0x184D2A5D	the index, which older versions do not have (index.h)
  *	0x184D2A5C	ours: a zstd frame that holds struct segment_footer,
  *			then a struct block_info a block, then strings, each
- *			ended by a NUL: interface, filter, aliases
+ *			ended by a NUL: interface, filter, aliases, an empty
+ *			one, and what older versions do not have: a word, a
+ *			blank and its value
  *	0x184D2A5E	the seek table of the zstd seekable format 0.1.0,
  *			without checksums, an entry a frame, ours included
  * All numbers are little-endian.
@@ -31,6 +33,8 @@
 #define SEGMENT_FOOTER_MAGIC 0x184D2A5Cu
 #define SEEK_TABLE_MAGIC 0x184D2A5Eu
 #define SEEK_TABLE_FOOTER 0x8F92EAB1u
+#define FOOTER_UUID "uuid "
+#define FOOTER_PEOPLE "people "
 
 struct segment_footer {
 	uint32_t version; /* 1 */

@@ -9,6 +9,7 @@
 #include "index.h"
 #include "segment.h"
 #include "store.h"
+#include "verify.h"
 
 #include <pthread.h>
 
@@ -18,6 +19,7 @@ struct store {
 	struct retention *retention;
 	struct ahead *press; /* writers', press.h */
 	struct readers *readers;
+	struct verify *verify;
 	struct indexes *indexes; /* of segments that are being written */
 	int spool_fd;
 	int lock_fd;
@@ -87,6 +89,12 @@ bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 void recover_aside(struct store *s, uint64_t id);
 /* A capture that cannot be recovered is said, and keeps no other from it. */
 bool recover_all(struct store *s, bool all, struct err *e);
+/* One closed segment whose rows are wrong, also while the store is in use. */
+void recover_again(struct store *s, const struct capture_row *row,
+		   uint64_t first_seq);
+/* Rows of segments whose sum is wrong, and what expired without a word of it
+ * in the ledger, are open again: their files know better. */
+bool recover_altered(struct store *s, struct err *e);
 /* store_open that leaves recovery to the caller. */
 struct store *store_open_for_repair(const struct store_options *o,
 				    struct err *e);
@@ -140,6 +148,13 @@ bool folder_replace(struct store *s, uint64_t id, const char *file,
 void identity_write_all(struct store *s);
 /* What was changed in the catalog goes to the file soon. */
 void identity_changed(struct store *s);
+/* Captures whose file is newer than their rows, or whose rows were altered,
+ * become what the file says: an older catalog was put back. At start. */
+bool identity_follow(struct store *s, struct err *e);
+/* The catalog's rows of a capture are not what its file says: a line of *say,
+ * or "" when they are. */
+bool identity_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
+		      struct err *e);
 /* Makes the rows of a capture that the catalog lacks, from its file, else
  * from what its segments say. false: *e, and nothing was made. */
 bool identity_restore(struct store *s, uint64_t id, struct err *e);
@@ -149,6 +164,9 @@ bool identity_restore(struct store *s, uint64_t id, struct err *e);
 #define LEDGER_FILE "ledger"
 /* Brings to the files what was committed since. On the thread of sync. */
 void ledger_file_follow(struct store *s);
+/* Rows that the catalog never had, as it is older, or has altered, are what
+ * the files say. At start. */
+bool ledger_file_merge(struct store *s, struct err *e);
 /* Makes the rows of a capture that has none again. In a transaction. */
 bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 			 struct err *e);

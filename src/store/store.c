@@ -142,6 +142,8 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 	snprintf(r->people, sizeof(r->people), "%s",
 		 (const char *)sqlite3_column_text(q, 14));
 	r->program_link_type = sqlite3_column_int64(q, 15);
+	snprintf(r->uuid, sizeof(r->uuid), "%s",
+		 (const char *)sqlite3_column_text(q, 16));
 	if (!r->interface || !r->filter || !r->program)
 		out_of_memory(e);
 	else if (load_aliases(db, r, e)) {
@@ -157,7 +159,7 @@ static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
 #define CAPTURE_COLUMNS                                                        \
 	"id, savefile, wanted, promiscuous, interface, filter, program, "      \
 	"link_type, snaplen, buffer_bytes, created_ns, keep_bytes, "           \
-	"keep_age_ns, rings, people, program_link_type"
+	"keep_age_ns, rings, people, program_link_type, uuid"
 
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 		  struct err *e)
@@ -369,8 +371,9 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 		      "INSERT INTO captures (savefile, wanted, promiscuous, "
 		      "interface, filter, program, link_type, snaplen, "
 		      "buffer_bytes, created_ns, keep_bytes, keep_age_ns, "
-		      "rings, people, program_link_type) VALUES (?1, ?2, ?3, "
-		      "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+		      "rings, people, program_link_type, uuid) VALUES (?1, ?2, "
+		      "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
+		      "?15, lower(hex(randomblob(16))))",
 		      "iiittbiiiiiiiti", (int64_t)r->savefile,
 		      (int64_t)r->wanted, (int64_t)r->promiscuous, r->interface,
 		      r->filter, r->program ? r->program : "", r->program_bytes,
@@ -513,6 +516,10 @@ static bool remove_files(struct store *s, uint64_t id, struct err *e)
 	for (struct dirent *d; ok && (d = readdir(dir));)
 		if (is_ours(d->d_name) && unlinkat(fd, d->d_name, 0) < 0)
 			ok = err_errno(e, "remove %s/%s", name, d->d_name);
+	/* A folder without a row is a capture's that the catalog lost: what is
+	 * deleted must not come back after a power loss. */
+	if (ok && fsync(fd) < 0)
+		ok = err_errno(e, "sync folder %s of the spool", name);
 	closedir(dir);
 	if (ok && unlinkat(s->spool_fd, name, AT_REMOVEDIR) < 0)
 		log_warn("folder %s of a deleted capture stays: %s", name,
@@ -704,6 +711,23 @@ static bool is_orphaned(const struct store *s, const char *catalog)
 	return found;
 }
 
+static void say_adopted(void *ctx, const char *line)
+{
+	(void)ctx;
+	log_warn("%s", line);
+}
+
+/* What the catalog says is held against the files that say the same, before
+ * anything is removed because of it. */
+static bool believe_catalog(struct store *s, bool repair, struct err *e)
+{
+	/* On a full disk what is only in the file stays there. */
+	if (!ledger_file_merge(s, e))
+		log_err(LOG_LEVEL_WARN, e);
+	return identity_follow(s, e) && recover_altered(s, e) &&
+	       (repair || spool_adopt(s, say_adopted, NULL, e));
+}
+
 static struct store *open_store(const struct store_options *o, bool repair,
 				struct err *e)
 {
@@ -739,6 +763,8 @@ static struct store *open_store(const struct store_options *o, bool repair,
 		goto fail;
 	}
 	s->catalog = catalog_open(path, e);
+	if (s->catalog && !believe_catalog(s, repair, e))
+		goto fail;
 	s->retention = s->catalog ? retention_new(s, e) : NULL;
 	if (!s->retention || !begin_age(s, e))
 		goto fail;
@@ -754,7 +780,8 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	s->press = press_new(o->compressors, e);
 	/* Nothing expires while a spool is repaired. */
 	if (s->press && sync_start(s, e) &&
-	    (repair || retention_start(s->retention, e)))
+	    (repair || (retention_start(s->retention, e) &&
+			(s->verify = verify_start(s, e)))))
 		return s;
 fail:
 	store_close(s);
@@ -776,6 +803,7 @@ void store_close(struct store *s)
 {
 	if (!s)
 		return;
+	verify_stop(s->verify);
 	retention_stop(s->retention);
 	sync_stop(s->sync);
 	retention_free(s->retention);

@@ -64,10 +64,15 @@ void store_configure(struct store *s, const struct store_options *o);
 #define ALIAS_MAX 64
 
 #define PEOPLE_MAX 255
+/* Of a capture whose people are not known any more: no person has that name,
+ * so that only root sees it. */
+#define PEOPLE_UNKNOWN "?"
+#define UUID_MAX 32
 struct capture_row {
 	uint64_t id;
-	bool savefile; /* made by import */
-	bool wanted;   /* running, and to be resumed */
+	char uuid[UUID_MAX + 1]; /* "": an older version made the footer */
+	bool savefile;		 /* made by import */
+	bool wanted;		 /* running, and to be resumed */
 	bool promiscuous;
 	char *interface;
 	char *filter;

@@ -431,9 +431,22 @@ static uint8_t *footer_body(int fd, uint64_t at, size_t *n)
 	return body;
 }
 
+/* Behind the empty string; words of newer versions are passed over. */
+static void footer_word(const char *text, struct capture_row *row)
+{
+	if (strncmp(text, FOOTER_UUID, strlen(FOOTER_UUID)) == 0)
+		snprintf(row->uuid, sizeof(row->uuid), "%s",
+			 text + strlen(FOOTER_UUID));
+	if (strncmp(text, FOOTER_PEOPLE, strlen(FOOTER_PEOPLE)) == 0)
+		snprintf(row->people, sizeof(row->people), "%s",
+			 text + strlen(FOOTER_PEOPLE));
+}
+
 static bool footer_strings(const uint8_t *at, const uint8_t *end,
 			   struct capture_row *row)
 {
+	bool words = false;
+
 	while (at < end) {
 		const char *text = (const char *)at;
 		char *copy = strndup(text, (size_t)(end - at));
@@ -444,7 +457,11 @@ static bool footer_strings(const uint8_t *at, const uint8_t *end,
 			free(copy);
 			return false;
 		}
-		if (!row->interface) {
+		if (words || (row->filter && !*copy)) {
+			footer_word(copy, row);
+			free(copy);
+			words = true;
+		} else if (!row->interface) {
 			row->interface = copy;
 		} else if (!row->filter) {
 			row->filter = copy;

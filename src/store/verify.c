@@ -1,0 +1,150 @@
+/*
+ * Rows of blocks that were altered on disk. Guarantees that nobody reads by
+ * them, once verify_wait has returned. Leaves out segments without a sum, of
+ * older versions, which repair gives one.
+ */
+#include "verify.h"
+
+#include "../log.h"
+#include "row_sum.h"
+#include "spool.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct verify {
+	struct store *store;
+	struct capture_row *rows;
+	size_t n;
+	pthread_t thread;
+	atomic_bool stopping;
+	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t step;
+	size_t done; /* rows before it are */
+};
+
+/* Closed segments whose blocks are not those that were added: an array to
+ * free(). */
+static bool find_altered(sqlite3 *db, uint64_t id, uint64_t **segments,
+			 size_t *n, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e,
+		"SELECT first_seq FROM segments AS s WHERE capture = ?1 AND "
+		"closed AND NOT expired AND blocks_sum IS NOT NULL AND "
+		"blocks_sum IS NOT (SELECT row_sum_total(" BLOCK_COLUMNS ") "
+		"FROM blocks b WHERE b.capture = s.capture AND b.seq BETWEEN "
+		"s.first_seq AND s.last_seq AND b.segment = s.first_seq)",
+		"i", id);
+	int got = -1;
+
+	*segments = NULL;
+	*n = 0;
+	while (q && (got = sql_step(q, e)) == 1) {
+		void *more = realloc(*segments, (*n + 1) * sizeof(**segments));
+
+		if (!more) {
+			got = -!err_set(e, ERR_FAILED, "verify: out of memory");
+			break;
+		}
+		*segments = more;
+		(*segments)[(*n)++] = (uint64_t)sqlite3_column_int64(q, 0);
+	}
+	sqlite3_finalize(q);
+	return got == 0;
+}
+
+bool verify_capture(struct store *s, const struct capture_row *row,
+		    struct err *e)
+{
+	uint64_t *segments = NULL;
+	size_t n = 0;
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	bool ok = db && find_altered(db, row->id, &segments, &n, e);
+
+	sqlite3_close(db);
+	for (size_t i = 0; i < n; i++) {
+		log_warn("capture %" PRIu64 ": the catalog's rows of the "
+			 "blocks of segment %" PRIu64 " were altered; what its "
+			 "file says is taken",
+			 row->id, segments[i]);
+		recover_again(s, row, segments[i]);
+	}
+	free(segments);
+	return ok || err_wrap(e, "verify capture %" PRIu64, row->id);
+}
+
+static void *verify_main(void *arg)
+{
+	struct verify *v = arg;
+	struct err e;
+
+	pthread_setname_np(pthread_self(), "pcapd-verify");
+	for (size_t i = 0; i < v->n && !atomic_load(&v->stopping); i++) {
+		if (!verify_capture(v->store, &v->rows[i], &e))
+			log_err(LOG_LEVEL_ERROR, &e);
+		pthread_mutex_lock(&v->lock);
+		v->done = i + 1;
+		pthread_cond_broadcast(&v->step);
+		pthread_mutex_unlock(&v->lock);
+	}
+	pthread_mutex_lock(&v->lock);
+	v->done = v->n;
+	pthread_cond_broadcast(&v->step);
+	pthread_mutex_unlock(&v->lock);
+	return NULL;
+}
+
+static void verify_free(struct verify *v)
+{
+	for (size_t i = 0; i < v->n; i++)
+		capture_row_done(&v->rows[i]);
+	free(v->rows);
+	pthread_cond_destroy(&v->step);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
+}
+
+struct verify *verify_start(struct store *s, struct err *e)
+{
+	struct verify *v = calloc(1, sizeof(*v));
+
+	if (!v) {
+		err_set(e, ERR_FAILED, "verify: out of memory");
+		return NULL;
+	}
+	v->store = s;
+	pthread_mutex_init(&v->lock, NULL);
+	pthread_cond_init(&v->step, NULL);
+	if (store_captures(s, &v->rows, &v->n, e)) {
+		if (pthread_create(&v->thread, NULL, verify_main, v) == 0)
+			return v;
+		err_set(e, ERR_FAILED, "verify: cannot make a thread");
+	}
+	verify_free(v);
+	return NULL;
+}
+
+void verify_stop(struct verify *v)
+{
+	if (!v)
+		return;
+	atomic_store(&v->stopping, true);
+	pthread_join(v->thread, NULL);
+	verify_free(v);
+}
+
+void verify_wait(struct verify *v, uint64_t capture)
+{
+	size_t at = 0;
+
+	if (!v)
+		return;
+	while (at < v->n && v->rows[at].id != capture)
+		at++;
+	pthread_mutex_lock(&v->lock);
+	while (at < v->n && v->done <= at)
+		pthread_cond_wait(&v->step, &v->lock);
+	pthread_mutex_unlock(&v->lock);
+}

@@ -1,0 +1,29 @@
+/*
+ * verify: the rows of blocks are held against the sums that their segments'
+ * rows have. Private to this folder.
+ *
+ * What: begins when the store is opened, capture by capture, on a thread of its
+ * own, since a large spool has millions of rows. Rows that were altered are
+ * made again from the segment's file. Who reads a capture waits for it.
+ * Threads: any may wait; verify_capture runs on the caller's.
+ * Ownership: verify_start gives, verify_stop takes.
+ */
+#ifndef PCAPD_STORE_VERIFY_H
+#define PCAPD_STORE_VERIFY_H
+
+#include "../err.h"
+
+#include <stdint.h>
+
+struct store;
+struct capture_row;
+struct verify;
+
+struct verify *verify_start(struct store *s, struct err *e);
+void verify_stop(struct verify *v); /* in the middle, too; NULL is fine */
+/* Returns when the capture is done, or there is nothing to wait for. */
+void verify_wait(struct verify *v, uint64_t capture);
+bool verify_capture(struct store *s, const struct capture_row *row,
+		    struct err *e);
+
+#endif
