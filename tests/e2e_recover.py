@@ -393,6 +393,31 @@ class Unreadable(Case):
         self.assertIn("folder 1 of the spool", self.daemon.said())
 
 
+class Holes(Case):
+    def test_damage_before_the_end_of_a_segment_is_put_in_order_once(self):
+        """As xfs leaves it: the end is there, and not all before it. Nothing
+        else names what was there."""
+        path = self.one[1]
+        last = self.sql("SELECT offset, stored_bytes, packets FROM blocks "
+                        "WHERE capture = 1 AND segment = ? ORDER BY seq DESC",
+                        (self.number(path),))[0]
+        with open(path, "r+b") as file:
+            file.seek(last[0] + last[1] // 2)
+            file.write(bytes(1000))
+            # Nor does the footer; the index before it does not either.
+            file.seek(-60, 2)
+            file.write(bytes(60))
+        self.sql("DELETE FROM blocks WHERE capture = 1 AND offset = ? AND "
+                 "segment = ?", (last[0], self.number(path)))
+        self.tool("repair", INCOMPLETE)
+        for _ in range(2):
+            lines = self.tool("check", INCOMPLETE).splitlines()
+            self.assertRegex("\n".join(lines[1:-1]),
+                             r"^[^\n]*damage of \d+ bytes[^\n]*$")
+            self.daemon.start()
+            self.daemon.stop()
+
+
 class Older(Case):
     """A catalog that knows less than the folders beside it."""
 

@@ -464,9 +464,9 @@ static uint32_t put_gap(struct bytes *b, uint64_t n)
 
 uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
 		    uint64_t head_bytes, uint64_t frames_end,
-		    uint32_t footer_bytes, size_t *n)
+		    uint64_t index_bytes, uint32_t footer_bytes, size_t *n)
 {
-	size_t gaps = n_blocks + 2 + frames_end / UINT32_MAX;
+	size_t gaps = n_blocks + 3 + frames_end / UINT32_MAX;
 	struct bytes b = {malloc(8 + (n_blocks + gaps + 2) * 8 + 9), 8};
 	uint32_t entries = (uint32_t)n_blocks + 2;
 	uint64_t at = head_bytes;
@@ -482,6 +482,8 @@ uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
 		at = blocks[i].offset + blocks[i].stored_bytes;
 	}
 	entries += put_gap(&b, frames_end - at);
+	/* An entry of its own, by which it is found. */
+	entries += put_gap(&b, index_bytes);
 	put32(&b, footer_bytes);
 	put32(&b, 0); /* a skippable frame decodes to nothing */
 	put32(&b, entries);
@@ -505,7 +507,7 @@ static bool footer_bytes(const struct segment *g, const struct bytes *index,
 
 	if (n)
 		table = seek_table(g->blocks, g->n_blocks, g->head_bytes,
-				   g->end + index->n, (uint32_t)n + 8,
+				   g->end, index->n, (uint32_t)n + 8,
 				   &table_bytes);
 	out->n = 0;
 	out->at = table ? malloc(index->n + 8 + n + table_bytes) : NULL;

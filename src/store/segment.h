@@ -125,7 +125,7 @@ bool segment_finish(struct segment *g, const struct capture_row *row,
  * that are none, which decode to nothing. To free(); NULL: memory is out. */
 uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
 		    uint64_t head_bytes, uint64_t frames_end,
-		    uint32_t footer_bytes, size_t *n);
+		    uint64_t index_bytes, uint32_t footer_bytes, size_t *n);
 void segment_free(struct segment *g); /* NULL is fine; writes nothing */
 
 #endif

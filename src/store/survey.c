@@ -529,8 +529,8 @@ static bool table_matches(const struct survey *v, const struct segment *g,
 {
 	size_t n;
 	uint8_t *want =
-		seek_table(v->blocks, v->n_blocks, g->head_bytes,
-			   v->frames_end + v->index_bytes, footer_bytes, &n);
+		seek_table(v->blocks, v->n_blocks, g->head_bytes, v->frames_end,
+			   v->index_bytes, footer_bytes, &n);
 	uint8_t *is = malloc(n + 1);
 	bool ok = is && want && v->file_bytes == at + n &&
 		  segment_read(v->fd, at, is, n) == n &&
