@@ -99,6 +99,8 @@ static struct store *open_store(void)
 
 	if (!s)
 		fail_msg("%s", e.what);
+	/* What begins with the start is over. */
+	verify_wait(s->verify, 1);
 	return s;
 }
 
