@@ -6,12 +6,14 @@
  * the others fail at once. Leaves out what the rows mean: see the callers.
  */
 #include "catalog.h"
+#include "wal_index.h"
 
 #include "../block.h"
 #include "../feed.h"
 #include "row_sum.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -549,8 +551,8 @@ static sqlite3 *connect(const char *path, int flags, struct err *e)
 {
 	sqlite3 *db = NULL;
 
-	if (sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX, NULL) !=
-	    SQLITE_OK) {
+	if (sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX,
+			    wal_index_vfs()) != SQLITE_OK) {
 		err_set(e, ERR_FAILED, "open %s: %s", path,
 			db ? sqlite3_errmsg(db) : "out of memory");
 		sqlite3_close(db);
@@ -563,12 +565,25 @@ static sqlite3 *connect(const char *path, int flags, struct err *e)
 static void catalog_free(struct catalog *c)
 {
 	sqlite3_close(c->sync_db);
+	/* The log stays, with nothing in it if there is room for that. */
+	if (c->db)
+		sqlite3_wal_checkpoint_v2(
+			c->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	sqlite3_close(c->db);
 	pthread_cond_destroy(&c->posted);
 	pthread_mutex_destroy(&c->lock);
 	pthread_mutex_destroy(&c->sync_lock);
 	free(c->path);
 	free(c);
+}
+
+/* The log stays when the last connection goes: on a full disk there is no room
+ * to make it again, and what it has reserved is its own. */
+static void keep_log(sqlite3 *db)
+{
+	int on = 1;
+
+	sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
 }
 
 /* Commits leave the file alone but for the log; catalog_sync does the rest. */
@@ -586,6 +601,9 @@ static bool open_connections(struct catalog *c, struct err *e)
 		return false;
 	sqlite3_update_hook(c->db, on_change, c);
 	c->sync_db = connect(c->path, SQLITE_OPEN_READWRITE, e);
+	keep_log(c->db);
+	if (c->sync_db)
+		keep_log(c->sync_db);
 	return c->sync_db && exec(c->sync_db, "PRAGMA synchronous = NORMAL", e);
 }
 
@@ -672,6 +690,15 @@ void catalog_close(struct catalog *c)
 	catalog_free(c);
 }
 
+/* A quota is an I/O error to SQLite. */
+static bool no_room(sqlite3 *db, int rc)
+{
+	int error = sqlite3_system_errno(db);
+
+	return rc == SQLITE_FULL ||
+	       (rc == SQLITE_IOERR && (error == EDQUOT || error == ENOSPC));
+}
+
 static bool sync_locked(struct catalog *c, struct err *e)
 {
 	int pages = 0;
@@ -686,7 +713,7 @@ static bool sync_locked(struct catalog *c, struct err *e)
 	/* Busy: a reader, or another's checkpoint; there is a next time. Full:
 	 * the log is as good, and retention needs this to make room. */
 	return rc == SQLITE_OK || rc == SQLITE_BUSY ||
-	       (rc == SQLITE_FULL && sync_log(c)) ||
+	       (no_room(c->sync_db, rc) && sync_log(c)) ||
 	       sql_err(c->sync_db, e, "sync");
 }
 

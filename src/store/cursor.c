@@ -17,6 +17,8 @@
 #include "sieve.h"
 #include "spool.h"
 
+#include "../log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -399,15 +401,23 @@ static bool goes_on(const struct cursor *c)
 static bool read_rows(struct cursor *c, struct err *e)
 {
 	struct segment_row g;
+	struct err ignored;
 	int got, why;
 
 	drop_rows(c);
 	while ((got = read_segment(c, &g, &why, e)) == 1) {
 		if (c->n_rows && !why)
 			return true;
+		const char *text =
+			why == ENOENT ? why_gone(c, &g) : strerror(why);
 		for (unsigned i = 0; i < c->n_rows; i++)
-			lose(c, &c->rows[i],
-			     why == ENOENT ? why_gone(c, &g) : strerror(why));
+			lose(c, &c->rows[i], text);
+		/* Whoever asks for gaps is told, too. */
+		if (c->n_rows && why == ENOENT &&
+		    !atomic_load(&c->store->pressed) &&
+		    !store_segment_gone(c->store, feed_capture(c->feed),
+					g.first_seq, &ignored))
+			log_err(LOG_LEVEL_WARN, &ignored);
 		c->n_rows = 0;
 		c->seq = g.last_seq + 1;
 		if (!goes_on(c))

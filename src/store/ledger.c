@@ -468,6 +468,7 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	int64_t from = 0, to = 0;
 
 	*c = (struct coverage){.since_ns = since_ns, .until_ns = until_ns};
+	store_find_gone(s, of->capture);
 	if (!ledger_list(s, of->capture, 0, 0, &c->rows, &c->n, e))
 		return false;
 	watched(c->rows, c->n, &from, &to);

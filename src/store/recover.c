@@ -832,6 +832,29 @@ int segment_list(int spool_fd, uint64_t id, struct dirent ***files)
 	return scandirat(spool_fd, name, files, is_segment, by_name);
 }
 
+/* Which of the rows have a file; false: it cannot be told now. */
+static bool places_names(struct places *l, struct store *s, uint64_t id)
+{
+	struct dirent **files;
+	size_t rows = l->n;
+	int n = segment_list(s->spool_fd, id, &files);
+
+	if (n < 0)
+		return errno == ENOENT;
+	for (int i = 0; i < n; i++) {
+		uint64_t seq = 0;
+		struct place *p = segment_parse_name(files[i]->d_name, &seq)
+					  ? places_find(l, rows, seq)
+					  : NULL;
+
+		if (p)
+			p->file = true;
+		free(files[i]);
+	}
+	free(files);
+	return true;
+}
+
 /* -1 for bytes that are not known. */
 static bool places_files(struct places *l, struct store *s, uint64_t id,
 			 struct err *e)
@@ -912,6 +935,72 @@ static bool is_odd(const struct place *p, const struct place *next)
 	return p->last_seq < p->first_seq ||
 	       (p->sized && p->file_bytes != p->row_bytes) ||
 	       (next && p->last_seq >= next->first_seq);
+}
+
+/* --- while it runs --- */
+
+struct lost_file {
+	struct store *store;
+	struct gone gone;
+};
+
+/* Retention marks a row before it removes the file. */
+static bool run_lost(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct lost_file *l = arg;
+	const struct gone *g = &l->gone;
+	char name[SEGMENT_NAME_BYTES];
+	struct stat st;
+
+	segment_name(name, g->capture, g->first_seq);
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT last_seq FROM segments WHERE "
+				    "capture = ?1 AND first_seq = ?2 AND NOT "
+				    "expired",
+				    "ii", g->capture, g->first_seq);
+	int got = q ? sql_step(q, e) : -1;
+	uint64_t last = got == 1 ? (uint64_t)sqlite3_column_int64(q, 0) : 0;
+	sqlite3_finalize(q);
+	if (got <= 0)
+		return got == 0;
+	if (fstatat(l->store->spool_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    errno != ENOENT)
+		return true;
+	log_warn("capture %" PRIu64 ": the file of segment %" PRIu64
+		 " is missing",
+		 g->capture, g->first_seq);
+	return forget_segment(db, g, e) &&
+	       sql_exec(db, e,
+			"UPDATE captures SET expired_seq = max(expired_seq, "
+			"?2) WHERE id = ?1",
+			"ii", g->capture, last);
+}
+
+bool store_segment_gone(struct store *s, uint64_t capture, uint64_t first_seq,
+			struct err *e)
+{
+	struct lost_file l = {s, {capture, first_seq, "the file is missing"}};
+
+	return catalog_run(s->catalog, run_lost, &l, e);
+}
+
+/* The rows are read first: what is made meanwhile has none of them. */
+void store_find_gone(struct store *s, uint64_t capture)
+{
+	struct places l = {0};
+	struct err e;
+
+	/* Where files go before their rows it would be said twice. */
+	bool ok = !atomic_load(&s->pressed) &&
+		  places_rows(&l, s, capture, &e) &&
+		  places_names(&l, s, capture);
+	for (size_t i = 0; ok && i < l.n; i++)
+		if (!l.all[i].file && !l.all[i].expired &&
+		    !store_segment_gone(s, capture, l.all[i].first_seq, &e)) {
+			log_err(LOG_LEVEL_WARN, &e);
+			break;
+		}
+	free(l.all);
 }
 
 /* --- what was put aside --- */

@@ -708,11 +708,15 @@ static bool retention_expire(struct retention *r, bool pressed, struct err *e)
 	marked = marked && catalog_sync(s->catalog, e);
 	if (!marked && !pressed)
 		return false;
+	atomic_store(&s->pressed, !marked);
 	for (size_t i = 0; i < r->n; i++)
 		if (!r->batch[i].left)
 			tell_readers(s->readers, &r->batch[i]);
 	atomic_store(&s->identity_old, true); /* expired_seq */
-	return remove_batch(r, e);
+	bool ok = remove_batch(r, e);
+	if (ok)
+		atomic_store(&s->pressed, false);
+	return ok;
 }
 
 /* Ends what an error or a crash interrupted. */

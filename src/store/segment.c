@@ -195,7 +195,9 @@ struct segment *segment_create_as(int spool_fd, const char *name,
 	} else {
 		unlinkat(spool_fd, name, 0);
 	}
+	int error = g->fd < 0 ? errno : g->error;
 	segment_free(g);
+	errno = error;
 	return NULL;
 }
 

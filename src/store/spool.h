@@ -24,7 +24,8 @@ struct store {
 	int spool_fd;
 	int lock_fd;
 	atomic_bool identity_old;
-	bool recovered; /* what is in the files has its rows */
+	atomic_bool pressed; /* files go before their rows do */
+	bool recovered;	     /* what is in the files has its rows */
 	/* The thread's of sync, too: a capture's file lacks rows; it was
 	 * said.*/
 	bool ledger_file_old, ledger_file_failed;
@@ -84,6 +85,12 @@ bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
  * said and left; false: the folder or its rows could not be read at all. */
 bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 		     struct err *e);
+/* The file of a segment is not there, though nobody marked it: its packets
+ * become a gap, and its rows go. false: it could not be said. */
+bool store_segment_gone(struct store *s, uint64_t capture, uint64_t first_seq,
+			struct err *e);
+/* Finds all of them of a capture. */
+void store_find_gone(struct store *s, uint64_t capture);
 /* For repair, before recovery: files that were put aside get the names again
  * that they belong under, where these are free. */
 void recover_aside(struct store *s, uint64_t id);

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* What is older than a second is on disk: the flush begins a little before. */
@@ -60,6 +61,7 @@ struct writer {
 	int64_t flushed_ns;
 	uint64_t losses;   /* of the feed's, those in the ledger */
 	int64_t told_ns;   /* when they were brought there */
+	int open_error;	   /* errno of the last segment that was not made */
 	int64_t stuck_ns;  /* since when the disk says no; 0: it does not */
 	bool savefile;	   /* somebody waits for the result */
 	atomic_bool hurry; /* rows are not tried again any more */
@@ -248,8 +250,10 @@ static bool open_segment(struct writer *w, const struct block *b, struct err *e)
 	capture_row_done(&row);
 	w->segment = segment_create(w->store->spool_fd, id, w->seq,
 				    b->link_type, b->snaplen, e);
-	if (!w->segment)
+	if (!w->segment) {
+		w->open_error = errno;
 		return false;
+	}
 	sync_open(w->sync, w->seq, w->segment->fd);
 	w->index = index_new(w->maker, id, w->seq, b->link_type);
 	if (w->index)
@@ -421,16 +425,23 @@ static void next_block(struct writer *w)
 
 /* --- when the disk says no --- */
 
+static bool no_room(int error)
+{
+	return error == ENOSPC || error == EDQUOT;
+}
+
 static bool disk_is_full(int error)
 {
-	return error == ENOSPC || error == EDQUOT || error == EROFS;
+	return no_room(error) || error == EROFS;
 }
 
 /* The block stays in the feed. A file that takes no more for another reason
- * than space is given up after a while; what it has is kept. */
+ * than space is given up after a while; what it has is kept. So is one that is
+ * the only one that could make room. */
 static void trouble(struct writer *w, const struct err *e)
 {
 	int64_t now = monotonic_ns();
+	int error = w->segment ? w->segment->error : w->open_error;
 
 	atomic_store(&w->refused_ns, now);
 	report(w, e);
@@ -439,10 +450,31 @@ static void trouble(struct writer *w, const struct err *e)
 	pthread_mutex_unlock(&w->lock);
 	if (!w->stuck_ns)
 		w->stuck_ns = now;
-	else if (w->segment && now - w->stuck_ns > PATIENCE_NS &&
-		 !disk_is_full(w->segment->error))
+	else if (w->segment &&
+		 (disk_is_full(error) ? sync_is_to_close(w->sync)
+				      : now - w->stuck_ns > PATIENCE_NS))
 		abandon_segment(w);
+	if (no_room(error))
+		retention_wake(w->store->retention, true);
 	sync_now(w->store->sync, false);
+}
+
+/* Somebody removed the file under us: what is in it is lost, and said. The
+ * block that is being written is in memory. */
+static void lose_file(struct writer *w)
+{
+	uint64_t id = w->segment->capture, first_seq = w->segment->first_seq;
+	struct stat st;
+	struct err e;
+
+	if (fstat(w->segment->fd, &st) < 0 || st.st_nlink > 0)
+		return;
+	log_error("capture %" PRIu64 ": the file of segment %" PRIu64 " was "
+		  "removed while it was written; another is begun",
+		  id, first_seq);
+	abandon_segment(w);
+	if (!store_segment_gone(w->store, id, first_seq, &e))
+		report(w, &e);
 }
 
 /* Nobody can wait any longer for this block. */
@@ -543,6 +575,8 @@ static int64_t step(struct writer *w, struct block *b, bool stopping,
 {
 	int64_t now = monotonic_ns();
 
+	if (w->segment)
+		lose_file(w);
 	if (!b)
 		return idle(w, now, real_ns);
 	if (block_sealed(b)) {
