@@ -1455,10 +1455,18 @@ static void what_is_published_is_synced_within_seconds(void **state)
 }
 
 /* Segments of that age, as the catalog has it. */
+static bool run_set_age(sqlite3 *db, void *made_ns, struct err *e)
+{
+	return sql_exec(db, e, "UPDATE segments SET made_ns = ?1", "i",
+			*(int64_t *)made_ns);
+}
+
 static void set_age(struct world *w, int64_t ns)
 {
-	shell("sqlite3 %s/catalog.db 'UPDATE segments SET made_ns = %lld'",
-	      w->spool, (long long)(realtime_ns() - ns));
+	int64_t made_ns = realtime_ns() - ns;
+	struct err e;
+
+	assert_true(catalog_run(w->store->catalog, run_set_age, &made_ns, &e));
 }
 
 static void a_rate_is_that_of_the_last_day(void **state)

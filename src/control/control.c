@@ -157,8 +157,10 @@ static bool load(struct control *ctl, struct err *e)
 	size_t n;
 	bool ok = true;
 
-	if (!imports_recover(ctl->store, e) ||
-	    !store_captures(ctl->store, &rows, &n, e))
+	/* On a disk that is full they are marked at the next start. */
+	if (!imports_recover(ctl->store, e))
+		log_err(LOG_LEVEL_WARN, e);
+	if (!store_captures(ctl->store, &rows, &n, e))
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (ok)

@@ -475,6 +475,17 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	if (of->savefile) {
 		from = of->min_ns;
 		to = of->max_ns;
+		/* What was there, too, before it could not be read. */
+		for (size_t i = 0; i < c->n; i++) {
+			const struct ledger_row *r = &c->rows[i];
+
+			if (r->cause != LEDGER_DAMAGE || r->from_ns <= 0)
+				continue;
+			if (!from || r->from_ns < from)
+				from = r->from_ns;
+			if (r->to_ns > to)
+				to = r->to_ns;
+		}
 	}
 	set_range(c, of, from, to);
 	/* What came since the last row is watched as well. */

@@ -42,7 +42,7 @@
 #define DISK_SEGMENT_MIN (1u << 20)
 /* With less a disk is full. */
 #define FULL_BYTES (1u << 20)
-#define FULL_INODES 8
+#define FULL_INODES 3
 
 /* --- readers --- */
 
