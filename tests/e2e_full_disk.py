@@ -291,8 +291,7 @@ class Disk(unittest.TestCase):
 
     def test_what_was_stored_first_goes_first(self):
         daemon = Daemon("segment-bytes = 1M\nspool-bytes = 8M\n"
-                        "free-floor = 0\n" + os.environ.get("IMPORTS", "")
-                        ).start()
+                        "free-floor = 0\nspool-imports = on\n").start()
         self.load(daemon, "late", made(4000, start=T0 + 74 * 365 * 86400 * NS))
         self.load(daemon, "now", made(4000))
         until(lambda: int(daemon.capture("late")["stored_bytes"]) < 4 << 20,
