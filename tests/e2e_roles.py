@@ -186,12 +186,55 @@ class People(unittest.TestCase):
                      "--people", "alice")
         self.assertEqual(self.far.capture("bobs")["people"], "alice bob")
         as_nobody(self.far, "list", "bobs", groups=[GAMES], status=NOT_FOUND)
-        _, text = as_nobody(self.far, "init", "lo", "udp", "port", "9",
-                            "--alias", "mine", groups=[GAMES], status=FAILED)
-        self.assertIn("captured already, for others", text)
+        # The same for somebody else is one of their own, not a hint at hers.
+        as_nobody(self.far, "init", "lo", "udp", "port", "9", "--alias",
+                  "mine", groups=[GAMES])
+        self.assertNotEqual(self.far.capture("bobs")["id"],
+                            self.far.capture("mine")["id"])
+        _, text = as_nobody(self.far, "init", "lo", "udp", "port", "8",
+                            "--alias", "bobs", groups=[GAMES], status=FAILED)
+        self.assertIn("alias 'bobs' is taken\n", text)
         as_nobody(self.far, "start", "--all", groups=[GAMES])
         self.assertEqual(self.far.capture("bobs")["state"], "stopped")
+        self.far.run("stop", "mine")
         self.far.run("delete", "--yes", "bobs")
+        self.far.run("delete", "--yes", "mine")
+
+    def test_streams_of_those_left_out_end(self):
+        for command in (["replay", "some", "--live"], ["listen", "some"]):
+            self.far.run("set", "some", "--people", "nobody")
+            stream = subprocess.Popen(
+                [PCAP] + command + ["-w", "-"], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, user=NOBODY,
+                group=NOBODY, extra_groups=[NEWS],
+                env=dict(os.environ, PCAP_SOCKET=self.far.socket))
+            try:
+                self.assertTrue(stream.stdout.read(24))  # it is under way
+                self.far.run("set", "some", "--people", "alice,carol")
+                _, text = stream.communicate(timeout=PATIENCE)
+            finally:
+                stream.kill()
+                stream.wait()
+            self.assertEqual(stream.returncode, PERMISSION, text)
+            self.assertIn(b"the capture was limited to others", text)
+
+    def test_the_audit_of_others_captures_says_who_and_when_only(self):
+        self.far.run("init", "lo", "udp", "port", "7", "--alias", "case-x",
+                     "--people", "alice")
+        self.far.run("hold", "case-x", "--last", "1h", "--reason", "burglar")
+        self.far.run("mark", "case-x", "door-open")
+        self.far.run("release", "case-x", "1")
+        self.far.run("delete", "--yes", "case-x")
+        out, _ = as_nobody(self.far, "audit", "--json", groups=[GAMES])
+        for word in (b"case-x", b"burglar", b"door-open", b"port 7"):
+            self.assertNotIn(word, out)
+        rows = [r for r in json.loads(out)["audit"] if r["hidden"]]
+        self.assertLessEqual({"Init", "Hold", "Mark", "Release", "Delete"},
+                             {r["method"] for r in rows})
+        out, _ = as_nobody(self.far, "audit", groups=[GAMES])
+        self.assertIn(b"(others')", out)
+        # Root reads all of it.
+        self.assertIn("case-x", {r["capture"] for r in audit(self.far)})
 
     def test_users_of_this_machine_have_names_too(self):
         self.far.run("set", "some", "--people", "alice nobody")

@@ -149,6 +149,47 @@ static void files_of_one_link_type_add_up_under_their_alias(void **state)
 	assert_int_equal(count(w), 1);
 }
 
+struct deleting {
+	struct world *w;
+	struct memory file;
+	unsigned tries;
+};
+
+/* Somebody deletes it while the rest of the file is still to come. */
+static int64_t read_and_delete(void *ctx, void *to, size_t n, struct err *e)
+{
+	struct deleting *d = ctx;
+	struct capture_view v;
+	struct err refused = ERR_INIT;
+
+	if (count(d->w) > 0) {
+		d->tries++;
+		assert_false(control_delete(d->w->ctl, "busy", &v, &refused));
+		assert_int_equal(refused.kind, ERR_STATE);
+		assert_string_equal(refused.what,
+				    "capture 'busy' is being imported into");
+	}
+	return memory_read(&d->file, to, n, e);
+}
+
+static void what_is_imported_into_is_not_deleted(void **state)
+{
+	struct deleting d = {.w = *state};
+	struct import_done done;
+	struct capture_view v;
+
+	make_file(&d.file, 1, 30);
+	assert_true(control_import(d.w->ctl, "busy", "f", read_and_delete, &d,
+				   &done, &d.w->e));
+	capture_view_done(&done.view);
+	assert_true(d.tries > 0);
+	assert_int_equal(done.packets, 30);
+	assert_int_equal(count(d.w), 1);
+	assert_true(control_delete(d.w->ctl, "busy", &v, &d.w->e));
+	capture_view_done(&v);
+	assert_int_equal(count(d.w), 0);
+}
+
 static void a_cut_file_brings_its_whole_packets_and_says_so(void **state)
 {
 	struct world *w = *state;
@@ -184,8 +225,9 @@ static void what_is_no_savefile_makes_no_capture(void **state)
 static void an_alias_has_a_form(void **state)
 {
 	struct world *w = *state;
-	static const char *const bad[] = {"",	  "123",   "a b",     "a/b",
-					  "..\n", "web:1", "\xc3\xa4"};
+	static const char *const bad[] = {"",	  "123",   "a b",      "a/b",
+					  "..\n", "web:1", "\xc3\xa4", "..",
+					  ".x",	  "-x",	   "--"};
 	struct capture_view v;
 	struct memory m;
 	uint64_t packets;
@@ -222,7 +264,7 @@ static void aliases_are_added_moved_and_refused(void **state)
 	capture_view_done(&v);
 	assert_false(control_alias_add(w->ctl, "one", "two", &v, &w->e));
 	assert_int_equal(w->e.kind, ERR_EXISTS);
-	assert_string_equal(w->e.what, "alias 'two' is taken by capture 2");
+	assert_string_equal(w->e.what, "alias 'two' is taken");
 	assert_true(control_alias_add(w->ctl, "1", "uno", &v, &w->e));
 	assert_int_equal(v.row.n_aliases, 2);
 	capture_view_done(&v);
@@ -457,7 +499,7 @@ static void limits_holds_and_marks_are_kept(void **state)
 	assert_false(control_mark(w->ctl, "trace", &bad, false, &v, &w->e));
 	assert_string_equal(w->e.what,
 			    "mark 'a b': expected 1 to 64 of A-Z a-z 0-9 . _ "
-			    "-, not only digits");
+			    "-, not only digits, and no . or - in front");
 	reopen(w);
 	assert_true(
 		store_mark_find(control_store(w->ctl), id, "boom", &at, &w->e));
@@ -496,6 +538,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WORLD(files_of_one_link_type_add_up_under_their_alias),
+		WORLD(what_is_imported_into_is_not_deleted),
 		WORLD(a_cut_file_brings_its_whole_packets_and_says_so),
 		WORLD(what_is_no_savefile_makes_no_capture),
 		WORLD(an_alias_has_a_form),

@@ -125,7 +125,7 @@ static void print_table(const Pcap__V1__AuditResponse *m)
 		table_cell(&t, "%s", r->who);
 		table_cell(&t, "%s", r->origin);
 		table_cell(&t, "%s", r->method);
-		table_cell(&t, "%s", r->capture);
+		table_cell(&t, "%s", r->hidden ? "(others')" : r->capture);
 		table_cell(&t, "%s", r->bytes ? size_text(r->bytes, size) : "");
 		table_cell(&t, "%s", status_text(r));
 		what(&t, r);

@@ -36,10 +36,12 @@ static bool options_check(struct capture_options *o, struct err *e)
 	return true;
 }
 
+/* One that who asks may not see is none: they get a capture of their own. */
 static struct entry *same_capture(struct control *ctl,
-				  const struct capture_options *o,
+				  const struct init_options *init,
 				  const struct filter *filter)
 {
+	const struct capture_options *o = &init->capture;
 	size_t n;
 	const void *program = filter_bytes(filter, &n);
 
@@ -48,7 +50,8 @@ static struct entry *same_capture(struct control *ctl,
 
 		if (!r->savefile && strcmp(r->interface, o->interface) == 0 &&
 		    r->program_bytes == n &&
-		    memcmp(r->program, program, n) == 0)
+		    memcmp(r->program, program, n) == 0 &&
+		    (!init->sees || init->sees(init->ctx, r->people)))
 			return ctl->entries[i];
 	}
 	return NULL;
@@ -91,12 +94,10 @@ static int by_name(const void *a, const void *b)
 
 static bool alias_is_free(struct control *ctl, const char *alias, struct err *e)
 {
-	const struct entry *t = entry_by_alias(ctl, alias);
-
-	if (!t)
+	if (!entry_by_alias(ctl, alias))
 		return true;
-	err_set(e, ERR_EXISTS, "alias '%s' is taken by capture %" PRIu64, alias,
-		t->row.id);
+	/* Not by which: it may be one that who asks does not see. */
+	err_set(e, ERR_EXISTS, "alias '%s' is taken", alias);
 	return err_hint(e,
 			"Choose another, or free it with 'pcap alias "
 			"remove %s'.",
@@ -136,6 +137,27 @@ static bool add_alias(struct control *ctl, struct entry *t, const char *alias,
 	return true;
 }
 
+static bool remove_alias(struct control *ctl, struct entry *t,
+			 const char *alias, struct err *e)
+{
+	struct capture_row *r = &t->row;
+
+	if (!store_alias_remove(ctl->store, alias, e))
+		return false;
+	pthread_mutex_lock(&ctl->lock);
+	for (size_t i = 0; i < r->n_aliases; i++) {
+		if (strcmp(r->aliases[i], alias) != 0)
+			continue;
+		free(r->aliases[i]);
+		memmove(&r->aliases[i], &r->aliases[i + 1],
+			(r->n_aliases - i - 1) * sizeof(*r->aliases));
+		r->n_aliases--;
+		break;
+	}
+	pthread_mutex_unlock(&ctl->lock);
+	return true;
+}
+
 /* With change held. */
 static struct entry *init_entry(struct control *ctl,
 				const struct init_options *init,
@@ -143,16 +165,10 @@ static struct entry *init_entry(struct control *ctl,
 				const struct filter *filter, bool *created,
 				bool *alias_added, struct err *e)
 {
-	struct entry *t = same_capture(ctl, &init->capture, filter);
+	struct entry *t = same_capture(ctl, init, filter);
 
 	*created = !t;
 	*alias_added = false;
-	if (t && init->sees && !init->sees(init->ctx, t->row.people)) {
-		err_set(e, ERR_EXISTS,
-			"that interface and filter are captured already, for "
-			"others");
-		return NULL;
-	}
 	if (t) {
 		if (!alias || row_has_alias(&t->row, alias))
 			return t;
@@ -166,6 +182,31 @@ static struct entry *init_entry(struct control *ctl,
 	if (t)
 		t->ended_ns = t->row.created_ns;
 	return t;
+}
+
+/* It runs, and goes on after a restart; or neither. */
+static bool run_wanted(struct control *ctl, struct entry *t, struct err *e)
+{
+	if (!entry_run(ctl, t, e))
+		return false;
+	keeper_catch_up(ctl->keeper);
+	if (entry_set_wanted(ctl, t, true, e))
+		return true;
+	entry_halt(ctl, t);
+	tell_stopped(ctl, t, "");
+	return false;
+}
+
+/* What could not be started was not made either. */
+static void init_undo(struct control *ctl, struct entry *t, const char *alias,
+		      bool created, bool alias_added)
+{
+	struct err ignored;
+
+	if (created)
+		entry_undo(ctl, t);
+	else if (alias_added)
+		remove_alias(ctl, t, alias, &ignored);
 }
 
 bool control_init(struct control *ctl, const struct init_options *o,
@@ -192,11 +233,14 @@ bool control_init(struct control *ctl, const struct init_options *o,
 				  ? NULL
 				  : init_entry(ctl, &init, alias, link_type,
 					       filter, created, alias_added, e);
-	if (t && o->start && !t->source)
-		ok = entry_run(ctl, t, e) && entry_set_wanted(ctl, t, true, e);
-	else
+	if (t && o->start && !t->source) {
+		ok = run_wanted(ctl, t, e);
+		if (!ok)
+			init_undo(ctl, t, alias, *created, *alias_added);
+	} else {
 		ok = t;
-	if (t && *created && !(ok && o->start))
+	}
+	if (ok && *created && !o->start)
 		tell_stopped(ctl, t, "not started yet");
 	keeper_catch_up(ctl->keeper);
 	ok = ok && entry_view(ctl, t, v, e);
@@ -217,14 +261,7 @@ static bool start_entry(struct control *ctl, struct entry *t, const char *name,
 	}
 	if (t->source)
 		return err_set(e, ERR_STATE, "capture '%s' runs already", name);
-	if (!entry_run(ctl, t, e))
-		return false;
-	keeper_catch_up(ctl->keeper);
-	if (entry_set_wanted(ctl, t, true, e))
-		return true;
-	entry_halt(ctl, t);
-	tell_stopped(ctl, t, "");
-	return false;
+	return run_wanted(ctl, t, e);
 }
 
 bool control_start(struct control *ctl, const char *name,
@@ -268,10 +305,10 @@ static bool delete_entry(struct control *ctl, struct entry *t, const char *name,
 	if (t->source || t->importing) {
 		err_set(e, ERR_STATE, "capture '%s' %s", name,
 			t->importing ? "is being imported into" : "runs");
-		return t->importing || err_hint(e,
-						"Stop it first: 'pcap stop "
-						"%s'.",
-						name);
+		return t->importing
+			       ? err_hint(e, "Try again when that has ended.")
+			       : err_hint(e, "Stop it first: 'pcap stop %s'.",
+					  name);
 	}
 	if (!store_delete(ctl->store, t->row.id, e))
 		return false;
@@ -305,27 +342,6 @@ bool control_alias_add(struct control *ctl, const char *name, const char *alias,
 	bool ok = t && add_alias(ctl, t, alias, e) && entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
-}
-
-static bool remove_alias(struct control *ctl, struct entry *t,
-			 const char *alias, struct err *e)
-{
-	struct capture_row *r = &t->row;
-
-	if (!store_alias_remove(ctl->store, alias, e))
-		return false;
-	pthread_mutex_lock(&ctl->lock);
-	for (size_t i = 0; i < r->n_aliases; i++) {
-		if (strcmp(r->aliases[i], alias) != 0)
-			continue;
-		free(r->aliases[i]);
-		memmove(&r->aliases[i], &r->aliases[i + 1],
-			(r->n_aliases - i - 1) * sizeof(*r->aliases));
-		r->n_aliases--;
-		break;
-	}
-	pthread_mutex_unlock(&ctl->lock);
-	return true;
 }
 
 bool control_alias_remove(struct control *ctl, const char *alias,
@@ -402,13 +418,15 @@ bool control_set_people(struct control *ctl, const char *name,
 	return change_named(ctl, name, set_people, &how, v, e);
 }
 
-bool control_people(struct control *ctl, const char *name,
+bool control_people(struct control *ctl, const char *name, uint64_t *id,
 		    char people[PEOPLE_MAX + 1], struct err *e)
 {
 	pthread_mutex_lock(&ctl->lock);
 	const struct entry *t = entry_find(ctl, name, e);
-	if (t)
+	if (t) {
+		*id = t->row.id;
 		memcpy(people, t->row.people, PEOPLE_MAX + 1);
+	}
 	pthread_mutex_unlock(&ctl->lock);
 	return t != NULL;
 }

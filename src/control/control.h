@@ -54,7 +54,8 @@ struct init_options {
 	uint64_t keep_bytes; /* of a new capture; 0: no bound */
 	int64_t keep_age_ns;
 	const char *people; /* of a new capture; "": everybody */
-	/* Whether who asks may see one that is there; NULL: yes. */
+	/* Whether who asks may see one that is there; NULL: yes. One that
+	 * they may not see is as if it was not there. */
 	bool (*sees)(void *ctx, const char *people);
 	/* Who asks still waits; NULL: yes. */
 	bool (*go_on)(void *ctx);
@@ -116,8 +117,8 @@ bool control_set_keep(struct control *ctl, const char *name,
 bool control_set_people(struct control *ctl, const char *name,
 			const char *people, struct capture_view *v,
 			struct err *e);
-/* ERR_NOT_FOUND */
-bool control_people(struct control *ctl, const char *name,
+/* Which one it is, and who may see it. ERR_NOT_FOUND */
+bool control_people(struct control *ctl, const char *name, uint64_t *id,
 		    char people[PEOPLE_MAX + 1], struct err *e);
 bool control_hold(struct control *ctl, const char *name, struct store_hold *h,
 		  struct capture_view *v, struct err *e);

@@ -5,6 +5,8 @@
  */
 #include "entry.h"
 
+#include "../log.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,12 +21,13 @@ bool name_check(const char *what, const char *alias, struct err *e)
 				    "abcdefghijklmnopqrstuvwxyz"
 				    "0123456789._-");
 
-	if (n > 0 && n <= ALIAS_MAX && good == n &&
+	/* "-x" would be an option to whatever gets it, ".." a folder. */
+	if (n > 0 && n <= ALIAS_MAX && good == n && !strchr(".-", alias[0]) &&
 	    strspn(alias, "0123456789") != n)
 		return true;
 	return err_set(e, ERR_USAGE,
 		       "%s '%.80s': expected 1 to %d of A-Z a-z 0-9 . _ -, "
-		       "not only digits",
+		       "not only digits, and no . or - in front",
 		       what, alias, ALIAS_MAX);
 }
 
@@ -172,6 +175,25 @@ static bool room_for_one(struct control *ctl, struct err *e)
 		       ctl->n, ctl->config.max_captures);
 }
 
+/* What was committed and is not wanted after all. */
+static void take_back(struct control *ctl, uint64_t id)
+{
+	struct err e = ERR_INIT;
+
+	if (!store_delete(ctl->store, id, &e))
+		log_warn("capture %" PRIu64 " was made for nothing and stays: "
+			 "%s",
+			 id, e.what);
+}
+
+void entry_undo(struct control *ctl, struct entry *t)
+{
+	uint64_t id = t->row.id;
+
+	entry_remove(ctl, t);
+	take_back(ctl, id);
+}
+
 /* Commits a capture as the model row says, and makes its entry. */
 struct entry *entry_create(struct control *ctl, const struct capture_row *model,
 			   struct err *e)
@@ -189,7 +211,11 @@ struct entry *entry_create(struct control *ctl, const struct capture_row *model,
 		capture_row_done(&row);
 		return NULL;
 	}
-	return entry_add(ctl, &row, e);
+	uint64_t id = row.id;
+	struct entry *t = entry_add(ctl, &row, e);
+	if (!t)
+		take_back(ctl, id);
+	return t;
 }
 
 bool control_is_stopping(struct control *ctl, struct err *e)

@@ -73,6 +73,8 @@ struct entry *entry_add(struct control *ctl, struct capture_row *row,
 /* Commits a capture as the model row says, and adds it. With change held. */
 struct entry *entry_create(struct control *ctl, const struct capture_row *model,
 			   struct err *e);
+/* As if entry_create had failed. With change held. */
+void entry_undo(struct control *ctl, struct entry *t);
 /* Ends its feed and frees it. With change held. */
 void entry_remove(struct control *ctl, struct entry *t);
 void entry_free(struct entry *t);

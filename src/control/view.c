@@ -157,19 +157,24 @@ void control_nearest(struct control *ctl, const char *name,
 bool control_find(struct control *ctl, const char *name, struct capture_view *v,
 		  struct feed **f, struct err *e)
 {
+	struct capture_view view;
+	struct feed *feed = NULL;
+
 	pthread_mutex_lock(&ctl->lock);
 	struct entry *t = entry_find(ctl, name, e);
-	bool ok = t && view_entry(t, v, e);
-	if (ok)
-		*f = feed_ref(t->feed);
+	if (t && view_entry(t, &view, e))
+		feed = feed_ref(t->feed);
 	pthread_mutex_unlock(&ctl->lock);
-	if (!ok)
+	if (!feed)
 		return false;
-	if (view_totals(ctl, *f, v, e))
-		return true;
-	capture_view_done(v);
-	feed_unref(*f);
-	return false;
+	if (!view_totals(ctl, feed, &view, e)) {
+		capture_view_done(&view);
+		feed_unref(feed);
+		return false;
+	}
+	*v = view;
+	*f = feed;
+	return true;
 }
 
 bool control_list(struct control *ctl, const char *name,

@@ -47,7 +47,7 @@ struct visit {
 	bool data;     /* it is a data connection: gRPC never has it */
 	struct refusal *refusal; /* it is refused: nor does it have this one */
 	int64_t since_ns;
-	struct caller *caller; /* there until caller_end */
+	struct caller *caller; /* a reference; NULL: the gate is shut */
 };
 
 static void close_fd(int *fd)
@@ -227,6 +227,8 @@ static void visit_close(struct gate *g, struct visit *c)
 	epoll_ctl(g->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
 	free(c->refusal);
+	if (c->caller)
+		caller_unref(c->caller);
 	free(c);
 }
 
@@ -238,7 +240,6 @@ static bool keep(struct gate *g, int fd, struct caller *who)
 
 	if (!c)
 		return false;
-	c->caller = who;
 	c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	c->silent_fd = fd;
 	c->since_ns = monotonic_ns();
@@ -254,6 +255,9 @@ static bool keep(struct gate *g, int fd, struct caller *who)
 		free(c);
 		return false;
 	}
+	/* It may end before its visit does: others end callers, too. */
+	c->caller = who;
+	atomic_fetch_add(&who->refs, 1);
 	c->link = &g->visits;
 	c->next = g->visits;
 	if (c->next)
@@ -675,8 +679,12 @@ void gate_shut(struct gate *g)
 
 	for (struct visit *v = g->visits; v; v = next) {
 		next = v->next;
-		if (!is_served(v))
+		if (!is_served(v)) {
 			hung_up(g, v);
+		} else if (v->caller) {
+			caller_unref(v->caller);
+			v->caller = NULL;
+		}
 	}
 	if (g->listen_fd < 0)
 		return;

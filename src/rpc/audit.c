@@ -204,6 +204,38 @@ static void detail(char *out, size_t room, const ProtobufCMessage *m)
 
 /* --- rows --- */
 
+static const char *target_of(const ProtobufCMessage *m)
+{
+	const char *name = string_of(m, "name");
+
+	return *name ? name : string_of(m, "alias");
+}
+
+/* Which capture it is about, so that who may not see that does not read of
+ * it. One that the call makes is there when it ends, one that it deletes when
+ * it begins. */
+static void fill_capture(struct audit_row *r, struct call *c)
+{
+	struct control *ctl = c->server->control;
+	char people[PEOPLE_MAX + 1], id_text[24];
+	struct err ignored;
+
+	pthread_mutex_lock(&c->lock);
+	uint64_t id = c->capture;
+	pthread_mutex_unlock(&c->lock);
+	snprintf(id_text, sizeof(id_text), "%" PRIu64, id);
+	bool there = control_people(ctl, id ? id_text : r->capture, &id, people,
+				    &ignored);
+	pthread_mutex_lock(&c->lock);
+	if (there) {
+		c->capture = id;
+		memcpy(c->people, people, sizeof(people));
+	}
+	r->capture_id = c->capture;
+	memcpy(r->people, c->people, sizeof(r->people));
+	pthread_mutex_unlock(&c->lock);
+}
+
 static void fill(struct audit_row *r, struct call *c, const char *who)
 {
 	const ProtobufCMessage *m = c->request;
@@ -217,10 +249,7 @@ static void fill(struct audit_row *r, struct call *c, const char *who)
 		 strrchr(c->method->path, '/') + 1);
 	if (!m)
 		return;
-	const char *target = string_of(m, "name");
-	if (!*target)
-		target = string_of(m, "alias");
-	snprintf(r->capture, sizeof(r->capture), "%s", target);
+	snprintf(r->capture, sizeof(r->capture), "%s", target_of(m));
 	snprintf(r->filter, sizeof(r->filter), "%s", string_of(m, "filter"));
 	r->since_ns = time_of(m, "since_ns");
 	r->until_ns = time_of(m, "until_ns");
@@ -228,6 +257,7 @@ static void fill(struct audit_row *r, struct call *c, const char *who)
 	/* What was cut may end within a character. */
 	text_clean(r->capture);
 	text_clean(r->filter);
+	fill_capture(r, c);
 }
 
 /* How it ended. */
@@ -352,9 +382,37 @@ static void name_user(struct audit_row *r)
 		snprintf(r->who, sizeof(r->who), "%s", found->pw_name);
 }
 
-static void wire_row(Pcap__V1__AuditRow *m, struct audit_row *r)
+/* Who may see the capture now, and might when the row was written; and who the
+ * row is of. A row of before there were numbers in it has its name. */
+static bool row_seen(struct call *c, const struct audit_row *r)
+{
+	struct control *ctl = c->server->control;
+	char people[PEOPLE_MAX + 1], id_text[24];
+	struct err ignored;
+	uint64_t id;
+
+	snprintf(id_text, sizeof(id_text), "%" PRIu64, r->capture_id);
+	bool there = control_people(ctl, r->capture_id ? id_text : r->capture,
+				    &id, people, &ignored);
+	return strcmp(r->who, caller_person(c->caller)) == 0 ||
+	       (caller_sees(c->caller, r->people) &&
+		(!there || caller_sees(c->caller, people)));
+}
+
+/* That somebody did something is told, and not what of whose. */
+static void row_hide(struct audit_row *r)
+{
+	r->capture[0] = r->filter[0] = r->detail[0] = r->result[0] = '\0';
+	r->since_ns = r->until_ns = 0;
+	r->bytes = 0;
+}
+
+static void wire_row(Pcap__V1__AuditRow *m, struct audit_row *r, bool hidden)
 {
 	pcap__v1__audit_row__init(m);
+	if (hidden)
+		row_hide(r);
+	m->hidden = hidden;
 	m->id = r->id;
 	m->at_ns = r->at_ns;
 	m->who = r->who;
@@ -393,7 +451,7 @@ void run_audit(struct call *c)
 	if (all && list) {
 		for (size_t i = 0; i < n; i++) {
 			name_user(&rows[i]);
-			wire_row(&all[i], &rows[i]);
+			wire_row(&all[i], &rows[i], !row_seen(c, &rows[i]));
 			list[i] = &all[i];
 		}
 		answer.n_rows = n;

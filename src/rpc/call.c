@@ -13,15 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* gRPC aborts when memory is out; for what it is given, so do we. */
-static void *allocate(size_t n)
-{
-	void *p = calloc(1, n);
-
-	assert(p);
-	return p;
-}
-
 static void free_messages(struct message *m)
 {
 	while (m) {
@@ -212,11 +203,27 @@ static void sent(void *ctx, bool ok)
 	call_unref(c);
 }
 
+/* Takes bytes over in any case. NULL: the call ends with that error. */
+static struct message *message_new(struct call *c, grpc_byte_buffer *bytes)
+{
+	struct message *m = calloc(1, sizeof(*m));
+
+	if (m) {
+		m->bytes = bytes;
+		return m;
+	}
+	grpc_byte_buffer_destroy(bytes);
+	call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED, "pcapd is out of memory",
+		    NULL);
+	return NULL;
+}
+
 void call_send(struct call *c, grpc_byte_buffer *bytes)
 {
-	struct message *m = allocate(sizeof(*m));
+	struct message *m = message_new(c, bytes);
 
-	m->bytes = bytes;
+	if (!m)
+		return;
 	pthread_mutex_lock(&c->lock);
 	bool refused = c->over || c->finishing;
 	if (!refused)
@@ -328,9 +335,10 @@ void call_fail(struct call *c, const struct err *e)
 
 void call_answer(struct call *c, const ProtobufCMessage *answer)
 {
-	struct message *m = allocate(sizeof(*m));
+	struct message *m = message_new(c, wire_pack(answer));
 
-	m->bytes = wire_pack(answer);
+	if (!m)
+		return;
 	pthread_mutex_lock(&c->lock);
 	bool refused = c->over || c->finishing;
 	if (!refused)
@@ -508,8 +516,13 @@ static void arrived(void *ctx, bool ok)
 
 void call_request(struct caller *who)
 {
-	struct call *c = allocate(sizeof(*c));
+	struct call *c = calloc(1, sizeof(*c));
 
+	/* Its next call waits until there is memory: calls_review. */
+	if (!c) {
+		atomic_store(&who->starved, true);
+		return;
+	}
 	c->server = who->server;
 	c->caller = who;
 	atomic_fetch_add(&who->refs, 1);
@@ -577,28 +590,70 @@ static unsigned hangs(struct call *c, int64_t now, const char **what)
 	return over;
 }
 
+/* One that has to ask again, with a reference; NULL: there is none. */
+static struct caller *next_starved(struct server *s)
+{
+	struct caller *c;
+
+	pthread_mutex_lock(&s->lock);
+	for (c = s->callers; c; c = c->next)
+		if (atomic_load(&c->starved) && caller_ref_living(c))
+			break;
+	pthread_mutex_unlock(&s->lock);
+	return c;
+}
+
+static void request_again(struct server *s)
+{
+	struct caller *c;
+	bool fed = true;
+
+	while (fed && (c = next_starved(s))) {
+		atomic_store(&c->starved, false);
+		call_request(c);
+		fed = !atomic_load(&c->starved);
+		caller_unref(c);
+	}
+}
+
 void calls_review(struct server *s)
 {
 	int64_t now = monotonic_ns();
-	size_t n;
-	struct call **all = server_calls(s, NULL, &n);
+	struct call *c = NULL;
 
-	for (size_t i = 0; i < n; i++) {
+	request_again(s);
+	while ((c = server_next_call(s, NULL, c))) {
 		const char *what = NULL;
 		char why[96];
-		unsigned over = hangs(all[i], now, &what);
+		unsigned over = hangs(c, now, &what);
 
-		if (over) {
-			snprintf(why, sizeof(why), "%s for %u s", what, over);
-			log_info("%s: a call is ended: %s",
-				 caller_known(all[i]->caller), why);
-			grpc_call_cancel_with_status(
-				all[i]->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
-				why, NULL);
-		}
-		call_unref(all[i]);
+		if (!over)
+			continue;
+		snprintf(why, sizeof(why), "%s for %u s", what, over);
+		log_info("%s: a call is ended: %s", caller_known(c->caller),
+			 why);
+		grpc_call_cancel_with_status(
+			c->grpc, GRPC_STATUS_DEADLINE_EXCEEDED, why, NULL);
 	}
-	free(all);
+}
+
+void call_forbid(struct call *c, const char *why)
+{
+	call_finish(c, GRPC_STATUS_PERMISSION_DENIED, why, NULL);
+	call_wake(c);
+}
+
+void calls_restrict(struct server *s, uint64_t capture, const char *people)
+{
+	struct call *c = NULL;
+
+	while ((c = server_next_call(s, NULL, c))) {
+		pthread_mutex_lock(&c->lock);
+		bool about = c->capture == capture;
+		pthread_mutex_unlock(&c->lock);
+		if (about && !caller_sees(c->caller, people))
+			call_forbid(c, "the capture was limited to others");
+	}
 }
 
 /* --- what threads ask --- */

@@ -297,19 +297,21 @@ bool caller_may(struct caller *c, const struct method *m, struct err *e)
 
 /* --- all of them --- */
 
-/* With references, to give back. */
-static struct caller **callers(struct server *s, size_t *n)
+/* The next one, with a reference; c: NULL, or the one before, whose reference
+ * is given back. */
+static struct caller *next_caller(struct server *s, struct caller *c)
 {
-	*n = 0;
+	struct caller *behind = c;
+
 	pthread_mutex_lock(&s->lock);
-	struct caller **all = calloc(s->n_callers + 1, sizeof(*all));
-	assert(all);
-	for (struct caller *c = s->callers; c; c = c->next)
-		/* One that is being freed has none to add to. */
-		if (caller_ref_living(c))
-			all[(*n)++] = c;
+	c = c ? c->next : s->callers;
+	/* One that is being freed has none to add to. */
+	while (c && !caller_ref_living(c))
+		c = c->next;
 	pthread_mutex_unlock(&s->lock);
-	return all;
+	if (behind)
+		caller_unref(behind);
+	return c;
 }
 
 static bool is_served(struct caller *c)
@@ -323,15 +325,11 @@ static bool is_served(struct caller *c)
 /* Those that were never served end with their handshake. */
 void callers_end(struct server *s)
 {
-	size_t n;
-	struct caller **all = callers(s, &n);
+	struct caller *c = NULL;
 
-	for (size_t i = 0; i < n; i++) {
-		if (is_served(all[i]))
-			caller_end(all[i]);
-		caller_unref(all[i]);
-	}
-	free(all);
+	while ((c = next_caller(s, c)))
+		if (is_served(c))
+			caller_end(c);
 }
 
 static void cut(struct caller *c, bool only_shaking)
@@ -349,22 +347,18 @@ static void cut(struct caller *c, bool only_shaking)
 
 void callers_cut(struct server *s, bool only_shaking)
 {
-	size_t n;
-	struct caller **all = callers(s, &n);
+	struct caller *c = NULL;
 
-	for (size_t i = 0; i < n; i++) {
-		cut(all[i], only_shaking);
-		caller_unref(all[i]);
-	}
-	free(all);
+	while ((c = next_caller(s, c)))
+		cut(c, only_shaking);
 }
 
 /* First told, then cut off: a client that reads hears why. */
 static void dismiss(struct caller *c)
 {
 	struct server *s = c->server;
+	struct call *call = NULL;
 	char why[160];
-	size_t n;
 
 	pthread_mutex_lock(&s->lock);
 	bool doomed = c->doomed;
@@ -378,27 +372,18 @@ static void dismiss(struct caller *c)
 		 "the certificate of %s was revoked, or has expired",
 		 c->allowed.name);
 	log_info("%s at %s has to go: %s", c->allowed.name, c->from, why);
-	struct call **all = server_calls(s, c, &n);
-	for (size_t i = 0; i < n; i++) {
-		call_finish(all[i], GRPC_STATUS_PERMISSION_DENIED, why, NULL);
-		call_wake(all[i]);
-		call_unref(all[i]);
-	}
-	free(all);
+	while ((call = server_next_call(s, c, call)))
+		call_forbid(call, why);
 }
 
 void callers_review(struct server *s)
 {
-	size_t n;
-	struct caller **all = callers(s, &n);
+	struct caller *c = NULL;
 
-	for (size_t i = 0; i < n; i++) {
-		if (is_served(all[i]) && all[i]->origin == FROM_TLS &&
-		    caller_role(all[i]) == ROLE_NONE)
-			dismiss(all[i]);
-		caller_unref(all[i]);
-	}
-	free(all);
+	while ((c = next_caller(s, c)))
+		if (is_served(c) && c->origin == FROM_TLS &&
+		    caller_role(c) == ROLE_NONE)
+			dismiss(c);
 }
 
 bool caller_is_idle(struct caller *c, int64_t now)
@@ -411,31 +396,23 @@ bool caller_is_idle(struct caller *c, int64_t now)
 void callers_idle(struct server *s)
 {
 	int64_t now = monotonic_ns();
-	size_t n;
-	struct caller **all = callers(s, &n);
+	struct caller *c = NULL;
 
-	for (size_t i = 0; i < n; i++) {
-		if (all[i]->origin == FROM_TLS && caller_is_idle(all[i], now))
-			cut(all[i], false);
-		caller_unref(all[i]);
-	}
-	free(all);
+	while ((c = next_caller(s, c)))
+		if (c->origin == FROM_TLS && caller_is_idle(c, now))
+			cut(c, false);
 }
 
 void callers_refused(struct server *s)
 {
 	int64_t since_ns = monotonic_ns() - s->gate.patience_ns;
-	size_t n;
-	struct caller **all = callers(s, &n);
+	struct caller *c = NULL;
 
-	for (size_t i = 0; i < n; i++) {
+	while ((c = next_caller(s, c))) {
 		pthread_mutex_lock(&s->lock);
-		bool over = all[i]->place == PLACE_REFUSED &&
-			    all[i]->since_ns < since_ns;
+		bool over = c->place == PLACE_REFUSED && c->since_ns < since_ns;
 		pthread_mutex_unlock(&s->lock);
 		if (over)
-			cut(all[i], false);
-		caller_unref(all[i]);
+			cut(c, false);
 	}
-	free(all);
 }

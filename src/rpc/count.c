@@ -47,7 +47,7 @@ static bool reading_open(struct call *c, struct reading *r, const char *name,
 		return false;
 	if (!until_ns || until_ns > realtime_ns())
 		control_catch_up(ctl, name);
-	if (!control_find(ctl, name, &r->view, &r->feed, e))
+	if (!find_seen(c, name, &r->view, &r->feed, e))
 		return false;
 	const struct capture_row *row = &r->view.row;
 	uint32_t link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;

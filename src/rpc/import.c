@@ -86,14 +86,15 @@ static bool check_request(struct call *c, const Request *r, struct err *e)
 	char people[PEOPLE_MAX + 1];
 	size_t n = strlen(r->file);
 	struct err ignored;
+	uint64_t id;
 
 	if (!*r->alias)
 		return err_set(e, ERR_USAGE,
 			       "expected an alias to import into, got nothing");
-	if (control_people(c->server->control, r->alias, people, &ignored) &&
+	if (control_people(c->server->control, r->alias, &id, people,
+			   &ignored) &&
 	    !caller_sees(c->caller, people))
-		return err_set(e, ERR_EXISTS,
-			       "alias '%.80s' is taken by a capture of others",
+		return err_set(e, ERR_EXISTS, "alias '%.80s' is taken",
 			       r->alias);
 	return n <= FILE_MAX || err_set(e, ERR_USAGE,
 					"expected a file name of at most %d "

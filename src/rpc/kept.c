@@ -333,7 +333,10 @@ static bool set_all(struct call *c, struct capture_view *v, struct err *e)
 		return true;
 	if (bytes || age)
 		capture_view_done(v);
-	return control_set_people(ctl, r->name, people, v, e);
+	if (!control_set_people(ctl, r->name, people, v, e))
+		return false;
+	calls_restrict(c->server, v->row.id, v->row.people);
+	return true;
 }
 
 void run_set(struct call *c)

@@ -381,9 +381,8 @@ static bool listen_open(struct listener *l, struct err *e)
 	const Pcap__V1__ListenRequest *q = request(l);
 	struct server *s = l->call->server;
 
-	if (!check_capture(l->call, q->name, e) ||
-	    !check_snaplen(q->snaplen, e) ||
-	    !control_find(s->control, q->name, &l->view, &l->feed, e))
+	if (!check_snaplen(q->snaplen, e) ||
+	    !find_seen(l->call, q->name, &l->view, &l->feed, e))
 		return false;
 	l->link_known = link_known(&l->view.row);
 	l->link_type = l->view.row.link_type;

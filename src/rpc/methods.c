@@ -176,12 +176,43 @@ static bool no_capture(struct call *c, const char *name, struct err *e)
 bool check_capture(struct call *c, const char *name, struct err *e)
 {
 	char people[PEOPLE_MAX + 1];
+	uint64_t id;
 
 	if (!check_name(name, e))
 		return false;
-	if (control_people(c->server->control, name, people, e))
+	if (control_people(c->server->control, name, &id, people, e))
 		return caller_sees(c->caller, people) || no_capture(c, name, e);
 	return e->kind == ERR_NOT_FOUND ? no_capture(c, name, e) : false;
+}
+
+/* Once calls_restrict can find the call, it is looked again who may see the
+ * capture: whatever is set between is seen by one of the two. */
+bool find_seen(struct call *c, const char *name, struct capture_view *v,
+	       struct feed **f, struct err *e)
+{
+	struct control *ctl = c->server->control;
+	char people[PEOPLE_MAX + 1], id_text[24];
+	struct capture_view view;
+	struct feed *feed;
+	uint64_t id;
+
+	if (!check_capture(c, name, e) ||
+	    !control_find(ctl, name, &view, &feed, e))
+		return false;
+	pthread_mutex_lock(&c->lock);
+	c->capture = view.row.id;
+	pthread_mutex_unlock(&c->lock);
+	snprintf(id_text, sizeof(id_text), "%" PRIu64, view.row.id);
+	bool ok = control_people(ctl, id_text, &id, people, e) &&
+		  (caller_sees(c->caller, people) || no_capture(c, name, e));
+	if (ok) {
+		*v = view;
+		*f = feed;
+		return true;
+	}
+	capture_view_done(&view);
+	feed_unref(feed);
+	return false;
 }
 
 bool check_people(const char *given, char people[PEOPLE_MAX + 1], struct err *e)
@@ -587,6 +618,9 @@ void run_init(struct call *c)
 		call_fail(c, &e);
 		return;
 	}
+	pthread_mutex_lock(&c->lock);
+	c->capture = v.row.id;
+	pthread_mutex_unlock(&c->lock);
 	wire_capture(&capture, &v);
 	answer.capture = &capture;
 	answer.created = created;
@@ -687,11 +721,12 @@ void run_remove_alias(struct call *c)
 	char people[PEOPLE_MAX + 1];
 	struct capture_view v;
 	struct err e = ERR_INIT;
+	uint64_t id;
 
 	if (*r->name)
 		err_set(&e, ERR_USAGE,
 			"expected only the alias that goes, got a name too");
-	else if (control_people(ctl, r->alias, people, &e) &&
+	else if (control_people(ctl, r->alias, &id, people, &e) &&
 		 !caller_sees(c->caller, people))
 		err_set(&e, ERR_NOT_FOUND, "no alias '%.80s'", r->alias);
 	else if (check_name(r->alias, &e) &&

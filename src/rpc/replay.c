@@ -164,7 +164,7 @@ static bool replay_open(struct replay *r, struct err *e)
 		return false;
 	if (!q->until_ns || q->until_ns > realtime_ns())
 		control_catch_up(ctl, q->name);
-	if (!control_find(ctl, q->name, &r->view, &r->feed, e))
+	if (!find_seen(r->call, q->name, &r->view, &r->feed, e))
 		return false;
 	const struct capture_row *row = &r->view.row;
 	r->link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;

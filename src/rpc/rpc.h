@@ -155,7 +155,9 @@ struct call {
 	int64_t began_ns;
 	enum err_kind outcome; /* of an answer that is not all good, and why */
 	char outcome_text[192];
-	int data_fd;	    /* of its data connection, or -1 */
+	uint64_t capture; /* which it is about; 0: none, or not known yet */
+	char people[PEOPLE_MAX + 1]; /* who might see that */
+	int data_fd;		     /* of its data connection, or -1 */
 	int64_t passing_ns; /* since when a frame goes over it; 0: none does */
 	bool closed;	    /* audit_end was called */
 	bool started;	    /* method->start was called */
@@ -179,8 +181,13 @@ void call_request(struct caller *who);
 struct call *call_ref(struct call *c);
 /* For who has a pointer but no reference: false when the last one is gone. */
 bool call_ref_living(struct call *c);
-/* Ends calls whose request does not come, or whose client takes nothing. */
+/* Ends calls whose request does not come, or whose client takes nothing, and
+ * asks for the next call of who had to wait for memory. */
 void calls_review(struct server *s);
+/* It ends: who made it may not go on. */
+void call_forbid(struct call *c, const char *why);
+/* Who may see that capture has changed: calls of others about it end. */
+void calls_restrict(struct server *s, uint64_t capture, const char *people);
 void call_unref(struct call *c);
 
 /* Takes bytes over in any case. */
@@ -281,6 +288,7 @@ struct caller {
 	int data_fd;	   /* it is a data connection; or -1 */
 	grpc_server *grpc; /* NULL until it is served */
 	atomic_bool ended;
+	atomic_bool starved;	 /* there was no memory for its next call */
 	atomic_uint n_calls;	 /* that have arrived */
 	_Atomic int64_t idle_ns; /* since when there are none */
 	struct err refusal; /* of all its calls; written before it is served */
@@ -518,9 +526,11 @@ struct server {
 };
 
 grpc_server *server_make_grpc(struct server *s);
-/* The calls of one, NULL: of all: an array, to give back and free(). */
-struct call **server_calls(struct server *s, const struct caller *of,
-			   size_t *n);
+/* The next call of one, NULL: of all, with a reference; c: NULL, or the one
+ * before, whose reference is given back. Who comes meanwhile may be left out.
+ */
+struct call *server_next_call(struct server *s, const struct caller *of,
+			      struct call *c);
 
 /* The call joins the server's list; false: over its method's bound. */
 bool server_admit(struct server *s, struct call *c, struct err *e);
@@ -657,6 +667,9 @@ bool check_name(const char *name, struct err *e);
 /* And the capture is there for the caller: who may not see it is told that it
  * is not there. */
 bool check_capture(struct call *c, const char *name, struct err *e);
+/* control_find for a stream of packets: from here on calls_restrict ends it. */
+bool find_seen(struct call *c, const char *name, struct capture_view *v,
+	       struct feed **f, struct err *e);
 /* control_list without what the caller may not see. */
 bool list_seen(struct call *c, const char *name, struct capture_view **v,
 	       size_t *n, struct err *e);

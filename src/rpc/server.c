@@ -363,36 +363,28 @@ static void stop_call(struct call *c)
 	call_wake(c);
 }
 
-/* A copy of the list: what a call does when it is told to stop may give calls
- * back, which takes the server's lock. */
-struct call **server_calls(struct server *s, const struct caller *of, size_t *n)
+struct call *server_next_call(struct server *s, const struct caller *of,
+			      struct call *c)
 {
-	size_t most = 0;
+	struct call *behind = c;
 
-	*n = 0;
 	pthread_mutex_lock(&s->lock);
-	for (struct call *c = s->calls; c; c = c->next)
-		most++;
-	struct call **all = calloc(most ? most : 1, sizeof(*all));
-	assert(all);
-	for (struct call *c = s->calls; c; c = c->next)
-		/* One that is being freed has no references to add to. */
-		if ((!of || c->caller == of) && call_ref_living(c))
-			all[(*n)++] = c;
+	c = c ? c->next : s->calls;
+	/* One that is being freed has no references to add to. */
+	while (c && ((of && c->caller != of) || !call_ref_living(c)))
+		c = c->next;
 	pthread_mutex_unlock(&s->lock);
-	return all;
+	if (behind)
+		call_unref(behind);
+	return c;
 }
 
 static void stop_calls(struct server *s)
 {
-	size_t n;
-	struct call **all = server_calls(s, NULL, &n);
+	struct call *c = NULL;
 
-	for (size_t i = 0; i < n; i++) {
-		stop_call(all[i]);
-		call_unref(all[i]);
-	}
-	free(all);
+	while ((c = server_next_call(s, NULL, c)))
+		stop_call(c);
 }
 
 static bool no_calls(const struct server *s)

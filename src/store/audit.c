@@ -62,11 +62,12 @@ static bool run_put(sqlite3 *db, struct catalog_job *job, struct err *e)
 
 	if (!sql_exec(db, e,
 		      "INSERT OR REPLACE INTO audit VALUES (?1, ?2, ?3, ?4, "
-		      "?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-		      "iittttttiitiiit", r->id, r->at_ns, r->who, r->role,
+		      "?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, "
+		      "?16, ?17)",
+		      "iittttttiitiiitit", r->id, r->at_ns, r->who, r->role,
 		      r->origin, r->method, r->capture, r->filter, r->since_ns,
 		      r->until_ns, r->detail, r->bytes, r->lasted_ns,
-		      (int64_t)r->status, r->result))
+		      (int64_t)r->status, r->result, r->capture_id, r->people))
 		return false;
 	return r->id % TRIM_EVERY != 0 || trim(db, r->who, e);
 }
@@ -121,6 +122,8 @@ static void from_row(sqlite3_stmt *q, struct audit_row *r)
 	r->lasted_ns = sqlite3_column_int64(q, 12);
 	r->status = sqlite3_column_int(q, 13);
 	text(q, 14, r->result, sizeof(r->result));
+	r->capture_id = (uint64_t)sqlite3_column_int64(q, 15);
+	text(q, 16, r->people, sizeof(r->people));
 }
 
 static void reverse(struct audit_row *rows, size_t n)
@@ -144,13 +147,18 @@ bool audit_list(struct store *s, int64_t since_ns, int64_t until_ns, size_t max,
 			       "iii", since_ns, until_ns ? until_ns : INT64_MAX,
 			       (int64_t)max)
 		   : NULL;
+	size_t room = 0;
 	int got = -1;
 
 	*rows = NULL;
 	*n = 0;
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(*rows, (*n + 1) * sizeof(**rows));
+		void *more = *rows;
 
+		if (*n == room) {
+			room = room ? 2 * room : 64;
+			more = realloc(*rows, room * sizeof(**rows));
+		}
 		if (!more) {
 			err_set(e, ERR_FAILED, "catalog: out of memory");
 			got = -1;

@@ -24,6 +24,8 @@ struct audit_row {
 	int64_t lasted_ns; /* -1: it goes on */
 	int status;	   /* of gRPC */
 	char result[192];
+	uint64_t capture_id;	     /* 0: none, or not known */
+	char people[PEOPLE_MAX + 1]; /* who might see it then */
 };
 
 /* The number of a new row. */
