@@ -288,16 +288,17 @@ void run_gaps(struct call *c)
 		return;
 	}
 	page = coverage;
-	if (gaps_page(r, &page, next, &e)) {
+	if (gaps_page(r, &page, next, &e))
+		answer.coverage = wire_coverage(&page, GAPS_MAX, &e);
+	if (answer.coverage) {
 		wire_capture(&capture, &v);
 		answer.capture = &capture;
-		answer.coverage = wire_coverage(&page, GAPS_MAX);
 		answer.next_page_token = next;
 		call_answer(c, &answer.base);
-		free(answer.coverage);
 	} else {
 		call_fail(c, &e);
 	}
+	free(answer.coverage);
 	free(coverage.rows);
 	capture_view_done(&v);
 }

@@ -369,29 +369,32 @@ static int replay_step(struct replay *r, struct err *e)
 
 /* --- the end --- */
 
-/* What the End says of the range; a live replay has no range. */
-static Pcap__V1__Coverage *replay_coverage(struct replay *r, struct coverage *c)
+/* What the End says of the range. NULL: *e. */
+static Pcap__V1__Coverage *replay_coverage(struct replay *r, struct coverage *c,
+					   struct err *e)
 {
 	const Pcap__V1__ReplayRequest *q = r->request;
 	struct capture_view view;
-	struct err e = ERR_INIT;
 	char id[24];
 
 	snprintf(id, sizeof(id), "%llu", (unsigned long long)r->view.row.id);
-	if (q->live ||
-	    !control_coverage(r->call->server->control, id, q->since_ns,
-			      q->until_ns, c, &view, &e))
+	if (!control_coverage(r->call->server->control, id, q->since_ns,
+			      q->until_ns, c, &view, e))
 		return NULL;
 	capture_view_done(&view);
-	return wire_coverage(c, END_ROWS_MAX);
+	return wire_coverage(c, END_ROWS_MAX, e);
 }
 
-static void replay_end(struct replay *r, const struct err *e)
+static void replay_end(struct replay *r, struct err *e)
 {
 	Pcap__V1__End *end = &r->end;
 	struct coverage coverage = {0};
 	char note[sizeof(e->what)];
 
+	/* A live one has no range. Where nobody can say what is missing, a
+	 * replay is not complete. */
+	if (!r->request->live && !e->kind)
+		end->coverage = replay_coverage(r, &coverage, e);
 	snprintf(note, sizeof(note), "%s", e->what);
 	text_clean(note);
 	end->examined = r->pick.examined;
@@ -409,7 +412,6 @@ static void replay_end(struct replay *r, const struct err *e)
 		end->note = "the capture was deleted";
 	else
 		end->complete = true;
-	end->coverage = replay_coverage(r, &coverage);
 	call_send(r->call, wire_end(end));
 	free(end->coverage);
 	free(coverage.rows);

@@ -588,8 +588,9 @@ grpc_byte_buffer *wire_end(const Pcap__V1__End *end);
 /* Points into v and aliases of v. */
 void wire_capture(Pcap__V1__Capture *m, const struct capture_view *v);
 /* A Coverage with at most max_rows rows: all in one allocation, to free().
- * Never NULL; points into c. */
-Pcap__V1__Coverage *wire_coverage(const struct coverage *c, size_t max_rows);
+ * Points into c. NULL: *e. */
+Pcap__V1__Coverage *wire_coverage(const struct coverage *c, size_t max_rows,
+				  struct err *e);
 
 /* --- text.c: what may leave the process --- */
 

@@ -274,7 +274,8 @@ static void wire_gap(Pcap__V1__Gap *m, const struct ledger_row *r)
 	m->detail = (char *)r->detail;
 }
 
-Pcap__V1__Coverage *wire_coverage(const struct coverage *c, size_t max_rows)
+Pcap__V1__Coverage *wire_coverage(const struct coverage *c, size_t max_rows,
+				  struct err *e)
 {
 	size_t n = c->n < max_rows ? c->n : max_rows;
 	struct {
@@ -282,8 +283,10 @@ Pcap__V1__Coverage *wire_coverage(const struct coverage *c, size_t max_rows)
 		Pcap__V1__Gap gaps[];
 	} *m = calloc(1, sizeof(*m) + n * (sizeof(*m->gaps) + sizeof(void *)));
 
-	if (!m)
-		abort(); /* memory is out */
+	if (!m) {
+		err_set(e, ERR_FAILED, "gaps: out of memory");
+		return NULL;
+	}
 	Pcap__V1__Gap **list = (Pcap__V1__Gap **)&m->gaps[n];
 	for (size_t i = 0; i < n; i++) {
 		wire_gap(&m->gaps[i], &c->rows[i]);
