@@ -219,14 +219,19 @@ class People(unittest.TestCase):
             self.assertIn(b"the capture was limited to others", text)
 
     def test_the_audit_of_others_captures_says_who_and_when_only(self):
-        self.far.run("init", "lo", "udp", "port", "7", "--alias", "case-x",
+        self.far.run("init", "lo", "udp", "port", "7", "--alias", "case-y",
                      "--people", "alice")
-        self.far.run("hold", "case-x", "--last", "1h", "--reason", "burglar")
+        self.far.run("import", "case-x",
+                     os.path.join(self.far.folder, "some.pcap"))
+        self.far.run("set", "case-x", "--people", "alice")
+        self.far.run("hold", "case-x", "--since", "1970-01-01", "--until",
+                     "2100-01-01", "--reason", "burglar")
         self.far.run("mark", "case-x", "door-open")
         self.far.run("release", "case-x", "1")
         self.far.run("delete", "--yes", "case-x")
+        self.far.run("delete", "--yes", "case-y")
         out, _ = as_nobody(self.far, "audit", "--json", groups=[GAMES])
-        for word in (b"case-x", b"burglar", b"door-open", b"port 7"):
+        for word in (b"case-x", b"case-y", b"burglar", b"door-open", b"port 7"):
             self.assertNotIn(word, out)
         rows = [r for r in json.loads(out)["audit"] if r["hidden"]]
         self.assertLessEqual({"Init", "Hold", "Mark", "Release", "Delete"},
