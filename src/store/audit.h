@@ -25,7 +25,7 @@ struct audit_row {
 	int status;	   /* of gRPC */
 	char result[192];
 	uint64_t capture_id;	     /* 0: none, or not known */
-	char people[PEOPLE_MAX + 1]; /* who might see it then */
+	char people[PEOPLE_MAX + 1]; /* who may see that */
 };
 
 /* The number of a new row. */

@@ -60,7 +60,11 @@ static bool run_people(sqlite3 *db, void *arg, struct err *e)
 {
 	const struct people_change *c = arg;
 
+	/* The audit tells of it to the same people, also when it is deleted. */
 	return sql_exec(db, e, "UPDATE captures SET people = ?2 WHERE id = ?1",
+			"it", c->capture, c->people) &&
+	       sql_exec(db, e,
+			"UPDATE audit SET people = ?2 WHERE capture_id = ?1",
 			"it", c->capture, c->people);
 }
 
