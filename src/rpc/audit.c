@@ -230,6 +230,12 @@ static void fill_capture(struct audit_row *r, struct call *c)
 	if (there) {
 		c->capture = id;
 		memcpy(c->people, people, sizeof(people));
+	} else if (!c->capture) {
+		/* One that could not be made was for these. */
+		snprintf(c->people, sizeof(c->people), "%s",
+			 string_of(c->request, "people"));
+		for (char *p = c->people; (p = strchr(p, ',')); p++)
+			*p = ' ';
 	}
 	r->capture_id = c->capture;
 	memcpy(r->people, c->people, sizeof(r->people));
