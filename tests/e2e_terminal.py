@@ -68,6 +68,7 @@ class Liar(grpc.GenericRpcHandler):
         self.methods = pb.DESCRIPTOR.services_by_name["Pcap"].methods_by_name
         self.pb = pb
         self.fails = False
+        self.page = None  # of gaps: what changes a lie
 
     def refuse(self, context):
         context.set_trailing_metadata(
@@ -93,7 +94,10 @@ class Liar(grpc.GenericRpcHandler):
         def once(request, context):
             if self.fails:
                 self.refuse(context)
-            return lies(answer())
+            lie = lies(answer())
+            if self.page and method.name == "Gaps":
+                self.page(lie)
+            return lie
 
         def many(request, context):
             if self.fails:
@@ -174,6 +178,35 @@ class Lies(unittest.TestCase):
                     self.check(command, said)
                     if command[0] != "count":
                         self.assertIn(EVIL, texts(json.loads(said)))
+
+    def test_pages_without_end(self):
+        """The same page again, pages of nothing, and ever another one."""
+        asked = []
+
+        def same(lie):
+            asked.append(0)
+            lie.next_page_token = "7"
+
+        def nothing(lie):
+            same(lie)
+            lie.next_page_token = str(len(asked))
+            del lie.coverage.rows[:]
+
+        def more(lie):
+            same(lie)
+            lie.next_page_token = str(len(asked))
+
+        self.liar.fails = False
+        for self.liar.page, times, want in (
+                (same, 2, "leads on"), (nothing, 1, "leads on"),
+                (more, 100, "at most 100 pages")):
+            with self.subTest(page=self.liar.page.__name__):
+                asked.clear()
+                said = self.run_in_a_pipe(["gaps", "x"])
+                self.assertIn("expected", said)
+                self.assertIn(want, said)
+                self.assertEqual(len(asked), times)
+        self.liar.page = None
 
 
 def texts(value):

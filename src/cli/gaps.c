@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct line {
 	struct time_range range;
@@ -124,6 +125,9 @@ static void print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
 	coverage_say(c);
 }
 
+/* Of up to 20,000 rows each, by pcapd. */
+#define PAGES_MAX 100
+
 /* All pages, as one answer whose rows lie in their own answers. */
 struct pages {
 	Pcap__V1__GapsResponse **answers;
@@ -163,10 +167,33 @@ static bool pages_add(struct pages *p, Pcap__V1__GapsResponse *m)
 	return true;
 }
 
+/* Is there another, and does it lead on? 1, 0: that was the last, -1: see e. */
+static int pages_next(const struct pages *p, const char *token,
+		      const Pcap__V1__GapsResponse *m, struct err *e)
+{
+	if (!*m->next_page_token)
+		return 0;
+	if (!m->coverage->n_rows || !strcmp(token, m->next_page_token)) {
+		err_set(e, ERR_FAILED,
+			"expected a page of gaps that leads on, got one "
+			"without rows, or with the token of the one before");
+		err_hint(e, "The daemon does not keep to pcap.proto.");
+		return -1;
+	}
+	if (p->n < PAGES_MAX)
+		return 1;
+	err_set(e, ERR_LIMIT, "expected at most %d pages of gaps, got more",
+		PAGES_MAX);
+	err_hint(e, "Ask for a shorter range: --last 1d.");
+	return -1;
+}
+
 static bool pages_read(struct pages *p, Pcap__V1__GapsRequest *ask,
 		       struct err *e)
 {
-	for (;;) {
+	int more;
+
+	do {
 		Pcap__V1__GapsResponse *m = (Pcap__V1__GapsResponse *)cli_call(
 			"Gaps", &ask->base, e);
 
@@ -176,13 +203,12 @@ static bool pages_read(struct pages *p, Pcap__V1__GapsRequest *ask,
 			pcap__v1__gaps_response__free_unpacked(m, NULL);
 			return err_set(e, ERR_FAILED, "out of memory");
 		}
-		/* An answer without rows would be asked for without end. */
-		if (!*m->next_page_token || !m->coverage->n_rows)
-			return true;
+		more = pages_next(p, ask->page_token, m, e);
 		ask->page_token = m->next_page_token;
 		ask->since_ns = p->all.since_ns;
 		ask->until_ns = p->all.until_ns;
-	}
+	} while (more > 0);
+	return more == 0;
 }
 
 static int run(int argc, char **argv)
