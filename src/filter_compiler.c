@@ -6,6 +6,7 @@
  * filter means: filter.c.
  */
 #include "filter_compiler.h"
+#include "filter_cache.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -397,23 +398,16 @@ static struct filter *compiler_in_place(const struct filter_request *q,
 	return filter_compile(q->text, q->link_type, q->snaplen, e);
 }
 
-struct filter *filter_compiler_run(const struct filter_request *q,
-				   uint32_t *link_type, struct err *e)
+/* For packets in memory. */
+static struct filter *compiler_compile_beside(const struct filter_request *q,
+					      uint32_t *link_type,
+					      int64_t deadline_ns,
+					      struct err *e)
 {
-	int64_t deadline_ns = compiler_now_ns() + compiler_time_ns(q->text);
-	struct filter *f;
+	struct filter *f = compiler_try(
+		COMPILER_PLAIN, q->operator? LANE_OPERATORS : LANE_VIEWERS, q,
+		link_type, deadline_ns, e);
 
-	if (!filter_fits(q->text, NULL, e))
-		return NULL;
-	if (!filter_compiler_runs())
-		return compiler_in_place(q, link_type, e);
-	/* An interface takes a socket to be opened. */
-	if (q->interface)
-		return compiler_try(COMPILER_NAMES, LANE_INTERFACES, q,
-				    link_type, deadline_ns, e);
-	f = compiler_try(COMPILER_PLAIN,
-			 q->operator? LANE_OPERATORS : LANE_VIEWERS, q,
-			 link_type, deadline_ns, e);
 	if (f || e->kind != ERR_USAGE)
 		return f;
 	if (q->operator)
@@ -422,4 +416,51 @@ struct filter *filter_compiler_run(const struct filter_request *q,
 	err_hint(e, "pcap-filter(7) describes filters. Names of hosts are "
 		    "looked up for operators only: give addresses.");
 	return NULL;
+}
+
+/* Once for all who ask for the same. */
+static struct filter *compiler_once(const struct filter_request *q,
+				    uint32_t *link_type, int64_t deadline_ns,
+				    struct err *e)
+{
+	const struct filter_key k = {q->text, q->link_type, q->snaplen,
+				     q->operator};
+	struct timespec pause = {0, 10 * 1000000};
+	enum filter_found found;
+	struct filter *f = NULL;
+
+	while ((found = filter_cache_find(&k, compiler_now_ns(), &f, e)) ==
+	       FILTER_COMPILING) {
+		if (!compiler_may_wait(q, deadline_ns, e))
+			return NULL;
+		nanosleep(&pause, NULL);
+	}
+	*link_type = q->link_type;
+	if (found == FILTER_MISSING) {
+		f = compiler_compile_beside(q, link_type, deadline_ns, e);
+		filter_cache_put(&k, compiler_now_ns(), f, e);
+	}
+	/* max-filter-program may be another since. */
+	if (f && !filter_fits(q->text, f, e)) {
+		filter_free(f);
+		return NULL;
+	}
+	return f;
+}
+
+struct filter *filter_compiler_run(const struct filter_request *q,
+				   uint32_t *link_type, struct err *e)
+{
+	int64_t deadline_ns = compiler_now_ns() + compiler_time_ns(q->text);
+
+	if (!filter_fits(q->text, NULL, e))
+		return NULL;
+	if (!filter_compiler_runs())
+		return compiler_in_place(q, link_type, e);
+	/* An interface takes a socket to be opened, and its program stays with
+	 * the capture. */
+	if (q->interface)
+		return compiler_try(COMPILER_NAMES, LANE_INTERFACES, q,
+				    link_type, deadline_ns, e);
+	return compiler_once(q, link_type, deadline_ns, e);
 }

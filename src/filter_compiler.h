@@ -7,6 +7,7 @@
  * Two processes that were made before there were threads make them: one of
  * those can open no socket, so that no name of a host leaves the machine; the
  * other looks names up, for operators, and only when the first one failed.
+ * What was compiled for packets in memory is kept: filter_cache.h.
  * Threads: filter_compiler_start before there are any; filter_compiler_run
  * from any, with no lock held: it waits.
  * Ownership: filter_compiler_run gives, filter_free takes.

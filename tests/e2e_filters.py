@@ -20,8 +20,12 @@ from harness import (FAILED, NS, OK, PATIENCE, PCAP, UNREACHABLE, USAGE,
 
 CLONE_NEWNET = 0x40000000
 NEWS, NOBODY = 9, 65534  # gid of "news", uid and gid of nobody
-# An error that comes after all of 8 KB was looked at.
-COSTLY = " or ".join("port %d" % i for i in range(1, 680)) + " zork"
+
+
+def costly(number):
+    """An error that comes after all of 8 KB was looked at."""
+    return " or ".join("port %d" % i for i in range(number, 670)) + " zork"
+
 
 
 def in_namespace(name, function):
@@ -117,14 +121,19 @@ class Filters(unittest.TestCase):
         return self.daemon.popen(*arguments, stdout=subprocess.DEVNULL,
                                  stderr=subprocess.PIPE)
 
+    @staticmethod
+    def children(pid):
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+            return [int(word) for word in file.read().split()]
+
     def compilers(self):
         """What compiles just now: children of the daemon's children."""
-        def children(pid):
-            with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
-                return [int(word) for word in file.read().split()]
+        return [pid for kind in self.children(self.daemon.process.pid)
+                for pid in self.children(kind)]
 
-        return [pid for kind in children(self.daemon.process.pid)
-                for pid in children(kind)]
+    def signal_compilers(self, number):
+        for pid in self.children(self.daemon.process.pid):
+            os.kill(pid, number)
 
     def test_a_silent_name_server_holds_up_nobody(self):
         waiting = [self.begun(*words) for words in (
@@ -166,17 +175,27 @@ class Filters(unittest.TestCase):
         self.assertEqual(self.asked(wait=False), set())
 
     def test_costly_filters_hold_up_nobody(self):
-        waiting = [self.begun("replay", "some", COSTLY, "--explain")
-                   for _ in range(12)]
-        until(lambda: len(self.compilers()) == 2, "two at a time")
+        waiting = [self.begun("replay", "some", costly(i),
+                              "--explain") for i in range(1, 13)]
+        stopped = set()
+
+        def two_stopped():
+            for pid in self.compilers():
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+            return len(stopped) == 2
+
+        until(two_stopped, "two at a time")
         self.daemon.run("list")
-        status, out, text = self.as_viewer("replay", "some", "udp")
+        status, _, text = self.as_viewer("replay", "some", "udp")
         self.assertEqual(status, OK, text)
         self.daemon.run("replay", "some", "udp")
-        self.assertTrue(any(w.poll() is None for w in waiting))
-        self.assertLessEqual(len(self.compilers()), 2)
+        until(lambda: set(self.compilers()) == stopped, "the short ones")
+        self.assertTrue(all(w.poll() is None for w in waiting))
         for w in waiting:
             end(w)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
         # Nobody waits for them any more.
         until(lambda: not self.compilers(), "their end")
 
@@ -189,6 +208,25 @@ class Filters(unittest.TestCase):
         self.assertEqual(waiting.returncode, FAILED, text.decode())
         self.assertIn("more memory or time than it may", text.decode())
         self.daemon.run("replay", "some", "udp")
+
+    def test_what_was_compiled_is_not_compiled_again(self):
+        hosts = " or ".join("host 10.0.0.%d" % i for i in range(1, 120))
+        ways = ["replay"], ["count"], ["replay", "--explain"]
+        _, want = self.daemon.run("count", "some", hosts)
+        self.signal_compilers(signal.SIGSTOP)
+        try:
+            for command in ways:
+                self.daemon.run(*command, "some", hosts)
+            self.assertEqual(self.daemon.run("count", "some", hosts)[1], want)
+            # Another filter waits for them.
+            other = self.begun("replay", "some", hosts + " or port 80")
+            for command in ways:
+                self.daemon.run(*command, "some", hosts)
+            self.assertIsNone(other.poll())
+        finally:
+            self.signal_compilers(signal.SIGCONT)
+        _, text = other.communicate(timeout=PATIENCE)
+        self.assertEqual(other.returncode, OK, text.decode())
 
     def state(self, name):
         return self.daemon.capture(name)["state"]
