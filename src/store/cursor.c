@@ -400,7 +400,7 @@ static bool goes_on(const struct cursor *c)
 /* The next segment that has blocks in the range; none: n_rows is 0. */
 static bool read_rows(struct cursor *c, struct err *e)
 {
-	struct segment_row g;
+	struct segment_row g = {0};
 	struct err ignored;
 	int got, why;
 
