@@ -76,9 +76,10 @@ class Interfaces(unittest.TestCase):
     def test_down_and_up(self):
         self.begin()
         self.until_running()
-        self.send()
         before = time.time_ns()
+        self.send()
         self.ip("link", "set", self.link.far, "down")
+        down = time.time_ns()
         self.until_state("waiting")
         (gap,) = self.outages()
         self.assertEqual(gap["to_ns"], 0)  # it goes on
@@ -90,6 +91,8 @@ class Interfaces(unittest.TestCase):
         self.send()
         self.all_is_there()
         (gap,) = self.outages()
+        # It begins with the newest packet, which is from before.
+        self.assertLessEqual(gap["from_ns"], down)
         self.assert_outage(gap, before, after, "the interface is down")
         self.daemon.run("replay", "live", "--strict", status=INCOMPLETE)
         self.daemon.stop()
@@ -100,6 +103,7 @@ class Interfaces(unittest.TestCase):
         self.send()
         for _ in range(2):
             before = time.time_ns()
+            self.send()
             self.link.unplug()
             self.until_state("waiting")
             self.link.plug()

@@ -58,7 +58,7 @@ REQUEST(version, VersionRequest, version_request, (void)m)
 REQUEST(interfaces, InterfacesRequest, interfaces_request, (void)m)
 REQUEST(init, InitRequest, init_request, m.interface = "lo";
 	m.filter = "udp port 9 and host 127.0.0.9"; m.alias = "made";
-	m.people = "root,alice"; m.start = true)
+	m.people = "root,nobody"; m.start = true)
 REQUEST(start, NameRequest, name_request, m.name = "live")
 REQUEST(stop, NameRequest, name_request, m.all = true)
 REQUEST(list, ListRequest, list_request, (void)m)
@@ -72,8 +72,12 @@ REQUEST(set, SetRequest, set_request, m.name = "kept";
 	m.bytes_case = PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
 	m.keep_bytes = 1 << 30; m.who_case = PCAP__V1__SET_REQUEST__WHO_PEOPLE;
 	m.people = "root")
-REQUEST(hold, HoldRequest, hold_request, m.name = "kept"; m.since_ns = 1;
-	m.until_ns = 2; m.reason = "a case")
+REQUEST(would_remove, SetRequest, set_request, m.name = "kept";
+	m.bytes_case = PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
+	m.keep_bytes = 1)
+REQUEST(hold, HoldRequest, hold_request, m.name = "kept";
+	m.since_ns = 1000 * NS_PER_S; m.until_ns = 2000 * NS_PER_S;
+	m.reason = "a case")
 REQUEST(release, ReleaseRequest, release_request, m.name = "kept";
 	m.hold = hold_number)
 REQUEST(mark, MarkRequest, mark_request, m.name = "kept"; m.mark = "a-mark";
@@ -129,6 +133,7 @@ static const struct rpc {
 	{PCAP "Status", status, false, false, GRPC_STATUS_OK},
 	{PCAP "Gaps", gaps, false, false, GRPC_STATUS_OK},
 	{PCAP "Set", set, false, false, GRPC_STATUS_OK},
+	{PCAP "WouldRemove", would_remove, false, false, GRPC_STATUS_OK},
 	{PCAP "Hold", hold, false, false, GRPC_STATUS_OK},
 	{PCAP "Release", release, false, false, GRPC_STATUS_OK},
 	{PCAP "Mark", mark, false, false, GRPC_STATUS_OK},
@@ -246,7 +251,9 @@ static int tear_down(void **state)
 /* What a call changes is as it was before the call. */
 static void prepare(const struct rpc *m)
 {
-	struct store_hold h = {.since_ns = 1, .until_ns = 2, .reason = "r"};
+	struct store_hold h = {.since_ns = 1000 * NS_PER_S,
+			       .until_ns = 2000 * NS_PER_S,
+			       .reason = "r"};
 	struct control *ctl = world.control;
 	struct capture_view v;
 	struct err e;
