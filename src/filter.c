@@ -280,6 +280,34 @@ struct filter *filter_compile_live(pcap_t *p, const char *text,
 	return compile(p, text, netmask, FILTER_TEXT_MAX, FILTER_INSNS_MAX, e);
 }
 
+struct filter *filter_compile_absent(const char *text, uint32_t snaplen,
+				     struct err *e)
+{
+	pcap_t *p = pcap_open_dead(DLT_EN10MB, (int)snaplen);
+	struct filter *f = NULL;
+
+	if (!p)
+		err_set(e, ERR_FAILED, "filter: out of memory");
+	else
+		f = filter_compile_live(p, text, 0, e);
+	if (p)
+		pcap_close(p);
+	return f;
+}
+
+/* "ifname" takes a name, of any kind of interface. */
+bool filter_is_name(const char *word)
+{
+	char text[WORD_SHOWN + 16];
+	pcap_t *p = pcap_open_dead(DLT_EN10MB, 65535);
+	int n = snprintf(text, sizeof(text), "ifname %s", word);
+	bool is = p && n < (int)sizeof(text) && grammatical(p, text);
+
+	if (p)
+		pcap_close(p);
+	return is;
+}
+
 struct filter *filter_from_program(const void *bytes, size_t n, struct err *e)
 {
 	struct filter *f = calloc(1, sizeof(*f));

@@ -41,6 +41,13 @@ struct filter *filter_compile(const char *text, uint32_t link_type,
  * compiled as that handle needs them. */
 struct filter *filter_compile_live(pcap_t *p, const char *text,
 				   uint32_t netmask, struct err *e);
+/* As filter_compile_live, for an Ethernet interface that is not there, and has
+ * no netmask that could be known. */
+struct filter *filter_compile_absent(const char *text, uint32_t snaplen,
+				     struct err *e);
+/* Whether pcap-filter(7) takes this word for a name, and not for a word of its
+ * own, a number or an address. Looks nothing up. */
+bool filter_is_name(const char *word);
 /* From filter_bytes, and checked. */
 struct filter *filter_from_program(const void *bytes, size_t n, struct err *e);
 void filter_free(struct filter *f);

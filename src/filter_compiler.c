@@ -29,6 +29,7 @@ struct compile_request {
 	uint32_t link_type, snaplen;
 	uint32_t text_max, program_max;
 	char interface[FILTER_INTERFACE_MAX]; /* "": for packets in memory */
+	bool absent;
 	char text[FILTER_TEXT_MAX + 1];
 };
 
@@ -110,6 +111,8 @@ static struct filter *compiler_compile(const struct compile_request *q,
 {
 	*link_type = q->link_type;
 	filter_configure(q->text_max, q->program_max);
+	if (q->absent)
+		return filter_compile_absent(q->text, q->snaplen, e);
 	if (*q->interface)
 		return compile_on(q->interface, q->text, q->snaplen, link_type,
 				  e);
@@ -288,6 +291,7 @@ static int compiler_ask(enum compiler_kind kind, const struct filter_request *q,
 		goto fail;
 	r->link_type = q->link_type;
 	r->snaplen = q->snaplen;
+	r->absent = q->absent;
 	filter_bounds(&r->text_max, &r->program_max);
 	snprintf(r->interface, sizeof(r->interface), "%s",
 		 q->interface ? q->interface : "");

@@ -36,6 +36,7 @@ struct filter_request {
 	/* NULL: for packets in memory. Else for the kernel, as this interface
 	 * needs it; the link type is the interface's. */
 	const char *interface;
+	bool absent;   /* it is not there: as an Ethernet one would need it */
 	bool operator; /* names of hosts are looked up */
 	/* Asked from time to time; false: nobody waits any more. NULL: yes. */
 	bool (*go_on)(void *ctx);

@@ -6,15 +6,28 @@ when they were not."""
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 import unittest
 
 from e2e_live import Link, content, in_file
 from harness import (INCOMPLETE, NOT_FOUND, NS, PERMISSION, Daemon,
-                     first_difference, main, output, packets_of, savefile,
+                     USAGE, first_difference, main, output, packets_of, savefile,
                      udp_packet, until)
 
 T0 = 10 ** 18
+RAW = 101  # LINKTYPE_RAW
+# An interface without link layer, into which stdin goes as one packet.
+TUN = '''
+import fcntl, os, struct, subprocess, sys
+tun = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH22x", sys.argv[1].encode(),
+                                         0x1001))
+subprocess.check_call(["ip", "link", "set", sys.argv[1], "up"])
+os.write(tun, os.read(0, 2000))
+os.read(0, 1)
+'''
 
 
 class Interfaces(unittest.TestCase):
@@ -233,8 +246,8 @@ class Interfaces(unittest.TestCase):
         self.daemon.start()
         for name in ("dbus://unixexec:path=/usr/bin/touch,argv1=" + mark,
                      "dbus://unix:path=%s/ear" % self.daemon.folder,
-                     "dbus-system", "netmap:lo", "no-such", "lo/../lo",
-                     "usbmon1x", "nflog/1", "@lo", "dag0"):
+                     "dbus-system", "netmap:lo", "lo/../lo", "nflog/1", "@lo",
+                     "dag0", "vale0"):
             _, text = self.daemon.run("init", ":" + name[:63],
                                       status=NOT_FOUND)
             self.assertIn("no such interface", text)
@@ -256,6 +269,173 @@ class Interfaces(unittest.TestCase):
         # Whether this kernel has it is libpcap's word now.
         _, text = self.daemon.run("init", ":nflog:5", status=None)
         self.assertNotIn("other-devices", text)
+        self.daemon.stop()
+
+    def test_one_that_is_not_there_yet(self):
+        """It is defined all the same, and waits once it is started."""
+        self.link.unplug()
+        far = self.link.far
+        # Words that only the kernel's filter has, and a netmask.
+        words = "udp and inbound and not ip broadcast"
+        _, said = self.daemon.run("init", far, words, "--alias", "live")
+        self.assertIn("%s is not there; once started, the capture waits until "
+                      "it appears\n" % far, said)
+        self.assertEqual(self.state(), "stopped")
+        # The same once more, and started.
+        _, said = self.daemon.run("init", far, words, "--alias", "also",
+                                  "--start")
+        self.assertIn("added the alias", said)
+        self.assertIn("%s is not there; the capture starts when it appears\n"
+                      % far, said)
+        self.assertEqual(self.state(), "waiting")
+        self.assertEqual(len(self.daemon.list()), 1)
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.state(), "waiting")
+        self.link.plug()
+        # ip broadcast takes an address, as it does with one that is there.
+        self.ip("address", "add", "10.0.0.2/24", "dev", far)
+        self.until_running()
+        self.send()
+        self.all_is_there()
+        # It is the same one still, when the program is compared.
+        _, said = self.daemon.run("init", far, words)
+        self.assertIn("already", said)
+        self.assertNotIn("not there", said)
+        self.daemon.stop()
+        self.daemon.start()
+        self.daemon.run("init", far, words)
+        self.assertEqual(len(self.daemon.list()), 1)
+        self.until_running()
+        self.send()
+        self.all_is_there()
+        self.daemon.stop()
+
+    def test_one_that_is_down(self):
+        far = self.link.far
+        self.ip("link", "set", far, "down")
+        _, said = self.daemon.run("init", far, "udp", "--alias", "live",
+                                  "--start")
+        self.assertIn("%s is down; the capture starts when it comes up\n"
+                      % far, said)
+        self.assertEqual(self.state(), "waiting")
+        (gap,) = self.outages()
+        self.assertIn("the interface is down", gap["detail"])
+        self.ip("link", "set", far, "up")
+        self.until_running()
+        self.send()
+        self.all_is_there()
+        self.daemon.stop()
+
+    def test_one_that_comes_with_another_link_type(self):
+        """Its filter is compiled for that, and its packets are of that, also
+        when it is gone again."""
+        if not os.path.exists("/dev/net/tun"):
+            self.skipTest("no /dev/net/tun")
+        self.daemon.run("init", "tun7", "udp port 9999", "--alias", "live",
+                        "--start")
+        tun = subprocess.Popen(
+            self.link.receiver + [sys.executable, "-c", TUN, "tun7"],
+            stdin=subprocess.PIPE)
+        self.addCleanup(tun.kill)
+        self.until_state("running")
+        packet = udp_packet(T0, 5).body[14:]
+        tun.stdin.write(packet)
+        tun.stdin.flush()
+        until(lambda: int(self.daemon.capture("live")["packets"]), "a packet")
+        tun.stdin.close()
+        self.assertEqual(tun.wait(), 0)
+        self.until_state("waiting")
+
+        def replayed():
+            out, _ = self.daemon.run("replay", "live", "udp port 9999")
+            link_type, packets = packets_of(out)
+            self.assertEqual((link_type, [p.body for p in packets]),
+                             (RAW, [packet]))
+
+        replayed()
+        until(lambda: self.status()["synced_ns"] > self.status()["newest_ns"],
+              "the packet to be on the disk")
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.state(), "waiting")
+        replayed()
+        self.daemon.run("init", "tun7", "udp port 9999")
+        self.assertEqual(len(self.daemon.list()), 1)
+        self.daemon.run("stop", "live")
+        self.daemon.stop()
+        self.daemon.start()
+        replayed()
+        self.daemon.stop()
+
+    def test_words_of_a_filter_are_no_interface(self):
+        for words in (["tcp", "port", "80"], ["port", "53"], ["icmp"],
+                      ["not", "arp"], ["tcp port 80"], ["(tcp or udp)"],
+                      ["10.0.0.1"], ["80"], ["!arp"], ["tcp[13]=2"],
+                      ["less", "100"], ["multicast"], ["vlan", "5"],
+                      ["0123456789abcdef"], ["eth0\n"], ["-" * 3],
+                      [".."], ["inbound"], ["\u00e9th0"]):
+            with self.subTest(words=words):
+                _, text = self.daemon.run("init", "--", *words,
+                                          status=NOT_FOUND)
+                self.assertIn("no such interface", text)
+        _, text = self.daemon.run("init", "tcp", "port", "80",
+                                  status=NOT_FOUND)
+        self.assertIn("a word of filters", text)
+        self.assertIn("'any' means all", text)
+        _, text = self.daemon.run("init", "0123456789abcdef", "tcp",
+                                  status=NOT_FOUND)
+        self.assertIn("1 to 15 of A-Z", text)
+        # A host is none either, if the rest is no filter.
+        _, text = self.daemon.run("init", "example.com", "and", "port", "80",
+                                  status=USAGE)
+        self.assertIn("The first word is the interface, and example.com is "
+                      "not there", text)
+        self.assertEqual(self.daemon.list(), {})
+        # An interface that is there may have such a name.
+        self.ip("link", "set", self.link.far, "down")
+        self.ip("link", "set", self.link.far, "name", "tcp")
+        self.addCleanup(self.rename_back, "tcp")
+        _, said = self.daemon.run("init", "tcp", "port", "80")
+        self.assertIn("tcp is down", said)
+        self.daemon.stop()
+
+    def rename_back(self, name):
+        self.ip("link", "set", name, "down")
+        self.ip("link", "set", name, "name", self.link.far)
+        self.ip("link", "set", self.link.far, "up")
+
+    def test_who_streams_is_told_why_nothing_comes(self):
+        far = self.link.far
+        self.daemon.run("init", far, "udp", "--alias", "live")
+
+        def told(*command):
+            stream = self.daemon.popen(*command, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.PIPE, bufsize=0)
+            self.addCleanup(stream.stderr.close)
+            self.addCleanup(stream.wait)
+            self.addCleanup(stream.kill)
+            return stream.stderr.readline().decode().rstrip()
+
+        streams = (["listen", "live"], ["replay", "live", "--live"])
+        for command in streams:
+            self.assertEqual(told(*command), "live does not run: packets come "
+                                             "when somebody starts it")
+        self.ip("link", "set", far, "down")
+        self.daemon.run("start", "live")
+        self.until_state("waiting")
+        for command in streams:
+            self.assertEqual(
+                told(*command),
+                "live waits: open %s: the interface is down" % far)
+        self.link.unplug()
+        until(lambda: "no such" in self.daemon.capture("live")["waiting_for"],
+              "the end of the interface")
+        for command in streams:
+            self.assertEqual(told(*command),
+                             "live waits: open %s: no such interface" % far)
+        self.link.plug()
+        self.until_running()
         self.daemon.stop()
 
     def status(self):

@@ -313,11 +313,12 @@ static bool init(struct world *w, const char *interface, const char *filter,
 		 bool *created, bool *alias_added)
 {
 	struct init_options o = {.alias = alias, .start = start};
+	char note[INIT_NOTE_MAX];
 
 	snprintf(o.capture.interface, sizeof(o.capture.interface), "%s",
 		 interface);
 	snprintf(o.capture.filter, sizeof(o.capture.filter), "%s", filter);
-	return control_init(w->ctl, &o, v, created, alias_added, &w->e);
+	return control_init(w->ctl, &o, v, created, alias_added, note, &w->e);
 }
 
 static void need_capture(void)
@@ -367,9 +368,13 @@ static void a_refused_init_changes_nothing(void **state)
 	bool created, added;
 
 	need_capture();
-	assert_false(init(w, "eth77", "", "x", true, &v, &created, &added));
+	assert_false(init(w, "tcp", "", "x", true, &v, &created, &added));
 	assert_int_equal(w->e.kind, ERR_NOT_FOUND);
-	assert_non_null(strstr(w->e.what, "eth77"));
+	assert_non_null(strstr(w->e.what, "tcp: no such interface"));
+	assert_false(init(w, "eth77", "tcp prt 80", "x", true, &v, &created,
+			  &added));
+	assert_int_equal(w->e.kind, ERR_USAGE);
+	assert_non_null(strstr(w->e.hint, "eth77 is not there"));
 	assert_false(
 		init(w, "lo", "tcp prt 80", "x", true, &v, &created, &added));
 	assert_int_equal(w->e.kind, ERR_USAGE);

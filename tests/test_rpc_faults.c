@@ -204,6 +204,7 @@ static void import_file(const char *alias)
 static int set_up(void **state)
 {
 	struct init_options o = {.alias = "live"};
+	char note[INIT_NOTE_MAX];
 	struct capture_view v;
 	bool created, added;
 
@@ -225,8 +226,8 @@ static int set_up(void **state)
 	import_file("kept");
 	strcpy(o.capture.interface, "lo");
 	strcpy(o.capture.filter, "udp port 9 and host 127.0.0.8");
-	world.live =
-		control_init(world.control, &o, &v, &created, &added, &world.e);
+	world.live = control_init(world.control, &o, &v, &created, &added, note,
+				  &world.e);
 	if (world.live)
 		capture_view_done(&v);
 	else

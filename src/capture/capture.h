@@ -92,6 +92,11 @@ struct capture_outage {
 bool capture_probe(const struct capture_options *o, bool (*go_on)(void *ctx),
 		   void *ctx, uint32_t *link_type, struct filter **filter,
 		   struct err *e);
+/* The same of an interface that is not there: the filter is compiled as for an
+ * Ethernet one, and has to be compiled again when the interface comes. */
+bool capture_probe_absent(const struct capture_options *o,
+			  bool (*go_on)(void *ctx), void *ctx,
+			  struct filter **filter, struct err *e);
 /* For filter_compiler_start. */
 struct filter *capture_compile(const char *interface, const char *text,
 			       uint32_t snaplen, uint32_t *link_type,
@@ -147,6 +152,14 @@ void interface_configure(bool other_devices); /* before there are threads */
 /* ERR_NOT_FOUND: there is no such interface; ERR_PERMISSION: such devices are
  * not allowed. */
 bool interface_check(const char *name, struct err *e);
+
+/*
+ * Of a name that interface_check knows no interface of: whether one may come
+ * that has it. Names that people give in place of an interface are no such:
+ * words of pcap-filter(7), numbers, addresses, what a kernel's interface cannot
+ * be called, or hardly is. ERR_NOT_FOUND
+ */
+bool interface_may_come(const char *name, struct err *e);
 
 /* One interface that can be captured on. */
 struct interface {

@@ -76,6 +76,36 @@ bool interface_check(const char *name, struct err *e)
 	return err_hint(e, "List interfaces with 'pcap interfaces'.");
 }
 
+bool interface_may_come(const char *name, struct err *e)
+{
+	static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "abcdefghijklmnopqrstuvwxyz"
+				   "0123456789._-";
+	size_t n = strlen(name);
+
+	if (device_is_known(name) || device_is_barred(name)) {
+		err_set(e, ERR_NOT_FOUND, "open %s: no such interface", name);
+		return err_hint(e, "List interfaces with 'pcap interfaces'.");
+	}
+	if (n == 0 || n >= IF_NAMESIZE || strspn(name, good) != n ||
+	    strchr(".-", *name)) {
+		err_set(e, ERR_NOT_FOUND,
+			"open %s: no such interface, and none that may come",
+			name);
+		return err_hint(e,
+				"Expected the name of an interface, 'any', or "
+				"1 to %d of A-Z a-z 0-9 . _ - for one that is "
+				"not there yet.",
+				IF_NAMESIZE - 1);
+	}
+	if (filter_is_name(name))
+		return true;
+	err_set(e, ERR_NOT_FOUND,
+		"open %s: no such interface, but a word of filters", name);
+	return err_hint(e, "The first word is the interface ('pcap "
+			   "interfaces' lists them), 'any' means all.");
+}
+
 static void add_addresses(struct interface *to, const pcap_addr_t *a)
 {
 	const unsigned max = sizeof(to->addresses) / sizeof(to->addresses[0]);

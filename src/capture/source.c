@@ -137,23 +137,43 @@ struct filter *capture_compile(const char *interface, const char *text,
 	return f;
 }
 
-bool capture_probe(const struct capture_options *o, bool (*go_on)(void *ctx),
-		   void *ctx, uint32_t *link_type, struct filter **filter,
-		   struct err *e)
+static struct filter *source_filter(const struct capture_options *o,
+				    bool absent, bool (*go_on)(void *ctx),
+				    void *ctx, uint32_t *link_type,
+				    struct err *e)
 {
 	struct filter_request q = {.text = o->filter,
 				   .snaplen = o->snaplen,
 				   .interface = o->interface,
+				   .absent = absent,
 				   .operator= true,
 				   .go_on = go_on,
 				   .ctx = ctx};
 
 	if (!options_check(o, e))
-		return false;
-	*filter = filter_compiler_runs()
-			  ? filter_compiler_run(&q, link_type, e)
-			  : capture_compile(o->interface, o->filter, o->snaplen,
-					    link_type, e);
+		return NULL;
+	if (filter_compiler_runs())
+		return filter_compiler_run(&q, link_type, e);
+	return absent ? filter_compile_absent(o->filter, o->snaplen, e)
+		      : capture_compile(o->interface, o->filter, o->snaplen,
+					link_type, e);
+}
+
+bool capture_probe(const struct capture_options *o, bool (*go_on)(void *ctx),
+		   void *ctx, uint32_t *link_type, struct filter **filter,
+		   struct err *e)
+{
+	*filter = source_filter(o, false, go_on, ctx, link_type, e);
+	return *filter;
+}
+
+bool capture_probe_absent(const struct capture_options *o,
+			  bool (*go_on)(void *ctx), void *ctx,
+			  struct filter **filter, struct err *e)
+{
+	uint32_t ignored;
+
+	*filter = source_filter(o, true, go_on, ctx, &ignored, e);
 	return *filter;
 }
 

@@ -102,7 +102,9 @@ static void say(const Pcap__V1__InitResponse *m, const struct line *line)
 			name);
 	else
 		cli_say("%s has that interface and filter already", name);
-	if (c->state == PCAP__V1__CAPTURE__STATE__WAITING)
+	if (m->note[0])
+		cli_say("%s", m->note);
+	else if (c->state == PCAP__V1__CAPTURE__STATE__WAITING)
 		cli_say("%s waits: %s", name, c->waiting_for);
 	else if (line->start)
 		cli_say("started %s", name);
@@ -174,13 +176,8 @@ static int run(int argc, char **argv)
 	Pcap__V1__InitResponse *m =
 		(Pcap__V1__InitResponse *)cli_call("Init", &ask.base, &e);
 	free(ask.filter);
-	if (!m) {
-		if (e.kind == ERR_NOT_FOUND && line.words.n > 1)
-			err_hint(&e,
-				 "The first word is the interface ('pcap "
-				 "interfaces' lists them), 'any' means all.");
+	if (!m)
 		return cli_fail(&e);
-	}
 	say(m, &line);
 	say_keep(m, &line);
 	pcap__v1__init_response__free_unpacked(m, NULL);

@@ -36,9 +36,21 @@ static bool options_check(struct capture_options *o, struct err *e)
 	return true;
 }
 
+/* Programs are compared; of an interface that is not there, or was not when
+ * the capture was made, there is none yet: then the text is. */
+static bool same_filter(const struct capture_row *r, const char *text,
+			int64_t link_type, const void *program, size_t n)
+{
+	if ((link_type < 0 || r->program_link_type < 0) &&
+	    strcmp(r->filter, text) == 0)
+		return true;
+	return r->program_bytes == n && memcmp(r->program, program, n) == 0;
+}
+
 /* One that who asks may not see is none: they get a capture of their own. */
 static struct entry *same_capture(struct control *ctl,
 				  const struct init_options *init,
+				  int64_t link_type,
 				  const struct filter *filter)
 {
 	const struct capture_options *o = &init->capture;
@@ -49,8 +61,7 @@ static struct entry *same_capture(struct control *ctl,
 		const struct capture_row *r = &ctl->entries[i]->row;
 
 		if (!r->savefile && strcmp(r->interface, o->interface) == 0 &&
-		    r->program_bytes == n &&
-		    memcmp(r->program, program, n) == 0 &&
+		    same_filter(r, o->filter, link_type, program, n) &&
 		    (!init->sees || init->sees(init->ctx, r->people)))
 			return ctl->entries[i];
 	}
@@ -59,7 +70,7 @@ static struct entry *same_capture(struct control *ctl,
 
 static struct entry *create_live(struct control *ctl,
 				 const struct init_options *init,
-				 const char *alias, uint32_t link_type,
+				 const char *alias, int64_t link_type,
 				 const struct filter *filter, struct err *e)
 {
 	const struct capture_options *o = &init->capture;
@@ -70,7 +81,7 @@ static struct entry *create_live(struct control *ctl,
 		.interface = (char *)o->interface,
 		.filter = (char *)o->filter,
 		.program = (void *)filter_bytes(filter, &n),
-		.link_type = link_type,
+		.link_type = link_type < 0 ? 0 : (uint32_t)link_type,
 		.program_link_type = link_type,
 		.snaplen = o->snaplen,
 		.buffer_bytes = o->buffer_bytes,
@@ -161,11 +172,11 @@ static bool remove_alias(struct control *ctl, struct entry *t,
 /* With change held. */
 static struct entry *init_entry(struct control *ctl,
 				const struct init_options *init,
-				const char *alias, uint32_t link_type,
+				const char *alias, int64_t link_type,
 				const struct filter *filter, bool *created,
 				bool *alias_added, struct err *e)
 {
-	struct entry *t = same_capture(ctl, init, filter);
+	struct entry *t = same_capture(ctl, init, link_type, filter);
 
 	*created = !t;
 	*alias_added = false;
@@ -209,19 +220,61 @@ static void init_undo(struct control *ctl, struct entry *t, const char *alias,
 		remove_alias(ctl, t, alias, &ignored);
 }
 
+/* Why it could not be opened is in *e, which changes where that is an error. */
+static bool init_absent(const struct init_options *o,
+			const struct capture_options *c, struct filter **filter,
+			char note[INIT_NOTE_MAX], struct err *e)
+{
+	bool down = e->kind == ERR_STATE;
+
+	if (!down &&
+	    (e->kind != ERR_NOT_FOUND || !interface_may_come(c->interface, e)))
+		return false;
+	if (!capture_probe_absent(c, o->go_on, o->ctx, filter, e)) {
+		if (e->kind != ERR_USAGE)
+			return false;
+		return err_hint(e,
+				"The first word is the interface, and %s is "
+				"%s: without it, filters are those of "
+				"Ethernet.",
+				c->interface, down ? "down" : "not there");
+	}
+	snprintf(note, INIT_NOTE_MAX, "%s is %s; %s it %s", c->interface,
+		 down ? "down" : "not there",
+		 o->start ? "the capture starts when"
+			  : "once started, the capture waits until",
+		 down ? "comes up" : "appears");
+	return true;
+}
+
+/* *link_type -1: the interface is not there, or down, and may come. */
+static bool init_probe(const struct init_options *o,
+		       const struct capture_options *c, int64_t *link_type,
+		       struct filter **filter, char note[INIT_NOTE_MAX],
+		       struct err *e)
+{
+	uint32_t found;
+
+	*note = '\0';
+	*link_type = -1;
+	if (!capture_probe(c, o->go_on, o->ctx, &found, filter, e))
+		return init_absent(o, c, filter, note, e);
+	*link_type = found;
+	return true;
+}
+
 bool control_init(struct control *ctl, const struct init_options *o,
 		  struct capture_view *v, bool *created, bool *alias_added,
-		  struct err *e)
+		  char note[INIT_NOTE_MAX], struct err *e)
 {
 	const char *alias = o->alias && *o->alias ? o->alias : NULL;
 	struct init_options init = *o;
 	struct filter *filter;
-	uint32_t link_type;
+	int64_t link_type;
 
 	if (!options_check(&init.capture, e) ||
 	    (alias && !alias_check(alias, e)) ||
-	    !capture_probe(&init.capture, o->go_on, o->ctx, &link_type, &filter,
-			   e))
+	    !init_probe(o, &init.capture, &link_type, &filter, note, e))
 		return false;
 	if (!filter_fits(init.capture.filter, filter, e)) {
 		filter_free(filter);

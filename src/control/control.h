@@ -61,11 +61,13 @@ struct init_options {
 	bool (*go_on)(void *ctx);
 	void *ctx;
 };
-/* *created false: that interface and filter were there, the alias was added if
+#define INIT_NOTE_MAX 160
+/* note: what people should know who asked for it, or "".
+ * *created false: that interface and filter were there, the alias was added if
  * it was new (*alias_added). With start an existing one that runs is fine. */
 bool control_init(struct control *ctl, const struct init_options *o,
 		  struct capture_view *v, bool *created, bool *alias_added,
-		  struct err *e);
+		  char note[INIT_NOTE_MAX], struct err *e);
 /* name: id or alias. ERR_STATE when it runs already, or does not. */
 bool control_start(struct control *ctl, const char *name,
 		   struct capture_view *v, struct err *e);

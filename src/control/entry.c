@@ -131,6 +131,9 @@ struct entry *entry_add(struct control *ctl, struct capture_row *row,
 	t->row = *row;
 	if (!store_totals(ctl->store, row->id, &totals, e))
 		goto fail;
+	/* The row has that of the last start, if the interface was there. */
+	if (!t->row.savefile && totals.segments)
+		t->row.link_type = totals.link_type;
 	t->feed = feed_new(row->id, totals.next_seq,
 			   (unsigned)ctl->config.memory_blocks);
 	pthread_mutex_lock(&ctl->lock);

@@ -599,6 +599,7 @@ void run_init(struct call *c)
 	struct init_options o;
 	struct capture_view v;
 	bool created = false, alias_added = false;
+	char note[INIT_NOTE_MAX];
 	struct err e = ERR_INIT;
 
 	if (!init_options(r, &o, &e) ||
@@ -612,7 +613,7 @@ void run_init(struct call *c)
 	o.go_on = call_waits;
 	o.ctx = c;
 	if (!control_init(c->server->control, &o, &v, &created, &alias_added,
-			  &e)) {
+			  note, &e)) {
 		if (e.kind == ERR_CANCELLED)
 			err_set(&e, ERR_UNREACHABLE, "pcapd is stopping");
 		call_fail(c, &e);
@@ -625,6 +626,7 @@ void run_init(struct call *c)
 	answer.capture = &capture;
 	answer.created = created;
 	answer.alias_added = alias_added;
+	answer.note = note;
 	call_answer(c, &answer.base);
 	capture_view_done(&v);
 }

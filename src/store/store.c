@@ -280,7 +280,10 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 			       "max(max_ns) FILTER (WHERE NOT expired), "
 			       "max(coalesce(max(last_seq), 0), (SELECT "
 			       "expired_seq FROM captures WHERE id = ?1)), "
-			       "max(snaplen) FILTER (WHERE NOT expired) "
+			       "max(snaplen) FILTER (WHERE NOT expired), "
+			       "(SELECT link_type FROM segments WHERE capture "
+			       "= ?1 AND NOT expired ORDER BY first_seq DESC "
+			       "LIMIT 1) "
 			       "FROM segments WHERE capture = ?1",
 			       "i", id)
 		   : NULL;
@@ -290,6 +293,7 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 		t->segments = (uint64_t)sqlite3_column_int64(q, 0);
 		t->packets = (uint64_t)sqlite3_column_int64(q, 1);
 		t->snaplen = (uint32_t)sqlite3_column_int64(q, 7);
+		t->link_type = (uint32_t)sqlite3_column_int64(q, 8);
 		t->raw_bytes = (uint64_t)sqlite3_column_int64(q, 2);
 		t->stored_bytes = (uint64_t)sqlite3_column_int64(q, 3);
 		t->min_ns = sqlite3_column_int64(q, 4);

@@ -182,6 +182,7 @@ struct store_totals {
 	uint64_t packets, raw_bytes, stored_bytes, segments;
 	int64_t min_ns, max_ns; /* 0 without packets */
 	uint32_t snaplen;	/* the largest of a segment; 0 without any */
+	uint32_t link_type;	/* of the newest segment; 0 without any */
 };
 bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 		  struct err *e);
