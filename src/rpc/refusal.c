@@ -17,6 +17,8 @@ enum { TYPE_HEADERS = 1, TYPE_SETTINGS = 4, TYPE_CONTINUATION = 9 };
 /* Between commands of the UNIX socket and gRPC: "PROXY ...\r\n". */
 #define LINE_FIRST "PRO"
 
+static const uint8_t no_stream[4];
+
 static void refusal_frame(struct refusal *r, uint8_t type, uint8_t flags,
 			  const uint8_t stream[4], const uint8_t *bytes,
 			  size_t n)
@@ -71,11 +73,9 @@ static void refusal_field(struct refusal *r, const char *name,
 
 void refusal_init(struct refusal *r, const struct err *why)
 {
-	static const uint8_t connection[4] = {0};
 	char text[3 * sizeof(why->what) + 1], number[12];
 
 	memset(r, 0, sizeof(*r));
-	refusal_frame(r, TYPE_SETTINGS, 0, connection, NULL, 0);
 	r->status[r->n_status++] = 0x88; /* :status 200 */
 	refusal_field(r, "content-type", "application/grpc");
 	snprintf(number, sizeof(number), "%d", err_grpc_status(why->kind));
@@ -91,11 +91,10 @@ void refusal_init(struct refusal *r, const struct err *why)
 /* A frame is over. */
 static void refusal_answer(struct refusal *r)
 {
-	static const uint8_t connection[4] = {0};
 	uint8_t type = r->head[3], flags = r->head[4];
 
 	if (type == TYPE_SETTINGS && !(flags & FLAG_ACK))
-		refusal_frame(r, TYPE_SETTINGS, FLAG_ACK, connection, NULL, 0);
+		refusal_frame(r, TYPE_SETTINGS, FLAG_ACK, no_stream, NULL, 0);
 	if ((type != TYPE_HEADERS && type != TYPE_CONTINUATION) ||
 	    !(flags & FLAG_END_HEADERS))
 		return;
@@ -124,7 +123,8 @@ static size_t refusal_frames(struct refusal *r, const uint8_t *bytes, size_t n)
 	return at + some;
 }
 
-/* false: neither the preface nor a line before it. */
+/* false: neither the preface nor a line before it. Our SETTINGS come after
+ * the peer's preface: who asks for a data connection hears nothing. */
 static bool refusal_preface(struct refusal *r, uint8_t byte)
 {
 	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -142,9 +142,13 @@ static bool refusal_preface(struct refusal *r, uint8_t byte)
 			return true;
 		r->state = REFUSAL_PREFACE;
 	}
-	if (at + 2 == sizeof(preface))
+	if (byte != (uint8_t)preface[at])
+		return false;
+	if (at + 2 == sizeof(preface)) {
 		r->state = REFUSAL_FRAMES;
-	return byte == (uint8_t)preface[at];
+		refusal_frame(r, TYPE_SETTINGS, 0, no_stream, NULL, 0);
+	}
+	return true;
 }
 
 bool refusal_take(struct refusal *r, const uint8_t *bytes, size_t n)

@@ -6,7 +6,8 @@
  * the answer to each of its calls.
  * Threads: one at a time.
  * Ownership: plain memory. What is in out is to be sent, and n_out is the
- * caller's to reset.
+ * caller's to reset. Nothing is, before the peer has shown that it speaks
+ * HTTP/2.
  * Limits: REFUSAL_TAKES bytes of the peer, REFUSAL_CALLS calls.
  */
 #ifndef PCAPD_RPC_REFUSAL_H
