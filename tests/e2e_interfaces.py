@@ -288,6 +288,10 @@ class Interfaces(unittest.TestCase):
                       % far, said)
         self.assertEqual(self.state(), "waiting")
         self.assertEqual(len(self.daemon.list()), 1)
+        # One that waits already is not to be started.
+        _, said = self.daemon.run("init", far, words)
+        self.assertIn("waits: open %s: no such interface\n" % far, said)
+        self.assertNotIn("once started", said)
         self.daemon.kill()
         self.daemon.start()
         self.assertEqual(self.state(), "waiting")

@@ -102,9 +102,11 @@ static void say(const Pcap__V1__InitResponse *m, const struct line *line)
 			name);
 	else
 		cli_say("%s has that interface and filter already", name);
-	if (m->note[0])
+	bool waits = c->state == PCAP__V1__CAPTURE__STATE__WAITING;
+
+	if (m->note[0] && (line->start || !waits))
 		cli_say("%s", m->note);
-	else if (c->state == PCAP__V1__CAPTURE__STATE__WAITING)
+	else if (waits)
 		cli_say("%s waits: %s", name, c->waiting_for);
 	else if (line->start)
 		cli_say("started %s", name);
