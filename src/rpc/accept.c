@@ -381,14 +381,29 @@ static void admit(struct gate *g, struct server *s, int fd)
 	close(fd);
 }
 
+bool gate_has_descriptors(const struct gate *g)
+{
+	int fds[CONNECTION_FDS];
+	unsigned n = 0;
+
+	while (n < CONNECTION_FDS &&
+	       (fds[n] = fcntl(g->stop_fd, F_DUPFD_CLOEXEC, 3)) >= 0)
+		n++;
+	int error = errno;
+	bool all = n == CONNECTION_FDS;
+	while (n)
+		close(fds[--n]);
+	errno = error;
+	return all;
+}
+
 void gate_back_off(struct gate *g)
 {
 	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
 	    errno != ENOMEM)
 		return;
-	if (!g->complained_ns ||
-	    monotonic_ns() - g->complained_ns >= COMPLAIN_NS) {
-		g->complained_ns = monotonic_ns();
+	if (!g->waited_ns || monotonic_ns() - g->waited_ns >= COMPLAIN_NS) {
+		g->waited_ns = monotonic_ns();
 		log_warn("connections wait: %s", strerror(errno));
 	}
 	struct pollfd stop = {.fd = g->stop_fd, .events = POLLIN};
@@ -397,9 +412,11 @@ void gate_back_off(struct gate *g)
 
 static void accept_one(struct gate *g, struct server *s)
 {
-	int fd =
-		accept4(g->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = -1;
 
+	if (gate_has_descriptors(g))
+		fd = accept4(g->listen_fd, NULL, NULL,
+			     SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
 		admit(g, s, fd);
 	else

@@ -410,7 +410,9 @@ void remote_accept(struct server *s, int listen_fd)
 	uint64_t excluded;
 	char text[64];
 
-	int fd = control_accept(s->control, listen_fd, &from, &excluded);
+	int fd = -1;
+	if (gate_has_descriptors(&s->gate))
+		fd = control_accept(s->control, listen_fd, &from, &excluded);
 	if (fd < 0) {
 		gate_back_off(&s->gate);
 		return;

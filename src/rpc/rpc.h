@@ -479,6 +479,7 @@ struct gate {
 	int64_t given_back_ns;
 	int64_t patience_ns;
 	int64_t complained_ns;
+	int64_t waited_ns; /* when it was said that connections wait */
 };
 
 struct pump {
@@ -545,6 +546,11 @@ bool server_thread(void *(*body)(void *), void *arg, size_t stack_bytes);
 
 bool gate_open(struct gate *g, const struct config *c, struct err *e);
 bool gate_watch(struct gate *g, int *fd, struct err *e);
+/* Its own, one to see its end, and the pair of one that is guarded. */
+#define CONNECTION_FDS 4
+/* As many as a connection takes, so that it waits where it could only be
+ * refused; false: errno says why. */
+bool gate_has_descriptors(const struct gate *g);
 /* After an accept that failed: a pause when there are no descriptors. */
 void gate_back_off(struct gate *g);
 /* Accepts until gate_stop, on a thread of the server. */
