@@ -90,6 +90,18 @@ class Connection:
         except (OSError, ValueError):
             pass
 
+    def await_headers(self, count):
+        """Of answers, so many; of one that is deaf."""
+        data = b""
+        while count:
+            while len(data) < 9 or len(data) < 9 + int.from_bytes(data[:3],
+                                                                  "big"):
+                some = self.socket.recv(1 << 16)
+                assert some, "it was cut"
+                data += some
+            count -= data[3] == HEADERS
+            data = data[9 + int.from_bytes(data[:3], "big"):]
+
     def send(self, data):
         """False: the connection was cut."""
         try:
