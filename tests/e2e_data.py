@@ -732,12 +732,32 @@ class Damage(Case):
                       (len(self.sent) - len(got)), said)
         daemon.stop()
 
-    def test_segments_that_are_cut_off_or_gone_cost_their_packets(self):
+    def test_segments_that_are_gone_are_told_once_and_stay_a_gap(self):
+        daemon = self.daemon(segment="4M")
+        paths = daemon.segments(1)
+        left = len(self.sent)
+        for path, ticket in (paths[2], None), (paths[4], b""):
+            os.unlink(path)
+            raw = Raw(self, daemon, ticket).all()
+            self.assertEqual(raw.beside > 0, ticket is None)
+            self.is_part(raw.packets(), len(self.sent) - left + raw.lost)
+            self.assertGreater(raw.lost, 0)
+            self.assertEqual(raw.end[5], raw.lost)
+            left -= raw.lost
+        # From here on the ledger says it, to whoever asks for that range.
+        _, out, said = self.both(daemon)
+        self.is_part(packets_of(out)[1], len(self.sent) - left)
+        self.assertIn("gaps: 2 (damage), %d packets counted in them" %
+                      (len(self.sent) - left), said)
+        code, _, _ = self.both(daemon, "--strict")
+        self.assertEqual(code, INCOMPLETE)
+        daemon.stop()
+
+    def test_segments_that_are_cut_off_cost_their_packets(self):
         daemon = self.daemon(segment="4M")
         paths = daemon.segments(1)
         os.truncate(paths[0], os.path.getsize(paths[0]) * 2 // 3)
         os.truncate(paths[2], 0)
-        os.unlink(paths[4])
         self.both(daemon)  # the ledger is told
         code, out, said = self.both(daemon)
         self.assertEqual(code, INCOMPLETE)
