@@ -606,7 +606,8 @@ class Altered(Case):
                     mended += 1
                     continue
                 # A page that nobody has come to yet.
-                self.assertRegex(done.stdout, rb"(?m)^Page \d+|malformed")
+                self.assertRegex(done.stdout, rb"(?m)^(On tree |Tree \d+ )?"
+                                 rb"[Pp]age \d+|malformed")
                 self.tool("repair", OK)
                 self.tool("check", OK)
                 found += 1
