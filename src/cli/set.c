@@ -83,8 +83,9 @@ static int agreed(const struct line *line, const ProtobufCMessage *ask,
 		(Pcap__V1__WouldRemoveResponse *)cli_call("WouldRemove", ask,
 							  e);
 	if (!m) {
-		err_hint(e, "--yes sets it without asking how much that would "
-			    "remove.");
+		if (!e->hint[0])
+			err_hint(e, "--yes sets it without asking how much "
+				    "that would remove.");
 		return -1;
 	}
 	snprintf(what, sizeof(what), "%" PRIu64 " packets, %s on disk, of %s",
