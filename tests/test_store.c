@@ -1499,6 +1499,7 @@ static void a_rate_is_that_of_the_last_day(void **state)
 	assert_true(store_rate(w->store, w->row.id, &r, &e));
 	assert_int_equal(r.bytes, 0);
 	assert_int_equal(r.bytes_per_day, 0);
+	close_world(w);
 }
 
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
