@@ -135,7 +135,10 @@ class PowerLoss(unittest.TestCase):
                 there += self.look(copy, kind, numbers)
         print("%s: %d of %d packets there, of %d copies" % (
             kind, there, len(numbers.records()) * len(copies), len(copies)))
-        self.assertLess(RATE, there)
+        # Of few copies of a slow daemon all may be from before its first sync;
+        # then each packet was in a gap, which is looked at above.
+        if not SANITIZE:
+            self.assertLess(RATE, there)
         self.disks.unmount(place)
 
     def test_ext4(self):

@@ -404,7 +404,7 @@ class Wrong(Case):
             code.ALREADY_EXISTS, call, "AddAlias", name="here",
             alias="there"))
         self.fails(code.FAILED_PRECONDITION, call, "Stop", name="here")
-        self.fails(code.NOT_FOUND, call, "Init", interface="no-such-if0")
+        self.fails(code.NOT_FOUND, call, "Init", interface="tcp")
         self.fails(code.INVALID_ARGUMENT, call, "Init", interface="lo",
                    snaplen=1 << 30)
         self.fails(code.INVALID_ARGUMENT, call, "Init", interface="x" * 200)
