@@ -301,7 +301,9 @@ class Attack(unittest.TestCase):
         self.assertIn("was cut off: a header block of over 16384 bytes",
                       self.daemon.said())
 
-    def test_who_does_not_acknowledge_settings_is_cut_off(self):
+    def test_a_peer_that_acknowledges_no_settings_is_cut_off(self):
+        """The first by its name: of what is cut off the log tells twenty at
+        once, and the others make more than that."""
         silent = self.spawn("silent", self.daemon.socket, user=VIEWER,
                             groups=[NEWS])
         self.assertEqual(silent.stdout.readline(), "cut\n")
