@@ -74,8 +74,9 @@ static int64_t read_upload(void *ctx, void *to, size_t n, struct err *e)
 	}
 	if (n > im->left)
 		n = im->left;
-	if (n)
-		memcpy(to, im->data, n);
+	if (n == 0)
+		return 0;
+	memcpy(to, im->data, n);
 	im->data += n;
 	im->left -= n;
 	return (int64_t)n;
