@@ -239,7 +239,8 @@ static bool set_flag(struct config *c, const struct key *k, const char *value,
 		       k->name, value);
 }
 
-/* What runs keeps these, whatever the file says. */
+/* What runs keeps these, whatever the file says; of the bounds on the spool
+ * those that would remove something at once. */
 static const char *const at_start[] = {
 	"spool",	  "socket",
 	"socket-group",	  "user",
@@ -249,7 +250,9 @@ static const char *const at_start[] = {
 	"tls-cert",	  "tls-key",
 	"tls-ca",	  "handshake-timeout",
 	"memory-blocks",  "compressors",
-	"max-handshakes",
+	"max-handshakes", "spool-bytes",
+	"spool-imports",  "free-floor",
+	"keep-at-least",
 };
 
 static const struct key *config_find(const char *name)

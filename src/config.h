@@ -73,8 +73,8 @@ bool config_read(struct config *c, const char *path, struct err *e);
 bool config_set(struct config *c, const char *key, const char *value,
 		struct err *e);
 
-/* The names of the settings in which c differs from what runs, and which apply
- * at the next start only; false: there are none. */
+/* The names of the settings in which c differs from what runs after it read c,
+ * and which apply at the next start only; false: there are none. */
 bool config_waits(const struct config *running, const struct config *c,
 		  char *out, size_t room);
 

@@ -221,10 +221,9 @@ static void tell_waiting(const struct config *running, const struct config *c)
 	sd_notifyf(0, "STATUS=Changed, and waits for a restart: %s", names);
 }
 
-static void reload(const struct args *a, const struct config *running,
-		   struct control *ctl, struct server *s)
+static void reload(const struct args *a, struct control *ctl, struct server *s)
 {
-	struct config c;
+	struct config c, running;
 	struct err e = ERR_INIT;
 
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
@@ -233,7 +232,8 @@ static void reload(const struct args *a, const struct config *running,
 		server_configure(s, &c);
 		control_configure(ctl, &c);
 		log_info("read the settings again");
-		tell_waiting(running, &c);
+		running = control_config(ctl);
+		tell_waiting(&running, &c);
 	} else {
 		err_wrap(&e, "the old settings stay");
 		log_err(LOG_LEVEL_ERROR, &e);
@@ -256,8 +256,8 @@ static void feed_watchdog(struct control *ctl)
 }
 
 /* Until one of the signals says stop. */
-static void run(const struct args *a, const struct config *running,
-		struct control *ctl, struct server *s, int signals)
+static void run(const struct args *a, struct control *ctl, struct server *s,
+		int signals)
 {
 	struct signalfd_siginfo info;
 	uint64_t watchdog_us = 0;
@@ -287,7 +287,7 @@ static void run(const struct args *a, const struct config *running,
 				 strsignal((int)info.ssi_signo));
 			return;
 		}
-		reload(a, running, ctl, s);
+		reload(a, ctl, s);
 	}
 }
 
@@ -303,7 +303,7 @@ static bool serve(const struct args *a, const struct config *c, int signals,
 		log_info("pcapd " PCAPD_VERSION ": spool %s, socket %s",
 			 c->spool, c->socket);
 		sd_notify(0, "READY=1");
-		run(a, c, ctl, s, signals);
+		run(a, ctl, s, signals);
 		sd_notify(0, "STOPPING=1");
 		server_stop(s, GRACE_MS);
 	}

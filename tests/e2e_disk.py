@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,49 @@ class Full(unittest.TestCase):
         self.check(daemon)
         self.assertEqual({g["cause"] for g in gaps} or {"expired"},
                          {"expired"})
+
+    def test_a_bound_that_would_remove_at_once_waits_for_a_start(self):
+        """Whichever of them: it is said how much, and nothing goes."""
+        base = "segment-bytes = 1M\nspool-bytes = 2M\n"
+        daemon = self.daemon(base + "free-floor = 1M\n").start()
+        path = os.path.join(daemon.folder, "in.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile(made(4000)))
+        daemon.run("import", "some", path)
+        before = daemon.capture("some")["stored_bytes"]
+
+        def reload(text):
+            said = len(daemon.said())
+            daemon.configure(base + text)
+            daemon.process.send_signal(signal.SIGHUP)
+            until(lambda: "settings" in daemon.said()[said:], "SIGHUP")
+            self.assertEqual(daemon.capture("some")["stored_bytes"], before)
+            return daemon.said()[said:]
+
+        def refused(text, name, value):
+            said = reload(text)
+            self.assertRegex(
+                said, r"%s = %d would remove \d{4} packets, \d\.\d MB, at "
+                "once: it is not taken before pcapd is started again"
+                % (name, value))
+            until(lambda: "%s: changed, and waits for a restart" % name
+                  in daemon.said(), "what waits")
+
+        refused("free-floor = 1M\nspool-imports = on\n", "spool-imports", 1)
+        self.fill(8 << 20)
+        refused("free-floor = 10M\n", "free-floor", 10 << 20)
+        daemon.stop()
+        daemon.configure(base + "free-floor = 10M\nkeep-at-least = 1G\n")
+        daemon.start()
+        refused("free-floor = 10M\n", "keep-at-least", 0)
+        # Together these two remove nothing.
+        self.assertNotIn("would remove", reload("free-floor = 1M\n"))
+        daemon.stop()
+        daemon.configure(base + "free-floor = 10M\n")
+        daemon.start()
+        until(lambda: int(daemon.capture("some")["stored_bytes"]) <
+              int(before), "room")
+        daemon.stop()
 
     def test_a_held_range_stays(self):
         daemon = self.daemon("segment-bytes = 1M\nspool-bytes = 6M\n"

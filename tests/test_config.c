@@ -183,9 +183,14 @@ static void what_waits_for_a_restart_is_named(void **state)
 		config_waits(&w->before, &w->config, names, sizeof(names)));
 	assert_string_equal(names, "");
 	/* These apply at once. */
-	assert_true(read_text(w, "max-replays = 3\nspool-bytes = 1G\n"));
+	assert_true(read_text(w, "max-replays = 3\nsend-timeout = 1m\n"));
 	assert_false(
 		config_waits(&w->before, &w->config, names, sizeof(names)));
+	/* Bounds of which what runs kept the old ones. */
+	assert_true(read_text(w, "spool-bytes = 1G\nfree-floor = 1G\n"));
+	assert_true(config_waits(&w->before, &w->config, names, sizeof(names)));
+	assert_string_equal(names, "spool-bytes, free-floor");
+	config_defaults(&w->config);
 	assert_true(read_text(w, "listen = 2020\nmemory-blocks = 2\n"
 				 "sandbox = off\nspool = /srv\n"));
 	assert_true(config_waits(&w->before, &w->config, names, sizeof(names)));

@@ -8,6 +8,7 @@
 #include "entry.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,26 +223,79 @@ struct control *control_open(const struct config *c, struct err *e)
 	return NULL;
 }
 
-/* A typing error in a bound would remove packets before anybody sees it: one
- * that would remove any at once is taken when pcapd is started, not before. */
-static uint64_t spool_bound(struct control *ctl, uint64_t wanted)
+/* Of which a typing error could remove packets at once. */
+static const struct bound {
+	const char *name;
+	size_t offset; /* of a uint64_t in struct config */
+} bounds[] = {
+	{"spool-imports", offsetof(struct config, spool_imports)},
+	{"spool-bytes", offsetof(struct config, spool_bytes)},
+	{"keep-at-least", offsetof(struct config, keep_at_least)},
+	{"free-floor", offsetof(struct config, free_floor)},
+};
+#define BOUNDS (sizeof(bounds) / sizeof(bounds[0]))
+
+static uint64_t *bound_of(struct config *c, const struct bound *b)
 {
-	uint64_t now = ctl->config.spool_bytes;
-	struct store_removal r;
+	return (uint64_t *)((char *)c + b->offset);
+}
+
+/* What the bounds of c would remove. */
+static bool bounds_remove(struct control *ctl, const struct config *c,
+			  struct store_removal *r)
+{
+	struct store_options o = options_of(c);
 	struct err e = ERR_INIT;
 
-	if (!wanted || (now && wanted >= now))
-		return wanted;
-	if (!store_would_remove(ctl->store, 0, wanted, 0, &r, &e))
-		log_err(LOG_LEVEL_WARN, &e);
-	else if (r.segments == 0)
-		return wanted;
-	else
-		log_warn("spool-bytes = %" PRIu64 " would remove %" PRIu64
-			 " packets, %.1f MB, at once: it is not taken before "
-			 "pcapd is started again",
-			 wanted, r.packets, (double)r.bytes / 1e6);
-	return now;
+	if (store_would_remove_all(ctl->store, &o, r, &e))
+		return true;
+	err_wrap(&e, "the old bounds stay");
+	log_err(LOG_LEVEL_WARN, &e);
+	return false;
+}
+
+/*
+ * Those bounds of *next that would remove what the ones now do not are put
+ * back: they are taken when pcapd is started, so that nobody loses packets to
+ * a typing error before he saw what it does.
+ */
+static void bounds_take(struct control *ctl, struct config *next)
+{
+	struct config wanted = *next;
+	struct store_removal was, r;
+	size_t changed = 0;
+
+	for (size_t i = 0; i < BOUNDS; i++) {
+		uint64_t *to = bound_of(next, &bounds[i]);
+		uint64_t now = *bound_of(&ctl->config, &bounds[i]);
+
+		changed += *to != now;
+		*to = now;
+	}
+	if (!changed || !bounds_remove(ctl, next, &was) ||
+	    !bounds_remove(ctl, &wanted, &r))
+		return;
+	if (r.bytes <= was.bytes) {
+		*next = wanted;
+		return;
+	}
+	for (size_t i = 0; i < BOUNDS; i++) {
+		struct config one = *next;
+		uint64_t to = *bound_of(&wanted, &bounds[i]);
+
+		*bound_of(&one, &bounds[i]) = to;
+		if (to == *bound_of(next, &bounds[i]) ||
+		    !bounds_remove(ctl, &one, &r))
+			continue;
+		if (r.bytes <= was.bytes)
+			*next = one;
+		else
+			log_warn("%s = %" PRIu64 " would remove %" PRIu64
+				 " packets, %.1f MB, at once: it is not taken "
+				 "before pcapd is started again",
+				 bounds[i].name, to, r.packets,
+				 (double)r.bytes / 1e6);
+	}
 }
 
 void control_configure(struct control *ctl, const struct config *c)
@@ -249,13 +303,13 @@ void control_configure(struct control *ctl, const struct config *c)
 	struct config next = *c;
 
 	pthread_mutex_lock(&ctl->change);
-	next.spool_bytes = spool_bound(ctl, c->spool_bytes);
+	bounds_take(ctl, &next);
 	pthread_mutex_lock(&ctl->lock);
 	ctl->config.max_captures = c->max_captures;
 	ctl->config.block_age_s = c->block_age_s;
-	ctl->config.spool_bytes = next.spool_bytes;
-	ctl->config.free_floor = c->free_floor;
-	ctl->config.keep_at_least = c->keep_at_least;
+	for (size_t i = 0; i < BOUNDS; i++)
+		*bound_of(&ctl->config, &bounds[i]) =
+			*bound_of(&next, &bounds[i]);
 	pthread_mutex_unlock(&ctl->lock);
 	struct store_options o = options_of(&next);
 	store_configure(ctl->store, &o);

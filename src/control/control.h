@@ -40,7 +40,8 @@ void capture_view_done(struct capture_view *v);
 
 /* Opens the spool and starts what was running. */
 struct control *control_open(const struct config *c, struct err *e);
-/* New limits; paths stay as they were. */
+/* New limits; paths stay as they were, and so do bounds that would remove
+ * something at once: control_config has what is in force. */
 void control_configure(struct control *ctl, const struct config *c);
 /* Stops and seals everything, ends every feed; what was running stays wanted
  * and resumes at the next control_open. Feeds handed out stay valid. */

@@ -168,7 +168,8 @@ struct need {
 	uint64_t total, spool_bytes, keep_at_least;
 	uint64_t spared; /* of total */
 	uint64_t missing_bytes, missing_inodes;
-	bool full; /* a write found no room */
+	bool full;  /* a write found no room */
+	bool least; /* keep-at-least stops it */
 };
 
 struct aside {
@@ -190,6 +191,7 @@ struct retention {
 	/* The thread's, and before it runs store_open's. */
 	sqlite3 *db;
 	sqlite3_stmt *next;
+	struct store_options options; /* of this step */
 	struct front *fronts;
 	size_t n_fronts;
 	struct victim batch[VICTIMS_MAX];
@@ -405,10 +407,8 @@ static bool front_load(struct retention *r, struct err *e)
 		"captures c JOIN kept k ON k.capture = c.id "
 		"WHERE NOT c.deleted AND k.segments > 0 ORDER BY c.id",
 		"");
-	struct store_options o;
 	int got = -1;
 
-	store_options_now(r->store, &o);
 	r->n_fronts = 0;
 	while (q && (got = sql_step(q, e)) == 1) {
 		void *more = realloc(r->fronts,
@@ -425,7 +425,8 @@ static bool front_load(struct retention *r, struct err *e)
 			.keep_bytes = (uint64_t)sqlite3_column_int64(q, 1),
 			.keep_age_ns = sqlite3_column_int64(q, 2),
 			.bytes = (uint64_t)sqlite3_column_int64(q, 3),
-			.spared = sqlite3_column_int(q, 4) && o.spare_imports,
+			.spared = sqlite3_column_int(q, 4) &&
+				  r->options.spare_imports,
 		};
 	}
 	sqlite3_finalize(q);
@@ -530,16 +531,9 @@ static enum reason need_reason(const struct need *n)
 }
 
 /* What others take of the disk ends there. */
-static bool need_is_least(struct retention *r, const struct need *n,
-			  const struct victim *v)
+static bool need_is_least(const struct need *n, const struct victim *v)
 {
-	if (n->total >= v->bytes && n->total - v->bytes >= n->keep_at_least)
-		return false;
-	if (!r->said_least)
-		log_warn("the disk is full, and keep-at-least leaves nothing "
-			 "more to remove");
-	r->said_least = true;
-	return true;
+	return n->total < v->bytes || n->total - v->bytes < n->keep_at_least;
 }
 
 static bool front_all_bounds(struct retention *r, struct need *n, struct err *e)
@@ -550,8 +544,9 @@ static bool front_all_bounds(struct retention *r, struct need *n, struct err *e)
 	while (r->n < VICTIMS_MAX && (reason = need_reason(n)) != REASON_NONE) {
 		if (!front_oldest(r, reason != REASON_SPOOL, &f, e))
 			return false;
-		if (!f ||
-		    (reason != REASON_SPOOL && need_is_least(r, n, &f->next)))
+		n->least = f && reason != REASON_SPOOL &&
+			   need_is_least(n, &f->next);
+		if (!f || n->least)
 			return true;
 		uint64_t bytes = f->next.bytes;
 		front_take(r, f, reason);
@@ -754,30 +749,34 @@ static bool retention_finish(struct retention *r, struct err *e)
 
 /* --- a pass --- */
 
+static uint64_t floor_of(struct store *s, uint64_t bytes)
+{
+	struct statvfs fs;
+
+	if (!bytes || fstatvfs(s->spool_fd, &fs) < 0)
+		return bytes;
+	/* A floor that is too high for the disk would leave nothing. */
+	uint64_t half = (uint64_t)fs.f_blocks * fs.f_frsize / 2;
+	return bytes < half ? bytes : half;
+}
+
 uint64_t store_free_floor(struct store *s)
 {
 	struct store_options o;
-	struct statvfs fs;
 
 	store_options_now(s, &o);
-	if (!o.free_floor_bytes || fstatvfs(s->spool_fd, &fs) < 0)
-		return o.free_floor_bytes;
-	/* A floor that is too high for the disk would leave nothing. */
-	uint64_t half = (uint64_t)fs.f_blocks * fs.f_frsize / 2;
-	return o.free_floor_bytes < half ? o.free_floor_bytes : half;
+	return floor_of(s, o.free_floor_bytes);
 }
 
 /* full: others find no room. What is not asked for is 0. */
 static struct need need_now(struct retention *r, bool full)
 {
 	struct store *s = r->store;
-	struct store_options o;
 	struct statvfs fs;
-	uint64_t floor = store_free_floor(s);
+	uint64_t floor = floor_of(s, r->options.free_floor_bytes);
+	struct need n = {.spool_bytes = r->options.spool_bytes,
+			 .keep_at_least = r->options.keep_at_least_bytes};
 
-	store_options_now(s, &o);
-	struct need n = {.spool_bytes = o.spool_bytes,
-			 .keep_at_least = o.keep_at_least_bytes};
 	for (size_t i = 0; i < r->n_fronts; i++) {
 		n.total += r->fronts[i].bytes;
 		if (r->fronts[i].spared)
@@ -793,8 +792,6 @@ static struct need need_now(struct retention *r, bool full)
 		fs.f_files / 8 < FULL_INODES ? fs.f_files / 8 : FULL_INODES;
 	n.missing_inodes = fs.f_favail < inodes ? inodes - fs.f_favail : 0;
 	n.full = full;
-	if (!n.missing_bytes && !n.missing_inodes && !full)
-		r->said_least = false;
 	return n;
 }
 
@@ -819,11 +816,10 @@ static int64_t retention_age(struct retention *r)
 	return ns;
 }
 
+/* The next batch. age_ns: now, on the clock of stored_ns. */
 static bool retention_collect(struct retention *r, struct need *n,
-			      struct err *e)
+			      int64_t age_ns, struct err *e)
 {
-	int64_t age_ns = retention_age(r);
-
 	r->n = 0;
 	for (size_t i = 0; i < r->n_fronts; i++)
 		if (!front_bounds(r, &r->fronts[i], age_ns, e))
@@ -861,17 +857,28 @@ static void retention_disconnect(struct retention *r)
 	r->db = NULL;
 }
 
+/* disk: it asks for room. */
+static void retention_say_least(struct retention *r, bool least, bool disk)
+{
+	if (least && !r->said_least)
+		log_warn("the disk is full, and keep-at-least leaves nothing "
+			 "more to remove");
+	r->said_least = least || (disk && r->said_least);
+}
+
 /* One batch; *more: there may be another. */
 static bool retention_step(struct retention *r, bool full, bool *more,
 			   struct err *e)
 {
 	*more = false;
+	store_options_now(r->store, &r->options);
 	if (!front_load(r, e))
 		return false;
 	struct need n = need_now(r, full);
 	bool disk = n.missing_bytes || n.missing_inodes || n.full;
-	if (!retention_collect(r, &n, e))
+	if (!retention_collect(r, &n, retention_age(r), e))
 		return false;
+	retention_say_least(r, n.least, disk);
 	/* What is open can go when it is closed. */
 	if (!r->n && disk && (full || no_room(r->store)))
 		sync_close_open(r->store->sync);
@@ -948,6 +955,7 @@ void retention_make_room(struct retention *r)
 	struct need n;
 	struct err e;
 
+	store_options_now(r->store, &r->options);
 	if (!retention_connect(r, &e) || !front_load(r, &e)) {
 		log_err(LOG_LEVEL_WARN, &e);
 		retention_disconnect(r);
@@ -1007,6 +1015,82 @@ void retention_free(struct retention *r)
 	pthread_cond_destroy(&r->wake);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
+}
+
+/* --- what would go --- */
+
+/* A look does not change what the clock believes. */
+static int64_t rehearsal_age(struct store *s)
+{
+	int64_t ignored;
+
+	pthread_mutex_lock(&s->lock);
+	struct age_clock age = s->age;
+	pthread_mutex_unlock(&s->lock);
+	return age_now(&age, clocks_now(), &ignored);
+}
+
+/* Batch after batch, of which nothing goes. */
+static bool rehearsal_run(struct retention *r, enum reason from, enum reason to,
+			  struct store_removal *sum, struct err *e)
+{
+	int64_t age_ns = rehearsal_age(r->store);
+	struct need n = need_now(r, false);
+
+	do {
+		if (!retention_collect(r, &n, age_ns, e))
+			return false;
+		for (size_t i = 0; i < r->n; i++) {
+			const struct victim *v = &r->batch[i];
+
+			if (v->reason < from || v->reason > to)
+				continue;
+			sum->segments++;
+			sum->bytes += v->bytes;
+			sum->packets += v->packets;
+		}
+	} while (r->n);
+	return true;
+}
+
+bool store_would_remove_all(struct store *s, const struct store_options *o,
+			    struct store_removal *sum, struct err *e)
+{
+	struct retention *r = retention_new(s, e);
+
+	*sum = (struct store_removal){.segments = 0};
+	if (!r)
+		return false;
+	r->options = *o;
+	bool ok = retention_connect(r, e) && front_load(r, e) &&
+		  rehearsal_run(r, REASON_SPOOL, REASON_FULL, sum, e);
+	retention_free(r);
+	return ok;
+}
+
+bool store_would_remove(struct store *s, uint64_t id, uint64_t keep_bytes,
+			int64_t keep_age_ns, struct store_removal *sum,
+			struct err *e)
+{
+	struct retention *r = retention_new(s, e);
+
+	*sum = (struct store_removal){.segments = 0};
+	if (!r)
+		return false;
+	bool ok = retention_connect(r, e) && front_load(r, e);
+	/* Alone, and with no bounds but these. */
+	size_t i = 0;
+	while (ok && i < r->n_fronts && r->fronts[i].capture != id)
+		i++;
+	if (ok && i < r->n_fronts) {
+		r->fronts[0] = r->fronts[i];
+		r->fronts[0].keep_bytes = keep_bytes;
+		r->fronts[0].keep_age_ns = keep_age_ns;
+		r->n_fronts = 1;
+		ok = rehearsal_run(r, REASON_AGE, REASON_BYTES, sum, e);
+	}
+	retention_free(r);
+	return ok;
 }
 
 /* A small file system is one of the bounds: what is open on it cannot go. */

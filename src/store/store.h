@@ -171,11 +171,13 @@ bool store_rate(struct store *s, uint64_t id, struct store_rate *r,
 struct store_removal {
 	uint64_t segments, packets, bytes; /* on disk */
 };
-/* Of a capture, if these were its bounds; id 0: of all together. 0: no bound.
- */
+/* Of a capture, if these were its bounds. 0: no bound. */
 bool store_would_remove(struct store *s, uint64_t id, uint64_t keep_bytes,
-			int64_t keep_age_ns, struct store_removal *r,
+			int64_t keep_age_ns, struct store_removal *sum,
 			struct err *e);
+/* Of all captures, if these were the bounds over all. */
+bool store_would_remove_all(struct store *s, const struct store_options *o,
+			    struct store_removal *sum, struct err *e);
 
 struct store_totals {
 	uint64_t next_seq; /* of the first block that is not in the catalog */
