@@ -24,6 +24,11 @@ from http2 import (CANCEL, CONTINUATION, DATA, END_HEADERS, HEADERS,
                    request, settings, string)
 from numbered import Numbers, account
 
+try:
+    import grpc
+except ImportError:
+    grpc = None
+
 # Without an entry in passwd; of no group, of "news".
 STRANGER, OTHER, VIEWER, SECOND, CROWD, HOLDER = range(64001, 64007)
 NEWS, GAMES = 9, 60
@@ -150,6 +155,29 @@ def hold(what, to, count):
         kept[0].await_headers(int(count))
     print("held", flush=True)
     sys.stdin.read()
+
+
+def listen_with(to, kind, count):
+    """Listens whose requests are large, until its stdin ends: of fields that
+    nobody knows, of one such field, or of as much as a request may have."""
+    body = {"fields": b"\x78\x00" * 30000,
+            "giant": b"\x7a\xf0\xff\xff\x01" + bytes(0x3ffff0),
+            "full": b"\x7a\xe0\xff\x03" + bytes(0xffe0)}[kind]
+    kept, told = [], []
+    for i in range(int(count)):
+        if i % 50 == 0:
+            channel = grpc.insecure_channel("unix:" + to, options=[
+                ("grpc.use_local_subchannel_pool", 1)])
+        stream = channel.unary_stream("/pcap.v1.Pcap/Listen", None, None)(
+            b"\x0a\x04live" + body)
+        try:
+            next(stream)
+            kept.append((channel, stream))
+        except grpc.RpcError as e:
+            told.append(e.details())
+    print(json.dumps([len(kept), told]), flush=True)
+    sys.stdin.read()
+    os._exit(0)
 
 
 class Traffic(threading.Thread):
@@ -311,6 +339,29 @@ class Attack(unittest.TestCase):
         self.assertIn("SETTINGS were not acknowledged", self.daemon.said())
         self.settle()
 
+    @unittest.skipUnless(grpc, "needs python3-grpcio")
+    def test_requests_are_small(self):
+        """They are kept as long as their calls go on."""
+        def told(kind, count):
+            process = self.spawn("listen", self.daemon.socket, kind,
+                                 str(count), user=VIEWER, groups=[NEWS],
+                                 stdin=subprocess.PIPE)
+            self.addCleanup(process.stdin.close)
+            kept, texts = json.loads(process.stdout.readline())
+            self.look()
+            end(process)
+            return kept, set(texts)
+
+        self.assertEqual(told("full", 100), (100, set()))
+        self.assertEqual(told("fields", 10), (0, {
+            "the fields of pcap.v1.ListenRequest take over 136396 bytes of "
+            "memory"}))
+        kept, texts = told("giant", 10)
+        self.assertEqual(kept, 0)
+        self.assertRegex(str(texts), "larger than max .* vs. 131072")
+        self.settle()
+        self.assertLess(self.peak, self.idle + (64 << 20))
+
     # --- places ---
 
     def hold(self, *arguments, **who):
@@ -373,6 +424,8 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["silent"]:
         Connection(sys.argv[2], deaf=True, acknowledge=False).read()
         print("cut", flush=True)
+    elif sys.argv[1:2] == ["listen"]:
+        listen_with(*sys.argv[2:])
     elif sys.argv[1:2] == ["hold"]:
         hold(*sys.argv[2:])
     else:

@@ -538,7 +538,10 @@ static void filters_and_messages_are_bounded_as_configured(void **state)
 	refused(w, "Replay", &replay.base, exhausted,
 		"max-message is 65536 bytes, this one has 70030");
 	w->config.max_filter = 8192;
+	w->config.max_message = 4 << 20;
 	server_configure(w->server, &w->config);
+	refused(w, "Replay", &replay.base, exhausted,
+		"a request has at most 65536 bytes, this one has 70030");
 }
 
 static void a_hint_comes_with_the_status(void **state)

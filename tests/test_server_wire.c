@@ -180,6 +180,30 @@ static void what_is_no_message_is_refused(void **state)
 	protobuf_c_message_free_unpacked(m, NULL);
 }
 
+static void a_message_takes_memory_within_a_bound(void **state)
+{
+	static uint8_t bytes[3 + 2 * 32000] = "\x0a\x01w";
+	struct err e = ERR_INIT;
+
+	(void)state;
+	/* A later version's, or somebody's: number 15, which is 0. */
+	for (size_t i = 3; i < sizeof(bytes); i += 2)
+		bytes[i] = 15 << 3;
+	ProtobufCMessage *m = taken(bytes, 3 + 2 * 50, &e);
+	assert_non_null(m);
+	assert_int_equal(m->n_unknown_fields, 50);
+	protobuf_c_message_free_unpacked(m, NULL);
+	assert_null(taken(bytes, sizeof(bytes), &e));
+	assert_int_equal(e.kind, ERR_LIMIT);
+	assert_string_equal(e.what, "the fields of pcap.v1.NameRequest take "
+				    "over 144390 bytes of memory");
+	/* One that is large is not many. */
+	static uint8_t large[4 << 20] = "\x7a\xfb\xff\xff\x01";
+	m = taken(large, sizeof(large), &e);
+	assert_non_null(m);
+	protobuf_c_message_free_unpacked(m, NULL);
+}
+
 /* --- captures --- */
 
 static void a_capture_is_told_whole(void **state)
@@ -355,6 +379,7 @@ int main(void)
 		cmocka_unit_test(frames_beside_are_announced),
 		cmocka_unit_test(packets_are_sent_from_the_block),
 		cmocka_unit_test(what_is_no_message_is_refused),
+		cmocka_unit_test(a_message_takes_memory_within_a_bound),
 		cmocka_unit_test(a_capture_is_told_whole),
 		cmocka_unit_test(block_info_has_the_fields_of_its_message),
 		cmocka_unit_test(utf8_is_told_from_what_is_not),

@@ -385,9 +385,14 @@ static bool message_fits(struct call *c, grpc_byte_buffer *bytes, struct err *e)
 	unsigned max = atomic_load(&c->server->max_message);
 	size_t n = grpc_byte_buffer_length(bytes);
 
-	return n <= max ||
+	if (n > max)
+		return err_set(e, ERR_LIMIT,
+			       "max-message is %u bytes, this one has %zu", max,
+			       n);
+	return n <= REQUEST_MAX || c->method->bound == BOUND_IMPORTS ||
 	       err_set(e, ERR_LIMIT,
-		       "max-message is %u bytes, this one has %zu", max, n);
+		       "a request has at most %u bytes, this one has %zu",
+		       REQUEST_MAX, n);
 }
 
 static void take_message(struct call *c, grpc_byte_buffer *bytes, bool first)

@@ -152,7 +152,7 @@ void caller_serve(struct caller *c, int fd)
 
 	op_init(&c->op_stopped, stopped, c);
 	atomic_store(&c->idle_ns, monotonic_ns());
-	c->grpc = server_make_grpc(c->server);
+	c->grpc = server_make_grpc(c->server, c->rank != RANK_VIEWER);
 	grpc_server_register_completion_queue(c->grpc, c->server->cq, NULL);
 	grpc_server_start(c->grpc);
 	call_request(c);

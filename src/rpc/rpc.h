@@ -56,6 +56,8 @@ enum bound {
 };
 
 #define WORKERS 4
+/* Of a message, but for those of an import. It is kept as long as its call. */
+#define REQUEST_MAX (64u << 10)
 /* Of a replay, what waits to be sent: messages, and bytes that are there when
  * no more are added. They should be in the processor's cache still. */
 #define OUTBOX_MAX 8
@@ -526,7 +528,8 @@ struct server {
 	bool workers_stop;
 };
 
-grpc_server *server_make_grpc(struct server *s);
+/* imports: it may get messages of more than REQUEST_MAX. */
+grpc_server *server_make_grpc(struct server *s, bool imports);
 /* The next call of one, NULL: of all, with a reference; c: NULL, or the one
  * before, whose reference is given back. Who comes meanwhile may be left out.
  */
@@ -565,9 +568,12 @@ void gate_close(struct gate *g);
 /* --- wire.c: messages and bytes --- */
 
 #define WIRE_HEAD_MAX 64
+/* A message takes twice its bytes and this, at most. */
+#define WIRE_ROOM (16u << 10)
 
 grpc_byte_buffer *wire_pack(const ProtobufCMessage *m);
-/* NULL: it is no such message; text must be UTF-8. */
+/* NULL: it is no such message, or takes too much; text must be UTF-8. To be
+ * freed without an allocator. */
 ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *d,
 			      grpc_byte_buffer *bytes, struct err *e);
 /* Everything of PacketStream{Packets} up to the data. Returns its length. */

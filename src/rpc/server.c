@@ -17,7 +17,8 @@
 #include <time.h>
 
 /* gRPC takes a message that is over max-message by less than that much, so that
- * it is answered with the bound's name and not with gRPC's words. */
+ * it is answered with the bound's name and not with gRPC's words. What has come
+ * of a message is kept until it is whole. */
 #define MESSAGE_REFUSED (1 << 20)
 #define METADATA_MAX (16 << 10)
 /* So many calls more than max-streams are answered that there are too many;
@@ -212,13 +213,19 @@ static void thread_join(struct thread *t)
 
 /* --- start --- */
 
-grpc_server *server_make_grpc(struct server *s)
+grpc_server *server_make_grpc(struct server *s, bool imports)
 {
+	unsigned most = atomic_load(&s->max_message);
+	unsigned refused = MESSAGE_REFUSED;
+
+	if (!imports) {
+		most = most < REQUEST_MAX ? most : REQUEST_MAX;
+		refused = REQUEST_MAX;
+	}
 	grpc_arg args[] = {
 		{.type = GRPC_ARG_INTEGER,
 		 .key = GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-		 .value.integer =
-			 (int)atomic_load(&s->max_message) + MESSAGE_REFUSED},
+		 .value.integer = (int)(most + refused)},
 		{.type = GRPC_ARG_INTEGER,
 		 .key = GRPC_ARG_MAX_CONCURRENT_STREAMS,
 		 .value.integer =
