@@ -21,6 +21,8 @@
 #ifndef PCAPD_BLOCK_H
 #define PCAPD_BLOCK_H
 
+#include "clock.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,7 +32,6 @@
 #define BLOCK_PACKET_MAX (BLOCK_MAX - (uint32_t)sizeof(struct packet_head))
 #define SAVEFILE_HEAD_BYTES 24
 #define SAVEFILE_MAGIC_NS 0xa1b23c4du
-#define NS_PER_S 1000000000ll
 /* A savefile's header has bits above the link type: whether packets end with
  * a frame check sequence, and how long that is. They are kept with it. */
 #define LINK_TYPE_OF(network) ((network)&0x03ffffffu)

@@ -30,22 +30,6 @@ struct feed {
 	bool patient; /* the producer waits for room */
 };
 
-int64_t monotonic_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
-int64_t realtime_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 void loss_add(struct loss *l, uint64_t packets, int64_t from_ns, int64_t to_ns)
 {
 	if (!packets)
@@ -60,7 +44,6 @@ void loss_add(struct loss *l, uint64_t packets, int64_t from_ns, int64_t to_ns)
 struct feed *feed_new(uint64_t capture, uint64_t next_seq, unsigned max_blocks)
 {
 	struct feed *f = calloc(1, sizeof(*f));
-	pthread_condattr_t attr;
 
 	if (!f)
 		return NULL;
@@ -78,11 +61,8 @@ struct feed *feed_new(uint64_t capture, uint64_t next_seq, unsigned max_blocks)
 	atomic_init(&f->refs, 1);
 	atomic_init(&f->losses, 0);
 	pthread_mutex_init(&f->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&f->sealed, &attr);
-	pthread_cond_init(&f->room, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&f->sealed);
+	cond_init(&f->room);
 	return f;
 }
 
@@ -222,18 +202,15 @@ void feed_seal(struct feed *f, struct block *b)
 
 void feed_wait(struct feed *f, uint64_t seq, int64_t deadline_ns)
 {
-	struct timespec until = {deadline_ns / NS_PER_S,
-				 deadline_ns % NS_PER_S};
-	int timed_out = 0;
+	bool late = false;
 
 	pthread_mutex_lock(&f->lock);
-	while (!timed_out && !f->nudged) {
+	while (!late && !f->nudged) {
 		struct block *b = find(f, seq);
 
 		if ((b && block_sealed(b)) || (!b && f->closed))
 			break;
-		timed_out =
-			pthread_cond_timedwait(&f->sealed, &f->lock, &until);
+		late = !cond_wait_until(&f->sealed, &f->lock, deadline_ns);
 	}
 	f->nudged = false;
 	pthread_mutex_unlock(&f->lock);

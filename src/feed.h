@@ -108,8 +108,4 @@ void feed_position(struct feed *f, uint64_t *seq, uint32_t *at);
 /* No more packets will come: watches are told, waits end. */
 void feed_close(struct feed *f);
 
-/* The two clocks, in ns: CLOCK_MONOTONIC, and time since 1970. */
-int64_t monotonic_ns(void);
-int64_t realtime_ns(void);
-
 #endif

@@ -6,6 +6,8 @@
  */
 #include "filter.h"
 
+#include "clock.h"
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,14 +50,6 @@ static const char *const completions[] = {
 	" match",
 };
 
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 static bool grammatical(pcap_t *p, const char *text)
 {
 	struct bpf_program program;
@@ -92,7 +86,7 @@ static bool viable(pcap_t *p, const char *text, size_t n, int64_t deadline_ns)
 
 	for (size_t i = 0; i < sizeof(completions) / sizeof(*completions); i++)
 		for (int k = 0; k <= depth && k <= 2; k++) {
-			if (now_ns() > deadline_ns)
+			if (monotonic_ns() > deadline_ns)
 				return false;
 			snprintf(tried, sizeof(tried), "%.*s%s%.*s%s%.*s",
 				 (int)n, text, completions[i], k, closing,
@@ -124,7 +118,7 @@ static size_t end_of_word(const char *text, size_t count)
  */
 static void name_the_word(pcap_t *p, const char *text, struct err *e)
 {
-	int64_t deadline_ns = now_ns() + SEARCH_NS;
+	int64_t deadline_ns = monotonic_ns() + SEARCH_NS;
 	size_t words = 0, good = 0, bad;
 
 	while (end_of_word(text, words) < end_of_word(text, words + 1))
@@ -138,7 +132,7 @@ static void name_the_word(pcap_t *p, const char *text, struct err *e)
 		else
 			bad = middle;
 	}
-	if (now_ns() > deadline_ns)
+	if (monotonic_ns() > deadline_ns)
 		return;
 	size_t n = strlen(e->what);
 	if (bad > words) {

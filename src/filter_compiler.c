@@ -228,21 +228,13 @@ bool filter_compiler_runs(void)
 	return compiler_fds[COMPILER_NAMES] >= 0;
 }
 
-static int64_t compiler_now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 /* False: the deadline is over, or nobody waits. */
 static bool compiler_may_wait(const struct filter_request *q,
 			      int64_t deadline_ns, struct err *e)
 {
 	if (q->go_on && !q->go_on(q->ctx))
 		return err_set(e, ERR_CANCELLED, "filter: nobody waits for it");
-	if (compiler_now_ns() < deadline_ns)
+	if (monotonic_ns() < deadline_ns)
 		return true;
 	err_set(e, ERR_LIMIT, "filter: it was not compiled within %lld s",
 		(long long)(compiler_time_ns(q->text) / NS_PER_S));
@@ -433,7 +425,7 @@ static struct filter *compiler_once(const struct filter_request *q,
 	enum filter_found found;
 	struct filter *f = NULL;
 
-	while ((found = filter_cache_find(&k, compiler_now_ns(), &f, e)) ==
+	while ((found = filter_cache_find(&k, monotonic_ns(), &f, e)) ==
 	       FILTER_COMPILING) {
 		if (!compiler_may_wait(q, deadline_ns, e))
 			return NULL;
@@ -442,7 +434,7 @@ static struct filter *compiler_once(const struct filter_request *q,
 	*link_type = q->link_type;
 	if (found == FILTER_MISSING) {
 		f = compiler_compile_beside(q, link_type, deadline_ns, e);
-		filter_cache_put(&k, compiler_now_ns(), f, e);
+		filter_cache_put(&k, monotonic_ns(), f, e);
 	}
 	/* max-filter-program may be another since. */
 	if (f && !filter_fits(q->text, f, e)) {
@@ -455,7 +447,7 @@ static struct filter *compiler_once(const struct filter_request *q,
 struct filter *filter_compiler_run(const struct filter_request *q,
 				   uint32_t *link_type, struct err *e)
 {
-	int64_t deadline_ns = compiler_now_ns() + compiler_time_ns(q->text);
+	int64_t deadline_ns = monotonic_ns() + compiler_time_ns(q->text);
 
 	if (!filter_fits(q->text, NULL, e))
 		return NULL;

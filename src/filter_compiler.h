@@ -18,6 +18,7 @@
 #ifndef PCAPD_FILTER_COMPILER_H
 #define PCAPD_FILTER_COMPILER_H
 
+#include "clock.h"
 #include "filter.h"
 
 /* From the request on. Hundreds of hosts keep libpcap's optimizer busy for some

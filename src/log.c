@@ -6,7 +6,7 @@
  */
 #include "log.h"
 
-#include "feed.h"
+#include "clock.h"
 #include "utf8.h"
 
 #include <inttypes.h>

@@ -6,6 +6,8 @@
  */
 #include "tls.h"
 
+#include "clock.h"
+
 #define ERR_STATE openssl_err_state /* the name is taken */
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -400,14 +402,6 @@ void tls_link_cert(const struct tls_link *l, struct tls_cert *cert)
 
 /* --- handshakes --- */
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* What an alert of the server means for who shows a certificate. */
 static bool alert_text(int reason, struct err *e)
 {
@@ -478,21 +472,21 @@ static bool explain(struct tls_link *l, int error, int no, struct err *e)
 }
 
 /* Waits for what SSL wants. 0: in vain. */
-static int wait_for(struct tls_link *l, int error, int64_t until_ms)
+static int wait_for(struct tls_link *l, int error, int64_t until_ns)
 {
 	struct pollfd p = {.fd = l->fd};
-	int64_t left = until_ms - now_ms();
+	int64_t left = until_ns - monotonic_ns();
 
 	p.events = error == SSL_ERROR_WANT_WRITE ? POLLOUT : POLLIN;
 	if (left <= 0)
 		return 0;
-	int n = poll(&p, 1, (int)left);
+	int n = poll(&p, 1, (int)(left / NS_PER_MS) + 1);
 	return n < 0 && errno == EINTR ? 1 : n;
 }
 
 /* One step at a time, until it is done or time is up. */
 static bool step_until(struct tls_link *l, int (*step)(SSL *ssl),
-		       int64_t until_ms, struct err *e)
+		       int64_t until_ns, struct err *e)
 {
 	for (;;) {
 		ERR_clear_error();
@@ -505,7 +499,7 @@ static bool step_until(struct tls_link *l, int (*step)(SSL *ssl),
 		if (error != SSL_ERROR_WANT_READ &&
 		    error != SSL_ERROR_WANT_WRITE)
 			return explain(l, error, no, e);
-		if (wait_for(l, error, until_ms) == 0)
+		if (wait_for(l, error, until_ns) == 0)
 			return err_set(e, ERR_UNREACHABLE,
 				       "TLS: the handshake took too long");
 	}
@@ -520,10 +514,10 @@ static int peek(SSL *ssl)
 
 bool tls_shake_hands(struct tls_link *l, int patience_ms, struct err *e)
 {
-	int64_t until_ms = now_ms() + patience_ms;
+	int64_t until_ns = monotonic_ns() + patience_ms * NS_PER_MS;
 
-	return step_until(l, SSL_do_handshake, until_ms, e) &&
-	       (l->server || step_until(l, peek, until_ms, e));
+	return step_until(l, SSL_do_handshake, until_ns, e) &&
+	       (l->server || step_until(l, peek, until_ns, e));
 }
 
 /* --- the pump --- */

@@ -82,16 +82,6 @@ struct capture {
 	int64_t asked_ns, asked_real_ns, sure_ns;
 };
 
-static void cond_init_monotonic(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 /* With lock held. */
 static void end_outage(struct capture *c, int64_t now_ns)
 {
@@ -666,7 +656,7 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 	c->until_ns = INT64_MAX;
 	fill_init(&c->fill, f, false);
 	pthread_mutex_init(&c->lock, NULL);
-	cond_init_monotonic(&c->taken);
+	cond_init(&c->taken);
 	c->wake_fd = eventfd(0, EFD_CLOEXEC);
 	c->status.looped_ns = monotonic_ns();
 	if (c->wake_fd < 0) {
@@ -719,16 +709,14 @@ const struct filter *capture_filter(const struct capture *c, int64_t *link_type)
 void capture_catch_up(struct capture *c)
 {
 	int64_t now = monotonic_ns(), until = now + CATCH_UP_NS;
-	struct timespec deadline = {until / NS_PER_S, until % NS_PER_S};
-	int timed_out = 0;
+	bool late = false;
 
 	pthread_mutex_lock(&c->lock);
 	c->asked_ns = now;
 	c->asked_real_ns = realtime_ns();
 	eventfd_write(c->wake_fd, 1);
-	while (c->sure_ns < now && !timed_out)
-		timed_out =
-			pthread_cond_timedwait(&c->taken, &c->lock, &deadline);
+	while (c->sure_ns < now && !late)
+		late = !cond_wait_until(&c->taken, &c->lock, until);
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -145,7 +145,7 @@ static int run(int argc, char **argv)
 	if ((line.target && !target_parse(line.target, &name, &e)) ||
 	    (line.count &&
 	     !number_parse("--count", line.count, 1, 20000, &ask.max, &e)) ||
-	    !time_range_parse(&line.range, clock_ns(), &ask.since_ns,
+	    !time_range_parse(&line.range, realtime_ns(), &ask.since_ns,
 			      &ask.until_ns, &e))
 		return cli_fail(&e);
 	if (*name) {

@@ -9,6 +9,7 @@
 #ifndef PCAPD_CLI_H
 #define PCAPD_CLI_H
 
+#include "../clock.h"
 #include "../err.h"
 #include "../rpc/client.h"
 
@@ -126,7 +127,6 @@ const char *time_text(int64_t ns, char out[TIME_TEXT]);
 const char *time_moment(int64_t ns, char out[TIME_TEXT]);
 /* 2026-11-23 10:00:00, "" for 0. */
 const char *time_short(int64_t ns, char out[TIME_TEXT]);
-int64_t clock_ns(void);
 
 struct time_range {
 	const char *since, *until, *last; /* as given, or NULL */

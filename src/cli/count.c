@@ -84,7 +84,7 @@ static void print_table(const Pcap__V1__CountResponse *m, bool by)
 static bool fill(Pcap__V1__CountRequest *ask, struct line *line, struct err *e)
 {
 	char room[2][MARKED_TEXT];
-	int64_t now = clock_ns();
+	int64_t now = realtime_ns();
 	const char *name;
 
 	if (!target_parse(line->words.v[0], &name, e) ||

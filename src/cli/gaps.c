@@ -218,7 +218,7 @@ static int run(int argc, char **argv)
 	struct pages pages = {0};
 	Pcap__V1__GapsRequest ask = PCAP__V1__GAPS_REQUEST__INIT;
 	char room[2][MARKED_TEXT];
-	int64_t now = clock_ns();
+	int64_t now = realtime_ns();
 	const char *name;
 
 	cli_parse(&argp, argc, argv, &line);

@@ -63,7 +63,7 @@ static int run(int argc, char **argv)
 	Pcap__V1__HoldRequest ask = PCAP__V1__HOLD_REQUEST__INIT;
 	char room[2][MARKED_TEXT], a[TIME_TEXT], b[TIME_TEXT];
 	char text[CAPTURE_TEXT];
-	int64_t now = clock_ns();
+	int64_t now = realtime_ns();
 	const char *name;
 
 	cli_parse(&argp, argc, argv, &line);

@@ -21,9 +21,9 @@
 
 #define CHUNK_BYTES (1u << 20)
 /* What is there for so long is sent, however little it is. */
-#define SEND_MS 1000
+#define SEND_NS NS_PER_S
 /* Who writes to us was sent the same signal, and has something to write yet. */
-#define LAST_MS 1000
+#define LAST_NS NS_PER_S
 /* How long we look at one thing before we look at the others. */
 #define LOOK_MS 100
 
@@ -63,20 +63,12 @@ struct upload {
 	int fd, signals;
 	uint8_t *chunk;
 	size_t filled;
-	int64_t since_ms; /* the chunk's first byte was read */
-	int64_t until_ms; /* reading ends, as a signal came; 0: none did */
+	int64_t since_ns; /* the chunk's first byte was read */
+	int64_t until_ns; /* reading ends, as a signal came; 0: none did */
 	bool ended;	  /* no more bytes come */
 	int error;	  /* errno of a read; or 0 */
 	char cut[160];	  /* why, before the end of the file; or "" */
 };
-
-static int64_t upload_now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
-}
 
 /* From the second signal on they do what they do to every program. */
 static void upload_signal(struct upload *u)
@@ -91,7 +83,7 @@ static void upload_signal(struct upload *u)
 	sigaddset(&set, (int)info.ssi_signo);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	bool file = fstat(u->fd, &st) == 0 && S_ISREG(st.st_mode);
-	u->until_ms = upload_now_ms() + (file ? 0 : LAST_MS);
+	u->until_ns = monotonic_ns() + (file ? 0 : LAST_NS);
 }
 
 static void upload_read(struct upload *u)
@@ -107,7 +99,7 @@ static void upload_read(struct upload *u)
 	}
 	u->ended = n <= 0;
 	if (n > 0 && u->filled == 0)
-		u->since_ms = upload_now_ms();
+		u->since_ns = monotonic_ns();
 	u->filled += n > 0 ? (size_t)n : 0;
 }
 
@@ -128,7 +120,7 @@ static void upload_wait(struct upload *u)
 			upload_read(u);
 	}
 	client_tend(u->client);
-	if (u->until_ms && !u->ended && upload_now_ms() >= u->until_ms) {
+	if (u->until_ns && !u->ended && monotonic_ns() >= u->until_ns) {
 		u->ended = true;
 		snprintf(u->cut, sizeof(u->cut), "interrupted");
 	}
@@ -137,7 +129,7 @@ static void upload_wait(struct upload *u)
 static bool upload_is_due(const struct upload *u)
 {
 	return u->filled == CHUNK_BYTES ||
-	       (u->filled && upload_now_ms() - u->since_ms >= SEND_MS);
+	       (u->filled && monotonic_ns() - u->since_ns >= SEND_NS);
 }
 
 /* The file's bytes into the call; when that has ended, client_finish knows
@@ -193,7 +185,7 @@ static bool import_fd(struct client *c, const char *alias, const char *file,
 	Pcap__V1__ImportResponse *answer =
 		(Pcap__V1__ImportResponse *)client_finish(c, e);
 	free(u.chunk);
-	*stopped = u.until_ms != 0;
+	*stopped = u.until_ns != 0;
 	if (!answer && u.error) {
 		errno = u.error;
 		return err_errno(e, "read %s", file);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NS INT64_C(1000000000)
 #define MARK_LETTERS                                                           \
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
@@ -58,7 +57,7 @@ void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s, const char *prefix)
 			 prefix);
 		return;
 	}
-	if (s->rate_over_ns > 23 * 3600 * NS)
+	if (s->rate_over_ns > 23 * 3600 * NS_PER_S)
 		strcpy(over, "24 h");
 	else
 		span_text(s->rate_over_ns, over);
@@ -138,7 +137,7 @@ bool range_marks(struct time_range *r, char room[2][MARKED_TEXT],
 				  i ? TIME_UNTIL : TIME_SINCE, &ns, e))
 			return false;
 		snprintf(room[i], MARKED_TEXT, "@%" PRId64 ".%09" PRId64,
-			 ns / NS, ns % NS);
+			 (int64_t)(ns / NS_PER_S), (int64_t)(ns % NS_PER_S));
 		*texts[i] = room[i];
 	}
 	return true;

@@ -53,7 +53,7 @@ static int run(int argc, char **argv)
 	struct err e = ERR_INIT, no_time = ERR_INIT;
 	struct line line = {0};
 	Pcap__V1__MarkRequest ask = PCAP__V1__MARK_REQUEST__INIT;
-	int64_t now = clock_ns(), ignored;
+	int64_t now = realtime_ns(), ignored;
 	const char *name;
 
 	cli_parse(&argp, argc, argv, &line);

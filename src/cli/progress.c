@@ -9,16 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define AFTER_NS 1000000000ll
+#define AFTER_NS NS_PER_S
 #define EVERY_NS 200000000ll
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
 
 void progress_init(struct progress *p, int out)
 {
@@ -29,7 +21,7 @@ void progress_init(struct progress *p, int out)
 				(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)));
 
 	*p = (struct progress){.wanted = isatty(STDERR_FILENO) && !shared,
-			       .next_ns = now_ns() + AFTER_NS};
+			       .next_ns = monotonic_ns() + AFTER_NS};
 }
 
 void progress_show(struct progress *p, uint64_t packets, uint64_t bytes,
@@ -37,9 +29,9 @@ void progress_show(struct progress *p, uint64_t packets, uint64_t bytes,
 {
 	char size[SIZE_TEXT];
 
-	if (!p->wanted || now_ns() < p->next_ns)
+	if (!p->wanted || monotonic_ns() < p->next_ns)
 		return;
-	p->next_ns = now_ns() + EVERY_NS;
+	p->next_ns = monotonic_ns() + EVERY_NS;
 	p->shown = true;
 	fprintf(stderr, "\r%s, %" PRIu64 " packets", size_text(bytes, size),
 		packets);

@@ -170,7 +170,7 @@ static bool list(const char *path, struct err *e)
 static bool test(const char *name, struct err *e)
 {
 	Pcap__V1__VersionRequest ask = PCAP__V1__VERSION_REQUEST__INIT;
-	int64_t began = clock_ns();
+	int64_t began = realtime_ns();
 	char span[SPAN_TEXT];
 
 	if (!target_remote(name, e))
@@ -182,7 +182,7 @@ static bool test(const char *name, struct err *e)
 	cli_print("%s: pcapd %s, you are %s (%s), answered in %s", name,
 		  m->version, *m->caller ? m->caller : "unknown",
 		  *m->role ? m->role : "unknown",
-		  span_text(clock_ns() - began, span));
+		  span_text(realtime_ns() - began, span));
 	pcap__v1__version_response__free_unpacked(m, NULL);
 	return true;
 }

@@ -108,7 +108,7 @@ static void say_live(const struct line *line,
 static bool around(struct line *line, const char *name, int64_t now_ns,
 		   struct err *e)
 {
-	int64_t at, window = 30 * 1000000000ll;
+	int64_t at, window = 30 * NS_PER_S;
 
 	if (!line->around)
 		return !line->window ||
@@ -135,7 +135,7 @@ static bool around(struct line *line, const char *name, int64_t now_ns,
 static bool fill(Pcap__V1__ReplayRequest *ask, struct line *line, struct err *e)
 {
 	uint64_t snaplen = 0;
-	int64_t now = clock_ns();
+	int64_t now = realtime_ns();
 	const char *name;
 
 	if (!target_parse(line->words.v[0], &name, e))

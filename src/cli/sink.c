@@ -10,12 +10,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <zstd.h>
 
 /* How long the connection may be left alone. */
-#define TEND_MS 100
+#define TEND_NS (NS_PER_S / 10)
 
 /* --- decoding --- */
 
@@ -193,20 +192,16 @@ static bool add_thread(struct sink *s, pthread_t *t, void *(*run)(void *),
 bool sink_start(struct sink *s, int fd, bool packed, struct client *c,
 		struct err *e)
 {
-	pthread_condattr_t monotonic;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	bool ok;
 
 	*s = (struct sink){.client = c};
 	if (!out_init(&s->out, fd, packed))
 		return err_set(e, ERR_FAILED, "out of memory");
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->room, &monotonic);
+	cond_init(&s->room);
 	pthread_cond_init(&s->raw, NULL);
 	pthread_cond_init(&s->ready, NULL);
-	pthread_condattr_destroy(&monotonic);
 	ok = add_thread(s, &s->writer, write_all, e);
 	for (long i = 0; ok && i < cores && i < SINK_DECODERS_MAX; i++)
 		ok = add_thread(s, &s->decoders[i], decode_all, e);
@@ -216,15 +211,7 @@ bool sink_start(struct sink *s, int fd, bool packed, struct client *c,
 /* The lock is held, and released while it waits. */
 static void wait_for_room(struct sink *s)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += TEND_MS * 1000000l;
-	if (until.tv_nsec >= 1000000000l) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000l;
-	}
-	if (pthread_cond_timedwait(&s->room, &s->lock, &until) == ETIMEDOUT) {
+	if (!cond_wait_until(&s->room, &s->lock, monotonic_ns() + TEND_NS)) {
 		pthread_mutex_unlock(&s->lock);
 		client_tend(s->client);
 		pthread_mutex_lock(&s->lock);

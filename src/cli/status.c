@@ -154,7 +154,7 @@ static void say_names(const Pcap__V1__CaptureStatus *s)
 			  s->interface_names[i]->name,
 			  time_text(s->interface_names[i]->since_ns -
 					    s->interface_names[i]->since_ns %
-						    1000000000,
+						    NS_PER_S,
 				    at));
 }
 

@@ -11,17 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-#define NS 1000000000ll
 /* The end of 2261: whole years that fit into 64 bits of nanoseconds. */
 #define SECONDS_MAX 9214646399ll
-
-int64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return t.tv_sec * NS + t.tv_nsec;
-}
 
 /* --- pieces of text: each moves *p behind what it took --- */
 
@@ -48,7 +39,7 @@ static bool digits(const char **p, int n, int min, int max, int *value)
 /* ".5" and the like: at most nine digits; nothing is fine. */
 static bool fraction(const char **p, int64_t *ns)
 {
-	int64_t scale = NS;
+	int64_t scale = NS_PER_S;
 
 	*ns = 0;
 	if (!take(p, '.'))
@@ -145,7 +136,7 @@ static int64_t local_seconds(const struct tm *wanted, enum time_edge edge)
 static bool calendar_parse(const char *p, int64_t now_ns, enum time_edge edge,
 			   int64_t *ns)
 {
-	time_t now = now_ns / NS;
+	time_t now = now_ns / NS_PER_S;
 	struct tm tm;
 	int64_t part = 0, east;
 	bool zoned = false;
@@ -166,7 +157,7 @@ static bool calendar_parse(const char *p, int64_t now_ns, enum time_edge edge,
 	if (*p)
 		return false;
 	int64_t s = zoned ? timegm(&tm) - east : local_seconds(&tm, edge);
-	*ns = s * NS + part;
+	*ns = s * NS_PER_S + part;
 	return true;
 }
 
@@ -185,7 +176,7 @@ static bool epoch_parse(const char *p, int64_t *ns)
 	}
 	if (!fraction(&p, &part) || *p)
 		return false;
-	*ns = s * NS + part;
+	*ns = s * NS_PER_S + part;
 	return true;
 }
 
@@ -224,7 +215,7 @@ static bool duration_read(const char *p, int64_t *ns)
 			return false;
 		total += n * unit;
 	} while (*p);
-	*ns = total * NS;
+	*ns = total * NS_PER_S;
 	return total > 0;
 }
 
@@ -323,15 +314,15 @@ void time_range_say(int64_t now_ns, int64_t since_ns)
 
 const char *time_text(int64_t ns, char out[TIME_TEXT])
 {
-	time_t s = ns / NS;
+	time_t s = ns / NS_PER_S;
 	struct tm tm;
 	char part[16] = "";
 
 	localtime_r(&s, &tm);
 	size_t n = strftime(out, TIME_TEXT, "%Y-%m-%dT%H:%M:%S", &tm);
-	if (ns % NS) {
+	if (ns % NS_PER_S) {
 		int m = snprintf(part, sizeof(part), ".%09" PRId64,
-				 (int64_t)(ns % NS));
+				 (int64_t)(ns % NS_PER_S));
 		while (part[m - 1] == '0')
 			part[--m] = '\0';
 	}
@@ -344,12 +335,12 @@ const char *time_text(int64_t ns, char out[TIME_TEXT])
 
 const char *time_moment(int64_t ns, char out[TIME_TEXT])
 {
-	return time_text(ns - ns % (NS / 1000), out);
+	return time_text(ns - ns % (NS_PER_S / 1000), out);
 }
 
 const char *time_short(int64_t ns, char out[TIME_TEXT])
 {
-	time_t s = ns / NS;
+	time_t s = ns / NS_PER_S;
 	struct tm tm;
 
 	out[0] = '\0';

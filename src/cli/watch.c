@@ -4,6 +4,8 @@
  */
 #include "watch.h"
 
+#include "../clock.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
@@ -96,7 +98,7 @@ bool watch_start(struct watch *w, struct client *c, int64_t for_ns, int out,
 		 struct err *e)
 {
 	struct itimerspec at = {
-		.it_value = {for_ns / 1000000000, for_ns % 1000000000}};
+		.it_value = {for_ns / NS_PER_S, for_ns % NS_PER_S}};
 
 	w->client = c;
 	w->out = out;

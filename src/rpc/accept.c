@@ -31,7 +31,6 @@
 #define LOOK_MS 250
 /* How often calls are looked at that may hang. */
 #define REVIEW_MS 1000
-#define NS_PER_MS (NS_PER_S / 1000)
 #define COMPLAIN_NS (10 * NS_PER_S)
 /* Of a connection: a replay's messages, which are as large as blocks, leave in
  * few system calls. The kernel may give less (net.core.wmem_max). */

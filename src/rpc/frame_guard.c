@@ -5,9 +5,9 @@
  */
 #include "frame_guard.h"
 
-#include <string.h>
+#include "../clock.h"
 
-#define NS_PER_S 1000000000ll
+#include <string.h>
 
 enum {
 	TYPE_DATA,

@@ -350,11 +350,9 @@ static void make_room(struct server *s)
 {
 	unsigned most = (unsigned)s->remote.config.max_handshakes, n = 0;
 	struct caller *oldest = NULL;
-	struct timespec until;
-	int late = 0;
+	int64_t until = monotonic_ns() + NS_PER_S;
+	bool late = false;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec++;
 	pthread_mutex_lock(&s->lock);
 	for (struct caller *c = s->callers; c; c = c->next) {
 		if (!c->shaking || c->cut)
@@ -368,7 +366,7 @@ static void make_room(struct server *s)
 		tls_cut(oldest->tls);
 	}
 	while (s->n_places[PLACE_ARRIVING] >= 2 * most && !late)
-		late = pthread_cond_timedwait(&s->changed, &s->lock, &until);
+		late = !cond_wait_until(&s->changed, &s->lock, until);
 	pthread_mutex_unlock(&s->lock);
 }
 

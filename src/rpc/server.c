@@ -277,7 +277,6 @@ static bool start_threads(struct server *s, struct err *e)
 
 static struct server *server_new(struct control *ctl, const struct config *c)
 {
-	pthread_condattr_t attr;
 	struct server *s = calloc(1, sizeof(*s));
 
 	if (!s)
@@ -289,10 +288,7 @@ static struct server *server_new(struct control *ctl, const struct config *c)
 		.lock_fd = -1, .listen_fd = -1, .epoll_fd = -1, .stop_fd = -1};
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->remote.lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&s->changed);
 	pthread_cond_init(&s->work_ready, NULL);
 	crowds_init(&s->crowds);
 	pthread_mutex_init(&s->pump.lock, NULL);
@@ -407,19 +403,12 @@ static bool is_stopped(const struct server *s)
 static bool wait_until(struct server *s, bool (*reached)(const struct server *),
 		       int ms)
 {
-	struct timespec until;
-	int late = 0;
+	int64_t until = monotonic_ns() + ms * (NS_PER_S / 1000);
+	bool late = false;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= NS_PER_S) {
-		until.tv_sec++;
-		until.tv_nsec -= NS_PER_S;
-	}
 	pthread_mutex_lock(&s->lock);
 	while (!reached(s) && !late)
-		late = pthread_cond_timedwait(&s->changed, &s->lock, &until);
+		late = !cond_wait_until(&s->changed, &s->lock, until);
 	bool yes = reached(s);
 	pthread_mutex_unlock(&s->lock);
 	return yes;

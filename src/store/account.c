@@ -6,18 +6,9 @@
  */
 #include "account.h"
 
-#include "../block.h"
+#include "../clock.h"
 
 #include <stdio.h>
-#include <time.h>
-
-static int64_t read_ns(clockid_t id)
-{
-	struct timespec t;
-
-	clock_gettime(id, &t);
-	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
 
 struct clocks clocks_now(void)
 {
@@ -25,9 +16,9 @@ struct clocks clocks_now(void)
 
 	/* A thread that is put aside between the two would see a step. */
 	for (int i = 0; i < 4; i++) {
-		int64_t before = read_ns(CLOCK_BOOTTIME);
-		c.real_ns = read_ns(CLOCK_REALTIME);
-		c.boot_ns = read_ns(CLOCK_BOOTTIME);
+		int64_t before = boottime_ns();
+		c.real_ns = realtime_ns();
+		c.boot_ns = boottime_ns();
 		if (c.boot_ns - before < CLOCK_STEP_NS / 10)
 			break;
 	}

@@ -13,7 +13,7 @@
 #include "../feed.h"
 #include "ledger.h"
 
-#define ACCOUNT_NS (10 * 1000000000ll)
+#define ACCOUNT_NS (10 * NS_PER_S)
 /* Less is a clock that is being adjusted, or a thread that was not run. */
 #define CLOCK_STEP_NS 250000000ll
 

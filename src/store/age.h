@@ -14,8 +14,8 @@
 #include "account.h"
 
 /* A clock that is being adjusted. */
-#define AGE_SLACK_NS (60 * 1000000000ll)
-#define AGE_DOUBT_NS (86400 * 1000000000ll)
+#define AGE_SLACK_NS (60 * NS_PER_S)
+#define AGE_DOUBT_NS (86400 * NS_PER_S)
 
 struct age_clock {
 	int64_t age_ns, boot_ns;

@@ -297,31 +297,23 @@ bool catalog_changes(struct catalog *c, int64_t ids[CATALOG_CHANGES], size_t *n)
 /* With the lock held, and something posted. */
 static void linger(struct catalog *c)
 {
-	struct timespec until;
-	int timed_out = 0;
+	int64_t until = monotonic_ns() + LINGER_NS;
+	bool late = false;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += LINGER_NS;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	while (!timed_out && !c->hurry && c->lingering < LINGER_JOBS &&
-	       !c->closing)
-		timed_out =
-			pthread_cond_timedwait(&c->posted, &c->lock, &until);
+	while (!late && !c->hurry && c->lingering < LINGER_JOBS && !c->closing)
+		late = !cond_wait_until(&c->posted, &c->lock, until);
 }
 
 /* What was put off comes first. false: closing, and nothing is left. */
 static bool take_all(struct catalog *c, struct jobs *jobs)
 {
 	int64_t again = monotonic_ns() + RETRY_NS;
-	struct timespec until = {again / NS_PER_S, again % NS_PER_S};
-	int timed_out = 0;
+	bool late = false;
 
 	pthread_mutex_lock(&c->lock);
-	while (!c->jobs.first && !c->closing && !timed_out) {
+	while (!c->jobs.first && !c->closing && !late) {
 		if (jobs->first)
-			timed_out = pthread_cond_timedwait(&c->posted, &c->lock,
-							   &until);
+			late = !cond_wait_until(&c->posted, &c->lock, again);
 		else
 			pthread_cond_wait(&c->posted, &c->lock);
 	}
@@ -653,7 +645,6 @@ static bool sync_log(struct catalog *c)
 struct catalog *catalog_open(const char *path, struct err *e)
 {
 	struct catalog *c = calloc(1, sizeof(*c));
-	pthread_condattr_t attr;
 
 	if (!c || !(c->path = strdup(path))) {
 		free(c);
@@ -663,10 +654,7 @@ struct catalog *catalog_open(const char *path, struct err *e)
 	jobs_init(&c->jobs);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->sync_lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->posted, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&c->posted);
 	if (open_connections(c, e)) {
 		reserve(c);
 		if (pthread_create(&c->thread, NULL, catalog_main, c) == 0)

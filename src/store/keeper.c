@@ -168,14 +168,13 @@ static void *keeper_main(void *arg)
 void keeper_catch_up(struct keeper *k)
 {
 	int64_t until = monotonic_ns() + PATIENCE_NS;
-	struct timespec end = {until / NS_PER_S, until % NS_PER_S};
-	int late = 0;
+	bool late = false;
 
 	pthread_mutex_lock(&k->lock);
 	uint64_t mine = ++k->asked;
 	eventfd_write(k->wake_fd, 1);
 	while (k->answered < mine && !late)
-		late = pthread_cond_timedwait(&k->written, &k->lock, &end);
+		late = !cond_wait_until(&k->written, &k->lock, until);
 	pthread_mutex_unlock(&k->lock);
 }
 
@@ -221,7 +220,6 @@ struct keeper *keeper_start(struct store *s,
 			    void *ctx, struct err *e)
 {
 	struct keeper *k = calloc(1, sizeof(*k));
-	pthread_condattr_t attr;
 
 	if (!k) {
 		err_errno(e, "keep the ledger");
@@ -232,10 +230,7 @@ struct keeper *keeper_start(struct store *s,
 	k->ctx = ctx;
 	k->well_ns = monotonic_ns();
 	pthread_mutex_init(&k->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&k->written, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&k->written);
 	k->wake_fd = eventfd(0, EFD_CLOEXEC);
 	k->clock_fd =
 		timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);

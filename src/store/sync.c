@@ -223,13 +223,11 @@ static void *sync_main(void *arg)
 
 		store_options_now(y->store, &o);
 		int64_t at = monotonic_ns() + o.sync_interval_ns;
-		struct timespec until = {at / NS_PER_S, at % NS_PER_S};
-		int timed_out = 0;
+		bool late = false;
 
 		pthread_mutex_lock(&y->lock);
-		while (!timed_out && !y->stopping && y->asked == y->done)
-			timed_out = pthread_cond_timedwait(&y->wake, &y->lock,
-							   &until);
+		while (!late && !y->stopping && y->asked == y->done)
+			late = !cond_wait_until(&y->wake, &y->lock, at);
 		uint64_t asked = y->asked;
 		go_on = !y->stopping || y->asked != y->done;
 		pthread_mutex_unlock(&y->lock);
@@ -368,7 +366,6 @@ void sync_now(struct sync *y, bool wait)
 struct sync *sync_start(struct store *s, struct err *e)
 {
 	struct sync *y = calloc(1, sizeof(*y));
-	pthread_condattr_t attr;
 
 	if (!y) {
 		err_set(e, ERR_FAILED, "sync: out of memory");
@@ -377,11 +374,8 @@ struct sync *sync_start(struct store *s, struct err *e)
 	y->store = s;
 	y->last_closing = &y->closing;
 	pthread_mutex_init(&y->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&y->wake, &attr);
-	pthread_cond_init(&y->passed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&y->wake);
+	cond_init(&y->passed);
 	s->sync = y; /* its thread, and who it wakes, ask the store for it */
 	if (pthread_create(&y->thread, NULL, sync_main, y) == 0)
 		return y;

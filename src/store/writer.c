@@ -598,12 +598,11 @@ static int64_t step(struct writer *w, struct block *b, bool stopping,
 static void wait_for_retry(struct writer *w, bool stopping)
 {
 	int64_t at = monotonic_ns() + RETRY_NS;
-	struct timespec until = {at / NS_PER_S, at % NS_PER_S};
-	int timed_out = 0;
+	bool late = false;
 
 	pthread_mutex_lock(&w->lock);
-	while (!timed_out && atomic_load(&w->stopping) == stopping)
-		timed_out = pthread_cond_timedwait(&w->stop, &w->lock, &until);
+	while (!late && atomic_load(&w->stopping) == stopping)
+		late = !cond_wait_until(&w->stop, &w->lock, at);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -669,13 +668,9 @@ static void writer_free(struct writer *w)
 
 static void init_locks(struct writer *w)
 {
-	pthread_condattr_t attr;
 
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->stop, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&w->stop);
 }
 
 struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
@@ -725,12 +720,11 @@ static bool run_nothing(sqlite3 *db, void *arg, struct err *e)
 static void wait_for_rows(struct writer *w)
 {
 	int64_t at = monotonic_ns() + STOP_PATIENCE_NS;
-	struct timespec until = {at / NS_PER_S, at % NS_PER_S};
-	int timed_out = 0;
+	bool late = false;
 
 	pthread_mutex_lock(&w->lock);
-	while (!timed_out && w->rows)
-		timed_out = pthread_cond_timedwait(&w->stop, &w->lock, &until);
+	while (!late && w->rows)
+		late = !cond_wait_until(&w->stop, &w->lock, at);
 	pthread_mutex_unlock(&w->lock);
 }
 
