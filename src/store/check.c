@@ -256,17 +256,6 @@ static bool check_missing(struct check *c, struct err *e)
 	return got == 0;
 }
 
-/* 1 there, 0 not, -1 error */
-static int has_capture(sqlite3 *db, uint64_t id, struct err *e)
-{
-	sqlite3_stmt *q = sql_query(
-		db, e, "SELECT 1 FROM captures WHERE id = ?1", "i", id);
-	int got = q ? sql_step(q, e) : -1;
-
-	sqlite3_finalize(q);
-	return got;
-}
-
 static bool check_definition(struct check *c, uint64_t id, struct err *e)
 {
 	struct store s = {.spool_fd = c->spool_fd};
@@ -284,7 +273,7 @@ static bool check_capture(struct check *c, uint64_t id, struct err *e)
 	uint64_t seq;
 	bool ok = true;
 	int n = segment_list(c->spool_fd, id, &files);
-	int there = c->db ? has_capture(c->db, id, e) : 1;
+	int there = c->db ? rows_has_capture(c->db, id, e) : 1;
 
 	if (there < 0)
 		ok = false;
@@ -303,32 +292,6 @@ static bool check_capture(struct check *c, uint64_t id, struct err *e)
 	if (n >= 0)
 		free(files);
 	return ok && (!c->db || check_definition(c, id, e));
-}
-
-/* Folders with names of captures: calls `each` for each, in any order. */
-static bool each_capture(int spool_fd,
-			 bool (*each)(void *arg, uint64_t id, struct err *e),
-			 void *arg, struct err *e)
-{
-	int fd = openat(spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	bool ok = true;
-
-	if (!dir) {
-		err_errno(e, "read the spool");
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	for (struct dirent *d; ok && (d = readdir(dir));) {
-		size_t n = strlen(d->d_name);
-
-		if (n < 19 && d->d_name[0] != '0' &&
-		    strspn(d->d_name, "0123456789") == n)
-			ok = each(arg, strtoull(d->d_name, NULL, 10), e);
-	}
-	closedir(dir);
-	return ok;
 }
 
 static bool check_each(void *arg, uint64_t id, struct err *e)
@@ -482,7 +445,7 @@ bool store_check(const char *spool, store_say say_line, void *ctx,
 	}
 	bool ok = (!c.db || (row_sum_define(c.db, e) && check_tables(&c, e) &&
 			     check_missing(&c, e))) &&
-		  each_capture(c.spool_fd, check_each, &c, e);
+		  spool_each_capture(c.spool_fd, check_each, &c, e);
 	sqlite3_close(c.db);
 	if (lock_fd >= 0)
 		close(lock_fd);
@@ -515,56 +478,6 @@ static bool set_catalog_aside(const char *spool, store_say say_line, void *ctx,
 		 "the old catalog is kept as catalog.db.damaged.%d", n);
 	say_line(ctx, line);
 	return true;
-}
-
-struct repair {
-	struct store *store;
-	store_say say;
-	void *ctx;
-};
-
-static const char *people_note(struct store *s, uint64_t id)
-{
-	struct capture_row row = {0};
-	struct err ignored;
-	bool unknown = store_capture(s, id, &row, &ignored) &&
-		       strcmp(row.people, PEOPLE_UNKNOWN) == 0;
-
-	capture_row_done(&row);
-	return unknown ? "; its people are not known: only root sees it until "
-			 "'pcap set --people'"
-		       : "";
-}
-
-static bool repair_each(void *arg, uint64_t id, struct err *e)
-{
-	struct repair *r = arg;
-	sqlite3 *db = catalog_reader(r->store->catalog, e);
-	int there = db ? has_capture(db, id, e) : -1;
-	char line[192];
-	struct err why;
-
-	sqlite3_close(db);
-	if (there != 0)
-		return there > 0;
-	if (identity_restore(r->store, id, &why))
-		snprintf(line, sizeof(line),
-			 "%" PRIu64 ": the capture is in the catalog again%s",
-			 id, people_note(r->store, id));
-	else if (why.kind == ERR_NOT_FOUND)
-		return true; /* a folder of somebody else's */
-	else
-		snprintf(line, sizeof(line), "%" PRIu64 ": %.90s", id,
-			 why.what);
-	r->say(r->ctx, line);
-	return true;
-}
-
-bool spool_adopt(struct store *s, store_say say_line, void *ctx, struct err *e)
-{
-	struct repair r = {s, say_line, ctx};
-
-	return each_capture(s->spool_fd, repair_each, &r, e);
 }
 
 bool store_repair(const struct store_options *o, store_say say_line, void *ctx,

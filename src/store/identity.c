@@ -793,3 +793,91 @@ bool identity_follow(struct store *s, struct err *e)
 	sqlite3_close(db);
 	return got == 0;
 }
+
+/* --- folders of captures that the catalog lacks --- */
+
+bool spool_each_capture(int spool_fd,
+			bool (*each)(void *arg, uint64_t id, struct err *e),
+			void *arg, struct err *e)
+{
+	int fd = openat(spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	bool ok = true;
+
+	if (!dir) {
+		err_errno(e, "read the spool");
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	for (struct dirent *d; ok && (d = readdir(dir));) {
+		size_t n = strlen(d->d_name);
+
+		if (n < 19 && d->d_name[0] != '0' &&
+		    strspn(d->d_name, "0123456789") == n)
+			ok = each(arg, strtoull(d->d_name, NULL, 10), e);
+	}
+	closedir(dir);
+	return ok;
+}
+
+/* 1 there, 0 not, -1 error */
+int rows_has_capture(sqlite3 *db, uint64_t id, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(
+		db, e, "SELECT 1 FROM captures WHERE id = ?1", "i", id);
+	int got = q ? sql_step(q, e) : -1;
+
+	sqlite3_finalize(q);
+	return got;
+}
+
+struct adoption {
+	struct store *store;
+	store_say say;
+	void *ctx;
+};
+
+static const char *people_note(struct store *s, uint64_t id)
+{
+	struct capture_row row = {0};
+	struct err ignored;
+	bool unknown = store_capture(s, id, &row, &ignored) &&
+		       strcmp(row.people, PEOPLE_UNKNOWN) == 0;
+
+	capture_row_done(&row);
+	return unknown ? "; its people are not known: only root sees it until "
+			 "'pcap set --people'"
+		       : "";
+}
+
+static bool adopt_each(void *arg, uint64_t id, struct err *e)
+{
+	struct adoption *a = arg;
+	sqlite3 *db = catalog_reader(a->store->catalog, e);
+	int there = db ? rows_has_capture(db, id, e) : -1;
+	char line[192];
+	struct err why;
+
+	sqlite3_close(db);
+	if (there != 0)
+		return there > 0;
+	if (identity_restore(a->store, id, &why))
+		snprintf(line, sizeof(line),
+			 "%" PRIu64 ": the capture is in the catalog again%s",
+			 id, people_note(a->store, id));
+	else if (why.kind == ERR_NOT_FOUND)
+		return true; /* a folder of somebody else's */
+	else
+		snprintf(line, sizeof(line), "%" PRIu64 ": %.90s", id,
+			 why.what);
+	a->say(a->ctx, line);
+	return true;
+}
+
+bool spool_adopt(struct store *s, store_say say_line, void *ctx, struct err *e)
+{
+	struct adoption a = {s, say_line, ctx};
+
+	return spool_each_capture(s->spool_fd, adopt_each, &a, e);
+}

@@ -105,6 +105,12 @@ bool recover_altered(struct store *s, struct err *e);
 /* store_open that leaves recovery to the caller. */
 struct store *store_open_for_repair(const struct store_options *o,
 				    struct err *e);
+/* Calls each for every folder that has a capture's name, in any order. */
+bool spool_each_capture(int spool_fd,
+			bool (*each)(void *arg, uint64_t id, struct err *e),
+			void *arg, struct err *e);
+/* The catalog has the capture: 1, 0, -1 error. */
+int rows_has_capture(sqlite3 *db, uint64_t id, struct err *e);
 /* Makes the captures of folders that the catalog does not know. */
 bool spool_adopt(struct store *s, store_say say, void *ctx, struct err *e);
 /* The files of a capture that have names of segments, in order: how many, -1
