@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define UTF8_MAX 4 /* bytes of a character */
+
 /* How many bytes the character at s has, and which it is; 0: it is no UTF-8.
  * n > 0 bytes are there. */
 size_t utf8_decode(const char *s, size_t n, uint32_t *c);

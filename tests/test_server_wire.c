@@ -280,6 +280,26 @@ static void block_info_has_the_fields_of_its_message(void **state)
 
 /* --- text --- */
 
+/* On the completion-queue thread, where all others wait for it: in a time that
+ * grows with the square this would take an hour. */
+static void long_text_is_looked_at_once(void **state)
+{
+	size_t n = 16 << 20;
+	char *text = malloc(n + 1);
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', n);
+	text[n] = '\0';
+	assert_true(text_is_utf8(text));
+	text_clean(text);
+	text[n - 1] = (char)0xc3;
+	assert_false(text_is_utf8(text));
+	text_clean(text);
+	assert_int_equal(text[n - 1], '?');
+	free(text);
+}
+
 static void utf8_is_told_from_what_is_not(void **state)
 {
 	static const char *const good[] = {
@@ -383,6 +403,7 @@ int main(void)
 		cmocka_unit_test(a_capture_is_told_whole),
 		cmocka_unit_test(block_info_has_the_fields_of_its_message),
 		cmocka_unit_test(utf8_is_told_from_what_is_not),
+		cmocka_unit_test(long_text_is_looked_at_once),
 		cmocka_unit_test(hints_become_printable_ascii),
 		cmocka_unit_test(every_method_of_every_service_has_a_row),
 	};

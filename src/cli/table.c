@@ -24,7 +24,7 @@
 static size_t table_character(const char *s, size_t *columns)
 {
 	uint32_t c = ' ';
-	size_t n = utf8_decode(s, strlen(s), &c);
+	size_t n = utf8_decode(s, strnlen(s, UTF8_MAX), &c);
 	int width = wcwidth((wchar_t)c);
 
 	*columns = width < 0 ? 1 : (size_t)width;

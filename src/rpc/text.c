@@ -14,7 +14,7 @@ static size_t character(const char *s)
 {
 	uint32_t c;
 
-	return utf8_decode(s, strlen(s), &c);
+	return utf8_decode(s, strnlen(s, UTF8_MAX), &c);
 }
 
 bool text_is_utf8(const char *s)
