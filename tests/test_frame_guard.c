@@ -120,12 +120,25 @@ static void is_over(struct world *w, const char *what)
 	assert_string_equal(w->e.what, what);
 }
 
-/* The preface, SETTINGS, and the acknowledgement of ours. */
+/* The preface, SETTINGS, the acknowledgement of ours, and PINGs: as a client of
+ * gRPC's begins. */
 static void hello(struct world *w)
 {
 	add(w, PREFACE, 24);
 	frame(w, SETTINGS, 0, 0, "\0\3\0\0\0\100", 6);
 	frame(w, SETTINGS, 1, 0, NULL, 0);
+	frame(w, PING, 0, 0, "12345678", 8);
+	frame(w, PING, 1, 0, "12345678", 8);
+}
+
+/* And all that is not counted of a connection. */
+static void long_hello(struct world *w)
+{
+	hello(w);
+	for (unsigned i = 2; i < FRAME_GREETINGS; i++) {
+		frame(w, SETTINGS, 0, 0, NULL, 0);
+		frame(w, PING, 0, 0, "12345678", 8);
+	}
 }
 
 /* :method POST, :scheme http, :path of a literal, te: trailers as an entry. */
@@ -377,7 +390,7 @@ static void rates_are_bounded_over_all_connections(void **state)
 
 	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
 		fresh(w);
-		hello(w);
+		long_hello(w);
 		passes(w);
 		memset(&w->budgets, 0, sizeof(w->budgets));
 		for (unsigned k = 0; k < rates[i].burst; k++) {
@@ -391,10 +404,24 @@ static void rates_are_bounded_over_all_connections(void **state)
 			      rates[i].body, rates[i].n);
 		passes(w);
 		frame_guard_init(&w->guard, &w->budgets, NOW + 10 * NS);
-		add(w, PREFACE, 24);
+		long_hello(w);
 		frame(w, rates[i].type, rates[i].flags, 1, rates[i].body,
 		      rates[i].n);
 		is_over(w, rates[i].what);
+	}
+}
+
+/* A loop in a shell: each command connects, asks and goes. */
+static void who_connects_often_is_not_cut_off(void **state)
+{
+	struct world *w = *state;
+
+	for (int i = 0; i < 10000; i++) {
+		frame_guard_init(&w->guard, &w->budgets, w->now + 10 * NS);
+		hello(w);
+		frame(w, HEADERS, 4, 1, request, sizeof(request));
+		passes(w);
+		w->now += NS / 400;
 	}
 }
 
@@ -452,6 +479,7 @@ int main(void)
 		TEST(entries_of_unknown_size_are_kept_and_counted),
 		TEST(other_frames_are_small),
 		TEST(rates_are_bounded_over_all_connections),
+		TEST(who_connects_often_is_not_cut_off),
 		TEST(who_reads_may_say_so),
 		TEST(settings_are_acknowledged_in_time),
 	};

@@ -40,9 +40,10 @@ enum {
 
 /* --- budgets --- */
 
-/* gRPC's clients open a stream a call, reset those that are cancelled, send
- * one SETTINGS, and a PING for each new estimate of the bandwidth. A client
- * that waits for each answer before it asks again stays below all of these. */
+/* gRPC's clients open a stream a call, reset those that are cancelled, and send
+ * a PING for each new estimate of the bandwidth. A client that waits for each
+ * answer before it asks again stays below all of these. What every connection
+ * begins with is not counted: some people make one for each question. */
 static const struct {
 	const char *many;
 	unsigned burst, per_s;
@@ -317,6 +318,19 @@ static bool guard_headers(struct frame_guard *g, int64_t now, struct err *e)
 		       FRAME_HEADERS_MAX);
 }
 
+/* SETTINGS and PING: each connection begins with some. */
+static bool guard_greeting(struct frame_guard *g, enum frame_kind k,
+			   int64_t now, struct err *e)
+{
+	uint8_t *n = k == FRAME_PING ? &g->n_pings : &g->n_settings;
+
+	if (*n < FRAME_GREETINGS) {
+		++*n;
+		return true;
+	}
+	return budget_take(g->budgets, k, now, e);
+}
+
 static bool guard_count(struct frame_guard *g, int64_t now, struct err *e)
 {
 	switch (g->type) {
@@ -330,9 +344,9 @@ static bool guard_count(struct frame_guard *g, int64_t now, struct err *e)
 		return budget_take(g->budgets, FRAME_RESET, now, e);
 	case TYPE_SETTINGS:
 		g->acknowledged |= g->flags & FLAG_ACK;
-		return budget_take(g->budgets, FRAME_SETTINGS, now, e);
+		return guard_greeting(g, FRAME_SETTINGS, now, e);
 	case TYPE_PING:
-		return budget_take(g->budgets, FRAME_PING, now, e);
+		return guard_greeting(g, FRAME_PING, now, e);
 	case TYPE_WINDOW_UPDATE:
 		return budget_take(g->budgets, FRAME_WINDOW, now, e);
 	case TYPE_PUSH_PROMISE:

@@ -30,6 +30,8 @@
 #define FRAME_CONTINUATIONS_MAX 8u
 /* Of frames that are neither DATA nor headers. */
 #define FRAME_OTHER_MAX 1024u
+/* SETTINGS and as many PINGs that a connection has beside the budgets. */
+#define FRAME_GREETINGS 4u
 /* Streams that are opened before the peer has acknowledged our SETTINGS. */
 #define FRAME_EARLY_STREAMS 64u
 /* Of HPACK's table; SETTINGS_HEADER_TABLE_SIZE is not changed. */
@@ -90,7 +92,8 @@ struct frame_guard {
 	struct frame_budgets *budgets;
 	int64_t acknowledge_by_ns;
 	bool acknowledged;
-	unsigned n_preface, n_head; /* bytes there are of them */
+	uint8_t n_settings, n_pings; /* up to FRAME_GREETINGS */
+	unsigned n_preface, n_head;  /* bytes there are of them */
 	uint8_t head[9];
 	uint8_t type, flags;
 	uint32_t stream;
