@@ -1024,6 +1024,46 @@ static void reflection_finds_what_is_declared(void **state)
 	assert_int_equal(exchange_finish(&w->x), GRPC_STATUS_OK);
 }
 
+/* Of a method whose answer says nothing here. */
+static grpc_status_code listed(struct world *w)
+{
+	Pcap__V1__ListRequest r = PCAP__V1__LIST_REQUEST__INIT;
+	struct exchange x;
+	ProtobufCMessage *m;
+
+	exchange_open(&x, &w->peer, "/pcap.v1.Pcap/List");
+	exchange_send_message(&x, &r.base);
+	exchange_half_close(&x);
+	m = exchange_receive(&x, &pcap__v1__list_response__descriptor);
+	if (m)
+		protobuf_c_message_free_unpacked(m, NULL);
+	return exchange_finish(&x);
+}
+
+static void who_asks_nothing_more_keeps_no_place(void **state)
+{
+	struct world *w = *state;
+
+	w->config.max_calls = 1;
+	w->config.request_timeout_s = 1;
+	server_configure(w->server, &w->config);
+	exchange_open(&w->x, &w->peer,
+		      "/grpc.reflection.v1alpha.ServerReflection/"
+		      "ServerReflectionInfo");
+	assert_true(describes(w, "pcap.v1.Pcap"));
+	/* Now somebody waits for it. */
+	assert_int_equal(listed(w), GRPC_STATUS_RESOURCE_EXHAUSTED);
+	assert_null(exchange_receive(
+		&w->x,
+		&grpc__reflection__v1alpha__server_reflection_response__descriptor));
+	assert_int_equal(exchange_finish(&w->x), GRPC_STATUS_DEADLINE_EXCEEDED);
+	assert_string_equal(w->x.text,
+			    "request-timeout: no request came for 1 s");
+	/* It is there when the last reference to the call has gone. */
+	while (listed(w) != GRPC_STATUS_OK)
+		usleep(1000);
+}
+
 static void reflection_lists_the_services(void **state)
 {
 	struct world *w = *state;
@@ -1081,6 +1121,7 @@ int main(void)
 		TEST(a_client_that_does_not_read_does_not_stop_a_stop),
 		TEST(health_says_serving),
 		TEST(reflection_finds_what_is_declared),
+		TEST(who_asks_nothing_more_keeps_no_place),
 		TEST(reflection_lists_the_services),
 	};
 

@@ -362,8 +362,8 @@ void call_receive(struct call *c)
 	op.op = GRPC_OP_RECV_MESSAGE;
 	op.data.recv_message.recv_message = &c->received;
 	pthread_mutex_lock(&c->lock);
-	assert(!c->receiving);
-	c->receiving = true;
+	assert(!c->receiving_ns);
+	c->receiving_ns = monotonic_ns();
 	pthread_mutex_unlock(&c->lock);
 	start_batch(c, &op, 1, &c->op_receive);
 }
@@ -426,7 +426,7 @@ static void received(void *ctx, bool ok)
 	pthread_mutex_lock(&c->lock);
 	grpc_byte_buffer *bytes = c->received;
 	c->received = NULL;
-	c->receiving = false;
+	c->receiving_ns = 0;
 	if (!bytes && lost)
 		end_call(c);
 	if (bytes && c->method->more)
@@ -557,26 +557,38 @@ static bool is_late(int64_t since_ns, int64_t now, unsigned seconds)
 	return since_ns && now - since_ns > seconds * NS_PER_S;
 }
 
-/* How long a message may wait to be taken; what others wait for is not held
- * as long. */
-static unsigned patience_s(struct call *c, int64_t now)
+/* Others wait for what it has. */
+static bool call_is_wanted(struct call *c, int64_t now)
+{
+	pthread_mutex_lock(&c->lock);
+	const struct method *m = c->method;
+	pthread_mutex_unlock(&c->lock);
+	return m && place_is_wanted(c->caller, m->bound, now);
+}
+
+/* How long a message may wait to be taken. */
+static unsigned patience_s(struct call *c, bool wanted)
 {
 	unsigned taking = atomic_load(&c->server->send_timeout_s);
 	unsigned held = (unsigned)(PLACE_HELD_NS / NS_PER_S);
 
-	pthread_mutex_lock(&c->lock);
-	const struct method *m = c->method;
-	pthread_mutex_unlock(&c->lock);
-	return m && taking > held && place_is_wanted(c->caller, m->bound, now)
-		       ? held
-		       : taking;
+	return wanted && taking > held ? held : taking;
+}
+
+/* Since when the next message is waited for, where the client could ask again
+ * instead; 0: it is not. An import has what it has. */
+static int64_t call_idle_ns(const struct call *c)
+{
+	return c->started && c->method->bound == BOUND_CALLS ? c->receiving_ns
+							     : 0;
 }
 
 /* Seconds that are over; 0: c does not hang. */
 static unsigned hangs(struct call *c, int64_t now, const char **what)
 {
 	unsigned request = atomic_load(&c->server->request_timeout_s);
-	unsigned taking = patience_s(c, now);
+	bool wanted = call_is_wanted(c, now);
+	unsigned taking = patience_s(c, wanted);
 	unsigned over = 0;
 
 	pthread_mutex_lock(&c->lock);
@@ -586,8 +598,9 @@ static unsigned hangs(struct call *c, int64_t now, const char **what)
 		   is_late(c->passing_ns, now, taking)) {
 		over = taking;
 		*what = "send-timeout: nothing was taken";
-	} else if (!c->started && !c->finishing &&
-		   now - c->arrived_ns > request * NS_PER_S) {
+	} else if ((!c->started && !c->finishing &&
+		    is_late(c->arrived_ns, now, request)) ||
+		   (wanted && is_late(call_idle_ns(c), now, request))) {
 		over = request;
 		*what = "request-timeout: no request came";
 	}

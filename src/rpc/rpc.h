@@ -149,11 +149,12 @@ struct call {
 	size_t outbox_bytes;
 	grpc_byte_buffer *sending_bytes;
 	/* For the audit. */
-	int64_t arrived_ns; /* CLOCK_MONOTONIC */
-	int64_t sending_ns; /* since when a batch is under way; 0: none is */
-	uint64_t excluded;  /* control_exclude's number, while it streams */
-	uint64_t bytes;	    /* of messages and frames */
-	uint64_t audit_id;  /* 0: there is no row */
+	int64_t arrived_ns;   /* CLOCK_MONOTONIC */
+	int64_t sending_ns;   /* since when a batch is under way; 0: none is */
+	int64_t receiving_ns; /* since when a receive is; 0: none is */
+	uint64_t excluded;    /* control_exclude's number, while it streams */
+	uint64_t bytes;	      /* of messages and frames */
+	uint64_t audit_id;    /* 0: there is no row */
 	int64_t began_ns;
 	enum err_kind outcome; /* of an answer that is not all good, and why */
 	char outcome_text[192];
@@ -165,7 +166,6 @@ struct call {
 	bool started;	    /* method->start was called */
 	bool sending;	    /* somebody has the right to start a batch */
 	bool greeted;	    /* initial metadata is sent */
-	bool receiving;	    /* a receive is under way */
 	bool finishing;	    /* the status below follows the outbox */
 	bool finished;	    /* the status is on its way */
 	bool over;	    /* the peer is gone, or everything is done */
