@@ -266,6 +266,24 @@ static void a_thread_hands_everything_out_in_order(void **state)
 	sem_destroy(&pushed);
 }
 
+/* Who may see a capture is set while its packets are about to be sent: the
+ * status has the turn then. */
+static void a_call_that_somebody_ends_is_not_held(void **state)
+{
+	struct call over = {.over = true, .sending = true};
+	struct call ends = {.finishing = true, .sending = true};
+	struct call done = {.finishing = true};
+	struct call goes_on = {.sending = false};
+
+	(void)state;
+	assert_false(call_hold(&over));
+	assert_false(call_hold(&ends));
+	assert_false(call_hold(&done));
+	assert_false(done.sending);
+	assert_true(call_hold(&goes_on));
+	assert_true(goes_on.sending);
+}
+
 #define FIXTURE(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 
 int main(void)
@@ -278,6 +296,7 @@ int main(void)
 		FIXTURE(who_left_gets_nothing_and_the_others_do),
 		FIXTURE(crowds_do_not_mix),
 		FIXTURE(a_thread_hands_everything_out_in_order),
+		cmocka_unit_test(a_call_that_somebody_ends_is_not_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -285,7 +285,12 @@ static void listen_next(struct listener *l)
 		learn(l, s, lost);
 		return;
 	}
-	call_hold(c);
+	/* Whoever ended it meanwhile, listen_closed is next. */
+	if (!call_hold(c)) {
+		if (got == 1 && s.block)
+			block_unref(s.block);
+		return;
+	}
 	bool sent = true;
 	if (got == 1)
 		sent = send_slice(l, s, lost);

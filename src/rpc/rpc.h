@@ -195,8 +195,9 @@ void call_unref(struct call *c);
 /* Takes bytes over in any case. */
 void call_send(struct call *c, grpc_byte_buffer *bytes);
 /* Between these, messages and the status only line up. Nobody else may be
- * sending: for who knows that the outbox is empty. */
-void call_hold(struct call *c);
+ * sending messages: for who knows that the outbox is empty. False: the call is
+ * over or about to be, whoever said so, and nothing is held. */
+bool call_hold(struct call *c);
 void call_release(struct call *c);
 /* Waits for room; false: the call is over or the server stops, and nothing
  * was sent. */
