@@ -340,9 +340,6 @@ static bool verdict(struct run *r, bool ok, enum watch_reason why,
 		return err_set(e, ERR_INCOMPLETE,
 			       "%s %s: pcapd ended it without an end", verb,
 			       name);
-	if (!r->complete)
-		return err_set(e, ERR_INCOMPLETE, "%s %s is not complete: %s",
-			       verb, name, r->note[0] ? r->note : "no reason");
 	if (r->sink.damaged)
 		return err_set(e, ERR_INCOMPLETE,
 			       "replay %s is not complete: %" PRIu64
@@ -353,6 +350,13 @@ static bool verdict(struct run *r, bool ok, enum watch_reason why,
 			       "replay %s is not complete: %" PRIu64
 			       " packets are missing",
 			       name, r->lost);
+	if (!r->complete) {
+		err_set(e, ERR_INCOMPLETE, "%s %s is not complete: %s", verb,
+			name, r->note[0] ? r->note : "no reason");
+		return r->coverage && r->coverage->gaps &&
+		       err_hint(e, "'pcap gaps %s' lists what is missing.",
+				name);
+	}
 	if (r->s->strict && !r->coverage)
 		return err_set(e, ERR_INCOMPLETE,
 			       "replay %s: pcapd does not tell of gaps", name);

@@ -385,6 +385,25 @@ static Pcap__V1__Coverage *replay_coverage(struct replay *r, struct coverage *c,
 	return wire_coverage(c, END_ROWS_MAX, e);
 }
 
+/* What somebody else found out is told like what this one came across. */
+static bool replay_is_whole(struct replay *r, const struct coverage *c,
+			    bool enough, char *note, size_t room)
+{
+	int64_t until_ns = enough ? r->pick.max_ns + 1 : 0;
+	uint64_t packets;
+	size_t n = coverage_damage(c, until_ns, &packets);
+
+	if (n && packets)
+		snprintf(note, room,
+			 "%" PRIu64 " packets that were stored are damaged or "
+			 "gone",
+			 packets);
+	else if (n)
+		snprintf(note, room,
+			 "packets that were stored are damaged or gone");
+	return n == 0;
+}
+
 static void replay_end(struct replay *r, struct err *e)
 {
 	Pcap__V1__End *end = &r->end;
@@ -404,14 +423,14 @@ static void replay_end(struct replay *r, struct err *e)
 		      r->pick.packets >= r->request->max_packets;
 	if (e->kind)
 		end->note = note;
-	else if (enough)
-		end->complete = true;
-	else if (call_is_stopping(r->call))
+	else if (!enough && call_is_stopping(r->call))
 		end->note = "pcapd is stopping";
-	else if (r->request->live)
+	else if (!enough && r->request->live)
 		end->note = "the capture was deleted";
-	else
+	else if (replay_is_whole(r, &coverage, enough, note, sizeof(note)))
 		end->complete = true;
+	else
+		end->note = note;
 	call_send(r->call, wire_end(end));
 	free(end->coverage);
 	free(coverage.rows);

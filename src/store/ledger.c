@@ -494,6 +494,24 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	return true;
 }
 
+size_t coverage_damage(const struct coverage *c, int64_t until_ns,
+		       uint64_t *packets)
+{
+	size_t n = 0;
+
+	*packets = 0;
+	for (size_t i = 0; i < c->n; i++) {
+		const struct ledger_row *r = &c->rows[i];
+
+		if (r->cause != LEDGER_DAMAGE ||
+		    (until_ns && r->from_ns >= until_ns))
+			continue;
+		*packets += r->packets;
+		n++;
+	}
+	return n;
+}
+
 bool ledger_lost_until(struct store *s, uint64_t capture, int64_t *ns,
 		       struct err *e)
 {

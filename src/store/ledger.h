@@ -97,6 +97,11 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 		     int64_t since_ns, int64_t until_ns, struct coverage *c,
 		     struct err *e);
 
+/* How many of its rows before until_ns, 0: all, are of what was stored once and
+ * cannot be read; *packets: how many they tell of. */
+size_t coverage_damage(const struct coverage *c, int64_t until_ns,
+		       uint64_t *packets);
+
 /* What overlaps [since_ns, until_ns), 0: no bound, in the order of the
  * ledger: an array to free(). A clock step is in it when either of its ends
  * is. */

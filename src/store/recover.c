@@ -262,6 +262,28 @@ static bool forget_others(sqlite3 *db, const struct recovery *r, struct err *e)
 			"iii", id, from, to);
 }
 
+/* A segment that came back whole is no gap any more: of forget_segment's row
+ * of the ledger everything is there. */
+static bool forget_damage(sqlite3 *db, const struct survey *v, struct err *e)
+{
+	int64_t from = INT64_MAX, to = INT64_MIN;
+	uint64_t packets = 0;
+
+	for (size_t i = 0; i < v->n_blocks; i++) {
+		const struct block_info *b = &v->blocks[i];
+
+		from = b->min_ns < from ? b->min_ns : from;
+		to = b->max_ns > to ? b->max_ns : to;
+		packets += b->packets;
+	}
+	return v->n_blocks == 0 ||
+	       sql_exec(db, e,
+			"DELETE FROM ledger WHERE capture = ?1 AND cause = ?2 "
+			"AND from_ns = ?3 AND to_ns = ?4 AND packets = ?5",
+			"iiiii", v->blocks[0].capture, (int64_t)LEDGER_DAMAGE,
+			from, to + 1, packets);
+}
+
 static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 {
 	struct recovery *r = arg;
@@ -282,7 +304,8 @@ static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 		if (!sql_exec(db, e,
 			      "UPDATE segments SET made_ns = ?3 "
 			      "WHERE capture = ?1 AND first_seq = ?2",
-			      "iii", g->capture, g->first_seq, r->made_ns))
+			      "iii", g->capture, g->first_seq, r->made_ns) ||
+		    !forget_damage(db, v, e))
 			return false;
 	}
 	return v->n_blocks == 0 || rows_close_segment(db, &r->end, e);
