@@ -199,7 +199,7 @@ class Filters(unittest.TestCase):
                                 LINK_TYPES[name]))
         self.daemon.run("import", name, path)
         done = 0
-        while done < (8 if SANITIZE else 40):
+        while done < (3 if SANITIZE else 40):
             text = expression(dice)
             oracle = subprocess.run(
                 ["tcpdump", NANO, "-r", path, "-w", "-", text],
