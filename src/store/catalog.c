@@ -343,7 +343,8 @@ static bool disk_says_no(sqlite3 *db)
 	}
 }
 
-/* Runs one job in a savepoint of its own. *again: it is worth it. */
+/* Runs one job in a savepoint of its own. *again: trying again is worth it, if
+ * it was not set before. */
 static bool run_one(sqlite3 *db, struct catalog_job *job, bool *again,
 		    struct err *e)
 {
@@ -352,7 +353,7 @@ static bool run_one(sqlite3 *db, struct catalog_job *job, bool *again,
 	if (sql_exec(db, e, "SAVEPOINT job", "") && job->run(db, job, e) &&
 	    sql_exec(db, e, "RELEASE job", ""))
 		return true;
-	*again = disk_says_no(db);
+	*again |= disk_says_no(db);
 	/* Some errors end the whole transaction. */
 	if (!sqlite3_get_autocommit(db) &&
 	    exec(db, "ROLLBACK TO job", &ignored))
@@ -368,7 +369,8 @@ static bool patient(const struct catalog *c, const struct catalog_job *job)
 /*
  * Jobs that succeeded wait in `kept` for the commit. From the first one that
  * is put off, all that are patient are, so that they stay in order; they are
- * left in *jobs.
+ * left in *jobs. Once the disk has said no, SQLite may call the database
+ * malformed until the transaction is over: what fails then is worth it too.
  */
 static void run_group(struct catalog *c, struct jobs *jobs)
 {
@@ -376,12 +378,11 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 	struct err e = ERR_INIT, ignored;
 	bool ok = sql_exec(c->db, &e, "BEGIN IMMEDIATE", "");
 	struct catalog_job *next;
+	bool again = false;
 
 	jobs_init(&kept);
 	jobs_init(&later);
 	for (struct catalog_job *job = jobs->first; job; job = next) {
-		bool again = false;
-
 		next = job->next;
 		if (later.first && patient(c, job)) {
 			jobs_add(&later, job);

@@ -43,6 +43,7 @@ struct sync_writer {
 struct sync {
 	struct store *store;
 	pthread_t thread;
+	bool failing;	      /* the thread's: the catalog's was logged */
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t wake, passed;
 	struct sync_writer *writers;
@@ -205,8 +206,12 @@ static void pass(struct sync *y)
 	for (size_t i = 0; i < n; i++)
 		sync_one(y, &writers[i]);
 	free(writers);
-	if (!catalog_sync(y->store->catalog, &e))
+	bool failed = !catalog_sync(y->store->catalog, &e);
+	if (failed && !y->failing)
 		log_err(LOG_LEVEL_WARN, &e);
+	if (!failed && y->failing)
+		log_info("the catalog is synced again");
+	y->failing = failed;
 	if (atomic_exchange(&y->store->identity_old, false))
 		identity_write_all(y->store);
 	ledger_file_follow(y->store);
