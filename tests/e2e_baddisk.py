@@ -13,12 +13,14 @@ import subprocess
 import time
 import unittest
 
-from e2e_live import Link, sent
-from harness import (NS, OK, PCAPD, Daemon, before_libc, main, packets_of,
-                     savefile, udp_packet, until)
+from e2e_live import Link, in_file, sent
+from harness import (INCOMPLETE, NS, OK, PCAPD, Daemon, before_libc, end,
+                     main, packets_of, savefile, udp_packet, until)
+from numbered import Numbers, account, number_of
 
 T0 = 1767225600 * NS
 FINE, HANG_SEGMENTS, HANG_ALL = 0, -1, -2
+READS = 1000  # and an errno: reading and opening fail as well
 
 LIBRARY = r"""
 #define _GNU_SOURCE
@@ -58,7 +60,7 @@ static int refuses(const char *path)
 			return 0;
 		nanosleep(&moment, NULL);
 	}
-	errno = no;
+	errno = no % 1000;
 	return no != 0;
 }
 
@@ -72,6 +74,29 @@ static int fd_refuses(int fd)
 		return 0;
 	path[n] = '\0';
 	return refuses(path);
+}
+
+static int reads_fail(void)
+{
+	return answer && *answer >= 1000;
+}
+
+ssize_t pread(int fd, void *to, size_t n, off_t at)
+{
+	return reads_fail() && fd_refuses(fd)
+		       ? -1
+		       : syscall(SYS_pread64, fd, to, n, at);
+}
+
+ssize_t pread64(int fd, void *to, size_t n, off_t at)
+{
+	return pread(fd, to, n, at);
+}
+
+ssize_t read(int fd, void *to, size_t n)
+{
+	return reads_fail() && fd_refuses(fd) ? -1
+					      : syscall(SYS_read, fd, to, n);
 }
 
 ssize_t pwrite(int fd, const void *from, size_t n, off_t at)
@@ -111,10 +136,26 @@ int openat(int dir, const char *path, int flags, ...)
 	va_start(ap, flags);
 	int mode = flags & O_CREAT ? va_arg(ap, int) : 0;
 	va_end(ap);
-	if (flags & O_CREAT && fd_refuses(dir))
+	if ((flags & O_CREAT || reads_fail()) &&
+	    (*path == '/' ? reads_fail() && refuses(path) : fd_refuses(dir)))
 		return -1;
 	return (int)syscall(SYS_openat, dir, path, flags, mode);
 }
+
+int open(const char *path, int flags, ...)
+{
+	va_list ap;
+
+	va_start(ap, flags);
+	int mode = flags & O_CREAT ? va_arg(ap, int) : 0;
+	va_end(ap);
+	return openat(AT_FDCWD, path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+	__attribute__((alias("open")));
+int openat64(int dir, const char *path, int flags, ...)
+	__attribute__((alias("openat")));
 
 int unlinkat(int dir, const char *path, int flags)
 {
@@ -140,7 +181,7 @@ class Refusing(unittest.TestCase):
 
     def setUp(self):
         self.daemon = Daemon("segment-bytes = 1M\nmemory-blocks = %d\n" %
-                             (16 if "read_only" in self.id() else 4))
+                             (4 if "longer" in self.id() else 16))
         self.path = os.path.join(self.daemon.folder, "answer")
         self.answer(FINE)
         self.daemon.prefix = self.link.receiver + before_libc(
@@ -238,6 +279,79 @@ class Refusing(unittest.TestCase):
         causes = {g["cause"] for g in answer["gaps"]}
         self.assertLessEqual({"disk"}, causes, answer)
         self.assertLessEqual(causes, {"disk", "kernel"}, answer)
+
+    def test_what_is_in_memory_is_read_while_nothing_on_disk_is(self):
+        self.daemon.start()
+        self.capture()
+        numbers = Numbers(self.link)
+        numbers.send(2000, 1, 1400)
+        until(lambda: len(self.replayed()) == 2000, "packets")
+        self.daemon.run("import", "file", self.load(0, 50))
+        listed = self.daemon.capture("live")
+        path = os.path.join(self.daemon.folder, "followed.pcap")
+        with open(path, "wb") as out:
+            follower = self.daemon.popen("replay", "live", "--live",
+                                         stdout=out, stderr=subprocess.PIPE)
+        self.addCleanup(end, follower)
+        until(lambda: len(in_file(path)) == 2000, "a follower")
+        self.bad_disk(numbers, listed)
+        until(lambda: len(in_file(path)) == 11000, "all that was followed")
+        follower.terminate()
+        # It was never behind what is in memory.
+        self.assertNotIn(b"missing", follower.communicate()[1])
+        self.daemon.run("stop", "live")
+        # Memory held all of it.
+        self.assertEqual(account(self, self.daemon, "live", numbers).missing,
+                         [])
+        self.assertEqual(self.daemon.capture("live")["packets"], 11000)
+        self.daemon.stop()
+        done = subprocess.run([PCAPD, "check", "--spool", self.daemon.spool],
+                              stdout=subprocess.PIPE)
+        self.assertEqual(done.returncode, OK, done.stdout.decode())
+
+    def bad_disk(self, numbers, listed):
+        traffic = numbers.start(1000, 9, 1400)
+        until(lambda: len(self.replayed()) > 3000, "more")
+        said = len(self.daemon.said().splitlines())
+        self.answer(READS + errno.EIO)
+        until(lambda: self.status()["disk_error"], "a bad disk")
+        # What comes from now on is in memory.
+        for _ in range(2):
+            self.reads_from_memory(listed)
+        out, _ = self.daemon.run("listen", "live", "-c", "100")
+        self.assertEqual(len(packets_of(out)[1]), 100)
+        # Another has nothing in memory.
+        _, err = self.daemon.run("count", "file", status=INCOMPLETE)
+        self.assertIn("cannot be read", err)
+        self.assertEqual(self.daemon.capture("file")["packets"], 50)
+        lines = self.daemon.said().splitlines()[said:]
+        # Of each place in the code as many as log.h allows, and of few.
+        self.assertLessEqual(len(lines), 40, lines)
+        self.answer(FINE)
+        self.assertEqual(traffic.wait(60), 0)
+        until(lambda: not self.status()["disk_error"], "a good disk")
+        until(lambda: len(self.replayed()) == 11000, "the end")
+
+    def reads_from_memory(self, listed):
+        """Each answer is newer than what is asked before."""
+        newest = self.status()["newest_ns"]
+        until(lambda: self.status()["newest_ns"] > newest, "packets")
+        self.assertGreater(self.daemon.capture("live")["packets"],
+                           listed["packets"])
+        out, err = self.daemon.run("replay", "live", status=INCOMPLETE)
+        got = [number_of(p) for p in packets_of(out)[1]]
+        self.assertEqual(got, list(range(got[0], got[0] + len(got))))
+        self.assertGreater(len(got), 0)
+        self.assertIn("cannot be read", err)
+        out, err = self.daemon.run("count", "live", "--json",
+                                   status=INCOMPLETE)
+        self.assertGreaterEqual(json.loads(out)["packets"], len(got))
+        self.assertIn("cannot be read", err)
+        answer = json.loads(self.daemon.run("gaps", "live", "--json")[0])
+        self.assertEqual(
+            [(g["cause"], int(g["from_ns"]) <= int(listed["min_ns"]))
+             for g in answer["gaps"] if "catalog" in g["detail"]],
+            [("damage", True)], answer)
 
     def watched(self):
         ear = self.daemon.ear()

@@ -118,13 +118,17 @@ static int run(int argc, char **argv)
 		print_json(m);
 	else
 		print_table(m, line.by);
-	uint64_t lost = m->lost;
+	/* 1 may stand for any number. */
+	if (m->lost <= 1 && *m->lost_reason)
+		err_set(&e, ERR_INCOMPLETE, "not all could be looked at: %s",
+			m->lost_reason);
+	else if (m->lost)
+		err_set(&e, ERR_INCOMPLETE,
+			"%" PRIu64 " packets could not be looked at", m->lost);
 	pcap__v1__count_response__free_unpacked(m, NULL);
 	int code = cli_done();
-	if (code || !lost)
+	if (code || !e.kind)
 		return code;
-	err_set(&e, ERR_INCOMPLETE,
-		"%" PRIu64 " packets could not be looked at", lost);
 	err_hint(&e, "'pcap gaps' says what is missing.");
 	return cli_fail(&e);
 }

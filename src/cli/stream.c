@@ -345,6 +345,10 @@ static bool verdict(struct run *r, bool ok, enum watch_reason why,
 			       "replay %s is not complete: %" PRIu64
 			       " packets are in damaged frames",
 			       name, r->sink.damaged);
+	if (r->lost_why[0] && !r->lost && !r->s->listen)
+		return err_set(e, ERR_INCOMPLETE,
+			       "replay %s is not complete: %s", name,
+			       r->lost_why);
 	if (r->lost_why[0] && !r->s->listen)
 		return err_set(e, ERR_INCOMPLETE,
 			       "replay %s is not complete: %" PRIu64

@@ -131,6 +131,7 @@ struct entry *entry_add(struct control *ctl, struct capture_row *row,
 	t->row = *row;
 	if (!store_totals(ctl->store, row->id, &totals, e))
 		goto fail;
+	t->known = totals;
 	/* The row has that of the last start, if the interface was there. */
 	if (!t->row.savefile && totals.segments)
 		t->row.link_type = totals.link_type;

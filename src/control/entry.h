@@ -31,6 +31,10 @@ struct entry {
 	bool names_told; /* of the interfaces that there were; of this run */
 	struct capture_status past; /* of sources that were stopped */
 	uint64_t past_disk;
+	struct store_totals past_stored; /* by writers that were stopped */
+	/* What the catalog said when it was read last, and what all its
+	 * writers had stored by then: for when it cannot be read. */
+	struct store_totals known, known_at;
 	/* The ledger's, while it runs. */
 	struct account account;
 	int64_t began_ns, ended_ns; /* CLOCK_REALTIME */
@@ -87,6 +91,8 @@ bool entry_view(struct control *ctl, const struct entry *t,
 		struct capture_view *v, struct err *e);
 /* s += what earlier sources of this capture counted. */
 void status_add(struct capture_status *s, const struct capture_status *past);
+/* t += what more counted behind it; its segments are not known. */
+void totals_join(struct store_totals *t, const struct store_totals *more);
 
 /* --- run.c: with change held --- */
 

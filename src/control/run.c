@@ -118,6 +118,7 @@ void entry_halt(struct control *ctl, struct entry *t)
 	status_add(&sums, &t->past);
 	t->past = sums;
 	t->past_disk += disk.dropped_disk;
+	totals_join(&t->past_stored, &disk.stored);
 	tell_end(ctl, t, c, &last, &disk.lost);
 	pthread_mutex_unlock(&ctl->lock);
 	keep_program(ctl, t, c);

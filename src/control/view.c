@@ -40,7 +40,34 @@ static enum capture_state state_of(const struct entry *t,
 	return CAPTURE_WAITING;
 }
 
-/* With lock held: everything but the totals. */
+void totals_join(struct store_totals *t, const struct store_totals *more)
+{
+	if (more->packets && (!t->packets || more->min_ns < t->min_ns))
+		t->min_ns = more->min_ns;
+	if (more->packets && (!t->packets || more->max_ns > t->max_ns))
+		t->max_ns = more->max_ns;
+	t->packets += more->packets;
+	t->raw_bytes += more->raw_bytes;
+	t->stored_bytes += more->stored_bytes;
+	if (more->next_seq > t->next_seq)
+		t->next_seq = more->next_seq;
+}
+
+/* What the catalog would say. */
+static struct store_totals view_known(const struct entry *t,
+				      const struct store_totals *stored)
+{
+	struct store_totals known = t->known, since = *stored;
+
+	since.packets -= t->known_at.packets;
+	since.raw_bytes -= t->known_at.raw_bytes;
+	since.stored_bytes -= t->known_at.stored_bytes;
+	totals_join(&known, &since);
+	return known;
+}
+
+/* With lock held: everything but the totals, which are as far as memory knows
+ * them. */
 static bool view_entry(const struct entry *t, struct capture_view *v,
 		       struct err *e)
 {
@@ -54,23 +81,32 @@ static bool view_entry(const struct entry *t, struct capture_view *v,
 	v->state = state_of(t, &v->live);
 	status_add(&v->live, &t->past);
 	v->writer.dropped_disk += t->past_disk;
+	totals_join(&v->writer.stored, &t->past_stored);
+	v->totals = view_known(t, &v->writer.stored);
 	if (v->live.link_type)
 		v->row.link_type = v->live.link_type;
 	return true;
 }
 
-static void add_block(struct store_totals *t, const struct block_info *b)
+/* What was committed between the look at the writer and that at the catalog is
+ * in one of them only: then another time. */
+static void view_remember(struct control *ctl, const struct capture_view *v,
+			  const struct store_totals *read)
 {
-	bool first = t->packets == 0;
+	const struct store_totals *stored = &v->writer.stored;
+	struct err ignored;
+	char id[24];
 
-	if (b->seq < t->next_seq || b->packets == 0)
+	if (stored->next_seq && stored->next_seq != read->next_seq)
 		return;
-	t->packets += b->packets;
-	t->raw_bytes += b->raw_bytes;
-	if (first || b->min_ns < t->min_ns)
-		t->min_ns = b->min_ns;
-	if (first || b->max_ns > t->max_ns)
-		t->max_ns = b->max_ns;
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)v->row.id);
+	pthread_mutex_lock(&ctl->lock);
+	struct entry *t = entry_find(ctl, id, &ignored);
+	if (t) {
+		t->known = *read;
+		t->known_at = *stored;
+	}
+	pthread_mutex_unlock(&ctl->lock);
 }
 
 /* Imported files have snaplens of their own. While one goes in, a packet may
@@ -86,22 +122,27 @@ static void view_snaplen(struct capture_view *v)
 }
 
 /* What is in memory is looked at first: a block that is committed in between
- * is then in both and counted once, by its number. */
+ * is then in both and counted once, by its number. Where the catalog cannot be
+ * read the totals are what memory knows. */
 static bool view_totals(struct control *ctl, struct feed *f,
 			struct capture_view *v, struct err *e)
 {
 	struct block_info *in_memory = calloc(feed_max(f), sizeof(*in_memory));
+	struct store_totals read;
+	struct err ignored;
 
 	if (!in_memory)
 		return err_set(e, ERR_FAILED, "out of memory");
 	unsigned n = feed_blocks(f, in_memory);
-	bool ok = store_totals(ctl->store, v->row.id, &v->totals, e);
-	for (unsigned i = 0; ok && i < n; i++)
-		add_block(&v->totals, &in_memory[i]);
+	if (store_totals(ctl->store, v->row.id, &read, &ignored)) {
+		view_remember(ctl, v, &read);
+		v->totals = read;
+	}
+	for (unsigned i = 0; i < n; i++)
+		store_totals_add(&v->totals, &in_memory[i], 0);
 	free(in_memory);
-	if (ok)
-		view_snaplen(v);
-	return ok;
+	view_snaplen(v);
+	return true;
 }
 
 /* With change held, so that the entry stays. */
@@ -231,6 +272,16 @@ bool control_would_remove(struct control *ctl, const char *name,
 	return false;
 }
 
+static int64_t oldest_in_memory(struct feed *f)
+{
+	struct block_info *all = calloc(feed_max(f), sizeof(*all));
+	unsigned n = all ? feed_blocks(f, all) : 0;
+	int64_t ns = n ? all->min_ns : 0;
+
+	free(all);
+	return ns;
+}
+
 bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
 		      int64_t until_ns, struct coverage *c,
 		      struct capture_view *v, struct err *e)
@@ -240,6 +291,7 @@ bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
 	keeper_catch_up(ctl->keeper);
 	if (!control_find(ctl, name, v, &f, e))
 		return false;
+	int64_t memory_ns = oldest_in_memory(f);
 	feed_unref(f);
 	struct coverage_of of = {
 		.capture = v->row.id,
@@ -247,6 +299,7 @@ bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
 		.created_ns = v->row.created_ns,
 		.min_ns = v->totals.min_ns,
 		.max_ns = v->totals.max_ns,
+		.memory_ns = memory_ns,
 		.now_ns = clocks_now().real_ns,
 		.runs = v->state == CAPTURE_RUNNING ||
 			v->state == CAPTURE_WAITING,

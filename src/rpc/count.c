@@ -7,6 +7,7 @@
 #include "rpc.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +150,7 @@ struct count {
 	struct reading reading; /* first: it is what a cursor calls back with */
 	int64_t by_ns;		/* 0: one */
 	uint64_t packets, lost, blocks_read, blocks_known;
+	char why[160];		    /* they were lost */
 	struct interval *intervals; /* by from_ns */
 	size_t n, cap, last;	    /* last: where the one before went */
 	bool failed;		    /* too many, or memory is out */
@@ -250,20 +252,28 @@ static void count_slice(struct count *k, const struct slice *s)
 	}
 }
 
-static bool count_all(struct count *k, struct cursor *c)
+static void count_lost(struct count *k, struct cursor *c)
 {
 	const char *reason;
+
+	k->lost += cursor_lost(c, &reason);
+	if (reason)
+		snprintf(k->why, sizeof(k->why), "%s", reason);
+}
+
+static bool count_all(struct count *k, struct cursor *c)
+{
 	struct slice s;
 	int got;
 
 	while ((got = cursor_next(c, &s, k->e)) == 1) {
 		count_slice(k, &s);
 		block_unref(s.block);
-		k->lost += cursor_lost(c, &reason);
+		count_lost(k, c);
 		if (k->failed || !go_on(&k->reading))
 			return false;
 	}
-	k->lost += cursor_lost(c, &reason);
+	count_lost(k, c);
 	return got == 0 && !k->failed;
 }
 
@@ -310,6 +320,8 @@ static void answer_count(struct count *k)
 		answer.n_intervals = n;
 		answer.intervals = list;
 		answer.lost = k->lost;
+		text_clean(k->why);
+		answer.lost_reason = k->why;
 		answer.blocks_read = k->blocks_read;
 		answer.blocks_known = k->blocks_known;
 		call_answer(k->reading.call, &answer.base);

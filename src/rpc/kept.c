@@ -33,6 +33,7 @@ struct kept {
 	char **excluded;
 	struct store_name *names;
 	Pcap__V1__InterfaceName *name_messages, **name_list;
+	struct err why; /* the catalog could not be read */
 };
 
 static void kept_done(struct kept *k)
@@ -166,6 +167,16 @@ static bool kept_rate(struct kept *k, struct store *s, uint64_t id,
 	return true;
 }
 
+static bool kept_from_catalog(struct kept *k, struct store *s,
+			      const struct capture_row *row, struct err *e)
+{
+	return ledger_dropped(s, row->id, realtime_ns() - LATELY_NS,
+			      &k->status.dropped_lately,
+			      &k->status.dropped_last_ns, e) &&
+	       kept_rate(k, s, row->id, row->keep_bytes, e) &&
+	       kept_notes(k, s, row->id, e) && kept_names(k, s, row, e);
+}
+
 static bool kept_fill(struct kept *k, struct control *ctl,
 		      struct capture_view *v, uint64_t queue_max, struct err *e)
 {
@@ -183,11 +194,12 @@ static bool kept_fill(struct kept *k, struct control *ctl,
 	m->compression_level = v->writer.level;
 	m->excluded_packets = v->live.left_out;
 	m->disk_error = v->writer.error;
-	return ledger_dropped(s, v->row.id, realtime_ns() - LATELY_NS,
-			      &m->dropped_lately, &m->dropped_last_ns, e) &&
-	       kept_rate(k, s, v->row.id, v->row.keep_bytes, e) &&
-	       kept_notes(k, s, v->row.id, e) && kept_excluded(k, ctl, v, e) &&
-	       kept_names(k, s, &v->row, e);
+	/* Where the catalog cannot be read, what memory knows is the answer. */
+	if (!kept_from_catalog(k, s, &v->row, &k->why) && !*m->disk_error) {
+		text_clean(k->why.what);
+		m->disk_error = k->why.what;
+	}
+	return kept_excluded(k, ctl, v, e);
 }
 
 static void answer_status(struct call *c, struct capture_view *v, size_t n)

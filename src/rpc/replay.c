@@ -355,7 +355,7 @@ static int replay_step(struct replay *r, struct err *e)
 
 	if (r->expired && send_lost(r, r->expired, "expired"))
 		r->expired = 0;
-	if (lost && !send_lost(r, lost, reason)) {
+	if (reason && !send_lost(r, lost, reason)) {
 		if (got == 1)
 			block_unref(s.block);
 		return -1;

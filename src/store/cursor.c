@@ -2,8 +2,10 @@
  * The way out: a capture's blocks in order, from the catalog, then from the
  * feed. Guarantees that every packet that was published before cursor_open is
  * returned once, whatever is committed, rotated or released meanwhile; what
- * cannot be read is counted. Leaves out exact filters and times: a block is
- * returned whole when it may have packets that are wanted (pick.h decides).
+ * cannot be read is counted; while the catalog cannot be read, what is in
+ * memory is returned, and it is said that the rest is not. Leaves out exact
+ * filters and times: a block is returned whole when it may have packets that
+ * are wanted (pick.h decides).
  *
  * Who works on one block after the other gets the next ones of the segment
  * read and decoded on other threads meanwhile: none behind the first, one more
@@ -73,6 +75,9 @@ struct cursor {
 
 	uint64_t blocks, done;
 	uint64_t lost;
+	bool unreadable; /* the catalog, when it was asked last */
+	bool no_memory;	 /* for its rows */
+	bool untold;	 /* there is something in reason */
 	char reason[160];
 	struct damage damage; /* that the ledger was not told of */
 };
@@ -116,10 +121,31 @@ static bool prepare(struct cursor *c, struct err *e)
 	return c->next_segment && c->its_blocks;
 }
 
+static void cursor_disconnect(struct cursor *c)
+{
+	sqlite3_finalize(c->next_segment);
+	sqlite3_finalize(c->its_blocks);
+	sqlite3_close(c->db);
+	c->next_segment = c->its_blocks = NULL;
+	c->db = NULL;
+}
+
+static bool cursor_connect(struct cursor *c, struct err *e)
+{
+	if (c->db)
+		return true;
+	c->db = catalog_reader(c->store->catalog, e);
+	if (c->db && count_blocks(c, e) && prepare(c, e))
+		return true;
+	cursor_disconnect(c);
+	return false;
+}
+
 struct cursor *cursor_open(struct store *s, struct feed *f,
 			   const struct cursor_range *r, struct err *e)
 {
 	struct cursor *c = calloc(1, sizeof(*c));
+	struct err ignored;
 
 	if (!c) {
 		err_set(e, ERR_FAILED, "cursor: out of memory");
@@ -156,13 +182,15 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	if (r->filter)
 		c->sieve = sieve_new(s->indexes, &r->filter->program,
 				     r->link_type);
-	c->db = catalog_reader(s->catalog, e);
-	if (!c->decoder || !c->pool || (r->filter && !c->sieve))
+	if (!c->decoder || !c->pool || (r->filter && !c->sieve)) {
 		err_set(e, ERR_FAILED, "cursor: out of memory");
-	else if (c->db && count_blocks(c, e) && prepare(c, e))
-		return c;
-	cursor_close(c);
-	return NULL;
+		cursor_close(c);
+		return NULL;
+	}
+	/* Where it cannot, it is tried again when its rows are needed. */
+	if (!cursor_connect(c, &ignored))
+		c->blocks = feed_depth(f);
+	return c;
 }
 
 /* Nobody uses the segment's file any more. */
@@ -199,9 +227,7 @@ void cursor_close(struct cursor *c)
 	free(c->rows);
 	sieve_free(c->sieve);
 	block_unref(c->block);
-	sqlite3_finalize(c->next_segment);
-	sqlite3_finalize(c->its_blocks);
-	sqlite3_close(c->db);
+	cursor_disconnect(c);
 	decoder_free(c->decoder);
 	block_pool_unref(c->pool);
 	feed_unref(c->feed);
@@ -214,6 +240,7 @@ static void lose(struct cursor *c, const struct block_info *info,
 		 const char *why)
 {
 	c->lost += info->packets;
+	c->untold = true;
 	snprintf(c->reason, sizeof(c->reason),
 		 "block %" PRIu64 " of segment %" PRIu64 ": %.80s", info->seq,
 		 info->segment, why);
@@ -249,6 +276,7 @@ static bool add_row(struct cursor *c, sqlite3_stmt *q, struct err *e)
 		unsigned cap = c->cap_rows ? 2 * c->cap_rows : 64;
 		void *more = realloc(c->rows, cap * sizeof(*c->rows));
 
+		c->no_memory = !more;
 		if (!more)
 			return err_set(e, ERR_FAILED, "cursor: out of memory");
 		c->rows = more;
@@ -397,7 +425,8 @@ static bool goes_on(const struct cursor *c)
 	return !c->go_on || c->go_on(c->ctx);
 }
 
-/* The next segment that has blocks in the range; none: n_rows is 0. */
+/* The next segment that has blocks in the range; none: n_rows is 0. false: the
+ * catalog could not be read, or without a kind of error nobody waits. */
 static bool read_rows(struct cursor *c, struct err *e)
 {
 	struct segment_row g = {0};
@@ -405,6 +434,8 @@ static bool read_rows(struct cursor *c, struct err *e)
 	int got, why;
 
 	drop_rows(c);
+	if (!cursor_connect(c, e))
+		return false;
 	while ((got = read_segment(c, &g, &why, e)) == 1) {
 		if (c->n_rows && !why)
 			return true;
@@ -599,17 +630,46 @@ static bool at_end(const struct cursor *c)
 			    (c->seq == c->end_seq && c->at >= c->end_at));
 }
 
+/* The catalog cannot be read: on to what is in memory, from block b on, or to
+ * where the next one will be. It is said once, if anything may lie between. */
+static void pass_over_disk(struct cursor *c, const struct block *b,
+			   const struct err *why)
+{
+	uint64_t seq;
+	uint32_t at;
+
+	drop_rows(c);
+	feed_position(c->feed, &seq, &at);
+	if (b)
+		seq = b->info.seq;
+	if (seq <= c->seq)
+		return;
+	if (!c->unreadable)
+		snprintf(c->reason, sizeof(c->reason),
+			 "what is on the disk cannot be read: %.100s",
+			 why->what);
+	c->untold |= !c->unreadable;
+	c->unreadable = true;
+	c->seq = seq;
+}
+
 /*
  * What comes at or after c->seq. The feed is asked before the catalog: a block
  * that is missing in both was lost by its writer (a hole in the numbers).
- * 1 a row in *row, 2 a block in c->block, 0 nothing, -1 error.
+ * 1 a row in *row, 2 a block in c->block, 0 nothing, -1 error or nobody waits.
  */
 static int find(struct cursor *c, struct block_info *row, struct err *e)
 {
 	struct block *b = feed_find(c->feed, c->seq);
+	struct err why = ERR_INIT;
 
 	if (!b || b->info.seq != c->seq) {
-		if (c->row == c->n_rows && !read_rows(c, e)) {
+		if (c->row < c->n_rows || read_rows(c, &why)) {
+			c->unreadable = false;
+		} else if (why.kind && !c->no_memory) {
+			pass_over_disk(c, b, &why);
+		} else {
+			*e = why;
 			block_unref(b);
 			return -1;
 		}
@@ -678,10 +738,11 @@ uint64_t cursor_lost(struct cursor *c, const char **reason)
 	uint64_t expired = readers_expired(c->store->readers, &c->reader);
 	uint64_t lost = c->lost + expired;
 
-	if (expired)
+	if (expired && !c->unreadable)
 		snprintf(c->reason, sizeof(c->reason), "expired");
-	*reason = c->reason;
+	*reason = c->untold || expired ? c->reason : NULL;
 	c->lost = 0;
+	c->untold = false;
 	return lost;
 }
 

@@ -215,6 +215,24 @@ void store_tell(struct store *s)
 		keeper_catch_up(k);
 }
 
+size_t keeper_rows(struct store *s, uint64_t capture, struct ledger_row *rows,
+		   size_t max)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	struct keeper *k = s->keeper;
+	pthread_mutex_unlock(&s->lock);
+	if (!k)
+		return 0;
+	pthread_mutex_lock(&k->lock);
+	for (size_t i = 0; i < k->n && n < max; i++)
+		if (k->rows[i].capture == capture)
+			rows[n++] = k->rows[i];
+	pthread_mutex_unlock(&k->lock);
+	return n;
+}
+
 struct keeper *keeper_start(struct store *s,
 			    bool (*look)(void *ctx, struct clocks now),
 			    void *ctx, struct err *e)

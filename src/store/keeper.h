@@ -29,6 +29,9 @@ void keeper_add(struct keeper *k, const struct ledger_row *rows, size_t n);
 /* Everything up to now is in the ledger when it returns; a disk that does not
  * answer is waited for two seconds. */
 void keeper_catch_up(struct keeper *k);
+/* Copies of the rows of a capture that wait, up to max; how many. */
+size_t keeper_rows(struct store *s, uint64_t capture, struct ledger_row *rows,
+		   size_t max);
 /* When (CLOCK_MONOTONIC) everything was well last. */
 int64_t keeper_well_ns(struct keeper *k);
 

@@ -7,6 +7,7 @@
 #include "ledger.h"
 
 #include "../block.h"
+#include "keeper.h"
 #include "spool.h"
 
 #include <stdio.h>
@@ -461,15 +462,47 @@ static void pick_rows(struct coverage *c)
 	c->n = n;
 }
 
+/* As if the ledger began with what is in memory. */
+static bool coverage_without_ledger(struct store *s,
+				    const struct coverage_of *of,
+				    struct coverage *c, const struct err *why,
+				    struct err *e)
+{
+	size_t n = 0;
+
+	c->rows = calloc(KEEPER_ROWS + 1, sizeof(*c->rows));
+	if (!c->rows)
+		return err_set(e, ERR_FAILED, "ledger: out of memory");
+	c->rows[0] = (struct ledger_row){
+		.capture = of->capture,
+		.cause = LEDGER_DAMAGE,
+		.from_ns = of->min_ns && of->min_ns < of->created_ns
+				   ? of->min_ns
+				   : of->created_ns,
+		.to_ns = of->memory_ns ? of->memory_ns : of->now_ns,
+	};
+	snprintf(c->rows[0].detail, LEDGER_DETAIL_MAX,
+		 "the catalog cannot be read: %.80s", why->what);
+	c->n = 1 + keeper_rows(s, of->capture, c->rows + 1, KEEPER_ROWS);
+	/* Where what they end began is not known. */
+	for (size_t i = 0; i < c->n; i++)
+		if (c->rows[i].from_ns != LEDGER_ANY)
+			c->rows[n++] = c->rows[i];
+	c->n = n;
+	return true;
+}
+
 bool ledger_coverage(struct store *s, const struct coverage_of *of,
 		     int64_t since_ns, int64_t until_ns, struct coverage *c,
 		     struct err *e)
 {
 	int64_t from = 0, to = 0;
+	struct err why;
 
 	*c = (struct coverage){.since_ns = since_ns, .until_ns = until_ns};
 	store_find_gone(s, of->capture);
-	if (!ledger_list(s, of->capture, 0, 0, &c->rows, &c->n, e))
+	if (!ledger_list(s, of->capture, 0, 0, &c->rows, &c->n, &why) &&
+	    !coverage_without_ledger(s, of, c, &why, e))
 		return false;
 	watched(c->rows, c->n, &from, &to);
 	if (of->savefile) {

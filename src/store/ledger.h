@@ -89,10 +89,13 @@ struct coverage_of {
 	bool savefile; /* nobody watched it: what is stored covers it */
 	int64_t created_ns;
 	int64_t min_ns, max_ns; /* of the packets that are there, or 0 */
+	int64_t memory_ns; /* of the oldest that is in memory; 0: none is */
 	int64_t now_ns;
 	bool runs;
 };
-/* since_ns, until_ns: 0 is the first and the last of what is there. */
+/* since_ns, until_ns: 0 is the first and the last of what is there. While the
+ * catalog cannot be read, the rows that wait to be written, and a gap over all
+ * that is older than what is in memory. */
 bool ledger_coverage(struct store *s, const struct coverage_of *of,
 		     int64_t since_ns, int64_t until_ns, struct coverage *c,
 		     struct err *e);

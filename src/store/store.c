@@ -306,6 +306,23 @@ bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 	return ok;
 }
 
+void store_totals_add(struct store_totals *t, const struct block_info *b,
+		      uint64_t stored_bytes)
+{
+	bool first = t->packets == 0;
+
+	if (b->seq < t->next_seq || b->packets == 0)
+		return;
+	t->next_seq = b->seq + 1;
+	t->packets += b->packets;
+	t->raw_bytes += b->raw_bytes;
+	t->stored_bytes += stored_bytes;
+	if (first || b->min_ns < t->min_ns)
+		t->min_ns = b->min_ns;
+	if (first || b->max_ns > t->max_ns)
+		t->max_ns = b->max_ns;
+}
+
 /* --- changes --- */
 
 static bool changed(struct store *s, bool ok)

@@ -188,6 +188,9 @@ struct store_totals {
 };
 bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 		  struct err *e);
+/* A block that is behind what is in *t, on disk with stored_bytes or not. */
+void store_totals_add(struct store_totals *t, const struct block_info *b,
+		      uint64_t stored_bytes);
 
 /* --- the way in --- */
 
@@ -205,6 +208,8 @@ struct writer_status {
 	unsigned depth;	  /* blocks that wait, the open one included */
 	int level;	  /* of compression, now */
 	struct loss lost; /* of dropped_disk: writer_take_lost gives it */
+	/* What was committed since it was started; next_seq: what comes. */
+	struct store_totals stored;
 };
 /* Writes what the feed has from its first block on. Holds a reference to it. */
 struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
@@ -256,7 +261,8 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
  * The next slice of a block that may have packets in the range: 1 and a
  * reference in *out; 0 at the end, or for `live` when there is nothing more
  * now (call again when the feed published); -1 cannot go on. What is damaged
- * or gone is skipped and counted in cursor_lost. It may take long: a filter
+ * or gone is skipped and counted in cursor_lost; so is everything on the disk
+ * while the catalog cannot be read. It may take long: a filter
  * that matches nothing has the whole range looked through in one call, in which
  * go_on is asked. Callbacks run on the thread that calls.
  * Ahead of it, with store_options.decoders, there are up to CURSOR_LOADS more
@@ -271,9 +277,9 @@ int cursor_file(const struct cursor *c);
 /* The frame itself, info.stored_bytes of it; false: it is damaged, skipped and
  * counted as in cursor_next. */
 bool cursor_read(struct cursor *c, const struct block_info *info, uint8_t *to);
-/* Packets skipped since the last call, and why (static or the cursor's).
- * "expired": retention took segments that were still to come; those count
- * whole, also for a range. */
+/* Packets skipped since the last call, and why (static or the cursor's); NULL:
+ * none were. 0 and a reason: nobody knows how many. "expired": retention took
+ * segments that were still to come; those count whole, also for a range. */
 uint64_t cursor_lost(struct cursor *c, const char **reason);
 /* Blocks in the range when it was opened, and how many of them are done. */
 uint64_t cursor_blocks(const struct cursor *c);

@@ -131,6 +131,11 @@ static void row_done(struct catalog_job *job, const struct err *e)
 	if (e)
 		report(r->writer, e);
 	atomic_store(&r->writer->rows_stuck, false);
+	pthread_mutex_lock(&r->writer->lock);
+	if (!e && r->stored)
+		store_totals_add(&r->writer->status.stored, &r->info,
+				 r->info.stored_bytes);
+	pthread_mutex_unlock(&r->writer->lock);
 	feed_release(r->writer->feed, r->info.seq);
 	pthread_mutex_lock(&r->writer->lock);
 	r->writer->rows--;
@@ -689,6 +694,7 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 	w->store = s;
 	w->feed = feed_ref(f);
 	w->seq = first_seq(f);
+	w->status.stored.next_seq = w->seq;
 	w->frame = frame_new();
 	w->maker = index_maker_new();
 	w->out = aligned_alloc(OUT_BYTES, OUT_BYTES);
