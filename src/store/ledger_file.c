@@ -336,6 +336,15 @@ static bool merge_entry(sqlite3 *db, struct merge *m, uint64_t capture,
 		      r->to_ns, r->packets, r->detail))
 		return false;
 	m->taken += (size_t)sqlite3_changes(db);
+	/* Of an older version, and as the file has it: it gets a sum. */
+	if (!sql_exec(db, e,
+		      "UPDATE ledger SET packets = packets WHERE id = ?1 AND "
+		      "sum IS NULL AND capture = ?2 AND cause = ?3 AND "
+		      "from_ns = ?4 AND to_ns = ?5 AND packets = ?6 AND "
+		      "detail = ?7",
+		      "iiiiiit", x->id, capture, (int64_t)r->cause, r->from_ns,
+		      r->to_ns, r->packets, r->detail))
+		return false;
 	if (x->id <= m->newest)
 		return true;
 	told = is_told(db, capture, r, e);
@@ -350,8 +359,8 @@ static bool merge_entry(sqlite3 *db, struct merge *m, uint64_t capture,
 			 r->from_ns, r->to_ns, r->packets, r->detail));
 }
 
-static bool merge_capture(sqlite3 *db, struct merge *m, uint64_t id,
-			  bool altered, struct err *e)
+static bool merge_capture(sqlite3 *db, struct merge *m, uint64_t id, bool all,
+			  struct err *e)
 {
 	struct entry *entries = NULL;
 	FILE *file = open_file(m->store, id);
@@ -359,7 +368,7 @@ static bool merge_capture(sqlite3 *db, struct merge *m, uint64_t id,
 	bool ok = true;
 
 	for (size_t i = 0; ok && i < n; i++)
-		if (altered || entries[i].id > m->newest)
+		if (all || entries[i].id > m->newest)
 			ok = merge_entry(db, m, id, &entries[i], e);
 	free(entries);
 	if (file)
@@ -381,18 +390,20 @@ static bool number_of(sqlite3 *db, const char *sql, int64_t *n, struct err *e)
 static bool run_merge(sqlite3 *db, void *arg, struct err *e)
 {
 	struct merge *m = arg;
-	int64_t altered = 0;
+	int64_t altered = 0, older = 0;
 
 	if (!number_of(db, "SELECT coalesce(max(id), 0) FROM ledger",
 		       &m->newest, e) ||
 	    !number_of(db, "SELECT count(*) FROM ledger WHERE " LEDGER_ALTERED,
-		       &altered, e))
+		       &altered, e) ||
+	    !number_of(db, "SELECT count(*) FROM ledger WHERE sum IS NULL",
+		       &older, e))
 		return false;
 	sqlite3_stmt *q = sql_query(db, e, "SELECT id FROM captures", "");
 	int got = -1;
 	while (q && (got = sql_step(q, e)) == 1)
 		if (!merge_capture(db, m, (uint64_t)sqlite3_column_int64(q, 0),
-				   altered, e)) {
+				   altered || older, e)) {
 			got = -1;
 			break;
 		}

@@ -284,6 +284,20 @@ static bool forget_damage(sqlite3 *db, const struct survey *v, struct err *e)
 			from, to + 1, packets);
 }
 
+/* Rows of an older version get the sum that they lack, now that they were held
+ * against the file; the segment's own comes with any change. */
+static bool sum_rows(sqlite3 *db, const struct segment *g, struct err *e)
+{
+	return sql_exec(db, e,
+			"UPDATE segments AS s SET blocks_sum = (SELECT "
+			"row_sum_total(" BLOCK_COLUMNS ") FROM blocks b "
+			"WHERE b.capture = s.capture AND b.seq BETWEEN "
+			"s.first_seq AND s.last_seq AND b.segment = "
+			"s.first_seq) WHERE s.capture = ?1 AND s.first_seq = "
+			"?2 AND s.blocks_sum IS NULL",
+			"ii", g->capture, g->first_seq);
+}
+
 static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 {
 	struct recovery *r = arg;
@@ -308,7 +322,8 @@ static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 		    !forget_damage(db, v, e))
 			return false;
 	}
-	return v->n_blocks == 0 || rows_close_segment(db, &r->end, e);
+	return v->n_blocks == 0 ||
+	       (sum_rows(db, g, e) && rows_close_segment(db, &r->end, e));
 }
 
 /* --- a file that is not where the rows say --- */
