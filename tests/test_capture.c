@@ -275,6 +275,7 @@ static void frames_arrive_byte_for_byte(void **state)
 	struct live *l = *state;
 
 	need_namespace();
+	l->options.quiet_ns = -1;
 	begin(l, 8);
 	int64_t before = time(NULL) * NS_PER_S;
 	send_frames(l->sender, 0, 3000);
@@ -645,6 +646,7 @@ static void without_room_packets_stay_in_the_ring(void **state)
 	uint32_t at = 0, bytes = 0;
 
 	need_namespace();
+	l->options.quiet_ns = -1;
 	l->options.buffer_bytes = 32 << 20;
 	begin(l, 2);
 	uint32_t n = send_frames(l->sender, 0, 6000);
@@ -676,6 +678,7 @@ static void what_has_no_room_for_good_is_counted(void **state)
 	struct live *l = *state;
 
 	need_namespace();
+	l->options.quiet_ns = -1;
 	l->options.buffer_bytes = 1 << 20;
 	begin(l, 1);
 	uint32_t n = send_frames(l->sender, 0, 8000);
@@ -1228,6 +1231,7 @@ static void packets_of_several_rings_are_in_the_order_of_time(void **state)
 
 	need_namespace();
 	l->options.buffer_bytes = 64 << 20;
+	l->options.quiet_ns = -1;
 	begin(l, 64);
 	assert_int_equal(sockets_on("v0"), 3);
 	for (int i = 0; i < 2; i++)
@@ -1248,6 +1252,154 @@ static void packets_of_several_rings_are_in_the_order_of_time(void **state)
 	}
 	assert_int_equal(next[0], 5000);
 	assert_int_equal(next[1], 1005000);
+}
+
+/* --- rings of another size --- */
+
+/* Of all packet rings that this process has. */
+static uint64_t ring_bytes(void)
+{
+	uint64_t sum = 0;
+	unsigned long from, to;
+	char line[512];
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (strstr(line, "socket:") &&
+		    sscanf(line, "%lx-%lx", &from, &to) == 2)
+			sum += to - from;
+	fclose(f);
+	return sum;
+}
+
+static void wait_until_rings_have(uint64_t bytes)
+{
+	int64_t deadline = monotonic_ns() + 10 * NS_PER_S;
+
+	while (ring_bytes() != bytes) {
+		if (monotonic_ns() > deadline)
+			fail_msg("%llu bytes of rings",
+				 (unsigned long long)ring_bytes());
+		poll(NULL, 0, 5);
+	}
+}
+
+/* Numbers of records only grow, and the records are the frames. */
+static void assert_in_order(const struct bytes *records, uint64_t n)
+{
+	uint8_t frame[ETH_FRAME_LEN];
+	struct packet_head h = {0};
+	const uint8_t *body = NULL;
+	uint32_t at = 0, number, next = 0;
+
+	while (packet_next(records->at, (uint32_t)records->n, &at, &h, &body) ==
+	       1) {
+		memcpy(&number, body + 14, 4);
+		assert_true(number >= next);
+		assert_int_equal(h.caplen, make_frame(frame, number));
+		assert_memory_equal(body, frame, h.caplen);
+		next = number + 1;
+		n--;
+	}
+	assert_int_equal(at, records->n);
+	assert_int_equal(n, 0);
+}
+
+#define RING_SMALL (2u << 20)
+
+static void a_quiet_capture_has_small_rings(void **state)
+{
+	struct live *l = *state;
+	unsigned rings = l->options.rings ? l->options.rings : 1;
+	const uint64_t large = (uint64_t)rings * (32 << 20);
+	uint32_t n = 0;
+
+	need_namespace();
+	l->options.buffer_bytes = large;
+	begin(l, 64);
+	for (int i = 0; i < 30; i++) {
+		n = send_frames(l->sender, n, 1);
+		capture_catch_up(l->capture);
+	}
+	assert_int_equal(ring_bytes(), rings * RING_SMALL);
+	/* A block full at once. */
+	n = send_frames(l->sender, n, 400);
+	wait_until_rings_have(large);
+	n = send_frames(l->sender, n, 400);
+	struct capture_status st = end(l);
+	assert_int_equal(st.dropped_kernel, 0);
+	assert_frames(&l->catcher.records, 0, n, 262144);
+}
+
+/* While they are replaced all the time: what the kernel had no room for is
+ * counted, and nothing else is missing, comes twice or in another order. */
+static void packets_of_rings_that_are_replaced_are_all_there(void **state)
+{
+	struct live *l = *state;
+	unsigned rings = l->options.rings ? l->options.rings : 1, changes = 0;
+	const uint64_t large = (uint64_t)rings * (8 << 20);
+	int64_t deadline = monotonic_ns() + 30 * NS_PER_S;
+	uint64_t last = rings * RING_SMALL, now;
+	uint32_t n = 0;
+
+	need_namespace();
+	l->options.buffer_bytes = large;
+	l->options.quiet_ns = 1;
+	begin(l, 64);
+	for (unsigned i = 0; changes < 6; i++) {
+		assert_true(monotonic_ns() < deadline);
+		/* Often more than a block, often less. */
+		n = send_frames(l->sender, n, i % 64 < 32 ? 60 : 3);
+		now = ring_bytes();
+		if (now == (last == large ? rings * RING_SMALL : large)) {
+			changes++;
+			last = now;
+		}
+		poll(NULL, 0, 1);
+	}
+	struct capture_status st = end(l);
+	assert_int_equal(st.received + st.dropped_kernel, n);
+	assert_in_order(&l->catcher.records, st.received);
+}
+
+/* A connection that is excluded after the small rings were made stays so in the
+ * large ones, which are listened to with the filter of the moment. */
+static void a_filter_goes_over_to_other_rings(void **state)
+{
+	struct live *l = *state;
+	unsigned rings = l->options.rings ? l->options.rings : 1;
+	const uint64_t large = (uint64_t)rings * (32 << 20);
+	const struct flow own = {.family = AF_INET,
+				 .near = {10, 0, 0, 1},
+				 .far = {10, 0, 0, 2},
+				 .near_port = 2020,
+				 .far_port = 40000};
+	struct exclude *x = exclude_new();
+
+	need_namespace();
+	assert_non_null(x);
+	l->options.buffer_bytes = large;
+	l->options.exclude = x;
+	l->options.filter[0] = '\0';
+	ip("link set v0 arp off");
+	ip("link set v1 arp off");
+	begin(l, 64);
+	assert_true(exclude_begin(x, &own) != 0);
+	capture_exclude(l->capture);
+	capture_catch_up(l->capture);
+	send_frames(l->sender, 0, 400);
+	wait_until_rings_have(large);
+	capture_catch_up(l->capture);
+	uint64_t before = status(l).received;
+	for (uint32_t i = 0; i < 50; i++)
+		send_tcp(l->sender, &own, i & 1, i);
+	send_frames(l->sender, 400, 1);
+	struct capture_status st = end(l);
+	assert_int_equal(st.excluded, 1);
+	assert_int_equal(st.left_out, 50);
+	assert_in_range(st.received - before, 1, 40); /* IPv6's own, if any */
+	exclude_free(x);
 }
 
 /* --- filling, without a network --- */
@@ -1422,6 +1574,16 @@ int main(void)
 		rings_test(recreated_interface_is_followed_at_once),
 		rings_test(loopback_is_captured_once),
 		rings_test(packets_of_several_rings_are_in_the_order_of_time),
+		cmocka_unit_test_setup_teardown(a_quiet_capture_has_small_rings,
+						set_up, tear_down),
+		rings_test(a_quiet_capture_has_small_rings),
+		cmocka_unit_test_setup_teardown(
+			packets_of_rings_that_are_replaced_are_all_there,
+			set_up, tear_down),
+		rings_test(packets_of_rings_that_are_replaced_are_all_there),
+		cmocka_unit_test_setup_teardown(
+			a_filter_goes_over_to_other_rings, set_up, tear_down),
+		rings_test(a_filter_goes_over_to_other_rings),
 		cmocka_unit_test(change_of_link_type_begins_another_block),
 		cmocka_unit_test(every_packet_is_received_or_dropped),
 		cmocka_unit_test(

@@ -32,8 +32,11 @@ struct capture_options {
 	char filter[FILTER_TEXT_MAX + 1];
 	uint32_t snaplen; /* 1 to CAPTURE_SNAPLEN_MAX */
 	bool promiscuous;
-	uint64_t buffer_bytes; /* of all rings together */
-	uint32_t rings;	       /* 0: one; fewer where they cannot be had */
+	uint64_t buffer_bytes; /* of all rings together, when there is traffic
+				*/
+	int64_t quiet_ns; /* without traffic for so long rings are small, as at
+			   * first; 0: as long as is useful, -1: never */
+	uint32_t rings;	  /* 0: one; fewer where they cannot be had */
 	int64_t block_age_ns;
 	/* The filter, compiled for this link type. Otherwise it is compiled
 	 * when the interface is there; -1: always. Not looked at after

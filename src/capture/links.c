@@ -118,3 +118,53 @@ bool links_read(struct links *l)
 	bool was_up = l->up;
 	return ours && (look(l) || (gone && was_up));
 }
+
+static uint32_t links_packet_max_of(const struct nlmsghdr *h)
+{
+	const struct ifinfomsg *info = NLMSG_DATA(h);
+	int left = (int)IFLA_PAYLOAD(h);
+	uint32_t longest = 0, n;
+
+	if (h->nlmsg_type != RTM_NEWLINK)
+		return UINT32_MAX;
+	for (const struct rtattr *a = IFLA_RTA(info); RTA_OK(a, left);
+	     a = RTA_NEXT(a, left)) {
+		/* Those of IPv4 alone are not larger. */
+		if (a->rta_type != IFLA_MTU &&
+		    a->rta_type != IFLA_GSO_MAX_SIZE &&
+		    a->rta_type != IFLA_GRO_MAX_SIZE)
+			continue;
+		memcpy(&n, RTA_DATA(a), sizeof(n));
+		longest = n > longest ? n : longest;
+	}
+	return longest;
+}
+
+uint32_t links_packet_max(unsigned index)
+{
+	struct {
+		struct nlmsghdr h;
+		struct ifinfomsg info;
+	} ask = {
+		.h = {.nlmsg_len = sizeof(ask),
+		      .nlmsg_type = RTM_GETLINK,
+		      .nlmsg_flags = NLM_F_REQUEST},
+		.info = {.ifi_index = (int)index},
+	};
+	_Alignas(struct nlmsghdr) char bytes[32768];
+	uint32_t longest = UINT32_MAX;
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			NETLINK_ROUTE);
+
+	/* The answer is there when send returns. */
+	if (fd >= 0 && send(fd, &ask, sizeof(ask), 0) == sizeof(ask)) {
+		ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+		const struct nlmsghdr *h = (struct nlmsghdr *)bytes;
+
+		if (n > 0 && NLMSG_OK(h, (unsigned)n))
+			longest = links_packet_max_of(h);
+	}
+	if (fd >= 0)
+		close(fd);
+	return longest;
+}

@@ -12,6 +12,7 @@
 #include "../err.h"
 
 #include <net/if.h>
+#include <stdint.h>
 
 struct links {
 	int fd;
@@ -26,5 +27,9 @@ void links_close(struct links *l); /* without an open it does nothing */
 /* Reads what there is, without waiting. true: index or up is not what it was,
  * or was not for a moment. */
 bool links_read(struct links *l);
+
+/* What an interface's packets may be long: its MTU, or what offloads put
+ * together; UINT32_MAX: not known. */
+uint32_t links_packet_max(unsigned index);
 
 #endif

@@ -591,6 +591,8 @@ static void *run(void *arg)
 			fill_seal(&c->fill);
 		if (wait_for_something(c, ready && !c->sieve.holds))
 			break;
+		if (c->source)
+			source_resize(c->source);
 		if (ready)
 			n = take_batch(c);
 		else

@@ -5,6 +5,9 @@
  */
 #include "ring.h"
 
+#include "links.h"
+#include "prefix.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/filter.h>
@@ -24,6 +27,12 @@
  * waits for a reader. */
 #define RING_BLOCK_MAX (512u << 10)
 #define RING_BLOCKS_MIN 4
+/* 64 KiB and a header in front, as offloads make them, do not fit into half of
+ * that. */
+#define RING_BLOCK_SMALL (128u << 10)
+/* What a block has besides a packet: its own header, the packet's (116 bytes
+ * with a tag), and what they are aligned to. */
+#define RING_OVERHEAD 512
 #define FRAME_BYTES 2048 /* only has to divide a block */
 #define TAG_BYTES 4
 #define TAG_AT (2 * ETH_ALEN)
@@ -33,7 +42,7 @@ struct ring {
 	char interface[CAPTURE_INTERFACE_MAX];
 	int index;
 	uint32_t snaplen;
-	bool loopback, promiscuous;
+	bool loopback, promiscuous, small;
 	uint8_t *blocks;
 	size_t bytes;
 	uint32_t block_bytes, n_blocks;
@@ -41,27 +50,46 @@ struct ring {
 	uint32_t block, left;
 	struct tpacket3_hdr *next;
 	bool down;	   /* the kernel said so, nobody asked yet */
+	bool busy;	   /* a block was filled, nobody asked yet */
+	bool ended;	   /* the kernel puts nothing into it any more */
 	int error;	   /* what else it said */
 	uint64_t accepted; /* by the kernel */
-	uint64_t taken, interface_drops;
-	struct source_drops lost; /* nobody took it yet */
-	struct reading counted, interface_counted;
+	uint64_t taken;
+	struct loss lost; /* nobody took it yet */
+	struct reading counted;
 	int64_t clean_ns; /* nothing was lost before that packet, as of counted
 			   */
 };
 
 /* --- opening --- */
 
+/* As libpcap finds it out: of what a switch's interfaces carry it knows more,
+ * and ISDN is not what it says. */
 static bool is_ethernet(struct ring *r)
+{
+	char path[CAPTURE_INTERFACE_MAX + 64];
+	struct ifreq q = {0};
+
+	snprintf(q.ifr_name, sizeof(q.ifr_name), "%.*s", IFNAMSIZ - 1,
+		 r->interface);
+	snprintf(path, sizeof(path), "/sys/class/net/%s/dsa", r->interface);
+	if (access(path, F_OK) == 0 || strncmp(r->interface, "isd", 3) == 0 ||
+	    ioctl(r->fd, SIOCGIFHWADDR, &q) != 0)
+		return false;
+	r->loopback = q.ifr_hwaddr.sa_family == ARPHRD_LOOPBACK;
+	return r->loopback || q.ifr_hwaddr.sa_family == ARPHRD_ETHER;
+}
+
+static bool is_up(const struct ring *r)
 {
 	struct ifreq q = {0};
 
 	snprintf(q.ifr_name, sizeof(q.ifr_name), "%.*s", IFNAMSIZ - 1,
 		 r->interface);
-	if (ioctl(r->fd, SIOCGIFHWADDR, &q) != 0)
+	if (ioctl(r->fd, SIOCGIFFLAGS, &q) != 0)
 		return false;
-	r->loopback = q.ifr_hwaddr.sa_family == ARPHRD_LOOPBACK;
-	return r->loopback || q.ifr_hwaddr.sa_family == ARPHRD_ETHER;
+	errno = ENETDOWN;
+	return q.ifr_flags & IFF_UP;
 }
 
 static bool set(const struct ring *r, int option, const void *value, size_t n)
@@ -73,7 +101,7 @@ static bool map_blocks(struct ring *r, uint64_t buffer_bytes)
 {
 	const int version = TPACKET_V3, reserve = TAG_BYTES;
 
-	r->block_bytes = RING_BLOCK_MAX;
+	r->block_bytes = r->small ? RING_BLOCK_SMALL : RING_BLOCK_MAX;
 	while (buffer_bytes / r->block_bytes < RING_BLOCKS_MIN)
 		r->block_bytes /= 2;
 	r->n_blocks = (uint32_t)(buffer_bytes / r->block_bytes);
@@ -97,24 +125,11 @@ static bool map_blocks(struct ring *r, uint64_t buffer_bytes)
 	return true;
 }
 
-static bool attach(const struct ring *r, const struct bpf_program *filter)
-{
-	_Static_assert(sizeof(struct sock_filter) == sizeof(struct bpf_insn),
-		       "libpcap's instructions are the kernel's");
-	struct sock_fprog program = {
-		.len = (unsigned short)filter->bf_len,
-		.filter = (struct sock_filter *)filter->bf_insns,
-	};
-
-	return setsockopt(r->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
-			  sizeof(program)) == 0;
-}
-
 static bool attach_nothing(const struct ring *r)
 {
-	struct bpf_insn none = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct bpf_insn none = BPF_STMT(BPF_RET | BPF_K, 0);
 
-	return attach(r, &(struct bpf_program){1, &none});
+	return prefix_attach(r->fd, &none, 1);
 }
 
 static bool bind_to_interface(struct ring *r)
@@ -134,30 +149,8 @@ static bool bind_to_interface(struct ring *r)
 	       error == 0;
 }
 
-/* As libpcap: what the device had no room for. */
-static uint64_t read_interface_drops(const struct ring *r)
-{
-	static const char *const names[] = {"rx_missed_errors",
-					    "rx_fifo_errors"};
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		char path[CAPTURE_INTERFACE_MAX + 64];
-		unsigned long long n;
-
-		snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/%s",
-			 r->interface, names[i]);
-		FILE *f = fopen(path, "re");
-		if (!f)
-			continue;
-		if (fscanf(f, "%llu", &n) == 1)
-			sum += n;
-		fclose(f);
-	}
-	return sum;
-}
-
-struct ring *ring_open(const struct capture_options *o, uint64_t buffer_bytes)
+struct ring *ring_open(const struct capture_options *o, uint64_t buffer_bytes,
+		       bool small)
 {
 	struct ring *r = calloc(1, sizeof(*r));
 
@@ -166,29 +159,38 @@ struct ring *ring_open(const struct capture_options *o, uint64_t buffer_bytes)
 	memcpy(r->interface, o->interface, sizeof(r->interface));
 	r->snaplen = o->snaplen;
 	r->promiscuous = o->promiscuous;
+	r->small = small;
 	r->index = (int)if_nametoindex(o->interface);
 	/* Without a protocol it is deaf until it is bound. */
 	r->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (r->fd >= 0 && r->index > 0 && is_ethernet(r) &&
+	if (r->fd >= 0 && r->index > 0 && is_ethernet(r) && is_up(r) &&
 	    map_blocks(r, buffer_bytes) && attach_nothing(r) &&
-	    bind_to_interface(r)) {
-		r->interface_drops = read_interface_drops(r);
+	    bind_to_interface(r))
 		return r;
-	}
+	int error = errno;
 	ring_close(r);
+	errno = error;
 	return NULL;
 }
 
-bool ring_listen(struct ring *r, const struct filter *filter)
+bool ring_may_be_small(const struct capture_options *o)
 {
-	reading_add(&r->counted, &r->lost.kernel, 0, 0);
-	r->interface_counted = r->counted;
-	return attach(r, &filter->program);
+	uint32_t longest = links_packet_max(if_nametoindex(o->interface));
+
+	if (longest > o->snaplen)
+		longest = o->snaplen;
+	return longest + RING_OVERHEAD <= RING_BLOCK_SMALL;
+}
+
+bool ring_listen(struct ring *r, const struct bpf_insn *filter, unsigned n)
+{
+	reading_add(&r->counted, &r->lost, 0, 0);
+	return prefix_attach(r->fd, filter, n);
 }
 
 bool ring_join(struct ring *r, const struct ring *first)
 {
-	uint32_t how = PACKET_FANOUT_CPU << 16, with = 0;
+	uint32_t how = PACKET_FANOUT_CBPF << 16, with = 0;
 	socklen_t n = sizeof(with);
 
 	if (!first)
@@ -198,6 +200,26 @@ bool ring_join(struct ring *r, const struct ring *first)
 		return false;
 	how |= with & 0xffff;
 	return set(r, PACKET_FANOUT, &how, sizeof(how));
+}
+
+/*
+ * The kernel takes the number that the program returns modulo the number of
+ * rings in the group. It changes programs between two packets and comes back
+ * when no packet is on its way by the one of before.
+ */
+bool ring_choose(struct ring *r, unsigned first, unsigned n)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 (uint32_t)(SKF_AD_OFF + SKF_AD_CPU)),
+		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, n),
+		BPF_STMT(BPF_ALU | BPF_ADD | BPF_K, first),
+		BPF_STMT(BPF_RET | BPF_A, 0),
+	};
+	struct sock_fprog program = {.len = sizeof(code) / sizeof(*code),
+				     .filter = code};
+
+	return set(r, PACKET_FANOUT_DATA, &program, sizeof(program));
 }
 
 void ring_close(struct ring *r)
@@ -289,20 +311,38 @@ static bool count(struct ring *r)
 	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &s, &n) != 0)
 		return false;
 	r->accepted += s.tp_packets - s.tp_drops;
-	reading_add(&r->counted, &r->lost.kernel, s.tp_drops, r->clean_ns);
+	reading_add(&r->counted, &r->lost, s.tp_drops, r->clean_ns);
 	return true;
+}
+
+/*
+ * The block that the kernel was filling when the ring ended, which it hands
+ * over by the clock: nobody writes packets into it any more. Everything before
+ * it was taken, so what is left has to be what it says that it has.
+ */
+static bool is_last(struct ring *r, const struct tpacket_block_desc *b)
+{
+	return r->ended && count(r) && b->hdr.bh1.num_pkts &&
+	       r->accepted - r->taken == b->hdr.bh1.num_pkts;
+}
+
+static bool is_ours_at(const struct ring *r, uint32_t ahead)
+{
+	return is_ours(block_of(r, (r->block + ahead) % r->n_blocks));
 }
 
 static bool next_block(struct ring *r)
 {
 	struct tpacket_block_desc *b = block_of(r, r->block);
 
-	if (!is_ours(b))
+	if (!is_ours(b) && !is_last(r, b))
 		return false;
+	if (!(b->hdr.bh1.block_status & TP_STATUS_BLK_TMO) && is_ours(b))
+		r->busy = true;
 	/* Whoever gets these packets can know what is missing before them. */
 	if (!is_clean(b))
 		count(r);
-	else if (b->hdr.bh1.num_pkts)
+	else if (b->hdr.bh1.num_pkts && is_ours(b))
 		r->clean_ns = last_of(b);
 	r->left = b->hdr.bh1.num_pkts;
 	r->next = (struct tpacket3_hdr *)((uint8_t *)b +
@@ -364,7 +404,7 @@ static bool is_copy(const struct ring *r, const struct tpacket3_hdr *t)
 }
 
 /* false: stop after this one. */
-static bool hand_over(const struct ring *r, const struct tpacket3_hdr *t,
+static bool hand_over(struct ring *r, const struct tpacket3_hdr *t,
 		      source_packet packet, void *ctx)
 {
 	uint8_t *body = (uint8_t *)t + t->tp_mac;
@@ -373,6 +413,9 @@ static bool hand_over(const struct ring *r, const struct tpacket3_hdr *t,
 				.caplen = t->tp_snaplen,
 				.len = t->tp_len};
 
+	/* Longer ones may follow. */
+	if (__builtin_expect(h.len > RING_BLOCK_SMALL / 2, 0))
+		r->busy = true;
 	if (t->hv1.tp_vlan_tci || (t->tp_status & TP_STATUS_VLAN_VALID))
 		body = put_tag(&h, t, body);
 	if (h.caplen > r->snaplen)
@@ -428,30 +471,16 @@ int ring_take(struct ring *r, int max, int64_t until_ns, source_packet packet,
 
 /* --- counts --- */
 
-void ring_add_known(struct ring *r, struct source_drops *d)
+void ring_add_known(struct ring *r, struct loss *l)
 {
-	const struct source_drops *l = &r->lost;
-
-	loss_add(&d->kernel, l->kernel.packets, l->kernel.from_ns,
-		 l->kernel.to_ns);
-	loss_add(&d->interface, l->interface.packets, l->interface.from_ns,
-		 l->interface.to_ns);
-	r->lost = (struct source_drops){0};
+	loss_add(l, r->lost.packets, r->lost.from_ns, r->lost.to_ns);
+	r->lost = (struct loss){0};
 }
 
-void ring_add_drops(struct ring *r, struct source_drops *d)
+void ring_add_drops(struct ring *r, struct loss *l)
 {
 	count(r);
-	if (r->promiscuous) {
-		uint64_t now = read_interface_drops(r);
-		/* Another one of that name begins at 0. */
-		uint64_t more =
-			now > r->interface_drops ? now - r->interface_drops : 0;
-
-		reading_add(&r->interface_counted, &r->lost.interface, more, 0);
-		r->interface_drops = now;
-	}
-	ring_add_known(r, d);
+	ring_add_known(r, l);
 }
 
 uint64_t ring_left(struct ring *r)
@@ -472,7 +501,22 @@ bool ring_drained(struct ring *r)
 	return count(r) && r->accepted == r->taken;
 }
 
+/* A packet that is held may keep a small one from being read for ten of its
+ * blocks (SIEVE_HOLD_MAX_NS). */
 bool ring_is_filling(const struct ring *r)
 {
-	return is_ours(block_of(r, (r->block + r->n_blocks / 2) % r->n_blocks));
+	return is_ours_at(r, r->small ? r->n_blocks / 4 * 3 : r->n_blocks / 2);
+}
+
+bool ring_was_busy(struct ring *r)
+{
+	bool busy = r->busy || is_ours_at(r, r->n_blocks / 4);
+
+	r->busy = false;
+	return busy;
+}
+
+void ring_end(struct ring *r)
+{
+	r->ended = true;
 }

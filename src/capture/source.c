@@ -1,9 +1,9 @@
 /*
- * Live packets, through libpcap or from the kernel's ring. libpcap opens the
- * interface, says what is wrong with it; where the ring can be read without it,
- * that is done. Guarantees nanoseconds whatever the
- * device has, errors of our kinds with the interface's name, and drop counts
- * that do not wrap. Leaves out retrying and what happens to the packets.
+ * Live packets, from the kernel's ring where that can be read without libpcap.
+ * Otherwise libpcap opens the interface, and says what is wrong with it.
+ * Guarantees nanoseconds whatever the device has, errors of our kinds with the
+ * interface's name, and drop counts that do not wrap. Leaves out retrying and
+ * what happens to the packets.
  */
 #include "../filter_compiler.h"
 #include "fanout.h"
@@ -209,25 +209,21 @@ static bool open_pcap(struct source *s, const struct capture_options *o,
 	return true;
 }
 
-/* libpcap with the least of buffers until it is known whether it stays. */
 static bool open_best(struct source *s, const struct capture_options *o,
 		      const struct filter *filter, int64_t filter_type,
 		      bool *other_type, struct err *e)
 {
-	bool ours = !o->libpcap && strcmp(o->interface, "any") != 0;
-
-	if (!open_pcap(s, o, ours ? CAPTURE_BUFFER_MIN : o->buffer_bytes,
-		       filter, filter_type, other_type, e))
-		return false;
-	if (!ours)
-		return true;
-	if (s->link_type == LINK_TYPE_ETHERNET && s->fraction_ns == 1)
+	if (filter_type == LINK_TYPE_ETHERNET && !o->libpcap &&
+	    strcmp(o->interface, "any") != 0)
 		s->ring = fanout_open(o, filter, &s->opened_ns);
-	s->listening_ns = s->ring ? realtime_ns() : 0;
-	pcap_close(s->pcap);
-	s->pcap = NULL;
-	return s->ring || open_pcap(s, o, o->buffer_bytes, filter, filter_type,
-				    other_type, e);
+	if (!s->ring)
+		return open_pcap(s, o,
+				 filter ? o->buffer_bytes : CAPTURE_BUFFER_MIN,
+				 filter, filter_type, other_type, e);
+	s->listening_ns = realtime_ns();
+	s->link_type = LINK_TYPE_ETHERNET;
+	s->snaplen = o->snaplen;
+	return true;
 }
 
 struct source *source_open(const struct capture_options *o,
@@ -287,6 +283,12 @@ int64_t source_listening_ns(const struct source *s)
 int source_fd(const struct source *s)
 {
 	return s->ring ? fanout_fd(s->ring) : s->fd;
+}
+
+void source_resize(struct source *s)
+{
+	if (s->ring)
+		fanout_resize(s->ring);
 }
 
 static void deliver(u_char *user, const struct pcap_pkthdr *from,

@@ -4,7 +4,7 @@
  * What: the half of a capture that knows libpcap and the kernel: opening,
  * the kernel's filter, taking packets out of the ring, drop counters.
  * Threads: one at a time.
- * Ownership: source_open gives, source_close takes.
+ * Ownership: source_open gives, source_close takes. The options outlive it.
  */
 #ifndef PCAPD_SOURCE_H
 #define PCAPD_SOURCE_H
@@ -42,8 +42,13 @@ int64_t source_opened_ns(const struct source *s);
 /* CLOCK_REALTIME: from then on it takes in everything. */
 int64_t source_listening_ns(const struct source *s);
 
-/* Readable when there are packets; -1: there is nothing to poll. */
+/* Readable when there are packets; -1: there is nothing to poll. It changes
+ * with source_resize. */
 int source_fd(const struct source *s);
+/* To be called now and then, also when there is nothing to take or no place for
+ * it: more room for packets where there are more, less after a quiet time.
+ * Waits for nothing, and no packet is lost over it. */
+void source_resize(struct source *s);
 /* false ends source_take after this packet; the next call goes on behind. */
 typedef bool (*source_packet)(void *ctx, const struct packet_head *h,
 			      const uint8_t *body);

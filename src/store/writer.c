@@ -33,6 +33,7 @@
  * (control.c) allows for. */
 #define TELL_NS (NS_PER_S / 10)
 #define OUT_BYTES (2u << 20) /* a huge page */
+#define WRITER_COLLAPSE 25   /* MADV_COLLAPSE of Linux 6.1 */
 _Static_assert(OUT_BYTES >= FRAME_MAX + SEGMENT_ALIGN, "a frame anywhere");
 
 struct writer {
@@ -44,6 +45,7 @@ struct writer {
 	/* The thread's own. */
 	struct frame *frame;
 	uint8_t *out; /* OUT_BYTES */
+	bool warm;    /* a huge page, if there was one */
 	struct sync_writer *sync;
 	struct segment *segment;
 	struct index_maker *maker;
@@ -573,6 +575,17 @@ static bool give_up(const struct writer *w, bool stopping)
 	       (w->savefile && stuck > PATIENCE_NS);
 }
 
+/* Direct writes look up every page. What is there already becomes part of the
+ * huge page, where the kernel knows how. */
+static void writer_warm(struct writer *w)
+{
+	if (w->warm)
+		return;
+	w->warm = true;
+	madvise(w->out, OUT_BYTES, MADV_HUGEPAGE);
+	madvise(w->out, OUT_BYTES, WRITER_COLLAPSE);
+}
+
 /* Works on block b; returns when to look again if nothing happens. real_ns:
  * when there was no newer block. */
 static int64_t step(struct writer *w, struct block *b, bool stopping,
@@ -586,8 +599,10 @@ static int64_t step(struct writer *w, struct block *b, bool stopping,
 		return idle(w, now, real_ns);
 	if (block_sealed(b)) {
 		/* A capture that is quiet needs no memory. */
-		if (b->used > BLOCK_MAX / 2)
+		if (b->used > BLOCK_MAX / 2) {
 			feed_warm(w->feed);
+			writer_warm(w);
+		}
 		if (!end_block(w, b) && give_up(w, stopping))
 			lose_block(w, b);
 		return now;
@@ -698,9 +713,6 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 	w->frame = frame_new();
 	w->maker = index_maker_new();
 	w->out = aligned_alloc(OUT_BYTES, OUT_BYTES);
-	/* Direct writes look up every page. */
-	if (w->out)
-		madvise(w->out, OUT_BYTES, MADV_HUGEPAGE);
 	w->sync = sync_add(s, feed_capture(f));
 	if (!w->frame || !w->maker || !w->out || !w->sync) {
 		err_set(e, ERR_FAILED, "writer: out of memory");
