@@ -86,8 +86,8 @@ bool source_was_down(struct source *s);
 /* Every packet that the kernel has accepted so far was handed over. false: not
  * known. */
 bool source_drained(struct source *s);
-/* More than half of the room for packets is taken. false: or it is not known.
- */
+/* More than half of the room for packets is taken, three quarters where there
+ * is little. false: or it is not known. */
 bool source_is_filling(const struct source *s);
 
 #endif
