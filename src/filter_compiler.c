@@ -194,7 +194,6 @@ static void compiler_begin(int fd, enum compiler_kind kind,
 static bool compiler_make(enum compiler_kind kind, filter_confine *confine,
 			  void *ctx, struct err *e)
 {
-	struct err said = ERR_INIT;
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -206,9 +205,15 @@ static bool compiler_make(enum compiler_kind kind, filter_confine *confine,
 	}
 	close(pair[1]);
 	compiler_fds[kind] = pair[0];
-	if (pid < 0)
-		return err_errno(e, "make a compiler of filters");
-	if (recv(pair[0], &said, sizeof(said), 0) != sizeof(said))
+	return pid >= 0 || err_errno(e, "make a compiler of filters");
+}
+
+/* Until it is confined. */
+static bool compiler_await(enum compiler_kind kind, struct err *e)
+{
+	struct err said = ERR_INIT;
+
+	if (recv(compiler_fds[kind], &said, sizeof(said), 0) != sizeof(said))
 		return err_set(e, ERR_FAILED, "the compiler of filters ended");
 	if (said.kind)
 		*e = said;
@@ -221,6 +226,12 @@ bool filter_compiler_start(filter_compile_on *on, filter_confine *confine,
 	compile_on = on;
 	return compiler_make(COMPILER_PLAIN, confine, ctx, e) &&
 	       compiler_make(COMPILER_NAMES, confine, ctx, e);
+}
+
+bool filter_compiler_ready(struct err *e)
+{
+	return compiler_await(COMPILER_PLAIN, e) &&
+	       compiler_await(COMPILER_NAMES, e);
 }
 
 bool filter_compiler_runs(void)

@@ -8,8 +8,8 @@
  * those can open no socket, so that no name of a host leaves the machine; the
  * other looks names up, for operators, and only when the first one failed.
  * What was compiled for packets in memory is kept: filter_cache.h.
- * Threads: filter_compiler_start before there are any; filter_compiler_run
- * from any, with no lock held: it waits.
+ * Threads: filter_compiler_start before there are any, filter_compiler_ready
+ * once; filter_compiler_run from any, with no lock held: it waits.
  * Ownership: filter_compiler_run gives, filter_free takes.
  * Limits: FILTER_COMPILE_NS; FILTER_COMPILE_MAX of viewers at once, as many of
  * operators, for interfaces, and with names, half of each with long texts; who
@@ -57,6 +57,9 @@ typedef bool filter_confine(void *ctx, bool names, struct err *e);
 /* Without this call, as in tests, everything is compiled in place. */
 bool filter_compiler_start(filter_compile_on *on, filter_confine *confine,
 			   void *ctx, struct err *e);
+/* Before the first filter_compiler_run: both are there and have given up what
+ * they should. They do so at the same time, and beside the caller. */
+bool filter_compiler_ready(struct err *e);
 bool filter_compiler_runs(void);
 /*
  * *link_type: that it was compiled for. As filter_compile; besides ERR_LIMIT:

@@ -298,7 +298,9 @@ static bool serve(const struct args *a, const struct config *c, int signals,
 
 	if (!ctl)
 		return false;
-	struct server *s = server_start(ctl, c, e);
+	/* They got ready meanwhile. */
+	struct server *s =
+		filter_compiler_ready(e) ? server_start(ctl, c, e) : NULL;
 	if (s) {
 		log_info("pcapd " PCAPD_VERSION ": spool %s, socket %s",
 			 c->spool, c->socket);

@@ -58,7 +58,8 @@ static int set_up(void **state)
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return shared != MAP_FAILED &&
-			       filter_compiler_start(NULL, confine, NULL, &e)
+			       filter_compiler_start(NULL, confine, NULL, &e) &&
+			       filter_compiler_ready(&e)
 		       ? 0
 		       : -1;
 }
