@@ -1324,6 +1324,34 @@ static void the_oldest_go_until_the_bound_is_kept(void **state)
 	close_world(w);
 }
 
+/* Each is read and compared where it is not known what its file has. */
+static void only_the_definition_that_changed_is_written_again(void **state)
+{
+	struct world *w = *state;
+	struct capture_row other = w->row;
+	struct store_mark mark = {.name = "here", .at_ns = 1};
+	char mine[96], others[96];
+	struct err e;
+
+	other.aliases = NULL;
+	other.n_aliases = 0;
+	assert_true(store_add(w->store, &other, &e));
+	snprintf(mine, sizeof(mine), "%s/%" PRIu64 "/capture", w->spool,
+		 w->row.id);
+	snprintf(others, sizeof(others), "%s/%" PRIu64 "/capture", w->spool,
+		 other.id);
+	shell("until grep -qs end %s && grep -qs end %s; do :; done", mine,
+	      others);
+	shell("echo altered > %s", others);
+	assert_true(store_set_keep(w->store, w->row.id, 1ull << 40, 0, &e));
+	shell("until grep -qx 'keep_bytes %llu' %s; do :; done", 1ull << 40,
+	      mine);
+	shell("grep -qx altered %s", others);
+	assert_true(store_mark_add(w->store, other.id, &mark, &e));
+	shell("until grep -qx 'mark 1 here' %s; do :; done", others);
+	close_world(w);
+}
+
 static void what_is_older_than_its_bound_goes(void **state)
 {
 	struct world *w = *state;
@@ -1550,6 +1578,7 @@ int main(void)
 		WORLD(an_explanation_can_be_stopped),
 		WORLD(the_oldest_go_until_the_bound_is_kept),
 		WORLD(what_is_older_than_its_bound_goes),
+		WORLD(only_the_definition_that_changed_is_written_again),
 		WORLD(a_hold_keeps_its_range_until_it_is_released),
 		WORLD(a_reader_ends_its_segment_and_is_told_of_the_rest),
 		WORLD(a_mark_is_found_by_its_name),

@@ -301,32 +301,86 @@ static bool load(sqlite3 *db, struct identity *i, struct err *e)
 	       load_marks(db, i, e);
 }
 
-void identity_write_all(struct store *s)
+static bool identity_write(struct store *s, sqlite3 *db, uint64_t id,
+			   struct err *e)
 {
-	struct capture_row *rows;
+	struct identity one = {.gone = false};
+
+	if (!rows_capture(db, id, &one.row, e))
+		return e->kind == ERR_NOT_FOUND;
+	pthread_mutex_lock(&s->folders);
+	bool ok = load(db, &one, e) && (one.gone || write_one(s, &one, e));
+	pthread_mutex_unlock(&s->folders);
+	identity_done(&one);
+	return ok;
+}
+
+/* By id: an array to free(). */
+static bool identity_versions(sqlite3 *db, struct identity_version **v,
+			      size_t *n, struct err *e)
+{
+	sqlite3_stmt *q = sql_query(db, e,
+				    "SELECT id, changes FROM captures "
+				    "WHERE NOT deleted ORDER BY id",
+				    "");
+	int got = -1;
+
+	while (q && (got = sql_step(q, e)) == 1) {
+		void *more = realloc(*v, (*n + 1) * sizeof(**v));
+
+		if (!more) {
+			got = -!err_set(e, ERR_FAILED,
+					"catalog: out of memory");
+			break;
+		}
+		*v = more;
+		(*v)[(*n)++] = (struct identity_version){
+			(uint64_t)sqlite3_column_int64(q, 0),
+			(uint64_t)sqlite3_column_int64(q, 1)};
+	}
+	sqlite3_finalize(q);
+	return got == 0;
+}
+
+/* Before it is written it has no version. */
+static bool identity_is_written(const struct store *s, size_t *at,
+				const struct identity_version *v)
+{
+	while (*at < s->n_written && s->written[*at].id < v->id)
+		++*at;
+	return *at < s->n_written && s->written[*at].id == v->id &&
+	       s->written[*at].changes == v->changes;
+}
+
+static void identity_failed(struct store *s, const struct err *e)
+{
+	log_err(LOG_LEVEL_WARN, e);
+	atomic_store(&s->identity_old, true);
+}
+
+void identity_write_changed(struct store *s)
+{
+	struct identity_version *v = NULL;
 	struct err e;
-	size_t n;
+	size_t n = 0, at = 0;
 	sqlite3 *db = catalog_reader(s->catalog, &e);
 
-	if (!db || !store_captures(s, &rows, &n, &e)) {
-		log_err(LOG_LEVEL_WARN, &e);
-		atomic_store(&s->identity_old, true);
+	if (!db || !identity_versions(db, &v, &n, &e)) {
+		identity_failed(s, &e);
+		free(v);
 		sqlite3_close(db);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
-		struct identity one = {.row = rows[i]};
-
-		pthread_mutex_lock(&s->folders);
-		if (!load(db, &one, &e) ||
-		    (!one.gone && !write_one(s, &one, &e))) {
-			log_err(LOG_LEVEL_WARN, &e);
-			atomic_store(&s->identity_old, true);
-		}
-		pthread_mutex_unlock(&s->folders);
-		identity_done(&one);
+		if (identity_is_written(s, &at, &v[i]) ||
+		    identity_write(s, db, v[i].id, &e))
+			continue;
+		identity_failed(s, &e);
+		v[i].changes = 0;
 	}
-	free(rows);
+	free(s->written);
+	s->written = v;
+	s->n_written = n;
 	sqlite3_close(db);
 }
 

@@ -13,6 +13,11 @@
 
 #include <pthread.h>
 
+/* Of a capture's definition: captures.changes, which is never 0. */
+struct identity_version {
+	uint64_t id, changes;
+};
+
 struct store {
 	struct catalog *catalog;
 	struct sync *sync;
@@ -24,6 +29,9 @@ struct store {
 	int spool_fd;
 	int lock_fd;
 	atomic_bool identity_old;
+	/* The thread's of sync: what the files have, by id. */
+	struct identity_version *written;
+	size_t n_written;
 	atomic_bool pressed; /* files go before their rows do */
 	bool recovered;	     /* what is in the files has its rows */
 	/* The thread's of sync, too: a capture's file lacks rows; it was
@@ -158,7 +166,7 @@ char *folder_read(struct store *s, uint64_t id, const char *file, size_t *n);
 bool folder_replace(struct store *s, uint64_t id, const char *file,
 		    const char *text, size_t n, struct err *e);
 /* Brings the file of each capture up to date. On the thread of sync. */
-void identity_write_all(struct store *s);
+void identity_write_changed(struct store *s);
 /* What was changed in the catalog goes to the file soon. */
 void identity_changed(struct store *s);
 /* Captures whose file is newer than their rows, or whose rows were altered,

@@ -832,6 +832,7 @@ void store_close(struct store *s)
 	catalog_close(s->catalog);
 	readers_free(s->readers);
 	indexes_free(s->indexes);
+	free(s->written);
 	for (struct reserved *r = s->reserved, *next; r; r = next) {
 		next = r->next;
 		free(r);

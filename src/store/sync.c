@@ -213,7 +213,7 @@ static void pass(struct sync *y)
 		log_info("the catalog is synced again");
 	y->failing = failed;
 	if (atomic_exchange(&y->store->identity_old, false))
-		identity_write_all(y->store);
+		identity_write_changed(y->store);
 	ledger_file_follow(y->store);
 	retention_wake(y->store->retention, false);
 }
