@@ -31,7 +31,8 @@
 #define LOOK_MS 250
 /* How often calls are looked at that may hang. */
 #define REVIEW_MS 1000
-#define COMPLAIN_NS (10 * NS_PER_S)
+/* How often it is said that connections wait. */
+#define WAIT_SAY_NS (10 * NS_PER_S)
 /* Of a connection: a replay's messages, which are as large as blocks, leave in
  * few system calls. The kernel may give less (net.core.wmem_max). */
 #define SEND_BYTES (1 << 20)
@@ -266,18 +267,6 @@ static bool keep(struct gate *g, int fd, struct caller *who)
 	return true;
 }
 
-static void complain(struct gate *g, const struct ucred *peer,
-		     const struct err *e)
-{
-	int64_t now = monotonic_ns();
-
-	if (g->complained_ns && now - g->complained_ns < COMPLAIN_NS)
-		return;
-	g->complained_ns = now;
-	log_warn("a connection of user %d was refused: %s", (int)peer->uid,
-		 e->what);
-}
-
 static bool has_group(const gid_t *all, size_t n, gid_t group)
 {
 	for (size_t i = 0; i < n; i++)
@@ -372,7 +361,8 @@ static void admit(struct gate *g, struct server *s, int fd)
 	if (who && !kept && !e.kind)
 		err_set(&e, ERR_LIMIT, "pcapd is out of descriptors");
 	if (e.kind)
-		complain(g, &peer, &e);
+		log_warn("a connection of user %d was refused: %s",
+			 (int)peer.uid, e.what);
 	if (kept)
 		return;
 	if (who)
@@ -401,7 +391,7 @@ void gate_back_off(struct gate *g)
 	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
 	    errno != ENOMEM)
 		return;
-	if (!g->waited_ns || monotonic_ns() - g->waited_ns >= COMPLAIN_NS) {
+	if (!g->waited_ns || monotonic_ns() - g->waited_ns >= WAIT_SAY_NS) {
 		g->waited_ns = monotonic_ns();
 		log_warn("connections wait: %s", strerror(errno));
 	}

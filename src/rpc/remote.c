@@ -22,9 +22,6 @@
 #include <unistd.h>
 
 #define KEEPALIVE_S 30
-/* Refusals that are logged, in so long. */
-#define COMPLAINTS_MAX 50
-#define COMPLAINTS_NS (10 * NS_PER_S)
 
 /* --- files --- */
 
@@ -231,22 +228,10 @@ void remote_close(struct server *s)
 
 /* --- a connection --- */
 
-/* On any thread: what is said may be of somebody hostile, and is bounded. */
-static void refused(struct remote *r, const char *from, const struct err *e)
+/* On any thread. */
+static void remote_refused(const char *from, const struct err *e)
 {
-	int64_t now = monotonic_ns();
-
-	pthread_mutex_lock(&r->lock);
-	if (now - r->window_ns > COMPLAINTS_NS) {
-		r->window_ns = now;
-		r->complaints = 0;
-	}
-	unsigned n = ++r->complaints;
-	pthread_mutex_unlock(&r->lock);
-	if (n <= COMPLAINTS_MAX)
-		log_warn("%s was refused: %s", from, e->what);
-	else if (n == COMPLAINTS_MAX + 1)
-		log_warn("more were refused; this is not logged for a while");
+	log_warn("%s was refused: %s", from, e->what);
 }
 
 static bool admit(void *ctx, const struct tls_cert *cert, char *why,
@@ -282,7 +267,7 @@ static void set_link(struct caller *c, struct tls_link *l, bool shaking)
 static void serve(struct caller *c, struct tls_link *l, int fds[2])
 {
 	if (c->refusal.kind)
-		refused(&c->server->remote, c->from, &c->refusal);
+		remote_refused(c->from, &c->refusal);
 	else
 		log_info("%s (%s) came in from %s", c->allowed.name,
 			 role_text(c->allowed.role), c->from);
@@ -337,7 +322,7 @@ static void *connection_main(void *arg)
 	    tls_pair(fds, &e))
 		serve(c, l, fds);
 	else
-		refused(r, c->from, why(c, &e));
+		remote_refused(c->from, why(c, &e));
 	set_link(c, NULL, false);
 	tls_link_free(l);
 	caller_unref(c);
@@ -435,7 +420,7 @@ void remote_accept(struct server *s, int listen_fd)
 			return;
 		err_errno(&e, "make a thread");
 	}
-	refused(&s->remote, text, &e);
+	remote_refused(text, &e);
 	free(a);
 	if (c)
 		caller_unref(c);

@@ -416,8 +416,6 @@ struct remote {
 	struct config config;
 	int fds[LISTEN_MAX];
 	unsigned n_fds;
-	int64_t window_ns; /* of complaints, and how many there were */
-	unsigned complaints;
 	pthread_mutex_t lock; /* guards everything below */
 	struct ssl_ctx_st *context;
 	int64_t files_ns[3]; /* when they were changed */
@@ -481,7 +479,6 @@ struct gate {
 	unsigned most_callers;	  /* since memory was given back */
 	int64_t given_back_ns;
 	int64_t patience_ns;
-	int64_t complained_ns;
 	int64_t waited_ns; /* when it was said that connections wait */
 };
 
