@@ -171,7 +171,8 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-/* With lock held. A list that cannot be read is empty. */
+/* With lock held. A list that cannot be read is empty, and read again at the
+ * next look: what was short then, as descriptors are, may be there. */
 static void load(struct allow *a, const struct stat *st)
 {
 	struct allowed *all = NULL;
@@ -191,7 +192,7 @@ static void load(struct allow *a, const struct stat *st)
 	free(a->all);
 	a->all = all;
 	a->n = n;
-	a->seen = *st;
+	a->seen = ok ? *st : (struct stat){0};
 }
 
 bool allow_refresh(struct allow *a)

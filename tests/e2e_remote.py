@@ -5,6 +5,7 @@ sides."""
 
 import json
 import os
+import resource
 import random
 import socket
 import ssl
@@ -150,6 +151,33 @@ class Remote(unittest.TestCase):
         return text
 
     # --- what works ---
+
+    def test_out_of_descriptors_who_comes_waits_and_is_served_then(self):
+        pid = self.far.process.pid
+        before = len(self.far.said())
+        used = {int(n) for n in os.listdir("/proc/%d/fd" % pid)}
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        none = min(set(range(max(used) + 2)) - used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (none, hard))
+        try:
+            waiting = self.far.popen("list", "lab:", stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE)
+            until(lambda: "connections wait: Too many open files"
+                  in self.far.said()[before:], "the last descriptor")
+            self.assertIsNone(waiting.poll())
+            # Nor can it be read who may come in, and what is shown to them.
+            for file, said in (("allow", "nobody may come in over TLS: open"),
+                               ("server.crt", "the old certificate stays")):
+                os.utime(os.path.join(self.far.tls, file))
+                until(lambda: said in self.far.said()[before:], said)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        out, text = waiting.communicate(timeout=PATIENCE)
+        self.assertEqual(waiting.returncode, OK, text)
+        self.assertIn(b"some", out)
+        self.assertNotIn("was refused", self.far.said()[before:])
+        until(lambda: "read the TLS certificate again"
+              in self.far.said()[before:], "the certificate")
 
     def test_replay_over_tls_is_the_local_one(self):
         here, _ = self.far.run("replay", "some")

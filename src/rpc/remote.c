@@ -71,11 +71,13 @@ void remote_look(struct server *s)
 	int64_t changed_ns[3];
 
 	files_look(r, changed_ns);
-	if (memcmp(changed_ns, r->files_ns, sizeof(changed_ns)) != 0) {
+	bool changed = memcmp(changed_ns, r->files_ns, sizeof(changed_ns)) != 0;
+	if (changed || r->files_failed) {
 		memcpy(r->files_ns, changed_ns, sizeof(changed_ns));
-		if (context_load(r, &e)) {
+		r->files_failed = !context_load(r, &e);
+		if (!r->files_failed) {
 			log_info("read the TLS certificate again");
-		} else {
+		} else if (changed) {
 			err_wrap(&e, "the old certificate stays");
 			log_err(LOG_LEVEL_WARN, &e);
 		}

@@ -419,6 +419,7 @@ struct remote {
 	pthread_mutex_t lock; /* guards everything below */
 	struct ssl_ctx_st *context;
 	int64_t files_ns[3]; /* when they were changed */
+	bool files_failed;   /* they are tried again */
 };
 
 bool remote_open(struct server *s, const struct config *c, struct err *e);
