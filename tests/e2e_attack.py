@@ -14,8 +14,8 @@ import time
 import unittest
 
 import http2
-from e2e_live import Link
-from e2e_remote import Far, fill
+from link import Link
+from far import Far, fill
 from harness import (FAILED, OK, PATIENCE, PCAP, PERMISSION, SANITIZE, end,
                      main, need, until)
 from http2 import (CANCEL, CONTINUATION, DATA, END_HEADERS, HEADERS,

@@ -13,7 +13,7 @@ import subprocess
 import time
 import unittest
 
-from e2e_live import Link, in_file, sent
+from link import Link, in_file, sent
 from harness import (INCOMPLETE, NS, OK, PCAPD, Daemon, before_libc, end,
                      main, packets_of, savefile, udp_packet, until)
 from numbered import Numbers, account, number_of

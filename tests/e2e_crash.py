@@ -13,8 +13,8 @@ import sys
 import time
 import unittest
 
-import e2e_soak
-from e2e_live import Link, in_file
+import send_random
+from link import Link, in_file
 from harness import NS, OK, PCAPD, SANITIZE, Daemon, main, packets_of, until
 
 ROUNDS = int(os.environ.get("PCAPD_ROUNDS", 20 if SANITIZE else 100))
@@ -44,7 +44,7 @@ class Crash(unittest.TestCase):
         daemon.run("init", link.far, "--alias", "live")
         daemon.run("start", "live")
         sender = subprocess.Popen(
-            link.sender + [sys.executable, "-B", e2e_soak.__file__, "--send",
+            link.sender + [sys.executable, "-B", send_random.__file__,
                            link.near, str(RATE), str(60 + 3 * ROUNDS)],
             stdout=subprocess.DEVNULL)
         kills = []

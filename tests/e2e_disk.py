@@ -14,8 +14,8 @@ import tempfile
 import time
 import unittest
 
-import e2e_soak
-from e2e_live import Link
+import send_random
+from link import Link
 from harness import (NS, OK, PCAPD, SANITIZE, Daemon, end, first_difference,
                      main, output, packets_of, savefile, udp_packet, until)
 
@@ -252,7 +252,7 @@ class Full(unittest.TestCase):
         daemon.start()
         daemon.run("init", link.far, "--alias", "live", "--start")
         traffic = subprocess.Popen(
-            link.sender + [sys.executable, "-B", e2e_soak.__file__, "--send",
+            link.sender + [sys.executable, "-B", send_random.__file__,
                            link.near, "6000", "300"],
             stdout=subprocess.DEVNULL)
         self.addCleanup(end, traffic)

@@ -17,7 +17,7 @@ import subprocess
 import threading
 import unittest
 
-from e2e_remote import Far
+from far import Far
 from harness import (NS, OK, PATIENCE, PCAP, end, main, need, output,
                      packets_of, until)
 

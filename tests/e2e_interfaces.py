@@ -11,7 +11,7 @@ import sys
 import time
 import unittest
 
-from e2e_live import Link, content, in_file
+from link import Link, content, in_file
 from harness import (INCOMPLETE, NOT_FOUND, NS, PERMISSION, Daemon,
                      USAGE, first_difference, main, output, packets_of, savefile,
                      udp_packet, until)

@@ -13,7 +13,7 @@ import struct
 import time
 import unittest
 
-from e2e_live import Link, sent
+from link import Link, sent
 from harness import (FAILED, INCOMPLETE, NOT_FOUND, NS, OK, PATIENCE, SANITIZE,
                      USAGE, Daemon, before_libc, end, first_difference, main,
                      output, packets_of, savefile, udp_packet, until)

@@ -8,7 +8,7 @@ import random
 import tempfile
 import unittest
 
-from e2e_live import Link, content, in_file
+from link import Link, content, in_file
 from harness import (Daemon, before_libc, first_difference, main, output,
                      packets_of, savefile, udp_packet, until)
 

@@ -12,7 +12,7 @@ import subprocess
 import time
 import unittest
 
-from e2e_live import Link
+from link import Link
 from harness import (NS, SANITIZE, Daemon, before_libc, main, output,
                      packets_of, until)
 from numbered import Numbers, Witness, account

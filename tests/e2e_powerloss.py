@@ -19,7 +19,7 @@ import tempfile
 import time
 import unittest
 
-from e2e_live import Link
+from link import Link
 from harness import (INCOMPLETE, OK, PCAPD, SANITIZE, Daemon, main, need,
                      output, until)
 from numbered import Numbers, account

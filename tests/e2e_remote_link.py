@@ -8,7 +8,7 @@ import re
 import subprocess
 import unittest
 
-from e2e_remote import Far, fill
+from far import Far, fill
 from harness import (INCOMPLETE, PATIENCE, PCAP, UNREACHABLE, before_libc,
                      main, output, until)
 

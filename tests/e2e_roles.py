@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import unittest
 
-from e2e_remote import Far, fill
+from far import Far, fill
 from harness import (FAILED, NOT_FOUND, NS, OK, PATIENCE, PCAP, PERMISSION,
                      Daemon, end, main, packets_of, until)
 

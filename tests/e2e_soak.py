@@ -8,18 +8,17 @@ ledger says is missing. 15 seconds, or as many as PCAPD_SOAK says."""
 import json
 import os
 import random
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import threading
 import time
 import unittest
 
-from e2e_live import Link
+import send_random
+from link import Link
 from harness import (NS, OK, PATIENCE, PCAPD, SANITIZE, Daemon,
-                     main, packets_of, udp_packet, until)
+                     main, packets_of, until)
 
 SECONDS = int(os.environ.get("PCAPD_SOAK", 15))
 RATE = 1500 if SANITIZE else 5000
@@ -30,27 +29,6 @@ SLACK = 12 << 20
 
 def number(packet):
     return int.from_bytes(packet.body[42:46], "big")
-
-
-def send(interface, rate, seconds):
-    """Numbered packets of all sizes that do not compress; says how many."""
-    out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    out.bind((interface, 0))
-    out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
-    noise = os.urandom(1 << 24)
-    head = udp_packet(0, 0, 100).body[:42]
-    begun, i = time.monotonic(), 0
-    while True:
-        due = (time.monotonic() - begun) * rate
-        while i < due:
-            at = i * 7919 % (len(noise) - 1400)
-            out.send(head + struct.pack(">I", i) +
-                     noise[at:at + 20 + i * 31 % 1300])
-            i += 1
-        if time.monotonic() - begun > seconds:
-            break
-        time.sleep(0.002)
-    print(i)
 
 
 class Soak(unittest.TestCase):
@@ -144,7 +122,7 @@ class Soak(unittest.TestCase):
 
     def test_nothing_grows_and_nothing_is_missing_unsaid(self):
         sender = subprocess.Popen(
-            self.link.sender + [sys.executable, "-B", __file__, "--send",
+            self.link.sender + [sys.executable, "-B", send_random.__file__,
                                 self.link.near, str(RATE), str(SECONDS)],
             stdout=subprocess.PIPE, cwd=os.path.dirname(
                 os.path.abspath(__file__)))
@@ -187,7 +165,4 @@ class Soak(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--send"]:
-        send(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-    else:
-        main()
+    main()

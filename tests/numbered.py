@@ -1,6 +1,6 @@
 """Packets with numbers, and an account of every one of them: it was replayed
 once, whole and in order, or it lies in a gap that is told. For a link of
-e2e_live:
+link.py:
 
     numbers = Numbers(link)
     traffic = numbers.start(rate=5000, seconds=2)
