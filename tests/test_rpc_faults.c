@@ -7,6 +7,7 @@
 #include "peer.h"
 #include "refuse.h"
 #include "rpc/rpc.h"
+#include "traffic.h"
 
 #include "health.pb-c.h"
 #include "pcap.pb-c.h"
@@ -41,7 +42,7 @@ static struct {
 } world;
 
 static uint64_t hold_number;
-static uint8_t savefile[24 + PACKETS * (16 + FRAME)];
+static uint8_t savefile[TRAFFIC_SAVEFILE_BYTES(PACKETS, FRAME)];
 
 /* --- requests --- */
 
@@ -153,26 +154,6 @@ static const struct rpc {
 
 /* --- the daemon --- */
 
-static void make_savefile(void)
-{
-	static const uint8_t ip[] = {0x45, 0, 0,  46, 0, 0, 0,	0, 64, 17,
-				     0,	   0, 10, 0,  0, 1, 10, 0, 0,  2};
-
-	savefile_head(savefile, 1, 65535);
-	for (uint32_t i = 0; i < PACKETS; i++) {
-		uint8_t *at = savefile + 24 + i * (16 + FRAME);
-		struct packet_head h = {1000 + i, i, FRAME, FRAME};
-
-		memcpy(at, &h, sizeof(h));
-		at += 16;
-		at[12] = 0x08; /* IPv4 */
-		memcpy(at + 14, ip, sizeof(ip));
-		at[34] = 1000 >> 8;
-		at[35] = (uint8_t)(1000 & 0xff);
-		at[37] = 53;
-	}
-}
-
 struct upload {
 	size_t at;
 };
@@ -222,7 +203,7 @@ static int set_up(void **state)
 	if (!world.server)
 		fail_msg("%s", world.e.what);
 	peer_open(&world.peer, world.config.socket);
-	make_savefile();
+	traffic_savefile(savefile, PACKETS, FRAME);
 	import_file("kept");
 	strcpy(o.capture.interface, "lo");
 	strcpy(o.capture.filter, "udp port 9 and host 127.0.0.8");

@@ -5,6 +5,7 @@
  */
 #include "peer.h"
 #include "rpc/server.h"
+#include "traffic.h"
 
 #include "health.pb-c.h"
 #include "pcap.pb-c.h"
@@ -92,31 +93,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* A savefile of Ethernet frames: UDP from port 1000 + its number modulo 2. */
-static uint8_t savefile[24 + PACKETS * (16 + FRAME)];
-
-static void make_savefile(void)
-{
-	static const uint8_t ip[] = {0x45, 0, 0x03, 0xda, 0, 0, 0,  0, 64, 17,
-				     0,	   0, 10,   0,	  0, 1, 10, 0, 0,  2};
-
-	savefile_head(savefile, 1, 65535);
-	for (uint32_t i = 0; i < PACKETS; i++) {
-		uint8_t *at = savefile + 24 + i * (16 + FRAME);
-		struct packet_head h = {1000 + i, i, FRAME, FRAME};
-
-		memcpy(at, &h, sizeof(h));
-		at += 16;
-		at[12] = 0x08; /* IPv4 */
-		memcpy(at + 14, ip, sizeof(ip));
-		at[34] = 1000 >> 8;
-		at[35] = (uint8_t)(1000 + i % 2);
-		at[37] = 53;
-		/* Nothing that compresses well. */
-		for (uint32_t k = 42; k < FRAME; k++)
-			at[k] = (uint8_t)(i * 2654435761u >> (k % 24));
-	}
-}
+static uint8_t savefile[TRAFFIC_SAVEFILE_BYTES(PACKETS, FRAME)];
 
 static Pcap__V1__ImportResponse *import(struct world *w, const char *alias,
 					size_t bytes)
@@ -1125,7 +1102,7 @@ int main(void)
 		TEST(reflection_lists_the_services),
 	};
 
-	make_savefile();
+	traffic_savefile(savefile, PACKETS, FRAME);
 	grpc_init();
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	grpc_shutdown();

@@ -478,3 +478,46 @@ void traffic_filter(struct dice *d, char to[TRAFFIC_FILTER_MAX])
 	to[0] = 0;
 	say_expression(d, &t, roll(d, 3));
 }
+
+void traffic_savefile(uint8_t *to, uint32_t n, uint32_t frame_bytes)
+{
+	uint32_t ip_bytes = frame_bytes - 14;
+	const uint8_t ip[] = {0x45,
+			      0,
+			      (uint8_t)(ip_bytes >> 8),
+			      (uint8_t)ip_bytes,
+			      0,
+			      0,
+			      0,
+			      0,
+			      64,
+			      17,
+			      0,
+			      0,
+			      10,
+			      0,
+			      0,
+			      1,
+			      10,
+			      0,
+			      0,
+			      2};
+
+	savefile_head(to, 1, 65535);
+	to += 24;
+	for (uint32_t i = 0; i < n; i++, to += frame_bytes) {
+		struct packet_head h = {1000 + i, i, frame_bytes, frame_bytes};
+
+		memcpy(to, &h, sizeof(h));
+		to += sizeof(h);
+		memset(to, 0, 42);
+		to[12] = 0x08; /* IPv4 */
+		memcpy(to + 14, ip, sizeof(ip));
+		to[34] = 1000 >> 8;
+		to[35] = (uint8_t)(1000 + i % 2);
+		to[37] = 53;
+		/* Nothing that compresses well. */
+		for (uint32_t k = 42; k < frame_bytes; k++)
+			to[k] = (uint8_t)(i * 2654435761u >> (k % 24));
+	}
+}

@@ -32,6 +32,11 @@ uint32_t traffic_packet(struct dice *d, uint32_t link_type,
  * the bytes. */
 uint32_t traffic_block(struct dice *d, uint32_t link_type, unsigned n,
 		       uint8_t *to);
+/* A savefile of Ethernet frames of so many bytes, at least 60: UDP from port
+ * 1000 + its number modulo 2 to 53, at 1000 s and its number both in seconds
+ * and in nanoseconds. */
+#define TRAFFIC_SAVEFILE_BYTES(n, frame_bytes) (24 + (n) * (16 + (frame_bytes)))
+void traffic_savefile(uint8_t *to, uint32_t n, uint32_t frame_bytes);
 /* An expression out of the whole language; not all compile for all link
  * types. */
 void traffic_filter(struct dice *d, char to[TRAFFIC_FILTER_MAX]);
