@@ -809,7 +809,8 @@ static bool set_foreign_aside(struct store *s, uint64_t id, const char *uuid)
 	return true;
 }
 
-static void follow_one(struct store *s, sqlite3 *db, uint64_t id,
+/* Something was changed. */
+static bool follow_one(struct store *s, sqlite3 *db, uint64_t id,
 		       const char *uuid)
 {
 	struct identity file;
@@ -817,22 +818,23 @@ static void follow_one(struct store *s, sqlite3 *db, uint64_t id,
 	struct err e;
 
 	if (set_foreign_aside(s, id, uuid))
-		return;
+		return false;
 	if (!identity_compare(s, db, id, why, &e)) {
 		log_err(LOG_LEVEL_WARN, &e);
-		return;
+		return false;
 	}
 	if (!why[0])
-		return;
+		return false;
 	log_warn("capture %" PRIu64 ": %s; what the file says is taken", id,
 		 why);
 	if (from_file(s, id, &file) &&
 	    !catalog_run(s->catalog, run_follow, &file, &e))
 		log_err(LOG_LEVEL_WARN, &e);
 	identity_done(&file);
+	return true;
 }
 
-bool identity_follow(struct store *s, struct err *e)
+static bool follow_all(struct store *s, bool *changed, struct err *e)
 {
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q =
@@ -840,12 +842,23 @@ bool identity_follow(struct store *s, struct err *e)
 		   : NULL;
 	int got = -1;
 
+	*changed = false;
 	while (q && (got = sql_step(q, e)) == 1)
-		follow_one(s, db, (uint64_t)sqlite3_column_int64(q, 0),
-			   (const char *)sqlite3_column_text(q, 1));
+		*changed |=
+			follow_one(s, db, (uint64_t)sqlite3_column_int64(q, 0),
+				   (const char *)sqlite3_column_text(q, 1));
 	sqlite3_finalize(q);
 	sqlite3_close(db);
 	return got == 0;
+}
+
+bool identity_follow(struct store *s, struct err *e)
+{
+	bool changed;
+
+	/* Again: a name may have been another's until that one followed. */
+	return follow_all(s, &changed, e) &&
+	       (!changed || follow_all(s, &changed, e));
 }
 
 /* --- folders of captures that the catalog lacks --- */
