@@ -13,8 +13,9 @@ import sqlite3
 import subprocess
 import unittest
 
-from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, before_libc,
-                     first_difference, main, packets_of, savefile, udp_packet)
+from harness import (FAILED, INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, before_libc,
+                     first_difference, main, packets_of, savefile, udp_packet,
+                     until)
 
 T0 = 1767225600 * NS
 COUNT = 9000
@@ -574,6 +575,100 @@ class Altered(Case):
         self.sql("DELETE FROM aliases WHERE capture = 1")
         self.assertIn("were altered", self.tool("check", INCOMPLETE))
         self.starts()
+
+    def bounded(self):
+        """Bounds that nothing is over, and a name more."""
+        self.daemon.start()
+        self.daemon.run("set", "one", "--keep-bytes", "1T")
+        self.daemon.run("set", "two", "--keep-age", "30d")
+        self.daemon.run("alias", "add", "one", "uno")
+        self.daemon.stop()
+
+    def retention_looked(self):
+        """At all captures: what was over its bound went."""
+        path = os.path.join(self.daemon.folder, "over")
+        with open(path, "wb") as file:
+            file.write(savefile(made(300, 10 ** 7)))
+        self.daemon.run("import", "over", path)
+        self.daemon.run("set", "over", "--keep-bytes", "1", "--yes")
+        until(lambda: int(self.daemon.capture("over")["packets"]) == 0,
+              "retention")
+
+    def test_retention_goes_by_no_altered_row(self):
+        """Each would remove packets; check finds it, a start mends it."""
+        self.bounded()
+        shutil.rmtree(self.whole.spool + "-bounded", ignore_errors=True)
+        bounded = shutil.copytree(self.daemon.spool,
+                                  self.whole.spool + "-bounded")
+        last = "first_seq = (SELECT max(first_seq) FROM segments)"
+        for change in (
+                "UPDATE kept SET bytes = bytes + (1 << 50)",
+                "UPDATE kept SET segments = 0 WHERE capture = 2",
+                "UPDATE segments SET stored_ns = 1 WHERE " + last,
+                "UPDATE segments SET stored_ns = stored_ns + (1 << 60) "
+                "WHERE " + last,
+                "UPDATE segments SET stored_bytes = stored_bytes + (1 << 50) "
+                "WHERE " + last,
+                "UPDATE aliases SET capture = 2 WHERE alias = 'uno'"):
+            with self.subTest(change=change):
+                shutil.rmtree(self.daemon.spool)
+                shutil.copytree(bounded, self.daemon.spool)
+                self.sql(change)
+                self.assertRegex(self.tool("check", INCOMPLETE),
+                                 "altered|does not say")
+                self.daemon.start()
+                self.retention_looked()
+                self.account("one")
+                self.account("two")
+                self.assertEqual(self.daemon.capture("uno")["id"],
+                                 self.daemon.capture("one")["id"])
+                self.daemon.stop()
+                self.assertIn("0 damaged", self.tool("check", OK))
+
+    def rewritten(self, *changes):
+        """The catalog's file with other bytes at these places."""
+        path = os.path.join(self.daemon.spool, "catalog.db")
+        with open(path, "r+b") as file:
+            data = file.read()
+            for old, new in changes:
+                at = old if isinstance(old, int) else data.rindex(old)
+                file.seek(at)
+                file.write(new)
+
+    def test_a_schema_that_was_altered_is_set_right(self):
+        """Its text as SQLite can and cannot read it, and its number."""
+        for changes in ([(b"old.packets", b"old.packetr")],
+                        [(b"made_ns INTEGER", b"made_nr INTEGER")],
+                        [(b"segments_expired ON", b"segments_expired OO")],
+                        [(60, b"\x40")], [(63, b"\x01")]):
+            with self.subTest(changes=changes):
+                self.fresh()
+                before = self.sql("PRAGMA user_version")
+                self.rewritten(*changes)
+                self.tool("check", INCOMPLETE)
+                self.starts()
+                self.assertIn("schema was altered", self.daemon.said())
+                self.assertEqual(self.sql("PRAGMA user_version"), before)
+
+    def test_repair_makes_a_catalog_again_that_cannot_be_used(self):
+        """Names of tables, and a format that SQLite does not write."""
+        for changes in ([(b"tablekeptkept", b"tablekeptkepu")],
+                        [(18, b"\x12")]):
+            with self.subTest(changes=changes):
+                self.fresh()
+                self.rewritten(*changes)
+                self.tool("check", INCOMPLETE)
+                self.daemon.start(wait=False)
+                self.assertNotEqual(self.daemon.wait(), OK)
+                self.tool("repair", OK)
+                self.starts()
+        # What a newer version wrote stays as it is.
+        self.fresh()
+        self.sql("CREATE TABLE newer (x INTEGER)")
+        self.sql("PRAGMA user_version = 99")
+        self.assertIn("a newer one", self.tool("repair", FAILED))
+        self.assertFalse([n for n in os.listdir(self.daemon.spool)
+                          if "damaged" in n])
 
     def test_flipped_bits_are_found_or_harmless(self):
         dice = random.Random(14)

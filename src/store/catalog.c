@@ -11,6 +11,7 @@
 #include "../block.h"
 #include "../feed.h"
 #include "row_sum.h"
+#include "schema_state.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -93,8 +94,12 @@ static void jobs_append(struct jobs *l, struct jobs *more)
 
 static bool sql_err(sqlite3 *db, struct err *e, const char *doing)
 {
-	return err_set(e, ERR_FAILED, "catalog: %s: %s", doing,
-		       sqlite3_errmsg(db));
+	int rc = sqlite3_errcode(db) & 0xff;
+
+	err_set(e, ERR_FAILED, "catalog: %s: %s", doing, sqlite3_errmsg(db));
+	if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB)
+		err_hint(e, CATALOG_HINT);
+	return false;
 }
 
 static bool bind(sqlite3_stmt *q, const char *types, va_list ap)
@@ -534,6 +539,7 @@ static bool migrate(sqlite3 *db, struct err *e)
 			 version + 1);
 		if (!exec(db, "BEGIN IMMEDIATE", e) ||
 		    !exec(db, schema_migrations[version], e) ||
+		    !exec(db, version == 11 ? SEGMENT_SUM_AGAIN : "", e) ||
 		    !exec(db, pragma, e) || !exec(db, "COMMIT", e))
 			return false;
 	}
@@ -585,7 +591,8 @@ static bool open_connections(struct catalog *c, struct err *e)
 	c->db = connect(c->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
 	if (!c->db)
 		return false;
-	if (!exec(c->db, "PRAGMA journal_mode = WAL", e) ||
+	if (!row_sum_define(c->db, e) || !schema_mend(c->db, e) ||
+	    !exec(c->db, "PRAGMA journal_mode = WAL", e) ||
 	    !exec(c->db, "PRAGMA synchronous = NORMAL", e) ||
 	    !exec(c->db, "PRAGMA wal_autocheckpoint = 0", e) ||
 	    !migrate(c->db, e))

@@ -19,6 +19,11 @@
 
 struct catalog;
 
+/* What to do about a damaged one. */
+#define CATALOG_HINT                                                           \
+	"'pcapd repair' makes it again from what lies in the spool, while "    \
+	"pcapd is stopped."
+
 struct catalog_job {
 	bool (*run)(sqlite3 *db, struct catalog_job *job, struct err *e);
 	/* After the commit (e NULL), or after run or the commit failed. */

@@ -6,6 +6,7 @@
  */
 #include "ledger.h"
 #include "row_sum.h"
+#include "schema_state.h"
 #include "segment_entry.h"
 #include "spool.h"
 #include "survey.h"
@@ -322,6 +323,36 @@ static sqlite3 *open_unchanged(const char *path, struct err *e)
 	return NULL;
 }
 
+/* SQLite does not write what a newer one wrote: byte 18 of the header. */
+static bool is_writable(const char *path, struct err *e)
+{
+	uint8_t header[100] = {0};
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && pread(fd, header, sizeof(header), 0) >= 0;
+
+	if (!ok)
+		err_errno(e, "read %s", path);
+	if (fd >= 0)
+		close(fd);
+	return ok && (header[18] <= 2 ||
+		      err_set(e, ERR_FAILED,
+			      "%s: its header has format %d, which SQLite "
+			      "does not write; 1 or 2 was expected",
+			      path, header[18]));
+}
+
+static bool is_usable(const char *path, sqlite3 *db, struct err *e)
+{
+	char what[64];
+
+	enum schema_state state = schema_state(db, what, e);
+
+	return row_sum_define(db, e) && state != SCHEMA_ERROR &&
+	       is_writable(path, e) &&
+	       (state != SCHEMA_MISSING ||
+		err_set(e, ERR_FAILED, "%s: its schema lacks %s", path, what));
+}
+
 /* NULL and *e: it is not there, or no database that can be read whole. */
 static sqlite3 *open_catalog(const char *path, struct err *e)
 {
@@ -342,7 +373,7 @@ static sqlite3 *open_catalog(const char *path, struct err *e)
 				says ? says : "");
 	}
 	sqlite3_finalize(q);
-	if (ok)
+	if (ok && is_usable(path, db, e))
 		return db;
 	sqlite3_close(db);
 	return NULL;
@@ -358,6 +389,22 @@ static bool is_current(sqlite3 *db)
 
 	sqlite3_finalize(q);
 	return ok;
+}
+
+/* Why rows are not compared: *say, or "". */
+static void check_version(sqlite3 *db, const char *path, char say[4300])
+{
+	struct err ignored;
+	char what[64];
+
+	say[0] = '\0';
+	if (schema_state(db, what, &ignored) == SCHEMA_TEXT)
+		snprintf(say, 4300,
+			 "%s: the text of its schema was altered: %s", path,
+			 what);
+	else if (!is_current(db))
+		snprintf(say, 4300, "%s: it is of another version of pcapd",
+			 path);
 }
 
 static int lock_spool(const char *spool, int *lock_fd, struct err *e)
@@ -404,6 +451,8 @@ static bool check_tables(struct check *c, struct err *e)
 	       check_count(c,
 			   "SELECT count(*) FROM ledger WHERE " LEDGER_ALTERED,
 			   "rows of the ledger were altered", e) &&
+	       check_count(c, KEPT_ALTERED, "sums of what is kept were altered",
+			   e) &&
 	       check_count(c,
 			   "SELECT count(*) FROM blocks b WHERE NOT EXISTS "
 			   "(SELECT 1 FROM segments s WHERE s.capture = "
@@ -424,8 +473,8 @@ bool store_check(const char *spool, store_say say_line, void *ctx,
 		 struct store_findings *found, struct err *e)
 {
 	struct check c = {.say = say_line, .ctx = ctx, .found = found};
-	char path[4096];
-	struct err why;
+	char path[4096], other[4300];
+	struct err why = ERR_INIT;
 	int lock_fd;
 
 	memset(found, 0, sizeof(*found));
@@ -436,15 +485,15 @@ bool store_check(const char *spool, store_say say_line, void *ctx,
 	if (c.spool_fd < 0)
 		return false;
 	c.db = open_catalog(path, &why);
-	if (!c.db) {
-		say(&c, "%s", why.what);
-	} else if (!is_current(c.db)) {
-		say(&c, "%s: it is of another version of pcapd", path);
+	snprintf(other, sizeof(other), "%s", why.what);
+	if (c.db)
+		check_version(c.db, path, other);
+	if (other[0]) {
+		say(&c, "%s", other);
 		sqlite3_close(c.db);
 		c.db = NULL;
 	}
-	bool ok = (!c.db || (row_sum_define(c.db, e) && check_tables(&c, e) &&
-			     check_missing(&c, e))) &&
+	bool ok = (!c.db || (check_tables(&c, e) && check_missing(&c, e))) &&
 		  spool_each_capture(c.spool_fd, check_each, &c, e);
 	sqlite3_close(c.db);
 	if (lock_fd >= 0)

@@ -229,7 +229,8 @@ static bool same_rows(const struct recovery *r)
 	struct segment_entry file;
 	char what[128];
 
-	if (r->n_rows != v->n_blocks || !r->has_row || r->entry.expired)
+	if (r->n_rows != v->n_blocks || !r->has_row || r->entry.expired ||
+	    !r->entry.stored_ns)
 		return false;
 	if (v->n_blocks == 0)
 		return true;
@@ -1134,9 +1135,11 @@ static bool run_altered(sqlite3 *db, void *arg, struct err *e)
 {
 	int *n = arg;
 
-	/* The trigger gives them new sums. */
+	/* The trigger gives them new sums. Retention goes by none of them
+	 * before recovery has made them again. */
 	bool ok = sql_exec(db, e,
-			   "UPDATE segments SET closed = 0, expired = 0 "
+			   "UPDATE segments SET closed = 0, expired = 0, "
+			   "stored_ns = 0, stored_bytes = 0, other_bytes = 0 "
 			   "WHERE " SEGMENT_ALTERED,
 			   "");
 	*n = ok ? sqlite3_changes(db) : 0;
@@ -1151,12 +1154,31 @@ static bool run_altered(sqlite3 *db, void *arg, struct err *e)
 	return ok;
 }
 
+/* Behind run_altered: the triggers keep what it was, too. */
+static bool run_kept(sqlite3 *db, void *arg, struct err *e)
+{
+	int64_t *altered = arg;
+	sqlite3_stmt *q = sql_query(db, e, KEPT_ALTERED, "");
+	bool ok = q && sql_step(q, e) == 1;
+
+	*altered = ok ? sqlite3_column_int64(q, 0) : 0;
+	sqlite3_finalize(q);
+	return ok && (!*altered ||
+		      (sql_exec(db, e, "DELETE FROM kept", "") &&
+		       sql_exec(db, e, "INSERT INTO kept " KEPT_ROWS, "")));
+}
+
 bool recover_altered(struct store *s, struct err *e)
 {
+	int64_t altered = 0;
 	int n = 0;
 
-	if (!catalog_run(s->catalog, run_altered, &n, e))
+	if (!catalog_run(s->catalog, run_altered, &n, e) ||
+	    !catalog_run(s->catalog, run_kept, &altered, e))
 		return false;
+	if (altered)
+		log_warn("the catalog's sums of what is kept were altered; "
+			 "they are made again");
 	if (n)
 		log_warn("the catalog's rows of %d segments were altered; what "
 			 "their files say is taken",

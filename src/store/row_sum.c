@@ -127,8 +127,6 @@ bool row_sum_keep(sqlite3 *db, struct err *e)
 	static const char *const tables[] = {"aliases", "holds", "marks"};
 	char sql[1024];
 
-	if (!row_sum_define(db, e))
-		return false;
 	if (sqlite3_exec(db, triggers, NULL, NULL, NULL) != SQLITE_OK)
 		return failed(db, e);
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {

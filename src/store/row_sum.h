@@ -20,15 +20,21 @@
 
 /* Of a connection that reads. */
 bool row_sum_define(sqlite3 *db, struct err *e);
-/* Of the one that writes. */
+/* And of the one that writes. */
 bool row_sum_keep(sqlite3 *db, struct err *e);
 
 /* Of what it is; and "it is not the one that the row has", for WHERE. That of
  * blocks is in the row of their segment. */
-#define SEGMENT_SUM                                                            \
+#define SEGMENT_SUM_BEFORE                                                     \
 	"row_sum(capture, first_seq, last_seq, link_type, snaplen, closed, "   \
 	"stored_bytes, raw_bytes, packets, min_ns, max_ns, made_ns, "          \
-	"other_bytes, expired)"
+	"other_bytes, expired"
+#define SEGMENT_SUM SEGMENT_SUM_BEFORE ", stored_ns)"
+/* From version 11 of the schema on, which had no stored_ns in it: a row that
+ * was altered before keeps a sum that is wrong. */
+#define SEGMENT_SUM_AGAIN                                                      \
+	"UPDATE segments SET sum = " SEGMENT_SUM                               \
+	" WHERE sum IS " SEGMENT_SUM_BEFORE ")"
 #define LEDGER_SUM                                                             \
 	"row_sum(id, capture, cause, from_ns, to_ns, packets, detail)"
 #define SEGMENT_ALTERED "sum IS NOT NULL AND sum IS NOT " SEGMENT_SUM

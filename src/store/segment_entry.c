@@ -23,6 +23,7 @@ void segment_entry_from_row(sqlite3_stmt *q, struct segment_entry *x)
 	x->other_bytes = (uint64_t)sqlite3_column_int64(q, 10);
 	x->closed = sqlite3_column_int(q, 11);
 	x->expired = sqlite3_column_int(q, 12);
+	x->stored_ns = sqlite3_column_int64(q, 13);
 }
 
 int segment_entry_read(sqlite3 *db, uint64_t capture, uint64_t first_seq,

@@ -1,0 +1,2 @@
+-- Retention goes by stored_ns: the row's sum (row_sum.h) has it, too. SQL alone
+-- cannot make it; see SEGMENT_SUM_AGAIN.
