@@ -549,6 +549,32 @@ static void a_savefile_covers_what_is_in_it(void **state)
 	free(c.rows);
 }
 
+static void a_savefile_of_which_all_expired_is_not_empty(void **state)
+{
+	struct world *w = *state;
+	struct coverage_of of = {
+		.created_ns = T0 + DAY, .savefile = true, .now_ns = T0 + DAY};
+
+	add(w, LEDGER_EXPIRED, T0, T0 + 5 * S, 7);
+	add(w, LEDGER_DAMAGE, T0 + 5 * S, T0 + 6 * S, 1);
+	struct coverage c = cover(w, of, 0, 0);
+	assert_int_equal(c.since_ns, T0);
+	assert_int_equal(c.until_ns, T0 + 6 * S);
+	assert_int_equal(c.gaps, 2);
+	assert_int_equal(c.missing, 8);
+	free(c.rows);
+	c = cover(w, of, T0 + S, 0);
+	assert_int_equal(c.missing, 8);
+	free(c.rows);
+	/* While there is something, its beginning is that of what is there. */
+	of.min_ns = T0 + 6 * S;
+	of.max_ns = T0 + 9 * S;
+	c = cover(w, of, 0, 0);
+	assert_int_equal(c.since_ns, T0 + 6 * S);
+	assert_int_equal(c.gaps, 0);
+	free(c.rows);
+}
+
 static void a_step_back_is_listed_and_no_gap(void **state)
 {
 	struct world *w = *state;
@@ -818,6 +844,7 @@ int main(void)
 		WORLD(a_range_without_a_gap_has_none),
 		WORLD(what_never_ran_covers_nothing),
 		WORLD(a_savefile_covers_what_is_in_it),
+		WORLD(a_savefile_of_which_all_expired_is_not_empty),
 		WORLD(a_step_back_is_listed_and_no_gap),
 		cmocka_unit_test(
 			received_is_written_every_ten_seconds_and_at_the_end),

@@ -492,6 +492,23 @@ static bool coverage_without_ledger(struct store *s,
 	return true;
 }
 
+/* What a savefile had, too, before it could not be read or was removed. */
+static void stored_once(const struct coverage *c, int64_t *from_ns,
+			int64_t *to_ns)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const struct ledger_row *r = &c->rows[i];
+
+		if ((r->cause != LEDGER_DAMAGE && r->cause != LEDGER_EXPIRED) ||
+		    r->from_ns <= 0)
+			continue;
+		if (!*from_ns || r->from_ns < *from_ns)
+			*from_ns = r->from_ns;
+		if (r->to_ns > *to_ns)
+			*to_ns = r->to_ns;
+	}
+}
+
 bool ledger_coverage(struct store *s, const struct coverage_of *of,
 		     int64_t since_ns, int64_t until_ns, struct coverage *c,
 		     struct err *e)
@@ -508,17 +525,7 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	if (of->savefile) {
 		from = of->min_ns;
 		to = of->max_ns;
-		/* What was there, too, before it could not be read. */
-		for (size_t i = 0; i < c->n; i++) {
-			const struct ledger_row *r = &c->rows[i];
-
-			if (r->cause != LEDGER_DAMAGE || r->from_ns <= 0)
-				continue;
-			if (!from || r->from_ns < from)
-				from = r->from_ns;
-			if (r->to_ns > to)
-				to = r->to_ns;
-		}
+		stored_once(c, &from, &to);
 	}
 	set_range(c, of, from, to);
 	/* What came since the last row is watched as well. */
