@@ -635,6 +635,33 @@ class Altered(Case):
                 file.seek(at)
                 file.write(new)
 
+    def test_a_name_is_found_whichever_copy_of_it_was_altered(self):
+        """It is in a table, and in an index of that."""
+        name = b"one-and-only"
+        self.daemon.start()
+        self.daemon.run("alias", "add", "one", name.decode())
+        self.daemon.stop()
+        named = shutil.copytree(self.daemon.spool, self.daemon.spool + "-named")
+        path = os.path.join(self.daemon.spool, "catalog.db")
+        with open(path, "rb") as file:
+            whole = file.read()
+        at, copies = -1, whole.count(name)
+        self.assertLess(1, copies)
+        for _ in range(copies):
+            at = whole.index(name, at + 1)
+            shutil.rmtree(self.daemon.spool)
+            shutil.copytree(named, self.daemon.spool)
+            with open(path, "r+b") as file:
+                file.seek(at)
+                file.write(b"n")
+            self.daemon.start()
+            self.assertEqual(self.daemon.capture(name.decode())["id"],
+                             self.daemon.capture("one")["id"])
+            self.daemon.run("count", name.decode())
+            self.daemon.run("alias", "remove", name.decode())
+            self.daemon.stop()
+            self.tool("check", OK)
+
     def test_a_schema_that_was_altered_is_set_right(self):
         """Its text as SQLite can and cannot read it, and its number."""
         for changes in ([(b"old.packets", b"old.packetr")],

@@ -597,6 +597,7 @@ static bool open_connections(struct catalog *c, struct err *e)
 	    !exec(c->db, "PRAGMA wal_autocheckpoint = 0", e) ||
 	    !migrate(c->db, e))
 		return err_wrap(e, "%s", c->path);
+	schema_reindex(c->db);
 	if (!row_sum_keep(c->db, e))
 		return false;
 	sqlite3_update_hook(c->db, on_change, c);

@@ -205,3 +205,36 @@ bool schema_mend(sqlite3 *db, struct err *e)
 	}
 	return ok && schema_exec(db, "PRAGMA writable_schema = RESET", e);
 }
+
+static bool schema_agrees(sqlite3 *db, const char *table)
+{
+	struct err ignored;
+	char sql[64];
+
+	snprintf(sql, sizeof(sql), "PRAGMA integrity_check(%s)", table);
+	sqlite3_stmt *q = sql_query(db, &ignored, sql, "");
+	bool ok = q && sql_step(q, &ignored) == 1 &&
+		  strcmp((const char *)sqlite3_column_text(q, 0), "ok") == 0;
+	sqlite3_finalize(q);
+	return ok;
+}
+
+void schema_reindex(sqlite3 *db)
+{
+	/* Those of which a row that is not found is a loss that nobody is told
+	 * of; the rows themselves have sums, or files beside them. */
+	static const char *const tables[] = {"aliases", "holds", "ledger"};
+	char sql[64];
+	struct err e;
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+		if (schema_agrees(db, tables[i]))
+			continue;
+		log_warn("catalog: the index of %s was altered; it is made "
+			 "again",
+			 tables[i]);
+		snprintf(sql, sizeof(sql), "REINDEX %s", tables[i]);
+		if (!schema_exec(db, sql, &e))
+			log_err(LOG_LEVEL_WARN, &e);
+	}
+}

@@ -28,5 +28,8 @@ enum schema_state schema_state(sqlite3 *db, char what[64], struct err *e);
 /* SCHEMA_NUMBER and SCHEMA_TEXT are set right, with a word in the log; of a
  * connection that may write, before it has read anything. */
 bool schema_mend(sqlite3 *db, struct err *e);
+/* Indexes that say something else than their tables are made again, with a word
+ * in the log; of the small tables, and never an error. */
+void schema_reindex(sqlite3 *db);
 
 #endif
