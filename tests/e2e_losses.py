@@ -69,6 +69,41 @@ ssize_t write(int fd, const void *p, size_t n)
 """
 
 
+# What is synced, a letter a call: l the catalog's log, s a segment, o others.
+SYNC_ORDER = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int order;
+
+/* Later the sandbox would not let it. */
+__attribute__((constructor)) static void begin(void)
+{
+	order = open(getenv("ORDER"), O_WRONLY | O_CREAT | O_APPEND, 0666);
+}
+
+int fdatasync(int fd)
+{
+	char link[64], path[512];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = 0;
+	const char *what = strstr(path, ".pcap.zst")      ? "s"
+			   : strstr(path, "catalog.db-wal") ? "l"
+							    : "o";
+	if (write(order, what, 1) != 1)
+		abort();
+	return (int)syscall(SYS_fdatasync, fd);
+}
+"""
+
+
 class Losses(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -115,7 +150,24 @@ class Losses(unittest.TestCase):
         daemon.process.send_signal(signal.SIGCONT)
         return begin, end
 
-    def test_drops_are_told_to_the_packet(self):
+    def test_a_loss_is_durable_before_the_packets_behind_it(self):
+        """What a power loss leaves is a part of what was synced, in order."""
+        folder = Daemon().folder
+        path = os.path.join(folder, "order")
+        daemon = self.running(prefix=before_libc(folder, SYNC_ORDER,
+                                                 ORDER=path))
+
+        def order():
+            with open(path) as file:
+                return file.read()
+
+        self.numbers.send(RATE, 0.5)
+        self.settled(daemon)
+        until(lambda: "s" in order(), "a segment that is synced")
+        daemon.stop()
+        # l: the log of the catalog; s: segments, one after the other.
+        self.assertNotRegex(order(), "^s|[^ls]s")
+
         daemon = self.running("", "-B", "1")
         for n in range(1, 3):
             self.numbers.send(RATE, 0.7 + n / 10)

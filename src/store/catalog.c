@@ -641,7 +641,7 @@ static void reserve(struct catalog *c)
 }
 
 /* What is committed is in the log, which is durable without being copied. */
-static bool sync_log(struct catalog *c)
+bool catalog_sync_log(const struct catalog *c)
 {
 	int fd = open_log(c);
 	bool ok = fd >= 0 && fdatasync(fd) == 0;
@@ -710,7 +710,7 @@ static bool sync_locked(struct catalog *c, struct err *e)
 	/* Busy: a reader, or another's checkpoint; there is a next time. Full:
 	 * the log is as good, and retention needs this to make room. */
 	return rc == SQLITE_OK || rc == SQLITE_BUSY ||
-	       (no_room(c->sync_db, rc) && sync_log(c)) ||
+	       (no_room(c->sync_db, rc) && catalog_sync_log(c)) ||
 	       sql_err(c->sync_db, e, "sync");
 }
 

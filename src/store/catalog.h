@@ -50,6 +50,8 @@ bool catalog_run(struct catalog *c,
 /* Brings what is committed to stable storage. The catalog's thread is not held
  * up, but for a moment when the log is long. */
 bool catalog_sync(struct catalog *c, struct err *e);
+/* The same, of the log alone. */
+bool catalog_sync_log(const struct catalog *c);
 
 /* Ids of rows of the ledger that were committed since the last call. false:
  * there were more than that. */

@@ -2,8 +2,10 @@
  * The thread that brings to stable storage what the others have written, and
  * wakes retention then. Guarantees that no writer ever waits for
  * fdatasync, and the order data, then catalog: a segment's row says `closed`
- * only after its file was synced. Leaves out what a crash leaves behind: rows
- * of open segments are checked against their files on start (recover.c).
+ * only after its file was synced. What was lost before a packet is durable
+ * before the packet is, so that no power loss leaves a hole without its row.
+ * Leaves out what a crash leaves behind: rows of open segments are checked
+ * against their files on start (recover.c).
  */
 #include "spool.h"
 
@@ -198,6 +200,9 @@ static void pass(struct sync *y)
 	y->closing = NULL;
 	y->last_closing = &y->closing;
 	pthread_mutex_unlock(&y->lock);
+	/* Losses: writers had them committed before what is newer. On a failure
+	 * catalog_sync says it. */
+	catalog_sync_log(y->store->catalog);
 	/* First: a writer's synced_ns covers the segments that it left. */
 	for (struct closing *c = closing; c; c = next) {
 		next = c->next;
