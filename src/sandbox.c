@@ -633,16 +633,26 @@ static int add_sockets(scmp_filter_ctx s)
 				    SCMP_A0(SCMP_CMP_GT, last));
 }
 
+/* All but the one that types into a terminal. The kernel looks at the lower 32
+ * bits of the number, so it is one of these that has to be another. */
+static int add_ioctl(scmp_filter_ctx s)
+{
+	static const scmp_datum_t tiocsti = 0x5412;
+	int r = 0;
+
+	for (unsigned i = 0; !r && i < 32; i++)
+		r = seccomp_rule_add(s, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				     SCMP_A1(SCMP_CMP_MASKED_EQ, 1ull << i,
+					     ~tiocsti & 1ull << i));
+	return r;
+}
+
 /* Calls that depend on what is asked for. 0 or a negative errno. */
 static int add_conditions(scmp_filter_ctx s)
 {
-	/* A terminal is not typed into. */
-	static const unsigned tiocsti = 0x5412;
 	int r = add_sockets(s);
 
-	r = r ? r
-	      : seccomp_rule_add(s, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				 SCMP_A1(SCMP_CMP_NE, tiocsti));
+	r = r ? r : add_ioctl(s);
 	for (size_t i = 0; !r && i < sizeof(rules) / sizeof(*rules); i++)
 		r = add_rule(s, SCMP_ACT_ALLOW, &rules[i]);
 	for (size_t i = 0; !r && i < sizeof(refused) / sizeof(*refused); i++)

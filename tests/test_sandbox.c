@@ -267,6 +267,30 @@ static int new_user_namespace(const struct world *w)
 			    NULL);
 }
 
+static int type_into_a_terminal(const struct world *w)
+{
+	(void)w;
+	return (int)syscall(SYS_ioctl, STDIN_FILENO, 0x5412ul, "x");
+}
+
+/* The kernel does not look at these bits. */
+static int type_with_more_bits(const struct world *w)
+{
+	(void)w;
+	return (int)syscall(SYS_ioctl, STDIN_FILENO, 0x100005412ul, "x");
+}
+
+static int other_ioctl(const struct world *w)
+{
+	int n = 0, fds[2];
+
+	(void)w;
+	if (pipe(fds) < 0 || write(fds[1], "abc", 3) != 3)
+		return 1;
+	/* FIONREAD */
+	return syscall(SYS_ioctl, fds[0], 0x541bul, &n) < 0 || n != 3;
+}
+
 static void a_forbidden_call_is_fatal_and_named(void **state)
 {
 	const struct world *w = *state;
@@ -281,6 +305,9 @@ static void a_forbidden_call_is_fatal_and_named(void **state)
 	assert_is_fatal(w, write_and_run, "mmap");
 	assert_is_fatal(w, run_what_was_written, "mprotect");
 	assert_is_fatal(w, new_user_namespace, "clone");
+	assert_is_fatal(w, type_into_a_terminal, "ioctl");
+	assert_is_fatal(w, type_with_more_bits, "ioctl");
+	assert_goes(w, other_ioctl);
 }
 
 static void nothing_new_is_code(void **state)
