@@ -52,8 +52,14 @@ enum compiler_lane {
 static filter_compile_on *compile_on;
 static int compiler_fds[COMPILERS] = {-1, -1};
 
+/* What is compiled. */
+struct lane_place {
+	bool is_taken, is_long;
+	const void *person;
+};
+
 static pthread_mutex_t lane_lock = PTHREAD_MUTEX_INITIALIZER; /* guards all */
-static unsigned lane_all[LANES], lane_long[LANES];
+static struct lane_place lanes[LANES][FILTER_COMPILE_MAX];
 
 static bool text_is_long(const char *text)
 {
@@ -253,24 +259,44 @@ static bool compiler_may_wait(const struct filter_request *q,
 			   "or ranges for lists.");
 }
 
-static bool lane_enter(enum compiler_lane lane, bool is_long)
+/* How many of a lane are as long and of that person; NULL: of anybody. */
+static unsigned lane_count(const struct lane_place *lane, bool is_long,
+			   const void *person)
 {
-	pthread_mutex_lock(&lane_lock);
-	bool room = lane_all[lane] < FILTER_COMPILE_MAX &&
-		    (!is_long || lane_long[lane] < FILTER_COMPILE_MAX / 2);
-	if (room) {
-		lane_all[lane]++;
-		lane_long[lane] += is_long;
-	}
-	pthread_mutex_unlock(&lane_lock);
-	return room;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FILTER_COMPILE_MAX; i++)
+		n += lane[i].is_taken && lane[i].is_long >= is_long &&
+		     (!person || lane[i].person == person);
+	return n;
 }
 
-static void lane_leave(enum compiler_lane lane, bool is_long)
+/* Long ones have half of a lane, and one person has half of either. NULL: there
+ * is no room. */
+static struct lane_place *lane_enter(struct lane_place *lane, bool is_long,
+				     const void *person)
+{
+	unsigned most = FILTER_COMPILE_MAX;
+	struct lane_place *free = NULL;
+	bool room = true;
+
+	pthread_mutex_lock(&lane_lock);
+	for (int i = 0; room && i <= is_long; i++, most /= 2)
+		room = lane_count(lane, i, NULL) < most &&
+		       (!person || lane_count(lane, i, person) < most / 2);
+	for (unsigned i = 0; room && i < FILTER_COMPILE_MAX; i++)
+		if (!lane[i].is_taken)
+			free = &lane[i];
+	if (free)
+		*free = (struct lane_place){true, is_long, person};
+	pthread_mutex_unlock(&lane_lock);
+	return free;
+}
+
+static void lane_leave(struct lane_place *place)
 {
 	pthread_mutex_lock(&lane_lock);
-	lane_all[lane]--;
-	lane_long[lane] -= is_long;
+	place->is_taken = false;
 	pthread_mutex_unlock(&lane_lock);
 }
 
@@ -382,9 +408,10 @@ static struct filter *compiler_try(enum compiler_kind kind,
 {
 	bool is_long = text_is_long(q->text);
 	struct timespec pause = {0, 10 * 1000000};
+	struct lane_place *place;
 	struct filter *f = NULL;
 
-	while (!lane_enter(lane, is_long)) {
+	while (!(place = lane_enter(lanes[lane], is_long, q->person))) {
 		if (!compiler_may_wait(q, deadline_ns, e))
 			return NULL;
 		nanosleep(&pause, NULL);
@@ -394,7 +421,7 @@ static struct filter *compiler_try(enum compiler_kind kind,
 		f = compiler_take(fd, q, link_type, deadline_ns, e);
 		close(fd);
 	}
-	lane_leave(lane, is_long);
+	lane_leave(place);
 	return f;
 }
 

@@ -12,8 +12,9 @@
  * once; filter_compiler_run from any, with no lock held: it waits.
  * Ownership: filter_compiler_run gives, filter_free takes.
  * Limits: FILTER_COMPILE_NS; FILTER_COMPILE_MAX of viewers at once, as many of
- * operators, for interfaces, and with names, half of each with long texts; who
- * comes then waits within the deadline. FILTER_COMPILE_BYTES of memory each.
+ * operators, for interfaces, and with names, half of each with long texts, and
+ * one person half of that; who comes then waits within the deadline.
+ * FILTER_COMPILE_BYTES of memory each.
  */
 #ifndef PCAPD_FILTER_COMPILER_H
 #define PCAPD_FILTER_COMPILER_H
@@ -39,6 +40,8 @@ struct filter_request {
 	const char *interface;
 	bool absent;   /* it is not there: as an Ethernet one would need it */
 	bool operator; /* names of hosts are looked up */
+	/* Whose it is: one has half of the processes. NULL: nobody's. */
+	const void *person;
 	/* Asked from time to time; false: nobody waits any more. NULL: yes. */
 	bool (*go_on)(void *ctx);
 	void *ctx;

@@ -117,9 +117,9 @@ class Filters(unittest.TestCase):
             env=dict(os.environ, PCAP_SOCKET=self.daemon.socket))
         return done.returncode, done.stdout, done.stderr.decode()
 
-    def begun(self, *arguments):
+    def begun(self, *arguments, **who):
         return self.daemon.popen(*arguments, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.PIPE)
+                                 stderr=subprocess.PIPE, **who)
 
     @staticmethod
     def children(pid):
@@ -175,19 +175,31 @@ class Filters(unittest.TestCase):
         self.assertEqual(self.asked(wait=False), set())
 
     def test_costly_filters_hold_up_nobody(self):
-        waiting = [self.begun("replay", "some", costly(i),
-                              "--explain") for i in range(1, 13)]
+        """One person has one long filter compiled at once, and all have two."""
+        def costly_of(user, first, end):
+            return [self.begun("replay", "some", costly(i), "--explain",
+                               user=user, group=user, extra_groups=[NEWS])
+                    for i in range(first, end)]
+
         stopped = set()
 
-        def two_stopped():
+        def are_stopped(count):
             for pid in self.compilers():
                 os.kill(pid, signal.SIGSTOP)
                 stopped.add(pid)
-            return len(stopped) == 2
+            return len(stopped) == count
 
-        until(two_stopped, "two at a time")
+        waiting = costly_of(NOBODY, 1, 7)
+        until(lambda: are_stopped(1), "the first one's")
+        for _ in range(2):
+            status, _, text = self.as_viewer("replay", "some", "udp")
+            self.assertEqual(status, OK, text)
+            until(lambda: set(self.compilers()) == stopped, "the short one")
+        waiting += costly_of(64000, 7, 10)
+        until(lambda: are_stopped(2), "the second one's")
+        waiting += costly_of(64001, 10, 11)
         self.daemon.run("list")
-        status, _, text = self.as_viewer("replay", "some", "udp")
+        status, _, text = self.as_viewer("replay", "some", "udp port 1 or udp")
         self.assertEqual(status, OK, text)
         self.daemon.run("replay", "some", "udp")
         until(lambda: set(self.compilers()) == stopped, "the short ones")

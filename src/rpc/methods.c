@@ -315,6 +315,7 @@ struct filter *call_filter(struct call *c, const char *text, uint32_t link_type,
 		.link_type = link_type,
 		.snaplen = snaplen,
 		.operator= caller_role(c->caller) == ROLE_OPERATOR,
+		.person = c->caller->person,
 		.go_on = call_waits,
 		.ctx = c,
 	};
