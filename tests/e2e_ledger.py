@@ -308,16 +308,25 @@ class Kept(Case):
         _, said = self.replayed(daemon, *around(4500, 4600), "--strict",
                                 name="old")
         self.assertIn("no gaps", said)
-        # Released, it goes when there is too much again.
+        # What is held goes by nobody's yes; released, it is asked for.
         self.assertEqual([h["reason"] for h in
                           self.status(daemon, "old")["holds"]], ["a case"])
-        daemon.run("release", "old", "1")
-        daemon.run("release", "old", "1", status=NOT_FOUND)
-        daemon.run("set", "old", "--keep-bytes", "1M", "--yes")
+        daemon.run("set", "old", "--keep-bytes", "1", "--yes")
         # A replay may be overtaken by it, and says so.
         until(lambda: number(self.replayed(
-            daemon, name="old", status=None)[0][0]) > 4600,
-            "the released part to go")
+            daemon, name="old", status=None)[0][-1]) < 6000,
+            "all but what is held to go")
+        left = daemon.capture("old")["packets"]
+        _, said = daemon.run("delete", "old", "--yes", status=FAILED)
+        self.assertIn("'old' is held: hold 1, a case\n", said)
+        self.assertIn("'pcap release old 1'", said)
+        _, said = daemon.run("release", "old", "1", status=USAGE)
+        self.assertIn("that would remove %d packets, " % left, said)
+        self.assertEqual(daemon.capture("old")["packets"], left)
+        daemon.run("release", "old", "1", "--yes")
+        daemon.run("release", "old", "1", status=NOT_FOUND)
+        until(lambda: daemon.capture("old")["packets"] == 0,
+              "the released part to go")
         self.assertEqual(self.status(daemon, "old")["holds"], [])
         daemon.stop()
 

@@ -92,29 +92,41 @@ const struct command command_hold = {"hold", "keep a range from retention",
 
 /* --- release --- */
 
+struct release_line {
+	struct words words;
+	bool yes;
+};
+
 static error_t release_parse(int key, char *arg, struct argp_state *state)
 {
-	struct words *words = state->input;
+	struct release_line *line = state->input;
 
 	(void)arg;
 	switch (key) {
+	case 'y':
+		line->yes = true;
+		return 0;
 	case ARGP_KEY_ARGS:
-		words_take(words, state);
+		words_take(&line->words, state);
 		return 0;
 	case ARGP_KEY_END:
-		if (words->n != 2)
+		if (line->words.n != 2)
 			argp_error(state, "say a capture and a hold's number");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
 }
 
+static const struct argp_option release_options[] = {
+	{"yes", 'y', NULL, 0, "Do not ask", 0}, {0}};
+
 static const struct argp release_argp = {
-	NULL,
+	release_options,
 	release_parse,
 	"[REMOTE:]ID|ALIAS HOLD",
 	"Gives what is held back to retention. HOLD is the number that 'pcap "
-	"hold' told; 'pcap status' lists them.",
+	"hold' told; 'pcap status' lists them. Before that removes anything, "
+	"release says how much, and asks.",
 	cli_common,
 	NULL,
 	NULL};
@@ -122,15 +134,20 @@ static const struct argp release_argp = {
 static int release_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct words words = {0};
+	struct release_line line = {.yes = false};
 	Pcap__V1__ReleaseRequest ask = PCAP__V1__RELEASE_REQUEST__INIT;
+	Pcap__V1__SetRequest would = PCAP__V1__SET_REQUEST__INIT;
 	const char *name;
 
-	cli_parse(&release_argp, argc, argv, &words);
-	if (!target_parse(words.v[0], &name, &e) ||
-	    !number_parse("the hold", words.v[1], 1, INT64_MAX, &ask.hold, &e))
+	cli_parse(&release_argp, argc, argv, &line);
+	if (!target_parse(line.words.v[0], &name, &e) ||
+	    !number_parse("the hold", line.words.v[1], 1, INT64_MAX, &ask.hold,
+			  &e))
 		return cli_fail(&e);
-	ask.name = (char *)name;
+	ask.name = would.name = (char *)name;
+	would.without_hold = ask.hold;
+	if (!line.yes && removal_agreed(&would, false, &e) < 0)
+		return cli_fail(&e);
 	return cli_change("Release", &ask.base, "released a hold of");
 }
 

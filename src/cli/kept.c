@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MARK_LETTERS                                                           \
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
@@ -71,6 +72,38 @@ void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s, const char *prefix)
 			 binary_text(day * (double)c->keep_age_ns / 86400e9,
 				     size),
 			 over);
+}
+
+int removal_agreed(const Pcap__V1__SetRequest *ask, bool dry_run, struct err *e)
+{
+	char text[CAPTURE_TEXT], what[160], size[SIZE_TEXT];
+	int yes = 1;
+
+	Pcap__V1__WouldRemoveResponse *m =
+		(Pcap__V1__WouldRemoveResponse *)cli_call("WouldRemove",
+							  &ask->base, e);
+	if (!m) {
+		if (!e->hint[0])
+			err_hint(e, "--yes does it without asking how much "
+				    "that would remove.");
+		return -1;
+	}
+	snprintf(what, sizeof(what), "%" PRIu64 " packets, %s on disk, of %s",
+		 m->packets, size_text(m->stored_bytes, size),
+		 m->capture ? capture_text(m->capture, text) : "it");
+	if (dry_run) {
+		cli_print("would remove %s", m->segments ? what : "nothing");
+		yes = 0;
+	} else if (m->segments && !isatty(STDIN_FILENO)) {
+		err_set(e, ERR_USAGE, "that would remove %s at once", what);
+		err_hint(e, "Say --yes if it is meant.");
+		yes = -1;
+	} else if (m->segments && !cli_agreed("Remove %s, at once?", what)) {
+		err_set(e, ERR_FAILED, "nothing was changed");
+		yes = -1;
+	}
+	pcap__v1__would_remove_response__free_unpacked(m, NULL);
+	return yes;
 }
 
 Pcap__V1__StatusResponse *status_ask(const char *name, struct err *e)

@@ -1,9 +1,7 @@
 /* pcap set: how much of a capture is kept, from now on. */
 #include "cli.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <unistd.h>
 
 struct line {
 	const char *name, *people;
@@ -72,40 +70,6 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-/* Says what would be removed at once. 1: go on; 0: no; -1: an error in *e. */
-static int agreed(const struct line *line, const ProtobufCMessage *ask,
-		  struct err *e)
-{
-	char text[CAPTURE_TEXT], what[160], size[SIZE_TEXT];
-	int yes = 1;
-
-	Pcap__V1__WouldRemoveResponse *m =
-		(Pcap__V1__WouldRemoveResponse *)cli_call("WouldRemove", ask,
-							  e);
-	if (!m) {
-		if (!e->hint[0])
-			err_hint(e, "--yes sets it without asking how much "
-				    "that would remove.");
-		return -1;
-	}
-	snprintf(what, sizeof(what), "%" PRIu64 " packets, %s on disk, of %s",
-		 m->packets, size_text(m->stored_bytes, size),
-		 m->capture ? capture_text(m->capture, text) : "it");
-	if (line->dry_run) {
-		cli_print("would remove %s", m->segments ? what : "nothing");
-		yes = 0;
-	} else if (m->segments && !isatty(STDIN_FILENO)) {
-		err_set(e, ERR_USAGE, "that would remove %s at once", what);
-		err_hint(e, "Say --yes if it is meant.");
-		yes = -1;
-	} else if (m->segments && !cli_agreed("Remove %s, at once?", what)) {
-		err_set(e, ERR_FAILED, "nothing was changed");
-		yes = -1;
-	}
-	pcap__v1__would_remove_response__free_unpacked(m, NULL);
-	return yes;
-}
-
 static int run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
@@ -130,7 +94,7 @@ static int run(int argc, char **argv)
 		ask.people = (char *)line.people;
 	}
 	if ((line.keep.bytes || line.keep.age) && (line.dry_run || !line.yes)) {
-		int go = agreed(&line, &ask.base, &e);
+		int go = removal_agreed(&ask, line.dry_run, &e);
 
 		if (go <= 0)
 			return go < 0 ? cli_fail(&e) : cli_done();

@@ -352,6 +352,29 @@ bool control_stop_one(struct control *ctl, const char *name,
 	return ok;
 }
 
+/* What somebody keeps for a reason is not gone by a slip of somebody else. */
+static bool delete_check_holds(struct control *ctl, const struct entry *t,
+			       const char *name, struct err *e)
+{
+	struct store_hold *holds;
+	size_t n;
+
+	if (!store_holds(ctl->store, t->row.id, &holds, &n, e))
+		return false;
+	if (n) {
+		err_set(e, ERR_STATE,
+			"capture '%s' is held: hold %" PRIu64 "%s%.200s", name,
+			holds[0].id, holds[0].reason[0] ? ", " : "",
+			holds[0].reason);
+		err_hint(e,
+			 "Give up what is held first: 'pcap release %s "
+			 "%" PRIu64 "'.",
+			 name, holds[0].id);
+	}
+	free(holds);
+	return !n;
+}
+
 static bool delete_entry(struct control *ctl, struct entry *t, const char *name,
 			 struct err *e)
 {
@@ -363,7 +386,8 @@ static bool delete_entry(struct control *ctl, struct entry *t, const char *name,
 			       : err_hint(e, "Stop it first: 'pcap stop %s'.",
 					  name);
 	}
-	if (!store_delete(ctl->store, t->row.id, e))
+	if (!delete_check_holds(ctl, t, name, e) ||
+	    !store_delete(ctl->store, t->row.id, e))
 		return false;
 	entry_remove(ctl, t);
 	return true;

@@ -86,11 +86,13 @@ bool control_alias_remove(struct control *ctl, const char *alias,
 bool control_list(struct control *ctl, const char *name,
 		  struct capture_view **v, size_t *n, struct err *e);
 
-/* What control_set_keep with these would remove at once. */
+/* What control_set_keep with these would remove at once, or control_release of
+ * without_hold, unless that is 0. */
 bool control_would_remove(struct control *ctl, const char *name,
 			  const uint64_t *keep_bytes,
-			  const int64_t *keep_age_ns, struct capture_view *v,
-			  struct store_removal *r, struct err *e);
+			  const int64_t *keep_age_ns, uint64_t without_hold,
+			  struct capture_view *v, struct store_removal *r,
+			  struct err *e);
 
 /* Before control_find of a reader who wants everything up to now: waits until
  * what the kernel has accepted of this capture is in its feed. */

@@ -255,8 +255,9 @@ bool control_list(struct control *ctl, const char *name,
 
 bool control_would_remove(struct control *ctl, const char *name,
 			  const uint64_t *keep_bytes,
-			  const int64_t *keep_age_ns, struct capture_view *v,
-			  struct store_removal *r, struct err *e)
+			  const int64_t *keep_age_ns, uint64_t without_hold,
+			  struct capture_view *v, struct store_removal *r,
+			  struct err *e)
 {
 	struct feed *f;
 
@@ -266,7 +267,7 @@ bool control_would_remove(struct control *ctl, const char *name,
 	if (store_would_remove(ctl->store, v->row.id,
 			       keep_bytes ? *keep_bytes : v->row.keep_bytes,
 			       keep_age_ns ? *keep_age_ns : v->row.keep_age_ns,
-			       r, e))
+			       without_hold, r, e))
 		return true;
 	capture_view_done(v);
 	return false;

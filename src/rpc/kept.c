@@ -378,9 +378,10 @@ void run_would_remove(struct call *c)
 	if (!check_capture(c, r->name, &e) ||
 	    !check_keep(bytes ? r->keep_bytes : 0, age ? r->keep_age_ns : 0,
 			&e) ||
-	    !control_would_remove(
-		    c->server->control, r->name, bytes ? &r->keep_bytes : NULL,
-		    age ? &r->keep_age_ns : NULL, &v, &removal, &e)) {
+	    !control_would_remove(c->server->control, r->name,
+				  bytes ? &r->keep_bytes : NULL,
+				  age ? &r->keep_age_ns : NULL, r->without_hold,
+				  &v, &removal, &e)) {
 		call_fail(c, &e);
 		return;
 	}

@@ -377,9 +377,11 @@ static bool aside_can_go(struct retention *r, struct victim *v)
 
 /* --- what goes next --- */
 
+/* ?3: a hold that counts for nothing, or NULL. */
 #define NOT_HELD                                                               \
 	"NOT EXISTS (SELECT 1 FROM holds h WHERE h.capture = s.capture "       \
-	"AND s.max_ns >= h.since_ns AND s.min_ns < h.until_ns)"
+	"AND s.max_ns >= h.since_ns AND s.min_ns < h.until_ns "                \
+	"AND h.id IS NOT ?3)"
 #define VICTIM_COLUMNS                                                         \
 	"s.capture, s.first_seq, s.last_seq, s.stored_bytes + s.other_bytes, " \
 	"s.packets, s.min_ns, s.max_ns, s.stored_ns"
@@ -1069,15 +1071,18 @@ bool store_would_remove_all(struct store *s, const struct store_options *o,
 }
 
 bool store_would_remove(struct store *s, uint64_t id, uint64_t keep_bytes,
-			int64_t keep_age_ns, struct store_removal *sum,
-			struct err *e)
+			int64_t keep_age_ns, uint64_t without_hold,
+			struct store_removal *sum, struct err *e)
 {
 	struct retention *r = retention_new(s, e);
 
 	*sum = (struct store_removal){.segments = 0};
 	if (!r)
 		return false;
-	bool ok = retention_connect(r, e) && front_load(r, e);
+	bool ok = retention_connect(r, e);
+	if (ok && without_hold)
+		sqlite3_bind_int64(r->next, 3, (int64_t)without_hold);
+	ok = ok && front_load(r, e);
 	/* Alone, and with no bounds but these. */
 	size_t i = 0;
 	while (ok && i < r->n_fronts && r->fronts[i].capture != id)

@@ -171,10 +171,11 @@ bool store_rate(struct store *s, uint64_t id, struct store_rate *r,
 struct store_removal {
 	uint64_t segments, packets, bytes; /* on disk */
 };
-/* Of a capture, if these were its bounds. 0: no bound. */
+/* Of a capture, if these were its bounds. 0: no bound. without_hold: as if that
+ * hold were released; 0: none. */
 bool store_would_remove(struct store *s, uint64_t id, uint64_t keep_bytes,
-			int64_t keep_age_ns, struct store_removal *sum,
-			struct err *e);
+			int64_t keep_age_ns, uint64_t without_hold,
+			struct store_removal *sum, struct err *e);
 /* Of all captures, if these were the bounds over all. */
 bool store_would_remove_all(struct store *s, const struct store_options *o,
 			    struct store_removal *sum, struct err *e);
