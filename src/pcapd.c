@@ -314,6 +314,31 @@ static bool serve(const struct args *a, const struct config *c, int signals,
 	return s != NULL;
 }
 
+/* A unit with PrivateTmp= has a /tmp and a /var/tmp of its own: what is put
+ * there nobody else sees, and systemd removes it when pcapd stops. */
+static bool private_tmp_check(const char *what, const char *path, struct err *e)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char root[4096], at[4096];
+	bool found = false;
+
+	while (f && !found &&
+	       fscanf(f, "%*s %*s %*s %4095s %4095s%*[^\n]", root, at) == 2) {
+		size_t n = strlen(at);
+
+		found = strstr(root, "systemd-private-") &&
+			strncmp(path, at, n) == 0 && path[n] == '/';
+	}
+	if (f)
+		fclose(f);
+	if (!found)
+		return true;
+	err_set(e, ERR_USAGE,
+		"%s %s: the unit's %s is removed when pcapd stops", what, path,
+		at);
+	return err_hint(e, "Choose a folder elsewhere, see pcapd.conf(5).");
+}
+
 struct confinement {
 	const struct config *config;
 	const char *file;
@@ -410,7 +435,9 @@ int main(int argc, char **argv)
 	keep_memory_low();
 	gpr_set_log_function(grpc_said);
 	grpc_init();
-	bool ok = serve(&args, &config, signals, &e);
+	bool ok = private_tmp_check("spool", config.spool, &e) &&
+		  private_tmp_check("socket", config.socket, &e) &&
+		  serve(&args, &config, signals, &e);
 	grpc_shutdown();
 	close(signals);
 	log_held(INT64_MAX);

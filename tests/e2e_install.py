@@ -237,6 +237,18 @@ class Install(unittest.TestCase):
             run("systemctl restart pcapd", status=1)
             self.assertIn(hint + spool, self.machine.journal())
             run("systemctl stop pcapd")
+        # Nothing is put where the unit hides or removes it.
+        for line, hint in (("spool = /home/pcapd", "ProtectHome="),
+                           ("spool = /tmp/pcapd", "removed when pcapd stops"),
+                           ("spool = /var/tmp/pcapd", "removed when"),
+                           ("socket = /tmp/pcapd.sock", "removed when")):
+            self.configure(line + "\n")
+            run("systemctl reset-failed")
+            run("systemctl restart pcapd", status=1)
+            self.assertIn(line.replace(" =", ""), self.machine.journal())
+            self.assertIn(hint, self.machine.journal())
+            run("systemctl stop pcapd")
+        run("systemctl reset-failed")
         # It is there, but not pcapd's.
         run("mkdir -p /srv/other; mkdir -p /etc/systemd/system/"
             "pcapd.service.d; printf '[Service]\\nReadWritePaths=/srv/other\\n'"

@@ -586,6 +586,10 @@ static bool resume_deletes(struct store *s, struct err *e)
 static bool spool_err(const char *doing, const char *path, struct err *e)
 {
 	bool sealed = errno == EROFS;
+	bool hidden = errno == EACCES && getenv("INVOCATION_ID") &&
+		      (strncmp(path, "/home/", 6) == 0 ||
+		       strncmp(path, "/root/", 6) == 0 ||
+		       strncmp(path, "/run/user/", 10) == 0);
 
 	err_errno(e, "%s %s", doing, path);
 	if (sealed)
@@ -595,6 +599,11 @@ static bool spool_err(const char *doing, const char *path, struct err *e)
 			"it: make the folder, and ReadWritePaths=%s in "
 			"'systemctl edit pcapd'; see pcapd.conf(5).",
 			path);
+	if (hidden)
+		return err_hint(
+			e, "Under systemd pcapd sees no home folders "
+			   "(ProtectHome=): choose another, as /srv/pcapd; see "
+			   "pcapd.conf(5).");
 	return err_hint(
 		e,
 		"pcapd needs a folder of its own: 'install -d -o pcapd "
