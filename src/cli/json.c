@@ -13,6 +13,17 @@
 /* From here on a double is not every integer. */
 #define EXACT_MAX (UINT64_C(1) << 53)
 
+/* A field is a string or it is not: what is nanoseconds is one also when it is
+ * few or 0, so that a reader needs no look at each. */
+static bool json_is_string(const struct json *j, const char *name,
+			   uint64_t size)
+{
+	size_t n = name ? strlen(name) : 0;
+
+	return j->strings && (size > EXACT_MAX ||
+			      (n > 3 && strcmp(name + n - 3, "_ns") == 0));
+}
+
 static void json_quote(FILE *f, const char *s)
 {
 	fputc('"', f);
@@ -89,7 +100,7 @@ void json_text(struct json *j, const char *name, const char *text)
 
 void json_unsigned(struct json *j, const char *name, uint64_t value)
 {
-	const char *quote = j->strings && value > EXACT_MAX ? "\"" : "";
+	const char *quote = json_is_string(j, name, value) ? "\"" : "";
 
 	json_name(j, name);
 	fprintf(j->f, "%s%" PRIu64 "%s", quote, value, quote);
@@ -98,7 +109,7 @@ void json_unsigned(struct json *j, const char *name, uint64_t value)
 void json_signed(struct json *j, const char *name, int64_t value)
 {
 	uint64_t size = value < 0 ? -(uint64_t)value : (uint64_t)value;
-	const char *quote = j->strings && size > EXACT_MAX ? "\"" : "";
+	const char *quote = json_is_string(j, name, size) ? "\"" : "";
 
 	json_name(j, name);
 	fprintf(j->f, "%s%" PRId64 "%s", quote, value, quote);
