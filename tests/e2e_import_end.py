@@ -517,7 +517,8 @@ class Headers(Case):
         for verb in "replay", "listen":
             for name, way in (("x.pcapng", "editcap -"), ("x.gz", "gzip >"),
                               ("x.pcap.gz", "gzip > x.pcap.gz"),
-                              ("x.pcapng.zst", "editcap -"), ("x.xz", "xz >")):
+                              ("x.pcapng.zst", "editcap -"), ("x.xz", "xz >"),
+                              ("X.PCAPNG", "editcap -"), ("x.erf", "editcap -F")):
                 _, said = self.daemon.run(verb, "names", "-w", name,
                                           status=USAGE)
                 self.assertIn("'-w - | " + way, said)

@@ -15,6 +15,7 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,7 +57,7 @@ static bool is_packed(const struct stream *s)
 {
 	const char *end = s->file ? strrchr(s->file, '.') : NULL;
 
-	return end && strcmp(end, ".zst") == 0;
+	return end && strcasecmp(end, ".zst") == 0;
 }
 
 /* What is written is pcap, or that in zstd: a name that says otherwise would
@@ -69,6 +70,8 @@ static bool name_fits(const struct stream *s, struct err *e)
 		{".pcapng", "pcapng", "editcap - %s"},
 		{".pcapng.zst", "pcapng", "editcap - - | zstd > %s"},
 		{".ntar", "pcapng", "editcap - %s"},
+		{".erf", "ERF", "editcap -F erf - %s"},
+		{".snoop", "snoop", "editcap -F snoop - %s"},
 		{".gz", "gzip", "gzip > %s"},
 		{".xz", "xz", "xz > %s"},
 		{".bz2", "bzip2", "bzip2 > %s"},
@@ -81,7 +84,7 @@ static bool name_fits(const struct stream *s, struct err *e)
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
 		size_t m = strlen(others[i].end);
 
-		if (n < m || strcmp(s->file + n - m, others[i].end) != 0)
+		if (n < m || strcasecmp(s->file + n - m, others[i].end) != 0)
 			continue;
 		snprintf(way, sizeof(way), others[i].way, s->file);
 		err_set(e, ERR_USAGE,
