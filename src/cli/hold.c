@@ -74,6 +74,11 @@ static int run(int argc, char **argv)
 		return cli_fail(&e);
 	ask.name = (char *)name;
 	ask.reason = (char *)line.reason;
+	if (!ask.until_ns && ask.since_ns >= now) {
+		err_set(&e, ERR_USAGE,
+			"a hold that begins in the future needs --until");
+		return cli_fail(&e);
+	}
 	if (!ask.until_ns)
 		ask.until_ns = now;
 	Pcap__V1__HoldResponse *m =

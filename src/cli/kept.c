@@ -211,25 +211,31 @@ static void causes(const Pcap__V1__Coverage *c, char *out, size_t room)
 void coverage_say(const Pcap__V1__Coverage *c)
 {
 	char a[TIME_TEXT], b[TIME_TEXT], d[TIME_TEXT], f[TIME_TEXT];
-	char why[160], covered[2 * TIME_TEXT + 16] = "nothing";
+	char why[160], range[2 * TIME_TEXT + 16],
+		covered[sizeof(range)] = "nothing";
+	const char *but = "; covered: ";
 
 	if (!c->since_ns && !c->until_ns) {
 		cli_say("range: nothing was captured yet");
 		return;
 	}
+	snprintf(range, sizeof(range), "%s to %s", time_moment(c->since_ns, a),
+		 time_moment(c->until_ns, b));
 	if (c->to_ns)
 		snprintf(covered, sizeof(covered), "%s to %s",
 			 time_moment(c->from_ns, d), time_moment(c->to_ns, f));
+	/* One range is said once. */
+	if (strcmp(covered, range) == 0)
+		but = strcpy(covered, "");
 	causes(c, why, sizeof(why));
-	time_moment(c->since_ns, a);
-	time_moment(c->until_ns, b);
 	if (c->gaps == 0)
-		cli_say("range: %s to %s; covered: %s; no gaps", a, b, covered);
+		cli_say("range: %s%s%s%s", range, but, covered,
+			c->to_ns ? "; no gaps" : "");
 	else if (c->missing == 0)
-		cli_say("range: %s to %s; covered: %s; gaps: %" PRIu64 " (%s)",
-			a, b, covered, c->gaps, why);
+		cli_say("range: %s%s%s; gaps: %" PRIu64 " (%s)", range, but,
+			covered, c->gaps, why);
 	else
-		cli_say("range: %s to %s; covered: %s; gaps: %" PRIu64
-			" (%s), %" PRIu64 " packets counted in them",
-			a, b, covered, c->gaps, why, c->missing);
+		cli_say("range: %s%s%s; gaps: %" PRIu64 " (%s), %" PRIu64
+			" packets counted in them",
+			range, but, covered, c->gaps, why, c->missing);
 }
