@@ -173,10 +173,12 @@ class Ssh(unittest.TestCase):
         self.daemon.run("init", "lo", "--alias", "all", "--start")
         self.addCleanup(self.daemon.run, "delete", "all", status=None)
         self.addCleanup(self.daemon.run, "stop", "all", status=None)
-        for command in "listen all", "replay --live all | cat":
+        # As sudo does, which forgets what it does not know.
+        for command in ("pcap listen all", "pcap replay --live all | cat",
+                        "env -u SSH_CONNECTION pcap listen all; true"):
             stream = subprocess.Popen(
                 ["ssh", "-p", str(self.sshd.port),
-                 "%s@127.0.0.1" % getpass.getuser(), "pcap " + command],
+                 "%s@127.0.0.1" % getpass.getuser(), command],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL)
             try:
@@ -190,7 +192,7 @@ class Ssh(unittest.TestCase):
         with self.daemon.popen("list", "lab:", stdout=subprocess.DEVNULL):
             pass
         out, _ = self.daemon.run("gaps", "all", "--all", "--json")
-        self.assertLessEqual(len(json.loads(out)["gaps"]), 2)
+        self.assertLessEqual(len(json.loads(out)["gaps"]), 3)
 
     def test_a_connection_of_somebody_else_is_not_left_out(self):
         """Whoever may connect names a TCP connection of his own."""

@@ -46,7 +46,8 @@ void client_close(struct client *c); /* NULL is fine */
 int client_connect(const char *socket_path, struct err *e);
 /* The first line of such a connection, which tells by what TCP connection it is
  * carried: the PROXY protocol's, version 1, by the environment's
- * SSH_CONNECTION. Its length; 0: this is no session of ssh. */
+ * SSH_CONNECTION, or that of who started us. Its length; 0: this is no session
+ * of ssh. */
 #define CLIENT_CARRIER_MAX 160
 size_t client_carrier(char out[CLIENT_CARRIER_MAX]);
 

@@ -31,6 +31,8 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 10000
+#define CARRIER_TEXT 256
+#define CARRIER_PARENTS_MAX 16
 #define SSH_ENDS_MS 2000
 /* A machine that is gone is found out after 30 + 3 * 30 s, as pcapd does it. */
 #define KEEPALIVE_S 30
@@ -98,16 +100,69 @@ int client_connect(const char *path, struct err *e)
 	return fd;
 }
 
+static bool carrier_in_environ(pid_t pid, char connection[CARRIER_TEXT])
+{
+	static const char name[] = "SSH_CONNECTION=";
+	char path[64], *line = NULL;
+	bool found = false;
+	size_t room = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
+	FILE *f = fopen(path, "re");
+	while (f && !found && getdelim(&line, &room, '\0', f) > 0) {
+		found = strncmp(line, name, sizeof(name) - 1) == 0;
+		if (found)
+			snprintf(connection, CARRIER_TEXT, "%s",
+				 line + sizeof(name) - 1);
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static pid_t carrier_parent(pid_t pid)
+{
+	char path[64], text[512];
+	int parent = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	FILE *f = fopen(path, "re");
+	const char *end =
+		f && fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
+	if (end && sscanf(end + 1, " %*c %d", &parent) != 1)
+		parent = 0;
+	if (f)
+		fclose(f);
+	return parent;
+}
+
+/* sudo(8) and su(1) forget it: then the next who started them has it. */
+static bool carrier_find(char connection[CARRIER_TEXT])
+{
+	const char *own = getenv("SSH_CONNECTION");
+	pid_t pid = own ? 0 : getppid();
+
+	if (own)
+		snprintf(connection, CARRIER_TEXT, "%s", own);
+	for (int i = 0; pid > 1 && i < CARRIER_PARENTS_MAX; i++) {
+		if (carrier_in_environ(pid, connection))
+			return true;
+		pid = carrier_parent(pid);
+	}
+	return own != NULL;
+}
+
 /* SSH_CONNECTION has the client's address and port, and the server's. */
 size_t client_carrier(char out[CLIENT_CARRIER_MAX])
 {
-	const char *connection = getenv("SSH_CONNECTION");
-	char from[64], to[64];
+	char connection[CARRIER_TEXT], from[64], to[64];
 	struct in6_addr ignored;
 	unsigned from_port, to_port;
 
-	if (!connection || sscanf(connection, "%63s %u %63s %u", from,
-				  &from_port, to, &to_port) != 4)
+	if (!carrier_find(connection) ||
+	    sscanf(connection, "%63s %u %63s %u", from, &from_port, to,
+		   &to_port) != 4)
 		return 0;
 	bool six = inet_pton(AF_INET6, from, &ignored) == 1;
 	if (!six && inet_pton(AF_INET, from, &ignored) != 1)
