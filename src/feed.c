@@ -25,6 +25,7 @@ struct feed {
 	struct block **ring; /* max_blocks places */
 	unsigned head, count;
 	uint64_t next_seq; /* of the block after the newest in ring */
+	uint64_t refused;  /* blocks from there on */
 	struct feed_watch *watches;
 	bool nudged, closed;
 	bool patient; /* the producer waits for room */
@@ -57,6 +58,7 @@ struct feed *feed_new(uint64_t capture, uint64_t next_seq, unsigned max_blocks)
 	}
 	f->capture = capture;
 	f->next_seq = next_seq;
+	f->refused = UINT64_MAX;
 	f->max_blocks = max_blocks;
 	atomic_init(&f->refs, 1);
 	atomic_init(&f->losses, 0);
@@ -127,7 +129,9 @@ struct block *feed_open(struct feed *f, uint32_t link_type, uint32_t snaplen)
 {
 	pthread_mutex_lock(&f->lock);
 	f->patient = false;
-	struct block *b = open_locked(f, link_type, snaplen);
+	struct block *b = f->next_seq < f->refused
+				  ? open_locked(f, link_type, snaplen)
+				  : NULL;
 	pthread_mutex_unlock(&f->lock);
 	return b;
 }
@@ -158,8 +162,35 @@ unsigned feed_room(struct feed *f)
 {
 	pthread_mutex_lock(&f->lock);
 	unsigned room = f->closed ? 0 : f->max_blocks - f->count;
+	if (f->next_seq >= f->refused)
+		room = 0;
+	else if (room > f->refused - f->next_seq)
+		room = (unsigned)(f->refused - f->next_seq);
 	pthread_mutex_unlock(&f->lock);
 	return room;
+}
+
+void feed_refuse(struct feed *f, uint64_t seq)
+{
+	pthread_mutex_lock(&f->lock);
+	f->refused = seq;
+	pthread_mutex_unlock(&f->lock);
+}
+
+bool feed_refuses(struct feed *f)
+{
+	pthread_mutex_lock(&f->lock);
+	bool yes = f->next_seq >= f->refused;
+	pthread_mutex_unlock(&f->lock);
+	return yes;
+}
+
+uint64_t feed_next(struct feed *f)
+{
+	pthread_mutex_lock(&f->lock);
+	uint64_t seq = f->next_seq;
+	pthread_mutex_unlock(&f->lock);
+	return seq;
 }
 
 static void publish_locked(struct feed *f, struct block *b, uint64_t packets)

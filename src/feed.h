@@ -62,6 +62,9 @@ struct block *feed_open_wait(struct feed *f, uint32_t link_type,
 void feed_lost(struct feed *f);
 /* Blocks that feed_open would still give now. */
 unsigned feed_room(struct feed *f);
+/* feed_open gives none because of feed_refuse, which takes more than a moment:
+ * what comes is lost, and is best counted at once. */
+bool feed_refuses(struct feed *f);
 /* Makes what was appended since the last call visible and tells the watches.
  * packets: how many that were. Does nothing if there is nothing new. */
 void feed_publish(struct feed *f, struct block *b, uint64_t packets);
@@ -81,6 +84,11 @@ unsigned feed_backlog(struct feed *f, uint64_t seq);
 /* For each block that was filled: sees to memory for blocks that come, before
  * the producer needs it. */
 void feed_warm(struct feed *f);
+/* feed_open gives no block from seq on: the disk has no room for it, and what
+ * a reader has seen is not to be lost afterwards. UINT64_MAX: it gives all. */
+void feed_refuse(struct feed *f, uint64_t seq);
+/* The number of the block that feed_open gives next. */
+uint64_t feed_next(struct feed *f);
 /* Blocks up to and with seq are in the catalog (or given up). */
 void feed_release(struct feed *f, uint64_t seq);
 

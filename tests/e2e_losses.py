@@ -13,8 +13,8 @@ import time
 import unittest
 
 from link import Link
-from harness import (NS, SANITIZE, Daemon, before_libc, main, output,
-                     packets_of, until)
+from harness import (NS, OK, PCAPD, SANITIZE, Daemon, before_libc, main,
+                     output, packets_of, until)
 from numbered import Numbers, Witness, account
 
 RATE = 1000 if SANITIZE else 4000
@@ -286,26 +286,67 @@ class Losses(unittest.TestCase):
                                                  SLOW=slow))
         self.stop_test(daemon, slow)
 
-    def test_a_stop_on_a_full_disk_tells_what_is_lost(self):
+    def full_disk(self, kind):
+        """A daemon whose disk others have filled, with no floor; who sends;
+        and what they filled it with."""
         folder = Daemon().folder
         disk = os.path.join(folder, "disk")
         os.mkdir(disk)
-        output("mount", "-t", "tmpfs", "-o", "size=24M", "tmpfs", disk)
+        if kind == "tmpfs":
+            output("mount", "-t", "tmpfs", "-o", "size=24M", "tmpfs", disk)
+        else:
+            image = os.path.join(folder, "image")
+            output("truncate", "-s", "40M", image)
+            output("mkfs." + kind, "-q", "-F", "-m", "0", image)
+            output("mount", "-o", "loop", image, disk)
         self.addCleanup(output, "umount", "-l", disk)
         daemon = self.running("segment-bytes = 2M\nmemory-blocks = 4\n",
                               "-B", "4", spool=os.path.join(disk, "spool"))
-        traffic = self.numbers.start(RATE, 20, 1400)
+        traffic = self.numbers.start(RATE, 60, 1400)
         until(lambda: self.packets(daemon) > RATE, "packets")
-        with open(os.path.join(disk, "filler"), "wb", buffering=0) as filler:
+        path = os.path.join(disk, "filler")
+        with open(path, "wb", buffering=0) as filler:
             try:
                 while True:
                     filler.write(bytes(65536))
             except OSError:
                 pass
-        until(lambda: b"No space" in daemon.run("status", "live")[0] or
-              "No space" in daemon.said(), "the disk to be full")
+        until(lambda: "No space" in daemon.said(), "the disk to be full")
+        return daemon, traffic, path
+
+    def takes_nothing_back(self, kind, end):
+        daemon, traffic, _ = self.full_disk(kind)
+        until(lambda: self.losses(daemon, "disk"), "losses")
+        traffic.kill()
+        traffic.wait()
+        first = account(self, daemon, "live", self.numbers)
+        self.assertGreater(len(first.missing), 0, str(first))
+        # All that there is, is in the file, though the disk is full.
+        sent_ns = self.numbers.records()[-1][2]
+        until(lambda: int(json.loads(daemon.run("status", "--json")[0])[
+            "captures"][0]["synced_ns"]) > sent_ns,
+              "the last packets on disk")
+        end(daemon)
+        if end is not Daemon.kill:
+            done = subprocess.run([PCAPD, "check", "--spool", daemon.spool],
+                                  stdout=subprocess.PIPE)
+            self.assertEqual(done.returncode, OK, done.stdout.decode())
+        daemon.start()  # on the disk that is full
+        self.until_state(daemon, "running")
+        again = account(self, daemon, "live", self.numbers)
+        self.assertEqual(again.there, first.there)
         daemon.stop()
-        os.unlink(os.path.join(disk, "filler"))
+
+    def test_a_full_disk_takes_nothing_back_at_a_stop(self):
+        self.takes_nothing_back("tmpfs", Daemon.stop)
+
+    def test_a_full_disk_takes_nothing_back_at_a_kill(self):
+        self.takes_nothing_back("ext4", Daemon.kill)
+
+    def test_a_stop_on_a_full_disk_tells_what_is_lost(self):
+        daemon, traffic, filler = self.full_disk("tmpfs")
+        daemon.stop()
+        os.unlink(filler)
         daemon.start()
         self.until_state(daemon, "running")
         traffic.kill()

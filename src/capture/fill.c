@@ -22,10 +22,15 @@ bool fill_ready(struct fill *f)
 {
 	if (f->block && block_fits(f->block, f->snaplen))
 		return true;
-	/* Only this thread takes room away, so once seen it stays. */
+	/* Once seen it stays, but for a disk that becomes full. */
 	if (!f->next_is_sure)
 		f->next_is_sure = feed_room(f->feed) > 0;
 	return f->next_is_sure;
+}
+
+bool fill_takes(struct fill *f)
+{
+	return fill_ready(f) || feed_refuses(f->feed);
 }
 
 static bool next_block(struct fill *f)

@@ -32,6 +32,8 @@ void fill_set_type(struct fill *f, uint32_t link_type, uint32_t snaplen);
 
 /* The next packet of at most snaplen bytes has a place, by what is known. */
 bool fill_ready(struct fill *f);
+/* That, or it would be dropped at once, as the disk has no room for it. */
+bool fill_takes(struct fill *f);
 
 /* false: there was no block to be had, or none is large enough; dropped. */
 bool fill_packet(struct fill *f, const struct packet_head *h,

@@ -340,7 +340,7 @@ static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
 			return false;
 		fill_packet(&c->fill, h, body);
 	}
-	return fill_ready(&c->fill) || c->take_anyway;
+	return fill_takes(&c->fill) || c->take_anyway;
 }
 
 /* What was taken before the last look came before it went down; of what was
@@ -383,7 +383,7 @@ static int take_batch(struct capture *c)
 		if (sieve_waits(v, &v->head, v->body))
 			return 0;
 		end_hold(c);
-		if (!fill_ready(&c->fill) && !c->take_anyway)
+		if (!fill_takes(&c->fill) && !c->take_anyway)
 			return 1;
 	}
 	int n = source_take(c->source, BATCH_PACKETS, take, c, &e);
@@ -546,9 +546,9 @@ static void drain(struct capture *c)
 	while (!all && c->source && !c->past_stop &&
 	       now < start + DRAIN_ROOM_NS + DRAIN_COUNT_NS) {
 		int wait = NO_ROOM_MS, n = 1;
-		bool ready = fill_ready(&c->fill);
+		bool ready = fill_takes(&c->fill);
 
-		if (!ready)
+		if (!fill_ready(&c->fill))
 			fill_seal(&c->fill);
 		c->take_anyway = now >= start + DRAIN_ROOM_NS;
 		if (ready || c->take_anyway) {
@@ -582,12 +582,12 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), "pcapd-capture");
 	c->may_compile = true;
 	for (;;) {
-		bool ready = c->source && fill_ready(&c->fill);
+		bool ready = c->source && fill_takes(&c->fill);
 		int n = 0;
 
 		/* Too full for any packet: the writer may need it to make
 		 * room. */
-		if (c->source && !ready)
+		if (c->source && !fill_ready(&c->fill))
 			fill_seal(&c->fill);
 		if (wait_for_something(c, ready && !c->sieve.holds))
 			break;

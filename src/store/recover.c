@@ -708,6 +708,9 @@ static bool recover_file(struct recovery *r, uint64_t first_seq, struct err *e)
 	if (got == 1) {
 		if (fstat(r->segment->fd, &st) == 0)
 			recover_times(r, &st);
+		/* Room for what is to be written. */
+		if (!r->entry.closed)
+			segment_unreserve(r->segment);
 		if (!recover(r, e))
 			return false;
 	}
@@ -1192,6 +1195,8 @@ bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 	struct recovery of = {.store = s, .row = row, .all = all};
 	struct places l = {0};
 	struct missing m = {row->id, &l};
+
+	segment_forget_next(s->spool_fd, row->id);
 	bool ok = places_rows(&l, s, row->id, e) &&
 		  places_files(&l, s, row->id, e) &&
 		  (!any_missing(&l) ||

@@ -13,12 +13,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
 /* Less than this is kept in the page cache, where it is written on. */
 #define DIRECT_MIN (128u << 10)
+/* Reserving is a commit of the file system's: not for each block. */
+#define RESERVE_STEP (1u << 20)
+/* Not taken from the disk's last bytes, which the catalog needs. */
+#define SPARE_BYTES (1u << 20)
 
 void segment_name(char out[SEGMENT_NAME_BYTES], uint64_t capture,
 		  uint64_t first_seq)
@@ -114,6 +119,48 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 	return write_at(g, g->fd, at + done, from + done, n - done, e);
 }
 
+static bool segment_allocate(struct segment *g, uint64_t end)
+{
+	uint64_t n = end - g->reserved;
+	struct statvfs fs;
+	int rc;
+
+	errno = ENOSPC;
+	if (fstatvfs(g->fd, &fs) == 0 && fs.f_blocks &&
+	    (uint64_t)fs.f_bavail * fs.f_frsize < n + SPARE_BYTES)
+		return false;
+	do
+		rc = fallocate(g->fd, FALLOC_FL_KEEP_SIZE, (off_t)g->reserved,
+			       (off_t)n);
+	while (rc < 0 && errno == EINTR);
+	if (rc == 0)
+		g->reserved = end;
+	return rc == 0;
+}
+
+bool segment_reserve(struct segment *g, uint64_t end, struct err *e)
+{
+	if (end <= g->reserved || segment_allocate(g, end + RESERVE_STEP) ||
+	    segment_allocate(g, end))
+		return true;
+	if (errno != ENOSPC && errno != EDQUOT) {
+		/* It cannot, or is in trouble, as the next write will tell. */
+		g->reserved = UINT64_MAX;
+		return true;
+	}
+	g->error = errno;
+	return err_errno(e, "reserve room for a segment of capture %" PRIu64,
+			 g->capture);
+}
+
+void segment_unreserve(struct segment *g)
+{
+	struct stat st;
+
+	if (fstat(g->fd, &st) == 0 && ftruncate(g->fd, st.st_size) == 0)
+		g->reserved = (uint64_t)st.st_size;
+}
+
 size_t segment_read(int fd, uint64_t at, void *to, size_t n)
 {
 	size_t have = 0;
@@ -201,26 +248,100 @@ struct segment *segment_create_as(int spool_fd, const char *name,
 	return NULL;
 }
 
+static void segment_next_name(char out[SEGMENT_NAME_BYTES], uint64_t capture)
+{
+	snprintf(out, SEGMENT_NAME_BYTES, "%" PRIu64 "/" SEGMENT_NEXT, capture);
+}
+
+struct segment *segment_prepare(int spool_fd, uint64_t capture, struct err *e)
+{
+	struct segment *g = segment_new(capture, 0, e);
+	char name[SEGMENT_NAME_BYTES], dir[24];
+
+	if (!g) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	snprintf(dir, sizeof(dir), "%" PRIu64, capture);
+	segment_next_name(name, capture);
+	if (mkdirat(spool_fd, dir, 0750) < 0 && errno != EEXIST)
+		err_errno(e, "make folder %s in the spool", dir);
+	else if ((g->fd = openat(spool_fd, name,
+				 O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC |
+					 O_NOFOLLOW,
+				 0640)) < 0)
+		err_errno(e, "make segment %s", name);
+	else
+		return g;
+	int error = errno;
+	segment_free(g);
+	errno = error;
+	return NULL;
+}
+
+void segment_forget_next(int spool_fd, uint64_t capture)
+{
+	char name[SEGMENT_NAME_BYTES];
+
+	segment_next_name(name, capture);
+	unlinkat(spool_fd, name, 0);
+}
+
+/* Nothing is overwritten that may have a block in it. */
+static bool segment_rename(struct segment *g, int spool_fd, const char *name)
+{
+	char next[SEGMENT_NAME_BYTES];
+
+	segment_next_name(next, g->capture);
+	if (renameat2(spool_fd, next, spool_fd, name, RENAME_NOREPLACE) == 0)
+		return true;
+	if (errno == EEXIST) {
+		int fd = open_empty(spool_fd, name, g);
+
+		if (fd < 0)
+			return false;
+		close(fd);
+	} else if (errno != EINVAL ||
+		   faccessat(spool_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		return false;
+	}
+	return renameat(spool_fd, next, spool_fd, name) == 0;
+}
+
+bool segment_begin(struct segment *g, int spool_fd, uint64_t first_seq,
+		   uint32_t link_type, uint32_t snaplen, struct err *e)
+{
+	char name[SEGMENT_NAME_BYTES];
+
+	g->first_seq = first_seq;
+	g->link_type = link_type;
+	g->snaplen = snaplen;
+	g->opened_ns = monotonic_ns();
+	segment_name(name, g->capture, first_seq);
+	if (!segment_rename(g, spool_fd, name)) {
+		g->error = errno;
+		return err_errno(e, "make segment %s", name);
+	}
+	if (!write_head(g, e)) {
+		unlinkat(spool_fd, name, 0);
+		return false;
+	}
+	/* Not every file system can. */
+	g->direct_fd = openat(spool_fd, name,
+			      O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_DIRECT);
+	return true;
+}
+
 struct segment *segment_create(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, uint32_t link_type,
 			       uint32_t snaplen, struct err *e)
 {
-	char name[SEGMENT_NAME_BYTES], dir[24];
+	struct segment *g = segment_prepare(spool_fd, capture, e);
 
-	snprintf(dir, sizeof(dir), "%" PRIu64, capture);
-	segment_name(name, capture, first_seq);
-	if (mkdirat(spool_fd, dir, 0750) < 0 && errno != EEXIST) {
-		err_errno(e, "make folder %s in the spool", dir);
-		return NULL;
-	}
-	struct segment *g = segment_create_as(spool_fd, name, capture,
-					      first_seq, link_type, snaplen, e);
-	/* Not every file system can. */
-	if (g)
-		g->direct_fd =
-			openat(spool_fd, name,
-			       O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_DIRECT);
-	return g;
+	if (!g || segment_begin(g, spool_fd, first_seq, link_type, snaplen, e))
+		return g;
+	segment_free(g);
+	return NULL;
 }
 
 /* Only files have anything to read; a pipe is not waited for. */
@@ -366,8 +487,15 @@ bool segment_add(struct segment *g, struct block_info *info, struct err *e)
 	return true;
 }
 
-bool segment_trim(struct segment *g, struct err *e)
+/* What is reserved goes with it, so it is not done for nothing. */
+static bool segment_trim(struct segment *g, struct err *e)
 {
+	struct stat st;
+
+	if (fstat(g->fd, &st) == 0 && (uint64_t)st.st_size <= g->end)
+		return true;
+	if (g->reserved != UINT64_MAX)
+		g->reserved = g->end;
 	if (ftruncate(g->fd, (off_t)g->end) == 0)
 		return true;
 	return err_errno(e, "cut segment %" PRIu64, g->first_seq);
@@ -540,6 +668,8 @@ bool segment_finish(struct segment *g, const struct capture_row *row,
 	else
 		ok = segment_trim(g, e) &&
 		     segment_write(g, g->end, out.at, out.n, e);
+	if (ok)
+		segment_unreserve(g);
 	*end = (struct segment_end){g->capture, g->first_seq, g->n_blocks,
 				    g->head_bytes + out.n};
 	free(body.at);

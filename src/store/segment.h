@@ -24,8 +24,9 @@
 #include "../err.h"
 
 #define SEGMENT_SUFFIX ".pcap.zst"
-#define SEGMENT_PART ".part"  /* behind it: not all there yet */
-#define SEGMENT_NAME_BYTES 48 /* with the capture's folder */
+#define SEGMENT_PART ".part"		 /* behind it: not all there yet */
+#define SEGMENT_NEXT "next" SEGMENT_PART /* has room, and no number yet */
+#define SEGMENT_NAME_BYTES 48		 /* with the capture's folder */
 /* A frame of a full block, also when it was flushed every second. */
 #define FRAME_MAX (BLOCK_MAX + BLOCK_MAX / 128 + (64u << 10))
 /* What the disk takes without the page cache begins and ends on these. */
@@ -63,6 +64,7 @@ struct segment {
 	uint64_t raw_bytes;
 	int64_t opened_ns; /* CLOCK_MONOTONIC */
 	int error;	   /* errno of the last write that failed */
+	uint64_t reserved; /* offset up to which it has its room on disk */
 };
 
 /* "<capture>/<first_seq, 20 digits>.pcap.zst" */
@@ -76,6 +78,14 @@ bool segment_parse_name(const char *name, uint64_t *first_seq);
 struct segment *segment_create(int spool_fd, uint64_t capture,
 			       uint64_t first_seq, uint32_t link_type,
 			       uint32_t snaplen, struct err *e);
+/* In two steps: a file without a number, so that room can be reserved in it
+ * before anything is to be written. NULL: errno. */
+struct segment *segment_prepare(int spool_fd, uint64_t capture, struct err *e);
+/* The second: it gets its name and frame 0. On an error it is to be freed. */
+bool segment_begin(struct segment *g, int spool_fd, uint64_t first_seq,
+		   uint32_t link_type, uint32_t snaplen, struct err *e);
+/* Removes what segment_prepare made, also what a crash left of it. */
+void segment_forget_next(int spool_fd, uint64_t capture);
 /* The same under a name that it does not keep. */
 struct segment *segment_create_as(int spool_fd, const char *name,
 				  uint64_t capture, uint64_t first_seq,
@@ -102,14 +112,18 @@ struct segment *segment_look(int spool_fd, uint64_t capture, uint64_t first_seq,
  */
 bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 		   struct err *e);
+/* Writes up to that offset will find room, whoever else fills the disk: blocks
+ * are allocated behind the end of the file, which other processes do not see. A
+ * file system that cannot do so reserves nothing. false: g->error. */
+bool segment_reserve(struct segment *g, uint64_t end, struct err *e);
+/* Gives back what was reserved and not used. */
+void segment_unreserve(struct segment *g);
 /* As much of n bytes of a segment's file as there is; what cannot be read is
  * not there, and errno says why, or 0 where the file ends. */
 size_t segment_read(int fd, uint64_t at, void *to, size_t n);
 /* A frame at end is whole: info (with stored_bytes) is given its segment and
  * offset and remembered. */
 bool segment_add(struct segment *g, struct block_info *info, struct err *e);
-/* Forgets what is behind the last whole frame. */
-bool segment_trim(struct segment *g, struct err *e);
 /* What its row has to say once it is closed. */
 struct segment_end {
 	uint64_t capture, first_seq;

@@ -515,6 +515,7 @@ static bool is_ours(const char *name)
 		n -= part;
 	snprintf(whole, sizeof(whole), "%.*s", (int)n, name);
 	return segment_parse_name(whole, &seq) ||
+	       strcmp(name, SEGMENT_NEXT) == 0 ||
 	       strcmp(whole, IDENTITY_FILE) == 0 ||
 	       strcmp(whole, LEDGER_FILE) == 0;
 }

@@ -5,7 +5,9 @@
  * its row is committed or its packets are counted as lost, and that a failing
  * disk costs memory, then packets, and never the daemon: a write that failed
  * is tried again where it stopped, and nothing that is in the file is taken
- * out of it. Leaves out fsync (sync.c).
+ * out of it. On a disk that is full no block is accepted for which there is no
+ * room: the open segment has it reserved, for the blocks in the feed, one more,
+ * and its own end. Leaves out fsync (sync.c).
  */
 #include "frame.h"
 #include "press.h"
@@ -35,6 +37,12 @@
 #define OUT_BYTES (2u << 20) /* a huge page */
 #define WRITER_COLLAPSE 25   /* MADV_COLLAPSE of Linux 6.1 */
 _Static_assert(OUT_BYTES >= FRAME_MAX + SEGMENT_ALIGN, "a frame anywhere");
+/* What is behind the last block of a segment: so much, and so much a block.
+ * Where that is too little there is no index. */
+#define FOOT_BYTES (64u << 10)
+#define FOOT_BLOCK_BYTES (16u << 10)
+/* Who found no room begins again when there is some more. */
+#define AGAIN_BLOCKS 3
 
 struct writer {
 	struct store *store;
@@ -48,6 +56,8 @@ struct writer {
 	bool warm;    /* a huge page, if there was one */
 	struct sync_writer *sync;
 	struct segment *segment;
+	struct segment *next; /* prepared; NULL while there is a segment */
+	bool full;	      /* the disk: the feed refuses what has no room */
 	struct index_maker *maker;
 	struct index *index;	/* the segment's; NULL: memory was out */
 	uint64_t segment_bytes; /* on disk, at most */
@@ -95,6 +105,8 @@ static void report_good(struct writer *w)
 {
 	bool was_stuck = w->stuck_ns != 0;
 
+	if (w->full)
+		return;
 	w->stuck_ns = 0;
 	pthread_mutex_lock(&w->lock);
 	w->status.error[0] = '\0';
@@ -190,6 +202,16 @@ static void post_row(struct writer *w, bool stored,
 
 /* --- segments --- */
 
+static bool no_room(int error)
+{
+	return error == ENOSPC || error == EDQUOT;
+}
+
+static bool disk_is_full(int error)
+{
+	return no_room(error) || error == EROFS;
+}
+
 static void drop_segment(struct writer *w)
 {
 	if (w->index)
@@ -211,8 +233,10 @@ static bool close_segment(struct writer *w, struct err *e)
 	if (!store_capture(w->store, g->capture, &row, e))
 		return false;
 	uint8_t *index = w->index ? index_frame(w->index, w->maker, &n) : NULL;
-	bool ok = segment_finish(g, &row, index, n, &end, e) &&
-		  sync_close(w->sync, w->store, g->fd, &end, e);
+	bool ok = segment_finish(g, &row, index, n, &end, e) ||
+		  (index && no_room(g->error) &&
+		   segment_finish(g, &row, NULL, 0, &end, e));
+	ok = ok && sync_close(w->sync, w->store, g->fd, &end, e);
 	free(index);
 	capture_row_done(&row);
 	if (ok)
@@ -230,6 +254,7 @@ static void abandon_segment(struct writer *w)
 		segment_name(name, w->segment->capture, w->segment->first_seq);
 		unlinkat(w->store->spool_fd, name, 0);
 	}
+	segment_unreserve(w->segment);
 	drop_segment(w);
 	w->taken = w->in_file = w->flushed = w->pending = 0;
 	w->framed = w->ended = false;
@@ -246,6 +271,69 @@ static bool segment_is_old(const struct writer *w,
 		sync_is_to_close(w->sync));
 }
 
+/* --- room for what comes --- */
+
+static uint64_t room_of_foot(const struct segment *g, uint64_t blocks)
+{
+	return FOOT_BYTES + (g->n_blocks + blocks) * FOOT_BLOCK_BYTES;
+}
+
+/* For so many blocks behind those that are written, and for the end. */
+static bool room_reserve(struct writer *w, uint64_t blocks, struct err *e)
+{
+	if (!w->segment && !w->next)
+		w->next = segment_prepare(w->store->spool_fd,
+					  feed_capture(w->feed), e);
+	struct segment *g = w->segment ? w->segment : w->next;
+	if (!g) {
+		w->open_error = errno;
+		return false;
+	}
+	if (segment_reserve(
+		    g, g->end + blocks * FRAME_MAX + room_of_foot(g, blocks),
+		    e))
+		return true;
+	w->open_error = g->error;
+	return false;
+}
+
+/* Of so many blocks it is sure that they can be stored. */
+static uint64_t room_blocks(const struct writer *w)
+{
+	const struct segment *g = w->segment ? w->segment : w->next;
+	uint64_t n = 0;
+
+	while (g && n < feed_max(w->feed) &&
+	       g->end + (n + 1) * FRAME_MAX + room_of_foot(g, n + 1) <=
+		       g->reserved)
+		n++;
+	return n;
+}
+
+/* Blocks that the feed gave and that are not written. */
+static uint64_t room_taken(const struct writer *w)
+{
+	uint64_t next = feed_next(w->feed);
+
+	return next > w->seq ? next - w->seq : 0;
+}
+
+/* The end of the open one is to wait until there is room for another. */
+static bool room_is_short(struct writer *w, struct err *e)
+{
+	struct segment *g = w->segment;
+
+	w->segment = NULL;
+	bool ok = room_reserve(w, room_taken(w), e);
+	w->segment = g;
+	if (ok || !no_room(w->open_error))
+		return false;
+	segment_free(w->next);
+	w->next = NULL;
+	segment_forget_next(w->store->spool_fd, feed_capture(w->feed));
+	return room_blocks(w) > 0;
+}
+
 static bool open_segment(struct writer *w, const struct block *b, struct err *e)
 {
 	struct capture_row row;
@@ -255,12 +343,17 @@ static bool open_segment(struct writer *w, const struct block *b, struct err *e)
 		return false;
 	w->segment_bytes = retain_segment_bytes(w->store, &row);
 	capture_row_done(&row);
-	w->segment = segment_create(w->store->spool_fd, id, w->seq,
-				    b->link_type, b->snaplen, e);
-	if (!w->segment) {
-		w->open_error = errno;
+	if (!room_reserve(w, 1, e))
+		return false;
+	struct segment *g = w->next;
+	w->next = NULL;
+	if (!segment_begin(g, w->store->spool_fd, w->seq, b->link_type,
+			   b->snaplen, e)) {
+		w->open_error = g->error;
+		segment_free(g);
 		return false;
 	}
+	w->segment = g;
 	sync_open(w->sync, w->seq, w->segment->fd);
 	w->index = index_new(w->maker, id, w->seq, b->link_type);
 	if (w->index)
@@ -278,13 +371,14 @@ static bool right_segment(struct writer *w, const struct block *b,
 
 	store_options_now(w->store, &o);
 	sync_state(w->sync, &failed);
-	if (g &&
-	    (g->raw_bytes >= o.segment_bytes || g->end >= w->segment_bytes ||
-	     g->link_type != b->link_type || g->snaplen != b->snaplen ||
-	     failed || segment_is_old(w, &o)) &&
-	    !close_segment(w, e))
+	bool other = g && (g->link_type != b->link_type ||
+			   g->snaplen != b->snaplen || failed);
+	bool large = g && (g->raw_bytes >= o.segment_bytes ||
+			   g->end >= w->segment_bytes || segment_is_old(w, &o));
+	if ((other || (large && !room_is_short(w, e))) && !close_segment(w, e))
 		return false;
-	return w->segment || open_segment(w, b, e);
+	/* In trouble of another kind it is the write that fails. */
+	return w->segment ? room_reserve(w, 1, e) : open_segment(w, b, e);
 }
 
 /* --- frames --- */
@@ -432,23 +526,10 @@ static void next_block(struct writer *w)
 
 /* --- when the disk says no --- */
 
-static bool no_room(int error)
-{
-	return error == ENOSPC || error == EDQUOT;
-}
-
-static bool disk_is_full(int error)
-{
-	return no_room(error) || error == EROFS;
-}
-
-/* The block stays in the feed. A file that takes no more for another reason
- * than space is given up after a while; what it has is kept. So is one that is
- * the only one that could make room. */
-static void trouble(struct writer *w, const struct err *e)
+/* It is tried again, and retention is to make room. */
+static void writer_refused(struct writer *w, int error, const struct err *e)
 {
 	int64_t now = monotonic_ns();
-	int error = w->segment ? w->segment->error : w->open_error;
 
 	atomic_store(&w->refused_ns, now);
 	report(w, e);
@@ -457,13 +538,47 @@ static void trouble(struct writer *w, const struct err *e)
 	pthread_mutex_unlock(&w->lock);
 	if (!w->stuck_ns)
 		w->stuck_ns = now;
-	else if (w->segment &&
-		 (disk_is_full(error) ? sync_is_to_close(w->sync)
-				      : now - w->stuck_ns > PATIENCE_NS))
-		abandon_segment(w);
 	if (no_room(error))
 		retention_wake(w->store->retention, true);
 	sync_now(w->store->sync, false);
+}
+
+/* The block stays in the feed. A file that takes no more for another reason
+ * than space is given up after a while; what it has is kept. So is one that is
+ * the only one that could make room. */
+static void trouble(struct writer *w, const struct err *e)
+{
+	int64_t stuck_ns = w->stuck_ns;
+	int error = w->segment ? w->segment->error : w->open_error;
+
+	writer_refused(w, error, e);
+	if (stuck_ns && w->segment &&
+	    (disk_is_full(error) ? sync_is_to_close(w->sync)
+				 : monotonic_ns() - stuck_ns > PATIENCE_NS))
+		abandon_segment(w);
+}
+
+/* Before blocks come: without room for another one the feed gives no more of
+ * them than there is room for. Who makes a savefile is told at its blocks. */
+static void room_look(struct writer *w)
+{
+	uint64_t more = w->full ? AGAIN_BLOCKS : 1;
+	struct err e = ERR_INIT;
+
+	if (w->savefile)
+		return;
+	bool ok = room_reserve(w, room_taken(w) + more, &e);
+	if (!ok && no_room(w->open_error)) {
+		w->full = true;
+		writer_refused(w, w->open_error, &e);
+		feed_refuse(w->feed, w->seq + room_blocks(w));
+	} else if (w->full) {
+		/* What is lost until now was lost for that reason. */
+		store_tell(w->store);
+		w->full = false;
+		feed_refuse(w->feed, UINT64_MAX);
+		report_good(w);
+	}
 }
 
 /* Somebody removed the file under us: what is in it is lost, and said. The
@@ -556,7 +671,11 @@ static int64_t idle(struct writer *w, int64_t now, int64_t real_ns)
 	struct err e;
 
 	store_options_now(w->store, &o);
-	if (segment_is_old(w, &o)) {
+	bool old = segment_is_old(w, &o);
+	/* What it has reserved goes, too. */
+	if (old && w->full)
+		feed_refuse(w->feed, w->seq);
+	if (old && room_taken(w) == 0) {
 		if (!close_segment(w, &e)) {
 			trouble(w, &e);
 			return now;
@@ -595,6 +714,8 @@ static int64_t step(struct writer *w, struct block *b, bool stopping,
 
 	if (w->segment)
 		lose_file(w);
+	if (!stopping)
+		room_look(w);
 	if (!b)
 		return idle(w, now, real_ns);
 	if (block_sealed(b)) {
@@ -654,6 +775,9 @@ static void *writer_main(void *arg)
 		else
 			wait_for_retry(w, true);
 	}
+	if (w->next)
+		segment_forget_next(w->store->spool_fd, feed_capture(w->feed));
+	feed_refuse(w->feed, UINT64_MAX);
 	for (unsigned i = 0; i < PRESS_AHEAD; i++)
 		press_take(w->store->press, &w->ahead[i], w->frame);
 	return NULL;
@@ -677,6 +801,7 @@ static void writer_free(struct writer *w)
 	for (unsigned i = 0; i < PRESS_AHEAD; i++)
 		press_job_done(&w->ahead[i]);
 	sync_remove(w->sync);
+	segment_free(w->next);
 	pthread_cond_destroy(&w->stop);
 	pthread_mutex_destroy(&w->lock);
 	index_maker_free(w->maker);
@@ -719,6 +844,7 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 	} else if (store_capture(s, feed_capture(f), &row, e)) {
 		w->savefile = row.savefile;
 		capture_row_done(&row);
+		room_look(w);
 		if (pthread_create(&w->thread, NULL, writer_main, w) == 0)
 			return w;
 		err_set(e, ERR_FAILED, "writer: cannot make a thread");
