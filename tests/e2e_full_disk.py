@@ -158,6 +158,14 @@ class Disk(unittest.TestCase):
     def test_a_start_on_a_full_btrfs_without_a_floor(self):
         self.start_on("btrfs", 160, "0")
 
+    def test_a_start_on_a_full_disk_with_nothing_to_remove(self):
+        path = self.disk("tmpfs", 20)
+        daemon = Daemon("free-floor = 4M\n", spool=path + "/spool").start()
+        daemon.stop()
+        self.fill(path)
+        daemon.start()
+        daemon.stop()
+
     def test_inodes_are_room_too(self):
         path = self.disk("ext4", 60)
         daemon = Daemon("segment-bytes = 64K\nfree-floor = 1M\n",

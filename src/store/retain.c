@@ -881,8 +881,8 @@ static bool retention_step(struct retention *r, bool full, bool *more,
 	if (!retention_collect(r, &n, retention_age(r), e))
 		return false;
 	retention_say_least(r, n.least, disk);
-	/* What is open can go when it is closed. */
-	if (!r->n && disk && (full || no_room(r->store)))
+	/* What is open can go when it is closed; at start nothing is. */
+	if (!r->n && disk && r->store->sync && (full || no_room(r->store)))
 		sync_close_open(r->store->sync);
 	if (!r->n)
 		return true;
