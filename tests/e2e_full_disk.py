@@ -196,6 +196,12 @@ class Disk(unittest.TestCase):
             until(lambda: len(daemon.segments(id)) == left,
                   "capture %d" % id)
         self.assertIn("Operation not permitted", daemon.said())
+        # Named to who asks, and not for longer than it is so.
+        line = "1/%s: remove expired segment" % os.path.basename(fixed)
+        self.assertIn(line, daemon.run("status")[0].decode())
+        told = json.loads(daemon.run("status", "fixed", "--json")[0])
+        self.assertEqual([p[:len(line)] for p in
+                          told["captures"][0]["problems"]], [line])
         # What stays can be read, and does not stop a start.
         self.assertEqual(self.count(daemon, "shut"), 4000)
         daemon.stop()
@@ -207,6 +213,7 @@ class Disk(unittest.TestCase):
         daemon.start()
         until(lambda: not daemon.segments(1) and not daemon.segments(2),
               "the next try")
+        self.assertNotIn(line, daemon.run("status")[0].decode())
         daemon.stop()
 
     def test_a_file_that_vanishes_is_a_gap_at_once(self):

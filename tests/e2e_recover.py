@@ -218,7 +218,17 @@ class Vanished(Case):
             file.write(bytes(size))
         self.sql("UPDATE segments SET closed = 0 WHERE capture = 1")
         self.starts(one=lost)
-        self.assertEqual(len(self.aside(".damaged")), 1)
+        names = self.aside(".damaged")
+        self.assertEqual(len(names), 1)
+        # Said as long as it lies there, also by the next daemon.
+        self.daemon.start()
+        for more in names, []:
+            told = json.loads(self.daemon.run("status", "one", "--json")[0])
+            self.assertEqual(told["captures"][0]["problems"],
+                             ["1/%s: put aside" % n for n in more])
+            for name in more:
+                os.unlink(os.path.join(self.daemon.spool, "1", name))
+        self.daemon.stop()
 
     def test_a_closed_file_that_became_short_is_a_gap_at_once(self):
         """Its row says how long it was: it is looked at."""

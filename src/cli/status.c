@@ -125,6 +125,8 @@ static void say_more(const Pcap__V1__CaptureStatus *s)
 			  time_short(s->dropped_last_ns, a));
 	if (s->disk_error[0])
 		cli_print("%s%s", prefix, s->disk_error);
+	for (size_t i = 0; i < s->n_problems; i++)
+		cli_print("%s%s", prefix, s->problems[i]);
 	forecast_say(stdout, s, prefix);
 	for (size_t i = 0; i < s->n_holds; i++)
 		cli_print("%shold %" PRIu64 " on %s to %s: %s", prefix,
@@ -170,6 +172,8 @@ static void print(const Pcap__V1__StatusResponse *m)
 	table_done(&t);
 	for (size_t i = 0; i < m->n_captures; i++)
 		say_more(m->captures[i]);
+	for (size_t i = 0; i < m->n_problems; i++)
+		cli_print("%s", m->problems[i]);
 	if (m->n_captures == 1)
 		say_names(m->captures[0]);
 	if (m->spool_bytes)
@@ -195,6 +199,10 @@ static void print_json(const Pcap__V1__StatusResponse *m)
 		json_signed(&j, "now_ns", m->now_ns);
 		json_close(&j, '}');
 	}
+	json_close(&j, ']');
+	json_open(&j, "problems", '[');
+	for (size_t i = 0; i < m->n_problems; i++)
+		json_text(&j, NULL, m->problems[i]);
 	json_close(&j, ']');
 	json_end(&j);
 }

@@ -31,6 +31,7 @@ struct kept {
 	Pcap__V1__Hold *hold_messages, **hold_list;
 	Pcap__V1__Mark *mark_messages, **mark_list;
 	char **excluded;
+	char *problems[STORE_PROBLEMS];
 	struct store_name *names;
 	Pcap__V1__InterfaceName *name_messages, **name_list;
 	struct err why; /* the catalog could not be read */
@@ -47,6 +48,8 @@ static void kept_done(struct kept *k)
 	for (size_t i = 0; i < k->status.n_excluded; i++)
 		free(k->excluded[i]);
 	free(k->excluded);
+	for (size_t i = 0; i < k->status.n_problems; i++)
+		free(k->problems[i]);
 	free(k->names);
 	free(k->name_messages);
 	free(k->name_list);
@@ -177,6 +180,17 @@ static bool kept_from_catalog(struct kept *k, struct store *s,
 	       kept_notes(k, s, row->id, e) && kept_names(k, s, row, e);
 }
 
+/* Errors have words of the kernel's and names of files. */
+static size_t kept_problems(struct store *s, uint64_t id,
+			    char *lines[STORE_PROBLEMS])
+{
+	size_t n = store_problems(s, id, lines);
+
+	for (size_t i = 0; i < n; i++)
+		text_clean(lines[i]);
+	return n;
+}
+
 static bool kept_fill(struct kept *k, struct control *ctl,
 		      struct capture_view *v, uint64_t queue_max, struct err *e)
 {
@@ -194,6 +208,8 @@ static bool kept_fill(struct kept *k, struct control *ctl,
 	m->compression_level = v->writer.level;
 	m->excluded_packets = v->live.left_out;
 	m->disk_error = v->writer.error;
+	m->n_problems = kept_problems(s, v->row.id, k->problems);
+	m->problems = k->problems;
 	/* Where the catalog cannot be read, what memory knows is the answer. */
 	if (!kept_from_catalog(k, s, &v->row, &k->why) && !*m->disk_error) {
 		text_clean(k->why.what);
@@ -208,6 +224,7 @@ static void answer_status(struct call *c, struct capture_view *v, size_t n)
 	struct config config = control_config(c->server->control);
 	struct kept *all = calloc(n + 1, sizeof(*all));
 	Pcap__V1__CaptureStatus **list = calloc(n + 1, sizeof(*list));
+	char *problems[STORE_PROBLEMS];
 	struct err e = ERR_INIT;
 	bool ok = all && list;
 
@@ -224,12 +241,17 @@ static void answer_status(struct call *c, struct capture_view *v, size_t n)
 	answer.spool_bytes = config.spool_bytes;
 	answer.free_floor_bytes =
 		store_free_floor(control_store(c->server->control));
+	answer.n_problems =
+		kept_problems(control_store(c->server->control), 0, problems);
+	answer.problems = problems;
 	if (ok)
 		call_answer(c, &answer.base);
 	else
 		call_fail(c, &e);
 	for (size_t i = 0; all && i < n; i++)
 		kept_done(&all[i]);
+	for (size_t i = 0; i < answer.n_problems; i++)
+		free(problems[i]);
 	free(all);
 	free(list);
 }

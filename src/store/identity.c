@@ -806,6 +806,8 @@ static bool set_foreign_aside(struct store *s, uint64_t id, const char *uuid)
 	log_warn("%s is that of another capture; it is kept as %s", from, to);
 	if (renameat(s->spool_fd, from, s->spool_fd, to) < 0)
 		log_warn("rename %s: %s", from, strerror(errno));
+	problem_put(s->problems, id, to, PROBLEM_STAYS,
+		    "put aside: it is that of another capture");
 	return true;
 }
 
@@ -918,6 +920,16 @@ static const char *people_note(struct store *s, uint64_t id)
 		       : "";
 }
 
+static void adopt_failed(struct store *s, uint64_t id, const char *why,
+			 char line[192])
+{
+	char folder[24];
+
+	snprintf(folder, sizeof(folder), "%" PRIu64, id);
+	snprintf(line, 192, "%s: %.90s", folder, why);
+	problem_put(s->problems, 0, folder, PROBLEM_STAYS, why);
+}
+
 static bool adopt_each(void *arg, uint64_t id, struct err *e)
 {
 	struct adoption *a = arg;
@@ -936,8 +948,7 @@ static bool adopt_each(void *arg, uint64_t id, struct err *e)
 	else if (why.kind == ERR_NOT_FOUND)
 		return true; /* a folder of somebody else's */
 	else
-		snprintf(line, sizeof(line), "%" PRIu64 ": %.90s", id,
-			 why.what);
+		adopt_failed(a->store, id, why.what, line);
 	a->say(a->ctx, line);
 	return true;
 }

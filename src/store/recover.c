@@ -363,6 +363,15 @@ static bool run_gone(sqlite3 *db, void *arg, struct err *e)
 	return forget_segment(db, arg, e);
 }
 
+static void aside_tell(struct store *s, uint64_t id, const char *file,
+		       const char *why)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text), why ? "put aside: %s" : "put aside", why);
+	problem_put(s->problems, id, file, PROBLEM_STAYS, text);
+}
+
 /* The name that it gets is free: nothing is ever overwritten. */
 static bool set_aside(struct recovery *r, const char *name, const char *suffix,
 		      const char *why, struct err *e)
@@ -379,6 +388,7 @@ static bool set_aside(struct recovery *r, const char *name, const char *suffix,
 	if (n <= ASIDE_MAX &&
 	    renameat(s->spool_fd, name, s->spool_fd, r->aside) == 0) {
 		log_warn("%s: %s; it is kept as %s", name, why, r->aside);
+		aside_tell(s, r->row->id, r->aside, why);
 		return true;
 	}
 	r->aside[0] = '\0';
@@ -750,6 +760,7 @@ static bool recover_segment(const struct recovery *of, uint64_t first_seq,
 static void recover_or_leave(const struct recovery *of, uint64_t first_seq)
 {
 	struct timespec moment = {0, AGAIN_NS};
+	char name[SEGMENT_NAME_BYTES];
 	struct err e;
 	int tries = 1;
 
@@ -762,6 +773,9 @@ static void recover_or_leave(const struct recovery *of, uint64_t first_seq)
 			  "left as it is until the next start",
 			  of->row->id, first_seq, e.what);
 		store_reserve(of->store, of->row->id, first_seq + BLOCKS_MAX);
+		segment_name(name, of->row->id, first_seq);
+		problem_put(of->store->problems, of->row->id, name,
+			    PROBLEM_STAYS, e.what);
 		return;
 	}
 }
@@ -1119,6 +1133,24 @@ void recover_aside(struct store *s, uint64_t id)
 		free(files);
 }
 
+/* What an earlier start put aside is still to be looked at. */
+static void aside_remember(struct store *s, uint64_t id)
+{
+	struct dirent **files;
+	char folder[24], file[SEGMENT_NAME_BYTES + 32];
+
+	snprintf(folder, sizeof(folder), "%" PRIu64, id);
+	int n = scandirat(s->spool_fd, folder, &files, is_aside, by_name);
+	for (int i = 0; i < n; i++) {
+		snprintf(file, sizeof(file), "%s/%.50s", folder,
+			 files[i]->d_name);
+		aside_tell(s, id, file, NULL);
+		free(files[i]);
+	}
+	if (n >= 0)
+		free(files);
+}
+
 /* It is not known what the folder has. */
 static void reserve_behind(struct store *s, uint64_t id, const struct places *l)
 {
@@ -1197,6 +1229,7 @@ bool recover_capture(struct store *s, const struct capture_row *row, bool all,
 	struct missing m = {row->id, &l};
 
 	segment_forget_next(s->spool_fd, row->id);
+	aside_remember(s, row->id);
 	bool ok = places_rows(&l, s, row->id, e) &&
 		  places_files(&l, s, row->id, e) &&
 		  (!any_missing(&l) ||

@@ -326,6 +326,12 @@ static void aside_put(struct retention *r, struct victim *v,
 		      const struct err *e)
 {
 	int64_t now = monotonic_ns();
+	char name[SEGMENT_NAME_BYTES];
+
+	/* Unless it cannot be removed then, either. */
+	segment_name(name, v->capture, v->first_seq);
+	problem_put(r->store->problems, v->capture, name, now + 2 * ASIDE_NS,
+		    e->what);
 	size_t at = 0;
 	bool again = false;
 

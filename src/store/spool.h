@@ -7,6 +7,7 @@
 #include "age.h"
 #include "catalog.h"
 #include "index.h"
+#include "problem.h"
 #include "segment.h"
 #include "store.h"
 #include "verify.h"
@@ -25,6 +26,7 @@ struct store {
 	struct ahead *press; /* writers', press.h */
 	struct readers *readers;
 	struct verify *verify;
+	struct problems *problems;
 	struct indexes *indexes; /* of segments that are being written */
 	int spool_fd;
 	int lock_fd;

@@ -660,8 +660,15 @@ bool recover_all(struct store *s, bool all, struct err *e)
 	for (size_t i = 0; all && i < n; i++)
 		recover_aside(s, rows[i].id);
 	for (size_t i = 0; i < n; i++) {
-		if (!recover_capture(s, &rows[i], all, e))
+		if (!recover_capture(s, &rows[i], all, e)) {
+			char folder[24];
+
 			log_err(LOG_LEVEL_ERROR, e);
+			snprintf(folder, sizeof(folder), "%" PRIu64,
+				 rows[i].id);
+			problem_put(s->problems, rows[i].id, folder,
+				    PROBLEM_STAYS, e->what);
+		}
 		capture_row_done(&rows[i]);
 	}
 	free(rows);
@@ -775,7 +782,8 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	s->spool_fd = s->lock_fd = -1;
 	s->readers = readers_new();
 	s->indexes = indexes_new();
-	if (!s->readers || !s->indexes) {
+	s->problems = problems_new();
+	if (!s->readers || !s->indexes || !s->problems) {
 		err_set(e, ERR_FAILED, "open store: out of memory");
 		goto fail;
 	}
@@ -843,6 +851,7 @@ void store_close(struct store *s)
 	readers_free(s->readers);
 	indexes_free(s->indexes);
 	free(s->written);
+	problems_free(s->problems);
 	for (struct reserved *r = s->reserved, *next; r; r = next) {
 		next = r->next;
 		free(r);

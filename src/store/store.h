@@ -121,6 +121,11 @@ bool store_delete(struct store *s, uint64_t id, struct err *e);
  */
 /* free_floor_bytes as far as the file system is large enough for it. */
 uint64_t store_free_floor(struct store *s);
+/* Files of a capture that cannot be removed, read or taken in, or that were put
+ * aside, and why: a line each, to free(). capture 0: those of no capture. */
+#define STORE_PROBLEMS 16
+size_t store_problems(struct store *s, uint64_t capture,
+		      char *lines[STORE_PROBLEMS]);
 bool store_set_keep(struct store *s, uint64_t id, uint64_t keep_bytes,
 		    int64_t keep_age_ns, struct err *e);
 
