@@ -44,6 +44,7 @@
 #include <inttypes.h>
 #include <malloc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,10 +53,15 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONFIG_FILE "/etc/pcapd.conf"
-#define GRACE_MS 3000
+/* A stop takes no longer than END_NS; for clients to take what they asked for
+ * there are GRACE_MS of it. */
+#define GRACE_MS 1000
+#define END_NS (5 * NS_PER_S / 2)
+#define END_LOOK_MS 50
 /* The last look at the captures that found them well is not older. */
 #define WELL_NS (5 * NS_PER_S)
 #define LOG_LOOK_MS 10000
@@ -291,9 +297,61 @@ static void run(const struct args *a, struct control *ctl, struct server *s,
 	}
 }
 
+/*
+ * The process ends in time, whatever the disk does. When all that was received
+ * is written that is as good as a kill: what is not durable yet the system
+ * writes, and the next start closes segments. Until then a slow disk is waited
+ * for.
+ */
+struct ending {
+	int64_t at_ns; /* CLOCK_MONOTONIC */
+	pthread_mutex_t lock;
+	struct control *ctl; /* guarded by lock; NULL: control_stop is over */
+};
+
+static bool end_may_be(struct ending *n)
+{
+	pthread_mutex_lock(&n->lock);
+	bool yes = !n->ctl || control_is_written(n->ctl);
+	pthread_mutex_unlock(&n->lock);
+	return yes;
+}
+
+static void *end_main(void *arg)
+{
+	struct ending *n = arg;
+
+	while (monotonic_ns() < n->at_ns || !end_may_be(n))
+		poll(NULL, 0, END_LOOK_MS);
+	log_warn("the disk takes too long: what was received is written, and "
+		 "the next start closes segments");
+	_exit(0);
+}
+
+static void end_in_time(struct ending *n, struct control *ctl)
+{
+	pthread_t thread;
+
+	n->at_ns = monotonic_ns() + END_NS;
+	n->ctl = ctl;
+	if (pthread_create(&thread, NULL, end_main, n) == 0)
+		pthread_detach(thread);
+	else
+		log_warn("a stop may take long: cannot make a thread");
+}
+
+static void end_is_written(struct ending *n)
+{
+	pthread_mutex_lock(&n->lock);
+	n->ctl = NULL;
+	pthread_mutex_unlock(&n->lock);
+}
+
 static bool serve(const struct args *a, const struct config *c, int signals,
 		  struct err *e)
 {
+	/* Nobody waits for the thread that looks at it. */
+	static struct ending ending = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	struct control *ctl = control_open(c, e);
 
 	if (!ctl)
@@ -307,9 +365,12 @@ static bool serve(const struct args *a, const struct config *c, int signals,
 		sd_notify(0, "READY=1");
 		run(a, ctl, s, signals);
 		sd_notify(0, "STOPPING=1");
+		end_in_time(&ending, ctl);
+		control_end_waits(ctl);
 		server_stop(s, GRACE_MS);
 	}
 	control_stop(ctl);
+	end_is_written(&ending);
 	control_close(ctl);
 	return s != NULL;
 }

@@ -100,7 +100,7 @@ static struct store *open_store(void)
 	if (!s)
 		fail_msg("%s", e.what);
 	/* What begins with the start is over. */
-	verify_wait(s->verify, 1);
+	assert_true(verify_wait(s->verify, 1, &e));
 	return s;
 }
 

@@ -316,21 +316,33 @@ void control_configure(struct control *ctl, const struct config *c)
 	pthread_mutex_unlock(&ctl->change);
 }
 
+void control_end_waits(struct control *ctl)
+{
+	store_end_waits(ctl->store);
+}
+
+bool control_is_written(struct control *ctl)
+{
+	return atomic_load(&ctl->halting) && store_is_written(ctl->store);
+}
+
 void control_stop(struct control *ctl)
 {
+	atomic_store(&ctl->halting, true);
 	pthread_mutex_lock(&ctl->change);
 	ctl->stopped = true;
 	every_entry(ctl, entry_halt);
 	for (size_t i = 0; i < ctl->n; i++)
 		feed_close(ctl->entries[i]->feed);
 	pthread_mutex_unlock(&ctl->change);
+	keeper_stop(ctl->keeper);
+	ctl->keeper = NULL;
 }
 
 void control_close(struct control *ctl)
 {
 	if (!ctl)
 		return;
-	keeper_stop(ctl->keeper);
 	for (size_t i = 0; i < ctl->n; i++) {
 		assert(!ctl->entries[i]->importing);
 		entry_free(ctl->entries[i]);

@@ -47,6 +47,7 @@ struct entry {
 
 struct control {
 	struct store *store;
+	atomic_bool halting; /* control_stop has begun */
 	struct keeper *keeper;
 	struct exclude *exclude;
 	struct interface_names names; /* the keeper's thread's */

@@ -144,6 +144,8 @@ static bool cursor_connect(struct cursor *c, struct err *e)
 struct cursor *cursor_open(struct store *s, struct feed *f,
 			   const struct cursor_range *r, struct err *e)
 {
+	if (!verify_wait(s->verify, feed_capture(f), e))
+		return NULL;
 	struct cursor *c = calloc(1, sizeof(*c));
 	struct err ignored;
 
@@ -151,7 +153,6 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 		err_set(e, ERR_FAILED, "cursor: out of memory");
 		return NULL;
 	}
-	verify_wait(s->verify, feed_capture(f));
 	c->fd = -1;
 	c->store = s;
 	c->feed = feed_ref(f);

@@ -34,8 +34,10 @@ struct store {
 	/* The thread's of sync: what the files have, by id. */
 	struct identity_version *written;
 	size_t n_written;
-	atomic_bool pressed; /* files go before their rows do */
-	bool recovered;	     /* what is in the files has its rows */
+	atomic_bool pressed;  /* files go before their rows do */
+	atomic_uint writing;  /* threads of writers */
+	atomic_bool stopping; /* nobody waits for long */
+	bool recovered;	      /* what is in the files has its rows */
 	/* The thread's of sync, too: a capture's file lacks rows; it was
 	 * said.*/
 	bool ledger_file_old, ledger_file_failed;
@@ -132,8 +134,11 @@ int segment_list(int spool_fd, uint64_t id, struct dirent ***files);
 
 struct sync *sync_start(struct store *s, struct err *e);
 void sync_stop(struct sync *y); /* one pass more; NULL is fine */
-/* A pass soon; wait: until one that began after the call is over. */
+/* A pass soon; wait: until one that began after the call is over, or the store
+ * is about to stop. */
 void sync_now(struct sync *y, bool wait);
+/* Whoever waits looks whether that is so; NULL is fine. */
+void sync_stop_waiting(struct sync *y);
 bool sync_capture_folder(struct store *s, uint64_t capture, struct err *e);
 
 /* A writer's part of it. None of these waits for the disk. */

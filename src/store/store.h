@@ -55,6 +55,9 @@ struct store_options {
  * ERR_STATE: another daemon has this spool, or its catalog is missing. */
 struct store *store_open(const struct store_options *o, struct err *e);
 void store_close(struct store *s); /* writers and cursors are gone */
+/* The store closes soon: nobody waits any more for rows to be verified, which
+ * is an error then, or for the disk to sync, which is none. */
+void store_end_waits(struct store *s);
 /* New numbers for everything but the spool, from the next segment, sync and
  * retention on. */
 void store_configure(struct store *s, const struct store_options *o);
@@ -222,6 +225,9 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
 /* The producer has sealed its last block. Everything is written and in the
  * catalog and the segment is closed when it returns; *st is the last status. */
 void writer_stop(struct writer *w, struct writer_status *st);
+/* What the writers had is in files: none is left, or they wait for no more than
+ * rows and syncs, which the next start can do without. */
+bool store_is_written(struct store *s);
 void writer_status(struct writer *w, struct writer_status *st);
 /* What dropped_disk counted since the last call, for the ledger. */
 struct loss writer_take_lost(struct writer *w);

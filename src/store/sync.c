@@ -368,8 +368,17 @@ void sync_now(struct sync *y, bool wait)
 	pthread_mutex_lock(&y->lock);
 	uint64_t mine = ++y->asked;
 	pthread_cond_signal(&y->wake);
-	while (wait && y->done < mine)
+	while (wait && y->done < mine && !atomic_load(&y->store->stopping))
 		pthread_cond_wait(&y->passed, &y->lock);
+	pthread_mutex_unlock(&y->lock);
+}
+
+void sync_stop_waiting(struct sync *y)
+{
+	if (!y)
+		return;
+	pthread_mutex_lock(&y->lock);
+	pthread_cond_broadcast(&y->passed);
 	pthread_mutex_unlock(&y->lock);
 }
 

@@ -18,11 +18,20 @@ struct verify {
 	struct capture_row *rows;
 	size_t n;
 	pthread_t thread;
-	atomic_bool stopping;
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t step;
 	size_t done; /* rows before it are */
 };
+
+/* A query of a capture with millions of rows does not keep a stop waiting. */
+#define STEPS_MORE 10000
+
+static int verify_is_over(void *arg)
+{
+	const struct store *s = arg;
+
+	return atomic_load(&s->stopping);
+}
 
 /* Closed segments whose blocks are not those that were added: an array to
  * free(). */
@@ -61,10 +70,12 @@ bool verify_capture(struct store *s, const struct capture_row *row,
 	uint64_t *segments = NULL;
 	size_t n = 0;
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	bool ok = db && find_altered(db, row->id, &segments, &n, e);
 
+	if (db)
+		sqlite3_progress_handler(db, STEPS_MORE, verify_is_over, s);
+	bool ok = db && find_altered(db, row->id, &segments, &n, e);
 	sqlite3_close(db);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && !atomic_load(&s->stopping); i++) {
 		log_warn("capture %" PRIu64 ": the catalog's rows of the "
 			 "blocks of segment %" PRIu64 " were altered; what its "
 			 "file says is taken",
@@ -81,18 +92,15 @@ static void *verify_main(void *arg)
 	struct err e;
 
 	pthread_setname_np(pthread_self(), "pcapd-verify");
-	for (size_t i = 0; i < v->n && !atomic_load(&v->stopping); i++) {
-		if (!verify_capture(v->store, &v->rows[i], &e))
+	for (size_t i = 0; i < v->n && !atomic_load(&v->store->stopping); i++) {
+		if (!verify_capture(v->store, &v->rows[i], &e) &&
+		    !atomic_load(&v->store->stopping))
 			log_err(LOG_LEVEL_ERROR, &e);
 		pthread_mutex_lock(&v->lock);
 		v->done = i + 1;
 		pthread_cond_broadcast(&v->step);
 		pthread_mutex_unlock(&v->lock);
 	}
-	pthread_mutex_lock(&v->lock);
-	v->done = v->n;
-	pthread_cond_broadcast(&v->step);
-	pthread_mutex_unlock(&v->lock);
 	return NULL;
 }
 
@@ -130,21 +138,36 @@ void verify_stop(struct verify *v)
 {
 	if (!v)
 		return;
-	atomic_store(&v->stopping, true);
+	store_end_waits(v->store);
 	pthread_join(v->thread, NULL);
 	verify_free(v);
 }
 
-void verify_wait(struct verify *v, uint64_t capture)
+void store_end_waits(struct store *s)
+{
+	struct verify *v = s->verify;
+
+	atomic_store(&s->stopping, true);
+	sync_stop_waiting(s->sync);
+	if (!v)
+		return;
+	pthread_mutex_lock(&v->lock);
+	pthread_cond_broadcast(&v->step);
+	pthread_mutex_unlock(&v->lock);
+}
+
+bool verify_wait(struct verify *v, uint64_t capture, struct err *e)
 {
 	size_t at = 0;
 
 	if (!v)
-		return;
+		return true;
 	while (at < v->n && v->rows[at].id != capture)
 		at++;
 	pthread_mutex_lock(&v->lock);
-	while (at < v->n && v->done <= at)
+	while (at < v->n && v->done <= at && !atomic_load(&v->store->stopping))
 		pthread_cond_wait(&v->step, &v->lock);
+	bool done = at == v->n || v->done > at;
 	pthread_mutex_unlock(&v->lock);
+	return done || err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
 }

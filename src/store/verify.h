@@ -21,8 +21,9 @@ struct verify;
 
 struct verify *verify_start(struct store *s, struct err *e);
 void verify_stop(struct verify *v); /* in the middle, too; NULL is fine */
-/* Returns when the capture is done, or there is nothing to wait for. */
-void verify_wait(struct verify *v, uint64_t capture);
+/* Until the capture is done, or there is nothing to wait for; false: the store
+ * ends its reads. */
+bool verify_wait(struct verify *v, uint64_t capture, struct err *e);
 bool verify_capture(struct store *s, const struct capture_row *row,
 		    struct err *e);
 

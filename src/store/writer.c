@@ -845,8 +845,10 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 		w->savefile = row.savefile;
 		capture_row_done(&row);
 		room_look(w);
+		atomic_fetch_add(&s->writing, 1);
 		if (pthread_create(&w->thread, NULL, writer_main, w) == 0)
 			return w;
+		atomic_fetch_sub(&s->writing, 1);
 		err_set(e, ERR_FAILED, "writer: cannot make a thread");
 	}
 	writer_free(w);
@@ -872,6 +874,11 @@ static void wait_for_rows(struct writer *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
+bool store_is_written(struct store *s)
+{
+	return atomic_load(&s->writing) == 0;
+}
+
 void writer_stop(struct writer *w, struct writer_status *st)
 {
 	struct err ignored;
@@ -882,6 +889,7 @@ void writer_stop(struct writer *w, struct writer_status *st)
 	pthread_mutex_unlock(&w->lock);
 	feed_nudge(w->feed);
 	pthread_join(w->thread, NULL);
+	atomic_fetch_sub(&w->store->writing, 1);
 	wait_for_rows(w);
 	/* Rows that the disk refuses now are found in the segment at the next
 	 * start. */
