@@ -255,8 +255,15 @@ static int by_id_and_place(const void *a, const void *b)
 	return x->place < y->place ? -1 : 1;
 }
 
-/* Lines that are whole, in order; of an id the last. Of a file of any size. */
-static size_t parse(FILE *file, struct entry **entries)
+/* What the catalog has is most of it. */
+static bool is_behind(const char *line, size_t n, int64_t id)
+{
+	return n < 18 || strtoll(line + 17, NULL, 10) > id;
+}
+
+/* Lines that are whole and of a row behind that id, in order; of an id the
+ * last. Of a file of any size. */
+static size_t parse(FILE *file, int64_t behind, struct entry **entries)
 {
 	size_t room = 0, n = 0, kept = 0, line_room = 0;
 	struct entry *all = NULL;
@@ -268,6 +275,8 @@ static size_t parse(FILE *file, struct entry **entries)
 		if (line[length - 1] != '\n')
 			break;
 		line[--length] = '\0';
+		if (!is_behind(line, (size_t)length, behind))
+			continue;
 		if (n == room) {
 			room = room ? 2 * room : 64;
 			void *more = realloc(all, room * sizeof(*all));
@@ -364,12 +373,12 @@ static bool merge_capture(sqlite3 *db, struct merge *m, uint64_t id, bool all,
 {
 	struct entry *entries = NULL;
 	FILE *file = open_file(m->store, id);
-	size_t n = file ? parse(file, &entries) : 0;
+	size_t n =
+		file ? parse(file, all ? INT64_MIN : m->newest, &entries) : 0;
 	bool ok = true;
 
 	for (size_t i = 0; ok && i < n; i++)
-		if (all || entries[i].id > m->newest)
-			ok = merge_entry(db, m, id, &entries[i], e);
+		ok = merge_entry(db, m, id, &entries[i], e);
 	free(entries);
 	if (file)
 		fclose(file);
@@ -433,7 +442,7 @@ bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 {
 	struct entry *entries = NULL;
 	FILE *file = open_file(s, id);
-	size_t n = file ? parse(file, &entries) : 0;
+	size_t n = file ? parse(file, INT64_MIN, &entries) : 0;
 	bool ok = true;
 
 	/* Ids order them; another capture may have these numbers by now. */
