@@ -100,7 +100,7 @@ static struct store *open_store(void)
 	if (!s)
 		fail_msg("%s", e.what);
 	/* What begins with the start is over. */
-	assert_true(verify_wait(s->verify, 1, &e));
+	assert_true(verify_wait(s->verify, 1, VERIFY_BLOCKS, &e));
 	return s;
 }
 
@@ -153,7 +153,7 @@ static int tear_down(void **state)
 	return system(command);
 }
 
-static void a_start_asks_for_each_row_once(void **state)
+static void a_start_does_not_ask_for_each_row(void **state)
 {
 	(void)state;
 	atomic_store(&steps_here, 0);
@@ -161,7 +161,7 @@ static void a_start_asks_for_each_row_once(void **state)
 	struct store *s = open_store();
 	print_message("start: %lld steps, %lld connections\n",
 		      (long long)steps_here, (long long)connections);
-	assert_in_range(atomic_load(&steps_here), SEGMENTS, 40 * SEGMENTS);
+	assert_in_range(atomic_load(&steps_here), 1, SEGMENTS / 10);
 	assert_in_range(atomic_load(&connections), 1, 20);
 	assert_int_equal(kept_segments(s), SEGMENTS);
 	store_close(s);
@@ -220,7 +220,7 @@ static void a_stop_does_not_wait_for_all(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_start_asks_for_each_row_once),
+		cmocka_unit_test(a_start_does_not_ask_for_each_row),
 		cmocka_unit_test(a_look_does_not_visit_what_stays),
 		cmocka_unit_test(what_goes_costs_what_goes),
 		cmocka_unit_test(a_stop_does_not_wait_for_all),

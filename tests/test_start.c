@@ -5,6 +5,7 @@
  * question until it is let go.
  */
 #include "many.h"
+#include "store/ledger.h"
 #include "store/spool.h"
 
 #include <dlfcn.h>
@@ -25,8 +26,9 @@
 #define BLOCKS 40
 /* A look at every row of a segment takes ten. */
 #define FEW_STEPS SEGMENTS
+#define FEW_FILES 50
 
-static atomic_llong steps, steps_verify;
+static atomic_llong steps, steps_verify, looks;
 static atomic_bool let_go;
 
 static bool is_verify(void)
@@ -50,6 +52,15 @@ int sqlite3_step(sqlite3_stmt *q)
 	atomic_fetch_add(verify ? &steps_verify : &steps,
 			 sqlite3_stmt_status(q, SQLITE_STMTSTATUS_VM_STEP, 1));
 	return got;
+}
+
+int fstatat(int fd, const char *name, struct stat *st, int flags)
+{
+	int (*real)(int, const char *, struct stat *, int);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "fstatat");
+	atomic_fetch_add(&looks, !is_verify());
+	return real(fd, name, st, flags);
 }
 
 static char spool[64];
@@ -76,7 +87,7 @@ static int set_up(void **state)
 				  .filter = (char[]){""},
 				  .link_type = 1,
 				  .snaplen = 65535};
-	const struct many many = {SEGMENTS, BLOCKS, 1000, 1000};
+	const struct many many = {SEGMENTS, BLOCKS, 100, 100};
 	char folder[96];
 	struct err e;
 
@@ -101,12 +112,92 @@ static int tear_down(void **state)
 	return system(command);
 }
 
+static void damaged(struct store *s, uint64_t *packets)
+{
+	struct ledger_row *rows;
+	struct err e;
+	size_t n;
+
+	*packets = 0;
+	assert_true(ledger_list(s, 1, 0, 0, &rows, &n, &e));
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].cause == LEDGER_DAMAGE)
+			*packets += rows[i].packets;
+	free(rows);
+}
+
+static void captures_resume_before_most_is_looked_at(void **state)
+{
+	struct store_newest newest;
+	struct store_totals totals;
+	struct err e;
+
+	(void)state;
+	atomic_store(&steps, 0);
+	atomic_store(&looks, 0);
+	struct store *s = open_store(false);
+	assert_true(store_newest(s, 1, &newest, &e));
+	print_message("start: %lld steps, looks at %lld files\n",
+		      (long long)steps, (long long)looks);
+	assert_true(steps < FEW_STEPS);
+	assert_in_range(atomic_load(&looks), 1, FEW_FILES);
+	assert_true(newest.any);
+	assert_int_equal(newest.next_seq, SEGMENTS * BLOCKS + 1);
+	atomic_store(&let_go, true);
+	assert_true(store_totals(s, 1, &totals, &e));
+	assert_int_equal(totals.segments, SEGMENTS);
+	store_close(s);
+}
+
+static void change(uint64_t segment, off_t bytes)
+{
+	char file[SEGMENT_NAME_BYTES], path[128];
+
+	segment_name(file, 1, BLOCKS * segment + 1);
+	snprintf(path, sizeof(path), "%s/%s", spool, file);
+	assert_int_equal(bytes < 0 ? unlink(path) : truncate(path, bytes), 0);
+}
+
+/* Nobody hears of less for that; and nothing goes before. */
+static void the_rest_is_looked_at_before_anybody_asks(void **state)
+{
+	char path[96], file[SEGMENT_NAME_BYTES];
+	uint64_t packets;
+	struct err e;
+	sqlite3 *db;
+
+	(void)state;
+	change(10, -1);
+	change(20, 1000);
+	change(SEGMENTS - 1, -1); /* the newest, which is not left for later */
+	snprintf(path, sizeof(path), "%s/catalog.db", spool);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db,
+				      "UPDATE segments SET packets = 7 WHERE "
+				      "first_seq = 1201",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
+	sqlite3_close(db);
+	struct store *s = open_store(false);
+	assert_true(store_set_keep(s, 1, 1, 0, &e));
+	sync_now(s->sync, true);
+	sync_now(s->sync, true);
+	segment_name(file, 1, 1);
+	assert_int_equal(faccessat(s->spool_fd, file, F_OK, 0), 0);
+	assert_true(store_set_keep(s, 1, 0, 0, &e));
+	atomic_store(&let_go, true);
+	damaged(s, &packets);
+	/* Of the altered one the file is no segment's, either. */
+	assert_in_range(packets, 3 * 10 * BLOCKS + 1, 4 * 10 * BLOCKS);
+	store_close(s);
+}
+
 static void *wait_main(void *arg)
 {
 	struct store *s = arg;
 	static struct err e = ERR_INIT;
 
-	return verify_wait(s->verify, 1, &e) ? NULL : &e;
+	return verify_wait(s->verify, 1, VERIFY_BLOCKS, &e) ? NULL : &e;
 }
 
 static void a_stop_does_not_wait_for_what_is_verified(void **state)
@@ -116,6 +207,7 @@ static void a_stop_does_not_wait_for_what_is_verified(void **state)
 	void *said;
 
 	(void)state;
+	atomic_store(&steps_verify, 0);
 	assert_int_equal(pthread_create(&waits, NULL, wait_main, s), 0);
 	store_end_waits(s);
 	atomic_store(&let_go, true);
@@ -133,7 +225,7 @@ static void what_was_given_up_is_verified_at_the_next_start(void **state)
 	struct err e;
 
 	(void)state;
-	assert_true(verify_wait(s->verify, 1, &e));
+	assert_true(verify_wait(s->verify, 1, VERIFY_BLOCKS, &e));
 	store_close(s);
 	print_message("verify: %lld steps\n", (long long)steps_verify);
 	assert_true(steps_verify > SEGMENTS * BLOCKS);
@@ -142,6 +234,8 @@ static void what_was_given_up_is_verified_at_the_next_start(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(captures_resume_before_most_is_looked_at),
+		cmocka_unit_test(the_rest_is_looked_at_before_anybody_asks),
 		cmocka_unit_test(a_stop_does_not_wait_for_what_is_verified),
 		cmocka_unit_test(
 			what_was_given_up_is_verified_at_the_next_start),

@@ -45,24 +45,24 @@ struct config control_config(struct control *ctl)
  */
 static int64_t known_until(struct control *ctl, const struct entry *t)
 {
-	struct store_totals totals;
+	struct store_newest newest;
 	int64_t known, lost, now = clocks_now().real_ns;
 	struct err e;
 
 	if (!ledger_known_until(ctl->store, t->row.id, &known, &e) ||
 	    !ledger_lost_until(ctl->store, t->row.id, &lost, &e) ||
-	    !store_totals(ctl->store, t->row.id, &totals, &e)) {
+	    !store_newest(ctl->store, t->row.id, &newest, &e)) {
 		log_err(LOG_LEVEL_WARN, &e);
 		return 0;
 	}
 	/* It was killed before the ledger heard that it began. */
 	if (!known && t->row.wanted)
 		known = t->row.created_ns;
-	if (!known || totals.max_ns <= known || totals.max_ns > now)
+	if (!known || newest.max_ns <= known || newest.max_ns > now)
 		return known;
-	if (lost < totals.max_ns && totals.max_ns - lost < LOSS_GOES_ON_NS)
+	if (lost < newest.max_ns && newest.max_ns - lost < LOSS_GOES_ON_NS)
 		return lost > known ? lost : known;
-	return totals.max_ns;
+	return newest.max_ns;
 }
 
 /* A clock that was set back meanwhile hides how long it was. */

@@ -121,7 +121,7 @@ struct entry *entry_add(struct control *ctl, struct capture_row *row,
 			struct err *e)
 {
 	struct entry *t = calloc(1, sizeof(*t));
-	struct store_totals totals;
+	struct store_newest newest;
 
 	if (!t) {
 		capture_row_done(row);
@@ -129,13 +129,14 @@ struct entry *entry_add(struct control *ctl, struct capture_row *row,
 		return NULL;
 	}
 	t->row = *row;
-	if (!store_totals(ctl->store, row->id, &totals, e))
+	if (!store_newest(ctl->store, row->id, &newest, e))
 		goto fail;
-	t->known = totals;
+	/* The rest is known when somebody has asked: it may be much. */
+	t->known = (struct store_totals){.next_seq = newest.next_seq};
 	/* The row has that of the last start, if the interface was there. */
-	if (!t->row.savefile && totals.segments)
-		t->row.link_type = totals.link_type;
-	t->feed = feed_new(row->id, totals.next_seq,
+	if (!t->row.savefile && newest.any)
+		t->row.link_type = newest.link_type;
+	t->feed = feed_new(row->id, newest.next_seq,
 			   (unsigned)ctl->config.memory_blocks);
 	pthread_mutex_lock(&ctl->lock);
 	void *more = t->feed ? realloc(ctl->entries, (ctl->n + 1) * sizeof(t))

@@ -554,7 +554,7 @@ bool store_repair(const struct store_options *o, store_say say_line, void *ctx,
 	if (ok) {
 		s = store_open_for_repair(o, e);
 		ok = s && spool_adopt(s, say_line, ctx, e) &&
-		     recover_all(s, true, e);
+		     recover_all(s, RECOVER_ALL, e);
 		store_close(s);
 	}
 	close(fd);

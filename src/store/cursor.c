@@ -144,7 +144,7 @@ static bool cursor_connect(struct cursor *c, struct err *e)
 struct cursor *cursor_open(struct store *s, struct feed *f,
 			   const struct cursor_range *r, struct err *e)
 {
-	if (!verify_wait(s->verify, feed_capture(f), e))
+	if (!verify_wait(s->verify, feed_capture(f), VERIFY_BLOCKS, e))
 		return NULL;
 	struct cursor *c = calloc(1, sizeof(*c));
 	struct err ignored;

@@ -330,6 +330,8 @@ bool ledger_list(struct store *s, uint64_t capture, int64_t since_ns,
 		 int64_t until_ns, struct ledger_row **rows, size_t *n,
 		 struct err *e)
 {
+	if (!verify_wait(s->verify, capture, VERIFY_SEGMENTS, e))
+		return false;
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,

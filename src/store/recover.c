@@ -12,7 +12,9 @@
  * not given to others. Neither keeps anything else from being recovered.
  *
  * On start a segment is trusted whose row is closed and whose file is as long
- * as the row says; repair trusts none.
+ * as the row says; repair trusts none. What that costs before captures resume
+ * does not depend on how many are stored: of many the newest and the open ones
+ * are looked at first, the others by verify.c while the store is in use.
  */
 #include "ledger.h"
 #include "row_sum.h"
@@ -793,6 +795,7 @@ void recover_again(struct store *s, const struct capture_row *row,
 /* A segment's row and file, of which one may not be there. */
 struct place {
 	uint64_t first_seq, last_seq;
+	uint64_t next; /* the number of the next; 0: there is none */
 	uint64_t row_bytes, file_bytes;
 	bool row, closed, expired, file, sized;
 };
@@ -819,16 +822,22 @@ static struct place *places_add(struct places *l, uint64_t first_seq,
 	return &l->all[l->n++];
 }
 
+#define PLACES_ALL                                                             \
+	"SELECT " SEGMENT_COLUMNS " FROM segments s WHERE s.capture = ?1 "     \
+	"ORDER BY s.first_seq"
+/* SQLite would rather visit all rows of the capture than use the index. */
+#define PLACES_NEW                                                             \
+	"SELECT " SEGMENT_COLUMNS " FROM segments s WHERE s.capture = ?1 AND " \
+	"s.first_seq IN (SELECT first_seq FROM segments INDEXED BY "           \
+	"segments_open WHERE capture = ?1 AND NOT closed UNION ALL SELECT * "  \
+	"FROM (SELECT first_seq FROM segments WHERE capture = ?1 ORDER BY "    \
+	"first_seq DESC LIMIT 1)) ORDER BY s.first_seq"
+
 static bool places_rows(struct places *l, struct store *s, uint64_t id,
-			struct err *e)
+			const char *sql, struct err *e)
 {
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	sqlite3_stmt *q = db ? sql_query(db, e,
-					 "SELECT " SEGMENT_COLUMNS
-					 " FROM segments s WHERE s.capture = "
-					 "?1 ORDER BY s.first_seq",
-					 "i", id)
-			     : NULL;
+	sqlite3_stmt *q = db ? sql_query(db, e, sql, "i", id) : NULL;
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
@@ -911,13 +920,100 @@ static bool places_names(struct places *l, struct store *s, uint64_t id)
 	return true;
 }
 
+static void place_look(struct place *p, struct store *s, uint64_t id)
+{
+	char name[SEGMENT_NAME_BYTES];
+	struct stat st;
+
+	segment_name(name, id, p->first_seq);
+	p->file = true;
+	p->file_bytes =
+		fstatat(s->spool_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0
+			? (uint64_t)st.st_size
+			: UINT64_MAX;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The numbers of all files, in order: an array to free(). Nobody looks at the
+ * files themselves. -1 errno */
+static ssize_t folder_numbers(int spool_fd, uint64_t id, uint64_t **numbers)
+{
+	size_t n = 0, room = 0;
+	uint64_t *all = NULL, seq;
+	char name[24];
+
+	*numbers = NULL;
+	snprintf(name, sizeof(name), "%" PRIu64, id);
+	int fd = openat(spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	for (struct dirent *d; (errno = 0, d = readdir(dir));) {
+		if (!segment_parse_name(d->d_name, &seq))
+			continue;
+		if (n == room) {
+			room = room ? 2 * room : 64;
+			void *more = realloc(all, room * sizeof(*all));
+			if (!more)
+				break;
+			all = more;
+		}
+		all[n++] = seq;
+	}
+	int why = errno;
+	closedir(dir);
+	errno = why;
+	if (why) {
+		free(all);
+		return -1;
+	}
+	if (n)
+		qsort(all, n, sizeof(*all), by_size);
+	*numbers = all;
+	return (ssize_t)n;
+}
+
+/* Of the rows that there are, and behind them. */
+static bool places_new_files(struct places *l, struct store *s, uint64_t id,
+			     struct err *e)
+{
+	uint64_t *numbers;
+	size_t rows = l->n;
+	uint64_t newest = rows ? l->all[rows - 1].first_seq : 0;
+	ssize_t n = folder_numbers(s->spool_fd, id, &numbers);
+	bool ok = true;
+
+	if (n < 0)
+		return errno == ENOENT ||
+		       err_errno(e, "read folder %" PRIu64 " of the spool", id);
+	for (ssize_t i = 0; ok && i < n; i++) {
+		struct place *p = places_find(l, rows, numbers[i]);
+
+		if (!p && numbers[i] > newest)
+			ok = (p = places_add(l, numbers[i], e));
+		if (!p)
+			continue;
+		place_look(p, s, id);
+		p->next = i + 1 < n ? numbers[i + 1] : 0;
+	}
+	free(numbers);
+	return ok;
+}
+
 /* -1 for bytes that are not known. */
 static bool places_files(struct places *l, struct store *s, uint64_t id,
 			 struct err *e)
 {
-	char name[SEGMENT_NAME_BYTES];
 	struct dirent **files;
-	struct stat st;
 	size_t rows = l->n;
 	bool ok = true;
 	int n = segment_list(s->spool_fd, id, &files);
@@ -937,18 +1033,14 @@ static bool places_files(struct places *l, struct store *s, uint64_t id,
 		if (!p)
 			p = places_add(l, seq, e);
 		ok = p;
-		if (!p)
-			continue;
-		segment_name(name, id, seq);
-		p->file = true;
-		p->file_bytes = fstatat(s->spool_fd, name, &st,
-					AT_SYMLINK_NOFOLLOW) == 0
-					? (uint64_t)st.st_size
-					: UINT64_MAX;
+		if (p)
+			place_look(p, s, id);
 	}
 	free(files);
 	if (l->n)
 		qsort(l->all, l->n, sizeof(*l->all), by_number);
+	for (size_t i = 0; i + 1 < l->n; i++)
+		l->all[i].next = l->all[i + 1].first_seq;
 	return ok;
 }
 
@@ -986,11 +1078,11 @@ static bool any_missing(const struct places *l)
 }
 
 /* Its numbers reach those of the next, or it is as long as nobody wrote it. */
-static bool is_odd(const struct place *p, const struct place *next)
+static bool is_odd(const struct place *p)
 {
 	return p->last_seq < p->first_seq ||
 	       (p->sized && p->file_bytes != p->row_bytes) ||
-	       (next && p->last_seq >= next->first_seq);
+	       (p->next && p->last_seq >= p->next);
 }
 
 /* --- while it runs --- */
@@ -1048,7 +1140,7 @@ void store_find_gone(struct store *s, uint64_t capture)
 
 	/* Where files go before their rows it would be said twice. */
 	bool ok = !atomic_load(&s->pressed) &&
-		  places_rows(&l, s, capture, &e) &&
+		  places_rows(&l, s, capture, PLACES_ALL, &e) &&
 		  places_names(&l, s, capture);
 	for (size_t i = 0; ok && i < l.n; i++)
 		if (!l.all[i].file && !l.all[i].expired &&
@@ -1154,17 +1246,22 @@ static void aside_remember(struct store *s, uint64_t id)
 /* It is not known what the folder has. */
 static void reserve_behind(struct store *s, uint64_t id, const struct places *l)
 {
-	struct store_totals t;
+	struct store_newest t;
 	struct err ignored;
 	uint64_t last = 0;
 
 	for (size_t i = 0; i < l->n; i++)
 		if (l->all[i].first_seq > last)
 			last = l->all[i].first_seq;
-	if (store_totals(s, id, &t, &ignored) && t.next_seq > last)
+	if (store_newest(s, id, &t, &ignored) && t.next_seq > last)
 		last = t.next_seq;
 	store_reserve(s, id, last + BLOCKS_MAX);
 }
+
+#define EXPIRED_UNTOLD                                                         \
+	"+expired AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.capture = "   \
+	"s.capture AND l.cause = ?1 AND l.from_ns <= s.min_ns AND "            \
+	"l.to_ns > s.max_ns)"
 
 static bool run_altered(sqlite3 *db, void *arg, struct err *e)
 {
@@ -1180,10 +1277,7 @@ static bool run_altered(sqlite3 *db, void *arg, struct err *e)
 	*n = ok ? sqlite3_changes(db) : 0;
 	ok = ok && sql_exec(db, e,
 			    "UPDATE segments AS s SET closed = 0, expired = 0 "
-			    "WHERE +expired AND NOT EXISTS (SELECT 1 FROM "
-			    "ledger l WHERE l.capture = s.capture AND l.cause "
-			    "= ?1 AND l.from_ns <= s.min_ns AND l.to_ns > "
-			    "s.max_ns)",
+			    "WHERE " EXPIRED_UNTOLD,
 			    "i", (int64_t)LEDGER_EXPIRED);
 	*n += ok ? sqlite3_changes(db) : 0;
 	return ok;
@@ -1203,12 +1297,32 @@ static bool run_kept(sqlite3 *db, void *arg, struct err *e)
 		       sql_exec(db, e, "INSERT INTO kept " KEPT_ROWS, "")));
 }
 
+/* 1, 0, -1: nobody waits for this look. */
+static int altered_any(struct store *s, struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q = db ? sql_query(db, e,
+					 "SELECT 1 FROM segments AS s WHERE "
+					 "(" SEGMENT_ALTERED
+					 ") OR (" EXPIRED_UNTOLD ") LIMIT 1",
+					 "i", (int64_t)LEDGER_EXPIRED)
+			     : NULL;
+	int got = q ? sql_step(q, e) : -1;
+
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return got;
+}
+
 bool recover_altered(struct store *s, struct err *e)
 {
 	int64_t altered = 0;
-	int n = 0;
+	int n = 0, got = altered_any(s, e);
 
-	if (!catalog_run(s->catalog, run_altered, &n, e) ||
+	if (got < 0)
+		return false;
+
+	if ((got && !catalog_run(s->catalog, run_altered, &n, e)) ||
 	    !catalog_run(s->catalog, run_kept, &altered, e))
 		return false;
 	if (altered)
@@ -1221,32 +1335,65 @@ bool recover_altered(struct store *s, struct err *e)
 	return true;
 }
 
-bool recover_capture(struct store *s, const struct capture_row *row, bool all,
-		     struct err *e)
+/* Before a number; not those that are being removed. */
+static void recover_places(const struct recovery *of, const struct places *l,
+			   uint64_t before)
 {
-	struct recovery of = {.store = s, .row = row, .all = all};
+	struct recovery r = *of;
+
+	for (size_t i = 0; i < l->n && l->all[i].first_seq < before; i++) {
+		const struct place *p = &l->all[i];
+
+		if (!p->file || p->expired)
+			continue;
+		r.next = p->next;
+		if (r.all || !p->row || !p->closed || is_odd(p))
+			recover_or_leave(&r, p->first_seq);
+		if (atomic_load(&r.store->stopping))
+			break;
+	}
+}
+
+bool recover_capture(struct store *s, const struct capture_row *row,
+		     enum recover_which which, struct err *e)
+{
+	struct recovery of = {
+		.store = s, .row = row, .all = which == RECOVER_ALL};
 	struct places l = {0};
 	struct missing m = {row->id, &l};
+	bool new = which == RECOVER_NEW;
 
 	segment_forget_next(s->spool_fd, row->id);
 	aside_remember(s, row->id);
-	bool ok = places_rows(&l, s, row->id, e) &&
-		  places_files(&l, s, row->id, e) &&
-		  (!any_missing(&l) ||
-		   catalog_run(s->catalog, run_missing, &m, e));
+	bool ok =
+		places_rows(&l, s, row->id, new ? PLACES_NEW : PLACES_ALL, e) &&
+		(new ? places_new_files(&l, s, row->id, e)
+		     : places_files(&l, s, row->id, e)) &&
+		(!any_missing(&l) ||
+		 catalog_run(s->catalog, run_missing, &m, e));
 
-	for (size_t i = 0; ok && i < l.n; i++) {
-		const struct place *p = &l.all[i];
-		const struct place *next = i + 1 < l.n ? p + 1 : NULL;
-
-		if (!p->file || p->expired) /* that is being removed */
-			continue;
-		of.next = next ? next->first_seq : 0;
-		if (all || !p->row || !p->closed || is_odd(p, next))
-			recover_or_leave(&of, p->first_seq);
-	}
-	if (!ok)
+	if (ok)
+		recover_places(&of, &l, UINT64_MAX);
+	else
 		reserve_behind(s, row->id, &l);
+	free(l.all);
+	return ok || err_wrap(e, "recover capture %" PRIu64, row->id);
+}
+
+bool recover_rest(struct store *s, const struct capture_row *row,
+		  uint64_t before, struct err *e)
+{
+	struct recovery of = {.store = s, .row = row};
+	struct places l = {0};
+	bool ok = places_rows(&l, s, row->id, PLACES_ALL, e) &&
+		  places_files(&l, s, row->id, e);
+
+	for (size_t i = 0; ok && i < l.n && l.all[i].first_seq < before; i++)
+		if (!l.all[i].file && !l.all[i].expired)
+			ok = store_segment_gone(s, row->id, l.all[i].first_seq,
+						e);
+	if (ok)
+		recover_places(&of, &l, before);
 	free(l.all);
 	return ok || err_wrap(e, "recover capture %" PRIu64, row->id);
 }

@@ -82,7 +82,7 @@ static bool reindex_capture(struct reindex *r, const struct capture_row *row,
 	}
 	if (n >= 0)
 		free(files);
-	return ok && recover_capture(r->store, row, false, e) &&
+	return ok && recover_capture(r->store, row, RECOVER_ODD, e) &&
 	       verify_capture(r->store, row, e);
 }
 

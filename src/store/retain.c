@@ -448,7 +448,7 @@ static bool front_is_open(struct retention *r, const struct victim *v,
 {
 	struct store *s = r->store;
 
-	return !closed && (!s->recovered ||
+	return !closed && (!atomic_load(&s->recovered) ||
 			   sync_has_open(s->sync, v->capture, v->first_seq));
 }
 
@@ -927,7 +927,9 @@ static void *retention_main(void *arg)
 	pthread_setname_np(pthread_self(), "pcapd-retain");
 	while (!stopping) {
 		pthread_mutex_lock(&r->lock);
-		while (!r->woken && !r->stopping)
+		/* Nothing goes by rows that nobody has looked at. */
+		while ((!r->woken || !atomic_load(&r->store->recovered)) &&
+		       !r->stopping)
 			pthread_cond_wait(&r->wake, &r->lock);
 		bool full = r->no_room;
 		stopping = r->stopping;
@@ -958,19 +960,23 @@ struct retention *retention_new(struct store *s, struct err *e)
 	return r;
 }
 
-void retention_make_room(struct retention *r)
+bool retention_lacks_room(struct retention *r)
 {
-	struct need n;
 	struct err e;
 
 	store_options_now(r->store, &r->options);
 	if (!retention_connect(r, &e) || !front_load(r, &e)) {
 		log_err(LOG_LEVEL_WARN, &e);
 		retention_disconnect(r);
-		return;
+		return false;
 	}
-	n = need_now(r, false);
-	if (n.missing_bytes || n.missing_inodes)
+	struct need n = need_now(r, false);
+	return n.missing_bytes || n.missing_inodes;
+}
+
+void retention_make_room(struct retention *r)
+{
+	if (retention_lacks_room(r))
 		retention_pass(r, false);
 }
 

@@ -34,10 +34,10 @@ struct store {
 	/* The thread's of sync: what the files have, by id. */
 	struct identity_version *written;
 	size_t n_written;
-	atomic_bool pressed;  /* files go before their rows do */
-	atomic_uint writing;  /* threads of writers */
-	atomic_bool stopping; /* nobody waits for long */
-	bool recovered;	      /* what is in the files has its rows */
+	atomic_bool pressed;   /* files go before their rows do */
+	atomic_uint writing;   /* threads of writers */
+	atomic_bool stopping;  /* nobody waits for long */
+	atomic_bool recovered; /* what is in the files has its rows */
 	/* The thread's of sync, too: a capture's file lacks rows; it was
 	 * said.*/
 	bool ledger_file_old, ledger_file_failed;
@@ -95,8 +95,16 @@ bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
 /* Puts the segments of one capture in order that no writer closed, or all of
  * them. Before any writer or cursor of the capture. What cannot be read now is
  * said and left; false: the folder or its rows could not be read at all. */
-bool recover_capture(struct store *s, const struct capture_row *row, bool all,
-		     struct err *e);
+enum recover_which {
+	RECOVER_NEW, /* the newest, and what no writer closed */
+	RECOVER_ODD, /* of which the row and the file are not the same */
+	RECOVER_ALL,
+};
+bool recover_capture(struct store *s, const struct capture_row *row,
+		     enum recover_which which, struct err *e);
+/* RECOVER_ODD while the store is in use: of segments before that one. */
+bool recover_rest(struct store *s, const struct capture_row *row,
+		  uint64_t before, struct err *e);
 /* The file of a segment is not there, though nobody marked it: its packets
  * become a gap, and its rows go. false: it could not be said. */
 bool store_segment_gone(struct store *s, uint64_t capture, uint64_t first_seq,
@@ -107,7 +115,9 @@ void store_find_gone(struct store *s, uint64_t capture);
  * that they belong under, where these are free. */
 void recover_aside(struct store *s, uint64_t id);
 /* A capture that cannot be recovered is said, and keeps no other from it. */
-bool recover_all(struct store *s, bool all, struct err *e);
+bool recover_all(struct store *s, enum recover_which which, struct err *e);
+/* Captures whose deletion was interrupted. */
+bool store_resume_deletes(struct store *s, struct err *e);
 /* One closed segment whose rows are wrong, also while the store is in use. */
 void recover_again(struct store *s, const struct capture_row *row,
 		   uint64_t first_seq);
@@ -207,6 +217,8 @@ struct retention *retention_new(struct store *s, struct err *e);
 /* On start, before anything needs room: what the disk lacks is made free as far
  * as that can be; what cannot is in the log. */
 void retention_make_room(struct retention *r);
+/* There would be something to make free. */
+bool retention_lacks_room(struct retention *r);
 /* On start: ends what a crash interrupted, as far as it can be removed. */
 void retention_resume(struct retention *r);
 bool retention_start(struct retention *r, struct err *e);

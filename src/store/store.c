@@ -4,6 +4,7 @@
  * packets: writer.c brings them in, cursor.c out.
  */
 #include "press.h"
+#include "row_sum.h"
 #include "spool.h"
 
 #include "../log.h"
@@ -18,6 +19,9 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* A start looks at so many before captures resume: 10 ms. */
+#define SEGMENTS_FIRST 1000
 
 /* --- rows --- */
 
@@ -263,9 +267,42 @@ static uint64_t not_reserved(struct store *s, uint64_t capture, uint64_t seq)
 	return seq;
 }
 
+bool store_newest(struct store *s, uint64_t id, struct store_newest *t,
+		  struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT max(coalesce(s.last_seq, 0), "
+			       "c.expired_seq), s.expired IS 0, s.link_type, "
+			       "s.max_ns FROM captures c LEFT JOIN segments s "
+			       "ON s.capture = c.id AND s.first_seq = (SELECT "
+			       "max(first_seq) FROM segments WHERE capture = "
+			       "?1) WHERE c.id = ?1",
+			       "i", id)
+		   : NULL;
+	int got = q ? sql_step(q, e) : -1;
+
+	*t = (struct store_newest){.next_seq = not_reserved(s, id, 1)};
+	if (got == 1) {
+		t->next_seq = not_reserved(
+			s, id, (uint64_t)sqlite3_column_int64(q, 0) + 1);
+		t->any = sqlite3_column_int(q, 1);
+	}
+	if (t->any) {
+		t->link_type = (uint32_t)sqlite3_column_int64(q, 2);
+		t->max_ns = sqlite3_column_int64(q, 3);
+	}
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return got >= 0;
+}
+
 bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 		  struct err *e)
 {
+	if (!verify_wait(s->verify, id, VERIFY_SEGMENTS, e))
+		return false;
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
@@ -559,11 +596,12 @@ static bool finish_delete(struct store *s, uint64_t id, struct err *e)
 
 bool store_delete(struct store *s, uint64_t id, struct err *e)
 {
-	return catalog_run(s->catalog, run_mark, &id, e) &&
+	return verify_wait(s->verify, id, VERIFY_SEGMENTS, e) &&
+	       catalog_run(s->catalog, run_mark, &id, e) &&
 	       finish_delete(s, id, e);
 }
 
-static bool resume_deletes(struct store *s, struct err *e)
+bool store_resume_deletes(struct store *s, struct err *e)
 {
 	struct capture_row *rows;
 	size_t n;
@@ -650,17 +688,17 @@ static bool open_spool(struct store *s, const char *path, struct err *e)
 	return err_hint(e, "Stop that one, or choose another --spool.");
 }
 
-bool recover_all(struct store *s, bool all, struct err *e)
+bool recover_all(struct store *s, enum recover_which which, struct err *e)
 {
 	struct capture_row *rows;
 	size_t n;
 
 	if (!store_captures(s, &rows, &n, e))
 		return false;
-	for (size_t i = 0; all && i < n; i++)
+	for (size_t i = 0; which == RECOVER_ALL && i < n; i++)
 		recover_aside(s, rows[i].id);
 	for (size_t i = 0; i < n; i++) {
-		if (!recover_capture(s, &rows[i], all, e)) {
+		if (!recover_capture(s, &rows[i], which, e)) {
 			char folder[24];
 
 			log_err(LOG_LEVEL_ERROR, e);
@@ -706,11 +744,14 @@ int64_t store_age_ns(struct store *s, int64_t *doubt_ns)
 static bool begin_age(struct store *s, struct err *e)
 {
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	sqlite3_stmt *q = db ? sql_query(db, e,
-					 "SELECT coalesce(max(stored_ns), 0) "
-					 "FROM segments",
-					 "")
-			     : NULL;
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT coalesce(max((SELECT stored_ns "
+			       "FROM segments WHERE capture = c.id "
+			       "ORDER BY first_seq DESC LIMIT 1)), 0) "
+			       "FROM captures c",
+			       "")
+		   : NULL;
 	bool ok = q && sql_step(q, e) == 1;
 
 	if (ok)
@@ -762,8 +803,60 @@ static bool believe_catalog(struct store *s, bool repair, struct err *e)
 	/* On a full disk what is only in the file stays there. */
 	if (!ledger_file_merge(s, e))
 		log_err(LOG_LEVEL_WARN, e);
-	return identity_follow(s, e) && recover_altered(s, e) &&
+	return identity_follow(s, e) &&
 	       (repair || spool_adopt(s, say_adopted, NULL, e));
+}
+
+/* Little enough for a start to look at all of it before captures resume; or it
+ * has to: the disk lacks room, or a row is wrong by which blocks would get
+ * their numbers. */
+static bool is_put_in_order_first(struct store *s, bool *first, struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT coalesce(sum(segments), 0) <= ?1 OR "
+			       "EXISTS (SELECT 1 FROM segments WHERE (capture, "
+			       "first_seq) IN (SELECT id, (SELECT "
+			       "max(first_seq) FROM segments WHERE capture = "
+			       "id) FROM captures) AND " SEGMENT_ALTERED
+			       ") FROM kept",
+			       "i", (int64_t)SEGMENTS_FIRST)
+		   : NULL;
+	bool ok = q && sql_step(q, e) == 1;
+
+	*first = ok && (sqlite3_column_int(q, 0) ||
+			retention_lacks_room(s->retention));
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return ok;
+}
+
+static bool put_in_order(struct store *s, bool repair, struct err *e)
+{
+	if (!recover_altered(s, e))
+		return false;
+	/* Recovery may need room. */
+	retention_resume(s->retention);
+	if (!repair)
+		retention_make_room(s->retention);
+	return store_resume_deletes(s, e) &&
+	       (repair || recover_all(s, RECOVER_ODD, e));
+}
+
+/* What is not done here the thread does that verifies. */
+static bool open_rows(struct store *s, bool repair, struct err *e)
+{
+	bool first = true;
+
+	if (!repair && !is_put_in_order_first(s, &first, e))
+		return false;
+	if (!first)
+		return recover_all(s, RECOVER_NEW, e);
+	if (!put_in_order(s, repair, e))
+		return false;
+	atomic_store(&s->recovered, true);
+	return true;
 }
 
 static struct store *open_store(const struct store_options *o, bool repair,
@@ -807,13 +900,8 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	s->retention = s->catalog ? retention_new(s, e) : NULL;
 	if (!s->retention || !begin_age(s, e))
 		goto fail;
-	/* Recovery may need room. */
-	retention_resume(s->retention);
-	if (!repair)
-		retention_make_room(s->retention);
-	if (!resume_deletes(s, e) || (!repair && !recover_all(s, false, e)))
+	if (!open_rows(s, repair, e))
 		goto fail;
-	s->recovered = true;
 	atomic_store(&s->identity_old, true);
 	s->ledger_file_old = true;
 	s->press = press_new(o->compressors, e);

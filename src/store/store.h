@@ -195,11 +195,22 @@ struct store_totals {
 	uint32_t snaplen;	/* the largest of a segment; 0 without any */
 	uint32_t link_type;	/* of the newest segment; 0 without any */
 };
+/* When a large spool was opened just now it waits until the segments' rows are
+ * held against their files. */
 bool store_totals(struct store *s, uint64_t id, struct store_totals *t,
 		  struct err *e);
 /* A block that is behind what is in *t, on disk with stored_bytes or not. */
 void store_totals_add(struct store_totals *t, const struct block_info *b,
 		      uint64_t stored_bytes);
+struct store_newest {
+	uint64_t next_seq; /* as above */
+	bool any;	   /* there are segments, and the newest has: */
+	uint32_t link_type;
+	int64_t max_ns;
+};
+/* Waits for nothing, however much there is. */
+bool store_newest(struct store *s, uint64_t id, struct store_newest *t,
+		  struct err *e);
 
 /* --- the way in --- */
 

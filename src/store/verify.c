@@ -1,7 +1,8 @@
 /*
- * Rows of blocks that were altered on disk. Guarantees that nobody reads by
- * them, once verify_wait has returned. Leaves out segments without a sum, of
- * older versions, which repair gives one.
+ * Rows that were altered on disk, and what a start leaves for later of a spool
+ * with many segments. Guarantees that nobody reads by rows that are wrong, once
+ * verify_wait has returned, and that nothing expires by them. Leaves out
+ * segments without a sum, of older versions, which repair gives one.
  */
 #include "verify.h"
 
@@ -16,11 +17,12 @@
 struct verify {
 	struct store *store;
 	struct capture_row *rows;
+	uint64_t *before; /* of each the first block that a start may write */
 	size_t n;
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t step;
-	size_t done; /* rows before it are */
+	size_t done[VERIFY_STAGES]; /* captures before it are */
 };
 
 /* A query of a capture with millions of rows does not keep a stop waiting. */
@@ -86,21 +88,59 @@ bool verify_capture(struct store *s, const struct capture_row *row,
 	return ok || err_wrap(e, "verify capture %" PRIu64, row->id);
 }
 
-static void *verify_main(void *arg)
+static bool verify_stage(struct verify *v, enum verify_stage stage, size_t i,
+			 struct err *e)
 {
-	struct verify *v = arg;
+	struct store *s = v->store;
+
+	return stage == VERIFY_BLOCKS
+		       ? verify_capture(s, &v->rows[i], e)
+		       : recover_rest(s, &v->rows[i], v->before[i], e);
+}
+
+static void verify_each(struct verify *v, enum verify_stage stage)
+{
 	struct err e;
 
-	pthread_setname_np(pthread_self(), "pcapd-verify");
 	for (size_t i = 0; i < v->n && !atomic_load(&v->store->stopping); i++) {
-		if (!verify_capture(v->store, &v->rows[i], &e) &&
-		    !atomic_load(&v->store->stopping))
+		bool ok = verify_stage(v, stage, i, &e);
+
+		if (atomic_load(&v->store->stopping))
+			return;
+		if (!ok)
 			log_err(LOG_LEVEL_ERROR, &e);
 		pthread_mutex_lock(&v->lock);
-		v->done = i + 1;
+		v->done[stage] = i + 1;
 		pthread_cond_broadcast(&v->step);
 		pthread_mutex_unlock(&v->lock);
 	}
+}
+
+/* What a start with few segments does before captures resume. */
+static void verify_segments(struct verify *v)
+{
+	struct store *s = v->store;
+	struct err e;
+
+	if (!recover_altered(s, &e))
+		log_err(LOG_LEVEL_ERROR, &e);
+	verify_each(v, VERIFY_SEGMENTS);
+	if (atomic_load(&s->stopping))
+		return;
+	if (!store_resume_deletes(s, &e))
+		log_err(LOG_LEVEL_WARN, &e);
+	atomic_store(&s->recovered, true);
+	retention_wake(s->retention, false);
+}
+
+static void *verify_main(void *arg)
+{
+	struct verify *v = arg;
+
+	pthread_setname_np(pthread_self(), "pcapd-verify");
+	if (!atomic_load(&v->store->recovered))
+		verify_segments(v);
+	verify_each(v, VERIFY_BLOCKS);
 	return NULL;
 }
 
@@ -109,9 +149,25 @@ static void verify_free(struct verify *v)
 	for (size_t i = 0; i < v->n; i++)
 		capture_row_done(&v->rows[i]);
 	free(v->rows);
+	free(v->before);
 	pthread_cond_destroy(&v->step);
 	pthread_mutex_destroy(&v->lock);
 	free(v);
+}
+
+static bool verify_bounds(struct verify *v, struct err *e)
+{
+	struct store_newest newest;
+
+	v->before = calloc(v->n + 1, sizeof(*v->before));
+	if (!v->before)
+		return err_set(e, ERR_FAILED, "verify: out of memory");
+	for (size_t i = 0; i < v->n; i++) {
+		if (!store_newest(v->store, v->rows[i].id, &newest, e))
+			return false;
+		v->before[i] = newest.next_seq;
+	}
+	return true;
 }
 
 struct verify *verify_start(struct store *s, struct err *e)
@@ -125,7 +181,9 @@ struct verify *verify_start(struct store *s, struct err *e)
 	v->store = s;
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_cond_init(&v->step, NULL);
-	if (store_captures(s, &v->rows, &v->n, e)) {
+	if (store_captures(s, &v->rows, &v->n, e) && verify_bounds(v, e)) {
+		if (atomic_load(&s->recovered))
+			v->done[VERIFY_SEGMENTS] = v->n;
 		if (pthread_create(&v->thread, NULL, verify_main, v) == 0)
 			return v;
 		err_set(e, ERR_FAILED, "verify: cannot make a thread");
@@ -156,7 +214,8 @@ void store_end_waits(struct store *s)
 	pthread_mutex_unlock(&v->lock);
 }
 
-bool verify_wait(struct verify *v, uint64_t capture, struct err *e)
+bool verify_wait(struct verify *v, uint64_t capture, enum verify_stage stage,
+		 struct err *e)
 {
 	size_t at = 0;
 
@@ -165,9 +224,10 @@ bool verify_wait(struct verify *v, uint64_t capture, struct err *e)
 	while (at < v->n && v->rows[at].id != capture)
 		at++;
 	pthread_mutex_lock(&v->lock);
-	while (at < v->n && v->done <= at && !atomic_load(&v->store->stopping))
+	while (at < v->n && v->done[stage] <= at &&
+	       !atomic_load(&v->store->stopping))
 		pthread_cond_wait(&v->step, &v->lock);
-	bool done = at == v->n || v->done > at;
+	bool done = at == v->n || v->done[stage] > at;
 	pthread_mutex_unlock(&v->lock);
 	return done || err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
 }

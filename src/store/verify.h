@@ -1,6 +1,7 @@
 /*
  * verify: the rows of blocks are held against the sums that their segments'
- * rows have. Private to this folder.
+ * rows have, and before that, where a start did not do it, the rows of segments
+ * against their own sums and the files. Private to this folder.
  *
  * What: begins when the store is opened, capture by capture, on a thread of its
  * own, since a large spool has millions of rows. Rows that were altered are
@@ -19,11 +20,18 @@ struct store;
 struct capture_row;
 struct verify;
 
+enum verify_stage {
+	VERIFY_SEGMENTS, /* rows of segments against their files */
+	VERIFY_BLOCKS,	 /* rows of blocks, too */
+	VERIFY_STAGES
+};
+
 struct verify *verify_start(struct store *s, struct err *e);
 void verify_stop(struct verify *v); /* in the middle, too; NULL is fine */
 /* Until the capture is done, or there is nothing to wait for; false: the store
- * ends its reads. */
-bool verify_wait(struct verify *v, uint64_t capture, struct err *e);
+ * closes soon. Not on verify's own thread. */
+bool verify_wait(struct verify *v, uint64_t capture, enum verify_stage stage,
+		 struct err *e);
 bool verify_capture(struct store *s, const struct capture_row *row,
 		    struct err *e);
 

@@ -1,0 +1,2 @@
+-- What a start looks at first: little, however much is stored.
+CREATE INDEX segments_open ON segments (capture, first_seq) WHERE NOT closed;
