@@ -747,8 +747,9 @@ static bool begin_age(struct store *s, struct err *e)
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
 			       "SELECT coalesce(max((SELECT stored_ns "
-			       "FROM segments WHERE capture = c.id "
-			       "ORDER BY first_seq DESC LIMIT 1)), 0) "
+			       "FROM segments WHERE capture = c.id AND NOT "
+			       "(" SEGMENT_ALTERED
+			       ") ORDER BY first_seq DESC LIMIT 1)), 0) "
 			       "FROM captures c",
 			       "")
 		   : NULL;
@@ -844,11 +845,21 @@ static bool put_in_order(struct store *s, bool repair, struct err *e)
 	       (repair || recover_all(s, RECOVER_ODD, e));
 }
 
+/* A transaction that writes, and changes nothing: SQLite only reads files of a
+ * format that it does not know. */
+static bool run_writable(sqlite3 *db, void *arg, struct err *e)
+{
+	(void)arg;
+	return sql_exec(db, e, "UPDATE captures SET id = id WHERE 0", "");
+}
+
 /* What is not done here the thread does that verifies. */
 static bool open_rows(struct store *s, bool repair, struct err *e)
 {
 	bool first = true;
 
+	if (!catalog_run(s->catalog, run_writable, NULL, e))
+		return false;
 	if (!repair && !is_put_in_order_first(s, &first, e))
 		return false;
 	if (!first)
