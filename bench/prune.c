@@ -6,8 +6,8 @@
  * For each filter: the blocks that have a match, the blocks that pruning would
  * read, and what a look at one block's summary takes. Times are medians.
  */
-#include "store/prune.h"
-#include "filter.h"
+#include "index/bpf_prune.h"
+#include "packet/bpf_filter.h"
 
 #include <stdio.h>
 #include <stdlib.h>

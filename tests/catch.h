@@ -5,7 +5,7 @@
 #ifndef PCAPD_TESTS_CATCH_H
 #define PCAPD_TESTS_CATCH_H
 
-#include "feed.h"
+#include "packet/capture_tail.h"
 
 #include <pthread.h>
 #include <stddef.h>

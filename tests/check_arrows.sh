@@ -1,73 +1,70 @@
 #!/bin/sh
-# Which folder may include what of which. Fails on an arrow that points the
-# wrong way, and on itself if it does not find arrows that it plants.
-#   usage: check_arrows.sh            the checkout's src, and the self-test
+# Which folder of src may include what of which: a folder knows only those
+# before it. Fails on an include that is not allowed, on one that does not name
+# its folder, on a header that only its own .c includes, and on itself if it
+# does not find what it plants.
 set -eu
 root=${SOURCE_DIR:-$(dirname "$0")/..}
 
-# from: to ...     (the folders of src; words is src itself)
-allowed='words: words
-capture: capture words
-store: store words
-control: control capture store words
-server: server control capture store words proto
-client: client words proto
-cli: cli client words proto
-pcapd: words capture store control server proto'
+# from: to ...          (itself may always)
+allowed='base:
+packet: base
+zpack: packet
+index: base packet
+capture: base packet
+store: base packet zpack index
+fsck: base store
+control: base packet capture store
+tls: base
+server: base packet store control tls proto
+daemon: base packet capture store fsck control tls server
+client: base tls proto
+cli: base packet tls client proto'
 
 # Prints a line for each wrong include under $1; fails if there is one.
 check() {
-	(cd "$1" && find . -name '*.[ch]' | sort |
+	(cd "$1" && find . -name '*.h' | sed 's/$/ is a header/' &&
+		find . -name '*.[ch]' | sort |
 		xargs grep -n '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' \
 			/dev/null) |
-	awk -v src="$1" -v allowed="$allowed" '
-	function folder(path) {
-		if (path ~ /\.pb-c\.h$/) return "proto"
-		if (path ~ /^rpc\/client/) return "client"
-		if (path ~ /^rpc\//) return "server"
-		if (path ~ /^pcapd\.c$/) return "pcapd"
-		if (path !~ /\//) return "words"
-		sub(/\/.*/, "", path)
-		return path
-	}
-	# As the compiler looks: beside the including file, then from src.
-	function resolve(dir, path,    line) {
-		if (path ~ /^\.\.\//) return substr(path, 4)
-		if ((getline line < (src "/" dir path)) < 0) return path
-		close(src "/" dir path)
-		return dir path
-	}
+	awk -v allowed="$allowed" '
 	BEGIN {
 		n = split(allowed, line, "\n")
 		for (i = 1; i <= n; i++) {
-			m = split(line[i], word, /:? +/)
+			m = split(line[i], word, /:? +|:/)
+			ok[word[1], word[1]] = 1
 			for (j = 2; j <= m; j++) ok[word[1], word[j]] = 1
 		}
+	}
+	sub(/ is a header$/, "") {
+		header[substr($0, 3)] = 1
+		next
 	}
 	{
 		split($0, part, ":")
 		file = substr(part[1], 3)
-		dir = file ~ /\// ? file : ""
-		sub(/[^\/]*$/, "", dir)
+		from = file
+		sub(/\/.*/, "", from)
 		match($0, /"[^"]*"/)
-		to = resolve(dir, substr($0, RSTART + 1, RLENGTH - 2))
-		from = folder(file)
-		if (!((from, folder(to)) in ok)) {
+		path = to = substr($0, RSTART + 1, RLENGTH - 2)
+		if (path ~ /\.pb-c\.h$/) to = "proto"
+		else if (!sub(/\/.*/, "", to)) to = "no folder"
+		if (!((from, to) in ok)) {
 			printf "src/%s:%s: %s may not include %s of %s\n",
-				file, part[2], from, to, folder(to)
+				file, part[2], from, path, to
 			bad = 1
 		}
-		if (from == "cli" && folder(to) == "client" &&
-		    to != "rpc/client.h") {
-			printf "src/%s:%s: only rpc/client.h, not %s\n",
-				file, part[2], to
-			bad = 1
-		}
+		sub(/\.c$/, ".h", file)
+		if (file != path) needed[path] = 1
 		seen++
 	}
 	END {
 		if (!seen) {
 			print "no includes found"
+			bad = 1
+		}
+		for (h in header) if (!(h in needed)) {
+			printf "src/%s: nobody but its .c needs it\n", h
 			bad = 1
 		}
 		exit bad
@@ -79,10 +76,9 @@ check "$root/src" || exit 1
 # A planted arrow has to be found, and to be the only thing that is.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
+cp -r "$root/src" "$copy/src"
 while read -r file include; do
-	rm -rf "$copy/src"
-	cp -r "$root/src" "$copy/src"
-	printf '#include "err.h"\n  # include "%s"\n' "$include" \
+	printf '#include "base/err.h"\n  # include "%s"\n' "$include" \
 		>"$copy/src/$file"
 	if found=$(check "$copy/src"); then
 		echo "not found: $file including $include"
@@ -95,21 +91,29 @@ while read -r file include; do
 		exit 1
 		;;
 	esac
+	rm "$copy/src/$file"
 done <<'EOF'
-planted.c store/store.h
-planted.h control/control.h
+base/planted.c packet/block.h
+packet/planted.c capture/capture.h
+capture/planted.c store/store.h
 capture/planted.c ../store/store.h
-capture/planted.c control/control.h
-store/planted.c ../capture/capture.h
-store/planted.h ../rpc/server.h
-control/planted.c rpc/server.h
-control/control.h pcap.pb-c.h
-rpc/planted.c client.h
-rpc/client_planted.c ../control/control.h
-rpc/client_planted.c server.h
-cli/planted.c ../rpc/server.h
-cli/planted.c ../rpc/client_inner.h
-cli/planted.c ../store/store.h
-pcapd.c cli/cli.h
+store/planted.c fsck/fsck.h
+store/planted.c store.h
+index/planted.c store/store.h
+control/planted.c server/server.h
+control/planted.c pcap.pb-c.h
+server/planted.c client/client.h
+client/planted.c control/captures.h
+cli/planted.c server/server.h
+cli/planted.c store/store.h
 EOF
+printf '#include "base/err.h"\n' >"$copy/src/base/planted.h"
+if found=$(check "$copy/src"); then
+	echo "not found: a header that nobody includes"
+	exit 1
+fi
+[ "$found" = 'src/base/planted.h: nobody but its .c needs it' ] || {
+	echo "expected base/planted.h, got: $found"
+	exit 1
+}
 echo "arrows point the right way"

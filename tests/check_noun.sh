@@ -31,7 +31,7 @@ proto_fields() {
 
 # $1: a folder like the checkout.
 check() {
-	c_fields "$1/src/block.h" >"$work/c"
+	c_fields "$1/src/packet/block.h" >"$work/c"
 	sql_fields "$1/schema" >"$work/sql" || return 1
 	proto_fields "$1/proto/pcap.proto" >"$work/proto"
 	[ -s "$work/c" ] && diff "$work/c" "$work/sql" &&
@@ -53,8 +53,8 @@ check "$root" || {
 # A difference in any of the three has to be found. sed on the copy: $2.
 differs() {
 	rm -rf "$work/copy"
-	mkdir -p "$work/copy/src"
-	cp "$root/src/block.h" "$work/copy/src"
+	mkdir -p "$work/copy/src/packet"
+	cp "$root/src/packet/block.h" "$work/copy/src/packet"
 	cp -r "$root/schema" "$root/proto" "$work/copy"
 	# shellcheck disable=SC2086 # a pattern
 	sed -i "$2" "$work/copy/"$1
@@ -63,8 +63,8 @@ differs() {
 		exit 1
 	fi
 }
-differs src/block.h '/uint64_t raw_bytes;/d'
-differs src/block.h 's/int64_t min_ns;/int64_t least_ns;/'
+differs src/packet/block.h '/uint64_t raw_bytes;/d'
+differs src/packet/block.h 's/int64_t min_ns;/int64_t least_ns;/'
 differs 'schema/*.sql' 's/raw_bytes/bytes_raw/'
 differs proto/pcap.proto '/^message BlockInfo/,/^}/s/packets = 7/packets = 17/'
 differs proto/pcap.proto '/^message BlockInfo/,/^}/s/first_ns/start_ns/'

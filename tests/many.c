@@ -5,7 +5,7 @@
 #include "many.h"
 
 #include "store/row_sum.h"
-#include "store/segment.h"
+#include "store/segment_file.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /*
  * The clock that says how old what is stored is: clocks come from the test.
  */
-#include "block.h"
+#include "packet/block.h"
 #include "store/age.h"
 
 #include <setjmp.h>

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "store/ahead.h"
+#include "base/job_pool.h"
 
 #include <pthread.h>
 #include <stdlib.h>

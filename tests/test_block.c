@@ -1,5 +1,5 @@
-#include "block.h"
-#include "err.h"
+#include "base/err.h"
+#include "packet/block.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
+#include "capture/block_filler.h"
 #include "capture/capture.h"
-#include "capture/fill.h"
-#include "capture/sieve.h"
+#include "capture/own_traffic.h"
 #include "catch.h"
 
 #include <arpa/inet.h>

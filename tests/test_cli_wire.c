@@ -1,5 +1,5 @@
 /* The short way through a Packets message, against protobuf-c's. */
-#include "rpc/client_wire.h"
+#include "client/wire.h"
 
 #include "pcap.pb-c.h"
 

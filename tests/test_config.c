@@ -2,7 +2,7 @@
  * Settings: what a file may say, and that a wrong one changes nothing and is
  * told by file and line.
  */
-#include "config.h"
+#include "control/config.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
  * What can be done to captures, on loopback (a network namespace of its own)
  * and on savefiles made here. Every refusal must leave everything as it was.
  */
-#include "control/control.h"
+#include "control/captures.h"
 
 #include <net/if.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 /* From a feed to its listeners, without the thread that hands out: who joins
  * or is closed does the same, so that every step is the test's. */
-#include "rpc/rpc.h"
+#include "server/server_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

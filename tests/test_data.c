@@ -1,5 +1,5 @@
 /* The line of a data connection. */
-#include "rpc/rpc.h"
+#include "server/server_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* What was perhaps meant. The distances are those of the definition, by hand.
  */
-#include "edit_distance.h"
+#include "base/edit_distance.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

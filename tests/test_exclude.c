@@ -2,8 +2,8 @@
  * Connections that captures leave out: programs for the kernel and what looks
  * at stored packets, both against packets of all shapes, and the set itself.
  */
-#include "capture/exclude.h"
-#include "capture/prefix.h"
+#include "capture/bpf_exclude.h"
+#include "capture/own_connections.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

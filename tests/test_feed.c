@@ -1,4 +1,4 @@
-#include "feed.h"
+#include "packet/capture_tail.h"
 
 #include <pthread.h>
 #include <setjmp.h>

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "filter.h"
+#include "packet/bpf_filter.h"
 
 #include <stdio.h>
 #include <stdlib.h>

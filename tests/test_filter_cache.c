@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "filter_cache.h"
-#include "filter_compiler.h"
+#include "packet/bpf_cache.h"
+#include "packet/bpf_compiler.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

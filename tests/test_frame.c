@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "feed.h"
-#include "store/frame.h"
-#include "store/segment.h"
+#include "packet/capture_tail.h"
+#include "store/block_compressor.h"
+#include "store/segment_file.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * The guard of frames, fed in pieces of every size: what good clients send
  * passes, and every bound has a first byte that is over it.
  */
-#include "rpc/frame_guard.h"
+#include "server/frame_guard.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,8 +2,8 @@
  * Indexes: what goes into a segment's file comes out of it with the same
  * answers, and what is damaged there answers that anything may match.
  */
-#include "filter.h"
-#include "store/index.h"
+#include "packet/bpf_filter.h"
+#include "store/segment_index.h"
 #include "traffic.h"
 
 #include <setjmp.h>

@@ -9,10 +9,10 @@
 
 #include <cmocka.h>
 
-#include "block.h"
-#include "store/keeper.h"
-#include "store/spool.h"
+#include "packet/block.h"
+#include "store/ledger_writer.h"
 #include "store/store.h"
+#include "store/store_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>

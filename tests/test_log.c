@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "feed.h"
-#include "log.h"
-#include "utf8.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "packet/capture_tail.h"
 
 #include <fcntl.h>
 #include <pthread.h>

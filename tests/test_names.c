@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "store/names.h"
+#include "store/interface_names.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,10 +9,10 @@
 
 #include <cmocka.h>
 
-#include "block.h"
-#include "store/pack.h"
-#include "store/sequences.h"
+#include "packet/block.h"
 #include "traffic.h"
+#include "zpack/encode.h"
+#include "zpack/fse.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Places: who gets one, and whom it is kept for. */
-#include "rpc/rpc.h"
+#include "server/server_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -11,7 +11,7 @@
 
 #include "capture/capture.h"
 #include "catch.h"
-#include "pick.h"
+#include "packet/packet_select.h"
 
 #include <stdio.h>
 #include <stdlib.h>

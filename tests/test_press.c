@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "store/press.h"
-#include "store/segment.h"
+#include "store/compress_pool.h"
+#include "store/segment_file.h"
 
 #include <pthread.h>
 #include <stdlib.h>

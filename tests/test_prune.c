@@ -1,7 +1,7 @@
-#include "store/prune.h"
+#include "index/bpf_prune.h"
 
 #include "catch.h"
-#include "filter.h"
+#include "packet/bpf_filter.h"
 #include "traffic.h"
 
 #include <setjmp.h>

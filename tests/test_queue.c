@@ -1,4 +1,4 @@
-#include "queue.h"
+#include "packet/slice_queue.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* What is answered by hand, as bytes of HTTP/2. */
-#include "rpc/refusal.h"
+#include "server/refusal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  * takes: steps of SQLite's machine and connections are counted, since this
  * program's functions come before the library's.
  */
-#include "store/spool.h"
+#include "store/store_internal.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  */
 #include "peer.h"
 #include "refuse.h"
-#include "rpc/rpc.h"
+#include "server/server_internal.h"
 #include "traffic.h"
 
 #include "health.pb-c.h"

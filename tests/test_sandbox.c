@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "sandbox.h"
+#include "daemon/sandbox.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>

@@ -4,7 +4,7 @@
  * import into a capture that is there already as they would see an interface.
  */
 #include "peer.h"
-#include "rpc/server.h"
+#include "server/server.h"
 #include "traffic.h"
 
 #include "health.pb-c.h"

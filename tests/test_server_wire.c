@@ -2,7 +2,7 @@
  * Messages that are encoded by hand, against protobuf-c's decoder; text that
  * leaves the process; and the table of methods against the services.
  */
-#include "rpc/rpc.h"
+#include "server/server_internal.h"
 
 #include "health.pb-c.h"
 #include "reflection.pb-c.h"

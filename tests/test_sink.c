@@ -1,7 +1,7 @@
 /* Frames and records through the decoders to a file. The client is ours. */
-#include "cli/sink.h"
+#include "cli/pipeline.h"
 
-#include "block.h"
+#include "packet/block.h"
 
 #include <errno.h>
 #include <fcntl.h>

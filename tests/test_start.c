@@ -6,7 +6,7 @@
  */
 #include "many.h"
 #include "store/ledger.h"
-#include "store/spool.h"
+#include "store/store_internal.h"
 
 #include <dlfcn.h>
 #include <pthread.h>

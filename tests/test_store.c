@@ -3,10 +3,10 @@
  * and cursor come back identical, whatever is rotated, open, cut or lost.
  */
 #include "catch.h"
-#include "pick.h"
+#include "packet/packet_select.h"
 #include "store/ledger.h"
-#include "store/spool.h"
 #include "store/store.h"
+#include "store/store_internal.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "store/summary.h"
+#include "index/synopsis.h"
 
 #include "traffic.h"
 
@@ -121,7 +121,7 @@ static bool holds(const struct summary *s, uint32_t set, const struct word *w,
 	return false;
 }
 
-/* The promise of summary.h, for one packet and one class. */
+/* The promise of synopsis.h, for one packet and one class. */
 static bool promise_holds(const struct summary *s, unsigned class,
 			  const struct packet_head *h, const uint8_t *p)
 {

@@ -1,7 +1,7 @@
 /* Handshakes, and the pump between TLS and a plain socket. */
-#include "allow.h"
-#include "tls.h"
-#include "tls_make.h"
+#include "tls/allow.h"
+#include "tls/ca.h"
+#include "tls/tls.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
 #ifndef PCAPD_TESTS_TRAFFIC_H
 #define PCAPD_TESTS_TRAFFIC_H
 
-#include "block.h"
+#include "packet/block.h"
 
 #include <stddef.h>
 

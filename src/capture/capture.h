@@ -15,10 +15,10 @@
 #ifndef PCAPD_CAPTURE_H
 #define PCAPD_CAPTURE_H
 
-#include "../err.h"
-#include "../feed.h"
-#include "../filter.h"
-#include "exclude.h"
+#include "base/err.h"
+#include "capture/own_connections.h"
+#include "packet/bpf_filter.h"
+#include "packet/capture_tail.h"
 
 #define CAPTURE_INTERFACE_MAX 64
 #define CAPTURE_SNAPLEN_MAX 262144

@@ -2,9 +2,9 @@
  * Numbers and names of interfaces, from the kernel. Guarantees that nothing
  * that came is missed without saying so. Leaves out what becomes of them.
  */
-#include "interface_names.h"
+#include "capture/interface_names.h"
 
-#include "../feed.h"
+#include "packet/capture_tail.h"
 
 #include <errno.h>
 #include <linux/netlink.h>

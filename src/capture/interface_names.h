@@ -9,7 +9,7 @@
 #ifndef PCAPD_INTERFACE_NAMES_H
 #define PCAPD_INTERFACE_NAMES_H
 
-#include "../err.h"
+#include "base/err.h"
 
 #include <net/if.h>
 #include <stdint.h>

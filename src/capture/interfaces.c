@@ -3,7 +3,7 @@
  * tcpdump -D shows it, with "any" at the end, of what interface_check lets
  * through. Leaves out interfaces whose names are too long to be asked for.
  */
-#include "capture.h"
+#include "capture/capture.h"
 
 #include <net/if.h>
 #include <netdb.h>

@@ -3,15 +3,15 @@
  * Guarantees that the thread waits for nothing but packets, time and
  * capture_stop; that packets are published when a batch ends and blocks are
  * sealed by the clock; that a stop takes what the kernel had accepted by then.
- * It is told of interfaces that go and come back (links.h).
+ * It is told of interfaces that go and come back (netlink_watch.h).
  */
-#include "capture.h"
+#include "capture/capture.h"
 
-#include "../filter_compiler.h"
-#include "fill.h"
-#include "links.h"
-#include "sieve.h"
-#include "source.h"
+#include "capture/block_filler.h"
+#include "capture/netlink_watch.h"
+#include "capture/own_traffic.h"
+#include "capture/source.h"
+#include "packet/bpf_compiler.h"
 
 #include <poll.h>
 #include <pthread.h>

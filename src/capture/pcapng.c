@@ -4,7 +4,7 @@
  * interface. Leaves out every block that is no packet, and names, comments
  * and statistics.
  */
-#include "pcapng.h"
+#include "capture/pcapng.h"
 
 #include <byteswap.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@
 #ifndef PCAPD_PCAPNG_H
 #define PCAPD_PCAPNG_H
 
-#include "../block.h"
+#include "packet/block.h"
 
 #include <stdio.h>
 

@@ -3,10 +3,10 @@
  * not see: until it is to listen, one that takes nothing is attached. Leaves
  * out every link type that needs a header made or mended.
  */
-#include "ring.h"
+#include "capture/ring.h"
 
-#include "links.h"
-#include "prefix.h"
+#include "capture/bpf_exclude.h"
+#include "capture/netlink_watch.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

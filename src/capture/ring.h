@@ -12,7 +12,7 @@
 #ifndef PCAPD_RING_H
 #define PCAPD_RING_H
 
-#include "source.h"
+#include "capture/source.h"
 
 struct ring;
 

@@ -4,11 +4,11 @@
  * that each packet that does not go in is counted, with its time. Times and
  * lengths are libpcap's. Leaves out other formats than pcap and pcapng.
  */
-#include "capture.h"
+#include "capture/capture.h"
 
-#include "fill.h"
-#include "input.h"
-#include "pcapng.h"
+#include "capture/block_filler.h"
+#include "capture/pcapng.h"
+#include "capture/savefile_stream.h"
 
 #include <stdarg.h>
 #include <stdio.h>

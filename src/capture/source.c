@@ -5,9 +5,9 @@
  * interface's name, and drop counts that do not wrap. Leaves out retrying and
  * what happens to the packets.
  */
-#include "../filter_compiler.h"
-#include "fanout.h"
-#include "prefix.h"
+#include "capture/bpf_exclude.h"
+#include "capture/ring_group.h"
+#include "packet/bpf_compiler.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,8 +9,8 @@
 #ifndef PCAPD_SOURCE_H
 #define PCAPD_SOURCE_H
 
-#include "capture.h"
-#include "exclude.h"
+#include "capture/capture.h"
+#include "capture/own_connections.h"
 
 /* The kernel hands over what it has after so long, full or not. */
 #define SOURCE_TIMEOUT_MS 20

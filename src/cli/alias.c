@@ -1,5 +1,5 @@
 /* pcap alias add|remove. Leaves the rules for aliases to the daemon. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* pcap audit: who did what. Leaves out what the daemon no longer has. */
-#include "cli.h"
-#include "json.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -9,9 +9,9 @@
 #ifndef PCAPD_CLI_H
 #define PCAPD_CLI_H
 
-#include "../clock.h"
-#include "../err.h"
-#include "../rpc/client.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "client/client.h"
 
 #include <argp.h>
 #include <stdint.h>

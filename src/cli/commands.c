@@ -3,9 +3,9 @@
  * Guarantees that --socket, --help and --version work before and behind every
  * command, and that a wrong line ends with exit code 2.
  */
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "../edit_distance.h"
+#include "base/edit_distance.h"
 
 #include <locale.h>
 #include <signal.h>

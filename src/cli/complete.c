@@ -5,8 +5,8 @@
  * password, and that it ends soon. Leaves out quotes: a line is words with
  * blanks between.
  */
-#include "cli.h"
-#include "remotes.h"
+#include "cli/cli.h"
+#include "cli/remotes.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

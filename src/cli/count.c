@@ -1,7 +1,7 @@
 /* pcap count: how many packets, in all or by interval. */
-#include "cli.h"
-#include "json.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

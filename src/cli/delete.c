@@ -2,7 +2,7 @@
  * pcap delete. Guarantees that nothing is deleted without a yes: on the
  * terminal or as --yes.
  */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* pcap replay --explain: what a filter reads, as a table. */
-#include "cli.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/table.h"
 
 #include <inttypes.h>
 

@@ -1,7 +1,7 @@
 /* pcap gaps: what is missing in a range, by the daemon's ledger. */
-#include "cli.h"
-#include "json.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* pcap help [COMMAND] */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /* pcap hold and pcap release: a range that retention may not take. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <inttypes.h>
 #include <stdio.h>

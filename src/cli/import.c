@@ -4,7 +4,7 @@
  * read before a signal is kept. What comes slowly is sent as it comes. The
  * daemon reads the format; files are sent as they are.
  */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>

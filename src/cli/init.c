@@ -2,7 +2,7 @@
  * pcap init. The first word is the interface, the rest is the filter; what
  * they mean is for the daemon to say.
  */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 #include <stdlib.h>

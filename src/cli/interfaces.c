@@ -1,7 +1,7 @@
 /* pcap interfaces: what can be captured on, as the daemon sees it. */
-#include "cli.h"
-#include "json.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 #include <string.h>
 

@@ -2,9 +2,9 @@
  * JSON. Guarantees that what is printed is JSON whatever the daemon sent, also
  * for readers that know numbers only as doubles if they ask for strings.
  */
-#include "json.h"
+#include "cli/json.h"
 
-#include "../utf8.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <inttypes.h>

@@ -2,9 +2,9 @@
  * pcap list. Guarantees that the JSON has every field of the API's Capture,
  * with its names and raw numbers; the table has what fits.
  */
-#include "cli.h"
-#include "json.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* pcap listen: what is captured from now on, as a savefile. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* pcap: the command. Everything is in commands.c and the files it names. */
-#include "cli.h"
+#include "cli/cli.h"
 
 int main(int argc, char **argv)
 {

@@ -1,5 +1,5 @@
 /* pcap mark: names for instants. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 

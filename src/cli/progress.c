@@ -1,7 +1,7 @@
 /* The progress line. Guarantees that nothing of it stays on the terminal. */
-#include "progress.h"
+#include "cli/progress.h"
 
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <inttypes.h>
 #include <stdio.h>

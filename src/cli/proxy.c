@@ -3,7 +3,7 @@
  * for ssh. Guarantees that the daemon hears which TCP connection carries it,
  * before anything else, as sshd tells it. Leaves out everything that is said.
  */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <poll.h>

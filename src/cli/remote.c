@@ -3,12 +3,12 @@
  * its URL is understood, its files are there and its key is private. Leaves out
  * whether somebody answers, which test says.
  */
-#include "cli.h"
-#include "json.h"
-#include "remotes.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/remotes.h"
+#include "cli/table.h"
 
-#include "../tls.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * the error names the line, that comments survive, and that a change is there
  * as a whole or not at all. Leaves out connecting.
  */
-#include "remotes.h"
+#include "cli/remotes.h"
 
 #include <errno.h>
 #include <fcntl.h>

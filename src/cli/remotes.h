@@ -4,7 +4,7 @@
 #ifndef PCAPD_CLI_REMOTES_H
 #define PCAPD_CLI_REMOTES_H
 
-#include "../rpc/client.h"
+#include "client/client.h"
 
 #define REMOTE_NAME_MAX 64
 #define REMOTE_LETTERS                                                         \

@@ -1,5 +1,5 @@
 /* pcap replay: what was captured, as a savefile. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 #include <stdlib.h>

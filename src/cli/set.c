@@ -1,5 +1,5 @@
 /* pcap set: how much of a capture is kept, from now on. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /* pcap start. Without a name it starts the only capture there is. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 #include <string.h>

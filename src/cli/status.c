@@ -3,9 +3,9 @@
  * CaptureStatus, with its names and raw numbers; the table has what tells at a
  * glance whether a capture is well.
  */
-#include "cli.h"
-#include "json.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 #include <inttypes.h>
 #include <stdio.h>

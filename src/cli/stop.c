@@ -1,5 +1,5 @@
 /* pcap stop. Never guesses which capture is meant. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <string.h>
 

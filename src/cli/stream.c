@@ -2,12 +2,12 @@
  * A stream of packets into a savefile. Guarantees that the output ends with a
  * whole packet, that nothing is written over a file unasked, and that what is
  * missing is said and becomes the exit code. This thread receives, others
- * decode and write (sink.c), one waits for signals (watch.c).
+ * decode and write (pipeline.c), one waits for signals (canceller.c).
  */
-#include "cli.h"
-#include "progress.h"
-#include "sink.h"
-#include "watch.h"
+#include "cli/canceller.h"
+#include "cli/cli.h"
+#include "cli/pipeline.h"
+#include "cli/progress.h"
 
 #include <errno.h>
 #include <fcntl.h>

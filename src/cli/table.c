@@ -2,11 +2,11 @@
  * Tables. Guarantees that a cell which is cut says so, and that a column is
  * never cut below its title. Leaves out lines and wrapping.
  */
-#include "table.h"
+#include "cli/table.h"
 
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "../utf8.h"
+#include "base/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -3,8 +3,8 @@
  * when another machine was meant: the calls of a command go where its target
  * said.
  */
-#include "cli.h"
-#include "remotes.h"
+#include "cli/cli.h"
+#include "cli/remotes.h"
 
 #include <string.h>
 

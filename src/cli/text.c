@@ -2,9 +2,9 @@
  * Words for people, and the calls that most commands are. Guarantees that
  * every failure is said on stderr and becomes an exit code.
  */
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "../utf8.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <errno.h>

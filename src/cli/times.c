@@ -3,7 +3,7 @@
  * same `now` and TZ gives the same time, and that a local time that the clock
  * skips or repeats still means one point. Leaves out words such as "yesterday".
  */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <ctype.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* pcap version. Guarantees exit code 0, also without a daemon. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 

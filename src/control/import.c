@@ -3,10 +3,10 @@
  * left of a file that gave no packets and was not whole, that one file at a
  * time goes into a capture, and that the ledger tells what did not come in.
  */
-#include "../log.h"
-#include "../sha256.h"
-#include "../store/imports.h"
-#include "entry.h"
+#include "base/log.h"
+#include "base/sha256.h"
+#include "control/capture_entry.h"
+#include "store/imports.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

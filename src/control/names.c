@@ -4,8 +4,8 @@
  * in the catalog a second or two later, however short it was there. On the
  * keeper's thread; never waits for the disk.
  */
-#include "../store/names.h"
-#include "entry.h"
+#include "control/capture_entry.h"
+#include "store/interface_names.h"
 
 #include <stdlib.h>
 #include <string.h>

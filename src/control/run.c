@@ -1,9 +1,9 @@
 /*
  * Starting and stopping a source with its writer. Leaves out whether it is
- * wanted (change.c) and what is done about it at start (control.c).
+ * wanted (operations.c) and what is done about it at start (captures.c).
  */
-#include "../log.h"
-#include "entry.h"
+#include "base/log.h"
+#include "control/capture_entry.h"
 
 #include <stdio.h>
 #include <stdlib.h>

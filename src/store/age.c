@@ -3,9 +3,9 @@
  * moment makes nothing older than it is. Leaves out the time for which pcapd
  * was not there, until the wall clock is believed.
  */
-#include "age.h"
+#include "store/age.h"
 
-#include "../block.h"
+#include "packet/block.h"
 
 void age_begin(struct age_clock *c, struct clocks now, int64_t last_ns)
 {

@@ -11,7 +11,7 @@
 #ifndef PCAPD_STORE_AGE_H
 #define PCAPD_STORE_AGE_H
 
-#include "account.h"
+#include "store/loss_accounting.h"
 
 /* A clock that is being adjusted. */
 #define AGE_SLACK_NS (60 * NS_PER_S)

@@ -3,10 +3,10 @@
  * adds one does not wait for the disk. Leaves out what is worth a row: the
  * server knows.
  */
-#include "audit.h"
+#include "store/audit.h"
 
-#include "../log.h"
-#include "spool.h"
+#include "base/log.h"
+#include "store/store_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #ifndef PCAPD_STORE_AUDIT_H
 #define PCAPD_STORE_AUDIT_H
 
-#include "store.h"
+#include "store/store.h"
 
 #define AUDIT_ROWS_MAX 100000
 

@@ -5,13 +5,13 @@
  * make more; and that where even that is used up, patient jobs are delayed and
  * the others fail at once. Leaves out what the rows mean: see the callers.
  */
-#include "catalog.h"
-#include "wal_index.h"
+#include "store/catalog.h"
+#include "store/wal_index.h"
 
-#include "../block.h"
-#include "../feed.h"
-#include "row_sum.h"
-#include "schema_state.h"
+#include "packet/block.h"
+#include "packet/capture_tail.h"
+#include "store/row_sum.h"
+#include "store/schema_state.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -11,7 +11,7 @@
 #ifndef PCAPD_STORE_CATALOG_H
 #define PCAPD_STORE_CATALOG_H
 
-#include "../err.h"
+#include "base/err.h"
 
 #include <sqlite3.h>
 #include <stddef.h>

@@ -5,7 +5,7 @@
  * cannot be read is counted; while the catalog cannot be read, what is in
  * memory is returned, and it is said that the rest is not. Leaves out exact
  * filters and times: a block is returned whole when it may have packets that
- * are wanted (pick.h decides).
+ * are wanted (packet_select.h decides).
  *
  * Who works on one block after the other gets the next ones of the segment
  * read and decoded on other threads meanwhile: none behind the first, one more
@@ -14,12 +14,12 @@
  * order. The memory of it is an arena a load, and a frame and a decoder's a
  * thread, until the cursor is closed or goes on in memory.
  */
-#include "ledger.h"
-#include "load.h"
-#include "sieve.h"
-#include "spool.h"
+#include "store/block_reader.h"
+#include "store/block_skip.h"
+#include "store/ledger.h"
+#include "store/store_internal.h"
 
-#include "../log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>

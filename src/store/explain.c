@@ -3,8 +3,8 @@
  * cursor with the same range, at the time of asking. Leaves out blocks in
  * memory but for their count: those are looked at whatever the filter is.
  */
-#include "sieve.h"
-#include "spool.h"
+#include "store/block_skip.h"
+#include "store/store_internal.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -2,10 +2,10 @@
  * The rows of imported files. Guarantees that an import which ended before its
  * file did is in the ledger, also when it was the daemon that ended.
  */
-#include "imports.h"
+#include "store/imports.h"
 
-#include "../block.h"
-#include "spool.h"
+#include "packet/block.h"
+#include "store/store_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>

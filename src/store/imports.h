@@ -10,9 +10,9 @@
 #ifndef PCAPD_STORE_IMPORTS_H
 #define PCAPD_STORE_IMPORTS_H
 
-#include "../sha256.h"
-#include "ledger.h"
-#include "store.h"
+#include "base/sha256.h"
+#include "store/ledger.h"
+#include "store/store.h"
 
 #define IMPORT_FILE_MAX 63
 

@@ -4,11 +4,11 @@
  * is never joined over one that is not its own. Leaves out when to add what:
  * see ledger.h.
  */
-#include "ledger.h"
+#include "store/ledger.h"
 
-#include "../block.h"
-#include "keeper.h"
-#include "spool.h"
+#include "packet/block.h"
+#include "store/ledger_writer.h"
+#include "store/store_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

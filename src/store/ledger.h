@@ -17,7 +17,7 @@
 #ifndef PCAPD_STORE_LEDGER_H
 #define PCAPD_STORE_LEDGER_H
 
-#include "../err.h"
+#include "base/err.h"
 
 #include <stdint.h>
 

@@ -9,11 +9,11 @@
  * packets and detail. A row that grew is appended again, and the last line of
  * an id counts; a file with much that does not count is written anew.
  */
-#include "ledger.h"
-#include "row_sum.h"
-#include "spool.h"
+#include "store/ledger.h"
+#include "store/row_sum.h"
+#include "store/store_internal.h"
 
-#include "../log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>

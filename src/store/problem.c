@@ -4,8 +4,8 @@
  * for as long as it is there. Leaves out the log, which hears of them as they
  * are found.
  */
-#include "problem.h"
-#include "spool.h"
+#include "store/problem.h"
+#include "store/store_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -16,13 +16,13 @@
  * does not depend on how many are stored: of many the newest and the open ones
  * are looked at first, the others by verify.c while the store is in use.
  */
-#include "ledger.h"
-#include "row_sum.h"
-#include "segment_entry.h"
-#include "spool.h"
-#include "survey.h"
+#include "store/ledger.h"
+#include "store/row_sum.h"
+#include "store/segment_row.h"
+#include "store/segment_scan.h"
+#include "store/store_internal.h"
 
-#include "../log.h"
+#include "base/log.h"
 
 #include <dirent.h>
 #include <errno.h>

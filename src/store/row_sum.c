@@ -3,7 +3,7 @@
  * and that a sum is never so small that one bit of its place in the page makes
  * it NULL. Leaves out what to do about a wrong one: recover.c, ledger_file.c.
  */
-#include "row_sum.h"
+#include "store/row_sum.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -13,7 +13,7 @@
 #ifndef PCAPD_STORE_ROW_SUM_H
 #define PCAPD_STORE_ROW_SUM_H
 
-#include "../err.h"
+#include "base/err.h"
 
 #include <sqlite3.h>
 #include <stdbool.h>

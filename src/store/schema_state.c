@@ -2,10 +2,10 @@
  * Schemas that were altered on disk. Guarantees that nothing is changed that is
  * not exactly known. Leaves out pages that SQLite finds damaged itself.
  */
-#include "schema_state.h"
-#include "catalog.h"
+#include "store/schema_state.h"
+#include "store/catalog.h"
 
-#include "../log.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 #ifndef PCAPD_STORE_SCHEMA_STATE_H
 #define PCAPD_STORE_SCHEMA_STATE_H
 
-#include "../err.h"
+#include "base/err.h"
 
 #include <sqlite3.h>
 

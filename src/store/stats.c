@@ -1,8 +1,8 @@
 /*
  * Questions that only look: what was dropped lately.
  */
-#include "ledger.h"
-#include "spool.h"
+#include "store/ledger.h"
+#include "store/store_internal.h"
 
 bool ledger_dropped(struct store *s, uint64_t capture, int64_t since_ns,
 		    uint64_t *packets, int64_t *last_ns, struct err *e)

@@ -3,11 +3,11 @@
  * spool, and that what a function here said was done is committed. Leaves out
  * packets: writer.c brings them in, cursor.c out.
  */
-#include "press.h"
-#include "row_sum.h"
-#include "spool.h"
+#include "store/compress_pool.h"
+#include "store/row_sum.h"
+#include "store/store_internal.h"
 
-#include "../log.h"
+#include "base/log.h"
 
 #include <dirent.h>
 #include <errno.h>

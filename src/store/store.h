@@ -10,7 +10,7 @@
  *					in the catalog
  * A segment is a zstd stream: frame 0 the savefile header, a frame a block,
  * and when closed two skippable frames: ours, and the standard seek table
- * (segment.h). `zstd -dc` of it is a savefile at any time.
+ * (segment_file.h). `zstd -dc` of it is a savefile at any time.
  * Order on the way in: frame written, row committed, block released from the
  * feed; so a reader that looks into the feed first and into the catalog second
  * misses nothing.
@@ -24,9 +24,9 @@
 #ifndef PCAPD_STORE_H
 #define PCAPD_STORE_H
 
-#include "../err.h"
-#include "../feed.h"
-#include "../filter.h"
+#include "base/err.h"
+#include "packet/bpf_filter.h"
+#include "packet/capture_tail.h"
 
 struct store;
 
@@ -246,7 +246,7 @@ struct loss writer_take_lost(struct writer *w);
 /* --- the way out --- */
 
 struct cursor_range {
-	int64_t since_ns, until_ns; /* as in pick.h; 0: no bound */
+	int64_t since_ns, until_ns; /* as in packet_select.h; 0: no bound */
 	bool live; /* no end; otherwise what is published at cursor_open */
 	/* Only blocks [first_seq, end_seq); 0: no bound. */
 	uint64_t first_seq, end_seq;

@@ -4,11 +4,11 @@
  * verify_wait has returned, and that nothing expires by them. Leaves out
  * segments without a sum, of older versions, which repair gives one.
  */
-#include "verify.h"
+#include "store/verify.h"
 
-#include "../log.h"
-#include "row_sum.h"
-#include "spool.h"
+#include "base/log.h"
+#include "store/row_sum.h"
+#include "store/store_internal.h"
 
 #include <inttypes.h>
 #include <pthread.h>

@@ -12,7 +12,7 @@
 #ifndef PCAPD_STORE_VERIFY_H
 #define PCAPD_STORE_VERIFY_H
 
-#include "../err.h"
+#include "base/err.h"
 
 #include <stdint.h>
 

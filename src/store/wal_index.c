@@ -4,7 +4,7 @@
  * from another process never sees a log that begins again or a checkpoint.
  * Leaves out writers in other processes: nobody else may write the catalog.
  */
-#include "wal_index.h"
+#include "store/wal_index.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -7,13 +7,13 @@
  * is tried again where it stopped, and nothing that is in the file is taken
  * out of it. On a disk that is full no block is accepted for which there is no
  * room: the open segment has it reserved, for the blocks in the feed, one more,
- * and its own end. Leaves out fsync (sync.c).
+ * and its own end. Leaves out fsync (housekeeper.c).
  */
-#include "frame.h"
-#include "press.h"
-#include "spool.h"
+#include "store/block_compressor.h"
+#include "store/compress_pool.h"
+#include "store/store_internal.h"
 
-#include "../log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -32,7 +32,7 @@
 #define PATIENCE_NS (5 * NS_PER_S)
 #define STOP_PATIENCE_NS NS_PER_S
 /* Losses that go on are brought to the ledger so often, less than known_until
- * (control.c) allows for. */
+ * (captures.c) allows for. */
 #define TELL_NS (NS_PER_S / 10)
 #define OUT_BYTES (2u << 20) /* a huge page */
 #define WRITER_COLLAPSE 25   /* MADV_COLLAPSE of Linux 6.1 */

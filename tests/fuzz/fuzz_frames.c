@@ -5,8 +5,8 @@
  * another reading of the frames says. To who is refused by hand the same bytes
  * bring the same answers in whatever pieces, and few of them.
  */
-#include "rpc/frame_guard.h"
-#include "rpc/refusal.h"
+#include "server/frame_guard.h"
+#include "server/refusal.h"
 
 #include <assert.h>
 #include <string.h>

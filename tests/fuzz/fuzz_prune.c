@@ -10,7 +10,7 @@
  * or cut down to; and the words that a program says it needs are all that
  * matters.
  */
-#include "store/prune.h"
+#include "index/bpf_prune.h"
 
 #include <stdlib.h>
 

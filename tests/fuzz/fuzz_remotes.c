@@ -4,9 +4,9 @@
  * program of its own it replays the files that it is given, and fails without
  * any.
  */
-#include "allow.h"
 #include "cli/cli.h"
 #include "cli/remotes.h"
+#include "tls/allow.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
  * program of its own it replays the files that it is given, and fails without
  * any.
  */
-#include "rpc/rpc.h"
+#include "server/server_internal.h"
 
 #include "../peer.h"
 

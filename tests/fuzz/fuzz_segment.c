@@ -4,8 +4,8 @@
  * nothing of it lies outside the file. As a program of its own it replays the
  * files that it is given, and fails without any.
  */
+#include "store/segment_scan.h"
 #include "store/store.h"
-#include "store/survey.h"
 
 #include <assert.h>
 #include <stdio.h>

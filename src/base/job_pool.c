@@ -1,0 +1,155 @@
+/*
+ * Work done ahead. Guarantees that jobs are begun in the order in which they
+ * were posted, and that one which is taken has been done, by a thread or by who
+ * waits for it. Leaves out what is worth doing ahead, and how much of it:
+ * compress_pool.h and cursor.c know.
+ */
+#include "base/job_pool.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct ahead {
+	const struct ahead_kind *kind;
+	unsigned n_threads;
+	pthread_t *threads;
+	pthread_mutex_t lock; /* guards everything below, and jobs' state */
+	pthread_cond_t posted, done;
+	struct ahead_job *first, **last;
+	bool stopping;
+};
+
+/* With the lock held, which it lets go of meanwhile. */
+static void run_first(struct ahead *a, void *tools)
+{
+	struct ahead_job *j = a->first;
+
+	a->first = j->next;
+	if (!a->first)
+		a->last = &a->first;
+	j->state = AHEAD_RUNS;
+	pthread_mutex_unlock(&a->lock);
+	j->run(j, tools);
+	pthread_mutex_lock(&a->lock);
+	j->state = AHEAD_DONE;
+	pthread_cond_broadcast(&a->done);
+}
+
+static void *ahead_main(void *arg)
+{
+	struct ahead *a = arg;
+	void *tools = a->kind->tools_new();
+
+	pthread_setname_np(pthread_self(), a->kind->thread_name);
+	if (a->kind->nice)
+		setpriority(PRIO_PROCESS, (id_t)gettid(), a->kind->nice);
+	/* Without memory those who take do it all. */
+	if (!tools)
+		return NULL;
+	pthread_mutex_lock(&a->lock);
+	while (!a->stopping) {
+		if (a->first)
+			run_first(a, tools);
+		else
+			pthread_cond_wait(&a->posted, &a->lock);
+	}
+	pthread_mutex_unlock(&a->lock);
+	a->kind->tools_free(tools);
+	return NULL;
+}
+
+struct ahead *ahead_new(const struct ahead_kind *kind, unsigned threads,
+			struct err *e)
+{
+	struct ahead *a = calloc(1, sizeof(*a));
+
+	if (a)
+		a->threads = calloc(threads + 1, sizeof(*a->threads));
+	if (!a || !a->threads) {
+		free(a);
+		err_set(e, ERR_FAILED, "%s: out of memory", kind->what);
+		return NULL;
+	}
+	a->kind = kind;
+	a->last = &a->first;
+	pthread_mutex_init(&a->lock, NULL);
+	pthread_cond_init(&a->posted, NULL);
+	pthread_cond_init(&a->done, NULL);
+	for (; a->n_threads < threads; a->n_threads++) {
+		if (pthread_create(&a->threads[a->n_threads], NULL, ahead_main,
+				   a) == 0)
+			continue;
+		err_set(e, ERR_FAILED, "%s: cannot make a thread", kind->what);
+		ahead_free(a);
+		return NULL;
+	}
+	return a;
+}
+
+void ahead_free(struct ahead *a)
+{
+	if (!a)
+		return;
+	pthread_mutex_lock(&a->lock);
+	assert(!a->first);
+	a->stopping = true;
+	pthread_cond_broadcast(&a->posted);
+	pthread_mutex_unlock(&a->lock);
+	for (unsigned i = 0; i < a->n_threads; i++)
+		pthread_join(a->threads[i], NULL);
+	pthread_cond_destroy(&a->posted);
+	pthread_cond_destroy(&a->done);
+	pthread_mutex_destroy(&a->lock);
+	free(a->threads);
+	free(a);
+}
+
+unsigned ahead_threads(const struct ahead *a)
+{
+	return a->n_threads;
+}
+
+void ahead_post(struct ahead *a, struct ahead_job *j)
+{
+	j->state = AHEAD_WAITS;
+	j->next = NULL;
+	pthread_mutex_lock(&a->lock);
+	*a->last = j;
+	a->last = &j->next;
+	pthread_cond_signal(&a->posted);
+	pthread_mutex_unlock(&a->lock);
+}
+
+void ahead_take(struct ahead *a, struct ahead_job *j, void *own)
+{
+	pthread_mutex_lock(&a->lock);
+	while (j->state != AHEAD_DONE) {
+		if (a->first)
+			run_first(a, own);
+		else
+			pthread_cond_wait(&a->done, &a->lock);
+	}
+	pthread_mutex_unlock(&a->lock);
+}
+
+bool ahead_drop(struct ahead *a, struct ahead_job *j)
+{
+	pthread_mutex_lock(&a->lock);
+	bool begun = j->state != AHEAD_WAITS;
+	if (!begun) {
+		struct ahead_job **at = &a->first;
+
+		while (*at != j)
+			at = &(*at)->next;
+		*at = j->next;
+		if (!*at)
+			a->last = at;
+	}
+	while (begun && j->state != AHEAD_DONE)
+		pthread_cond_wait(&a->done, &a->lock);
+	pthread_mutex_unlock(&a->lock);
+	return begun;
+}

@@ -1,0 +1,14 @@
+/*
+ * client_data: stored frames beside gRPC. Private to the client.
+ */
+#ifndef PCAPD_RPC_CLIENT_DATA_H
+#define PCAPD_RPC_CLIENT_DATA_H
+
+#include "client/client.h"
+
+/* Makes a ticket and its connection, whose reads wait; -1: there is none. */
+int client_data_open(const char *path, uint8_t ticket[CLIENT_TICKET_BYTES]);
+/* n bytes; false: it has ended before. */
+bool client_data_read(int fd, uint8_t *to, size_t n);
+
+#endif

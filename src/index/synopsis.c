@@ -1,0 +1,1098 @@
+/*
+ * Summaries. Guarantees the promise of synopsis.h for any bytes whatever, and
+ * work bounded by the packets: no allocation, a few steps a word. Leaves out
+ * headers behind a second tag, a tunnel or an IPv6 extension: packets with
+ * these are in a class with fewer words.
+ */
+#include "index/synopsis.h"
+
+#include "packet/link_layer.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define VERSION 1
+#define LENGTH_BASE 6 /* bits of a length that are not kept */
+
+enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
+
+/* --- layouts: one table for those who fill sets and those who ask --- */
+
+static void add_word(struct layout *l, uint32_t offset, unsigned bytes,
+		     enum word_place place, const char *name)
+{
+	assert(l->n < SUMMARY_WORDS);
+	l->words[l->n++] = (struct word){.offset = (uint16_t)offset,
+					 .bytes = (uint8_t)bytes,
+					 .place = (uint8_t)place,
+					 .name = name};
+}
+
+static void add_fixed(struct layout *l, uint32_t offset, unsigned bytes,
+		      uint32_t value)
+{
+	add_word(l, offset, bytes, WORD_AT, "");
+	l->words[l->n - 1].fixed = true;
+	l->words[l->n - 1].value = value;
+}
+
+static void add_link_words(struct layout *l, uint32_t link_type, bool tagged)
+{
+	if (link_type == LINKTYPE_ETHERNET) {
+		/* A filter loads an address as its last 4 bytes, then the
+		 * first 2. */
+		add_word(l, 2, 4, WORD_AT, "MAC destination");
+		add_word(l, 0, 2, WORD_AT, "MAC destination");
+		add_word(l, 8, 4, WORD_AT, "MAC source");
+		add_word(l, 6, 2, WORD_AT, "MAC source");
+		for (uint32_t i = l->n - 4; i < l->n; i++)
+			l->words[i].lesser = true;
+		if (tagged) {
+			add_word(l, 12, 2, WORD_AT, "tag type");
+			add_word(l, 14, 2, WORD_AT, "VLAN tag");
+		}
+	} else if (link_type == LINKTYPE_LINUX_SLL) {
+		add_word(l, 0, 2, WORD_AT, "direction");
+	} else if (link_type == LINKTYPE_LINUX_SLL2) {
+		add_word(l, 4, 4, WORD_AT, "interface");
+		add_word(l, 10, 1, WORD_AT, "direction");
+	}
+}
+
+static void add_type(struct layout *l, const struct link *k, uint32_t type_at,
+		     enum summary_kind kind)
+{
+	if (k->type == ETHERTYPE && kind <= KIND_IP4_FRAGMENT)
+		add_fixed(l, type_at, 2, TYPE_IP4);
+	else if (k->type == ETHERTYPE && kind <= KIND_IP6_OTHER)
+		add_fixed(l, type_at, 2, TYPE_IP6);
+	else if (k->type == ETHERTYPE)
+		add_word(l, type_at, 2, WORD_AT, "EtherType");
+	else if (k->type == FAMILY)
+		add_word(l, 0, 4, WORD_AT, "address family");
+	else
+		add_word(l, 0, 1, WORD_AT, "IP version");
+}
+
+static unsigned protocol_of(enum summary_kind kind)
+{
+	switch (kind) {
+	case KIND_IP4_TCP:
+	case KIND_IP4_TCP_80:
+	case KIND_IP4_TCP_443:
+	case KIND_IP6_TCP:
+	case KIND_IP6_TCP_443:
+		return PROTOCOL_TCP;
+	case KIND_IP4_UDP:
+	case KIND_IP4_UDP_53:
+	case KIND_IP4_UDP_443:
+	case KIND_IP6_UDP:
+	case KIND_IP6_UDP_53:
+		return PROTOCOL_UDP;
+	default:
+		return 0;
+	}
+}
+
+/* at: of the byte that names the protocol. */
+static void add_protocol(struct layout *l, uint32_t at, enum summary_kind kind)
+{
+	if (protocol_of(kind))
+		add_fixed(l, at, 1, protocol_of(kind));
+	else
+		add_word(l, at, 1, WORD_AT, "protocol");
+}
+
+static void add_ip4(struct layout *l, uint32_t at, enum summary_kind kind)
+{
+	add_protocol(l, at + 9, kind);
+	add_word(l, at + 6, 2, WORD_AT, "IPv4 fragment");
+	add_word(l, at + 12, 4, WORD_AT, "IPv4 source");
+	add_word(l, at + 16, 4, WORD_AT, "IPv4 destination");
+	if (kind == KIND_IP4_FRAGMENT)
+		return;
+	l->header = at;
+	/* Or ICMP's type and code. */
+	add_word(l, at, 2, WORD_AFTER_HEADER, "source port");
+	add_word(l, at + 2, 2, WORD_AFTER_HEADER, "destination port");
+}
+
+static void add_ip6(struct layout *l, uint32_t at, enum summary_kind kind)
+{
+	add_protocol(l, at + 6, kind);
+	for (uint32_t i = 8; i < 40; i += 4)
+		add_word(l, at + i, 4, WORD_AT,
+			 i < 24 ? "IPv6 source" : "IPv6 destination");
+	/* Port, ICMP's type and code, or a fragment's next header. */
+	add_word(l, at + 40, 2, WORD_AT, "source port");
+	add_word(l, at + 42, 2, WORD_AT, "destination port");
+}
+
+void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
+{
+	struct link k = link_of(link_type);
+	bool tagged = class >= SUMMARY_KINDS;
+	enum summary_kind kind = class % SUMMARY_KINDS;
+	uint32_t tag = tagged ? 4 : 0, at = k.header + tag;
+
+	*l = (struct layout){.header = NO_HEADER};
+	if (k.type == NO_TYPE || (tagged && !k.tags))
+		return;
+	add_word(l, 0, 4, WORD_WIRE_LENGTH, "length");
+	l->words[0].base = LENGTH_BASE;
+	add_link_words(l, LINK_TYPE_OF(link_type), tagged);
+	add_type(l, &k, k.type_at + tag, kind);
+	if (kind <= KIND_IP4_FRAGMENT) {
+		add_ip4(l, at, kind);
+	} else if (kind <= KIND_IP6_OTHER) {
+		add_ip6(l, at, kind);
+	} else if (kind == KIND_ARP) {
+		add_word(l, at + 6, 2, WORD_AT, "ARP operation");
+		add_word(l, at + 14, 4, WORD_AT, "ARP sender");
+		add_word(l, at + 24, 4, WORD_AT, "ARP target");
+	} else {
+		/* LLC, MPLS, a second tag */
+		add_word(l, at, 2, WORD_AT, "next header");
+	}
+}
+
+/* --- a packet's class --- */
+
+static bool has_port(const uint8_t *ports, uint32_t port)
+{
+	return be16(ports) == port || be16(ports + 2) == port;
+}
+
+static enum summary_kind kind_of_ip4(const uint8_t *ip, uint32_t n)
+{
+	if (n >= 8 && be16(ip + 6) & 0x1fff)
+		return KIND_IP4_FRAGMENT;
+	if (n < 10 || (ip[9] != PROTOCOL_TCP && ip[9] != PROTOCOL_UDP))
+		return KIND_IP4_OTHER;
+	bool tcp = ip[9] == PROTOCOL_TCP;
+	uint32_t header = 4u * (ip[0] & 0xf);
+
+	if (n >= header + 4) {
+		if (has_port(ip + header, 443))
+			return tcp ? KIND_IP4_TCP_443 : KIND_IP4_UDP_443;
+		if (has_port(ip + header, tcp ? 80 : 53))
+			return tcp ? KIND_IP4_TCP_80 : KIND_IP4_UDP_53;
+	}
+	return tcp ? KIND_IP4_TCP : KIND_IP4_UDP;
+}
+
+static enum summary_kind kind_of_ip6(const uint8_t *ip, uint32_t n)
+{
+	if (n < 7 || (ip[6] != PROTOCOL_TCP && ip[6] != PROTOCOL_UDP))
+		return KIND_IP6_OTHER;
+	bool tcp = ip[6] == PROTOCOL_TCP;
+
+	if (n >= 44 && has_port(ip + 40, tcp ? 443 : 53))
+		return tcp ? KIND_IP6_TCP_443 : KIND_IP6_UDP_53;
+	return tcp ? KIND_IP6_TCP : KIND_IP6_UDP;
+}
+
+/* An EtherType that tells the kind, from whatever the link type has. The
+ * family is AF_INET or some system's AF_INET6 in either byte order. */
+static uint32_t type_of(const struct link *k, const uint8_t *p, uint32_t n)
+{
+	uint32_t family;
+
+	switch (k->type) {
+	case ETHERTYPE:
+		return n >= k->header ? be16(p + k->type_at) : 0;
+	case FAMILY:
+		if (n < 4)
+			return 0;
+		family =
+			be32(p) > 0xffff ? __builtin_bswap32(be32(p)) : be32(p);
+		if (family == 2)
+			return TYPE_IP4;
+		return family == 10 || family == 24 || family == 28 ||
+				       family == 30
+			       ? TYPE_IP6
+			       : 0;
+	case VERSION_NIBBLE:
+		if (n == 0)
+			return 0;
+		return p[0] >> 4 == 4	? TYPE_IP4
+		       : p[0] >> 4 == 6 ? TYPE_IP6
+					: 0;
+	case ONLY_IP4:
+		return TYPE_IP4;
+	case ONLY_IP6:
+		return TYPE_IP6;
+	default:
+		return 0;
+	}
+}
+
+static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
+{
+	uint32_t type = type_of(k, p, n), at = k->header;
+	unsigned tagged = 0;
+
+	if (k->tags && link_is_tag(type)) {
+		tagged = SUMMARY_KINDS;
+		at += 4;
+		type = n >= at ? be16(p + at - 2) : 0;
+	}
+	switch (type) {
+	case TYPE_IP4:
+		return tagged + kind_of_ip4(p + at, n - at);
+	case TYPE_IP6:
+		return tagged + kind_of_ip6(p + at, n - at);
+	case TYPE_ARP:
+	case TYPE_RARP:
+		return tagged + KIND_ARP;
+	default:
+		return tagged + KIND_OTHER;
+	}
+}
+
+/* --- the maker: a list of (set, value), and what tells that one is in it: of
+ * words of up to 2 bytes a bit each, of the others a hash table --- */
+
+/* A key is an epoch, which a reset ends, a set and a value: a slot that has
+ * less than the epoch is free. */
+#define EPOCH (1ull << 42)
+#define KEY(m, set, value) ((m)->epoch | (uint64_t)(set) << 32 | (value))
+#define KEY_SET(key) ((uint32_t)((key) >> 32) & (EPOCH - 1) >> 32)
+_Static_assert(SUMMARY_SETS <= EPOCH >> 32, "a set fits into a key");
+
+#define SMALL_BITS 16u
+#define SMALL_WORDS ((1u << SMALL_BITS) / 64)
+
+/* Of a packet; all words are in these, when its IPv4 header has 20. */
+#define HEAD_BYTES 64u
+#define HEAD_PARTS (HEAD_BYTES / 8)
+#define IP4_HEADER 20u
+
+/* Of a class: what is in the packet and not fixed. */
+struct stored_word {
+	uint8_t offset, bytes;
+	bool after_header;
+	uint8_t load;  /* a load of 4 bytes from here has it */
+	uint8_t drop;  /* low bits of these, big-endian, that it has not */
+	uint32_t mask; /* what it has of these, as memory is loaded */
+	uint16_t set;
+};
+
+struct maker_class {
+	uint32_t header, n;
+	uint32_t end;		   /* of the last word */
+	uint64_t mask[HEAD_PARTS]; /* the bytes that words have */
+	uint32_t hashed;	   /* the first part that recent_of looks at */
+	struct stored_word words[SUMMARY_WORDS];
+};
+
+/* What was added not long ago: most packets have the words of one of these, and
+ * many that have not differ from one in few. */
+#define RECENT_BITS 7
+#define HASHED_PARTS 3u /* the last that have words: addresses and ports */
+struct recent {
+	uint64_t stamp; /* epoch and class */
+	uint8_t head[HEAD_BYTES];
+};
+
+struct summary_maker {
+	uint32_t link_type;
+	struct link link;
+	uint32_t present;
+	uint32_t max_keys, n_keys;
+	unsigned slot_bits;
+	uint64_t epoch;
+	uint64_t multiplier; /* random: nobody can make packets that collide */
+	uint64_t *slots;
+	uint64_t *small; /* SMALL_WORDS a set; NULL: the table fits a cache */
+	uint64_t *keys;	 /* those in slots and small, room for one more */
+	uint32_t *spare; /* max_keys */
+	bool is_small[SUMMARY_SETS];
+	uint32_t count[SUMMARY_SETS];
+	uint8_t base[SUMMARY_SETS];
+	uint8_t level[SUMMARY_SETS];
+	uint8_t shift[SUMMARY_SETS];	   /* 32: any */
+	uint64_t lengths[SUMMARY_CLASSES]; /* bit l: l << LENGTH_BASE was added
+					    */
+	struct maker_class classes[SUMMARY_CLASSES];
+	uint8_t last[SUMMARY_CLASSES]; /* the newest of a class in recent */
+	struct recent recent[1u << RECENT_BITS];
+};
+
+static inline uint64_t *slot_of(const struct summary_maker *m, uint64_t key)
+{
+	return &m->slots[key * m->multiplier >> (64 - m->slot_bits)];
+}
+
+/* The key's slot, or the free one where it belongs. Nothing foretells which, so
+ * neither this nor put_key has a branch on it. */
+static inline uint64_t *slot_find(const struct summary_maker *m, uint64_t key)
+{
+	const uint64_t *end = m->slots + ((size_t)1 << m->slot_bits);
+	uint64_t *slot = slot_of(m, key);
+
+	while ((*slot != key) & (*slot >= m->epoch))
+		if (++slot == end)
+			slot = m->slots;
+	return slot;
+}
+
+static inline uint64_t *small_word(const struct summary_maker *m, uint32_t set,
+				   uint32_t value)
+{
+	return &m->small[(size_t)set * SMALL_WORDS + value / 64];
+}
+
+static inline bool has_small(const struct summary_maker *m, uint32_t set,
+			     uint32_t value)
+{
+	return *small_word(m, set, value) >> value % 64 & 1;
+}
+
+static inline bool has_key(const struct summary_maker *m, uint64_t key)
+{
+	uint32_t set = KEY_SET(key);
+
+	return m->is_small[set] ? has_small(m, set, (uint32_t)key)
+				: *slot_find(m, key) == key;
+}
+
+static inline void put_key(struct summary_maker *m, uint64_t key)
+{
+	uint32_t set = KEY_SET(key), value = (uint32_t)key;
+	bool is_new;
+
+	if (m->is_small[set]) {
+		is_new = !has_small(m, set, value);
+		*small_word(m, set, value) |= 1ull << value % 64;
+	} else {
+		uint64_t *slot = slot_find(m, key);
+
+		is_new = *slot != key;
+		*slot = key;
+	}
+	m->keys[m->n_keys] = key;
+	m->n_keys += is_new;
+	m->count[set] += is_new;
+}
+
+static void empty_small(struct summary_maker *m)
+{
+	if (!m->small)
+		return;
+	for (uint32_t i = 0; i < m->n_keys; i++) {
+		uint32_t set = KEY_SET(m->keys[i]);
+
+		if (m->is_small[set])
+			*small_word(m, set, (uint32_t)m->keys[i]) = 0;
+	}
+}
+
+/* Brings the table to these levels, none of them finer than before. */
+static void rebuild(struct summary_maker *m, const uint8_t *level)
+{
+	uint32_t n = m->n_keys;
+	uint8_t more[SUMMARY_SETS];
+
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		uint8_t shift = level[set] == SUMMARY_ANY
+					? 32
+					: m->base[set] + 4 * level[set];
+
+		more[set] = shift - m->shift[set];
+		m->shift[set] = shift;
+		m->level[set] = level[set];
+	}
+	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
+	memset(m->count, 0, sizeof(m->count));
+	empty_small(m);
+	m->n_keys = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t set = KEY_SET(m->keys[i]);
+
+		if (level[set] == SUMMARY_ANY)
+			continue;
+		put_key(m, KEY(m, set, (uint32_t)m->keys[i] >> more[set]));
+	}
+}
+
+/* Keys of such a set stay in the table until it is built again: packets that
+ * are cut must not cost more than whole ones. */
+static void set_any(struct summary_maker *m, uint32_t set)
+{
+	m->level[set] = SUMMARY_ANY;
+	m->shift[set] = 32;
+}
+
+/* The largest of the sets that are not `any`. */
+static uint32_t largest(const uint32_t *size, const uint8_t *level)
+{
+	uint32_t most = 0;
+
+	for (uint32_t i = 1; i < SUMMARY_SETS; i++)
+		if (level[i] != SUMMARY_ANY &&
+		    (size[i] > size[most] || level[most] == SUMMARY_ANY))
+			most = i;
+	return most;
+}
+
+/*
+ * The largest sets, which have half of the table together, pay for it: they
+ * become coarser until a quarter of it is free. Much at a time, so that what
+ * floods every word costs a few steps a value, too.
+ */
+static void make_room(struct summary_maker *m)
+{
+	uint8_t level[SUMMARY_SETS], left[SUMMARY_SETS];
+	uint32_t sum = 0;
+
+	memcpy(left, m->level, sizeof(left));
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (left[set] == SUMMARY_ANY)
+			sum += m->count[set];
+	while (sum < (m->max_keys + 1) / 2) {
+		uint32_t most = largest(m->count, left);
+
+		sum += m->count[most];
+		left[most] = SUMMARY_ANY;
+	}
+	do {
+		for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+			level[set] =
+				m->level[set] + (left[set] != m->level[set]);
+		rebuild(m, level);
+	} while (m->n_keys > m->max_keys - (m->max_keys + 3) / 4);
+}
+
+/* Apart from add_value, which has little to do where this is not called. */
+static __attribute__((noinline)) void add_new(struct summary_maker *m,
+					      uint32_t set, uint32_t value)
+{
+	while (m->shift[set] != 32) {
+		uint64_t key = KEY(m, set, value >> m->shift[set]);
+
+		if (m->n_keys < m->max_keys) {
+			put_key(m, key);
+			return;
+		}
+		if (has_key(m, key))
+			return;
+		make_room(m);
+	}
+}
+
+/* Looks into the table only: small sets are a union's, which is not made of
+ * packets. */
+static inline void add_value(struct summary_maker *m, uint32_t set,
+			     uint32_t value)
+{
+	uint64_t key = KEY(m, set, (uint64_t)value >> m->shift[set]);
+
+	if (*slot_of(m, key) != key)
+		add_new(m, set, value);
+}
+
+static void add_length(struct summary_maker *m, unsigned class, uint32_t length)
+{
+	uint32_t kept = length >> LENGTH_BASE;
+
+	if (kept < 64) {
+		if (m->lengths[class] >> kept & 1)
+			return;
+		m->lengths[class] |= 1ull << kept;
+	}
+	add_value(m, class * SUMMARY_WORDS, length);
+}
+
+/* Some of the packet's words are behind its end, or may be. */
+static void add_short_packet(struct summary_maker *m,
+			     const struct maker_class *c, const uint8_t *p,
+			     uint32_t n, uint32_t header)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct stored_word *w = &c->words[i];
+		uint32_t at = w->offset;
+
+		if (w->after_header)
+			at = at - IP4_HEADER + header;
+		if (at + w->bytes <= n)
+			add_value(m, w->set,
+				  w->bytes == 4	  ? be32(p + at)
+				  : w->bytes == 2 ? be16(p + at)
+						  : p[at]);
+		else if (at < n && m->level[w->set] != SUMMARY_ANY)
+			set_any(m, w->set);
+	}
+}
+
+/* Where a packet like this one would be. */
+static unsigned recent_of(const struct maker_class *c, const uint8_t *head)
+{
+	const uint8_t *p = head + 8 * c->hashed;
+	const uint64_t *mask = c->mask + c->hashed;
+	uint64_t mix = (load64(p) & mask[0]) * 0x9fb21c651e98df25ull +
+		       (load64(p + 8) & mask[1]) * 0xd6e8feb86659fd93ull +
+		       (load64(p + 16) & mask[2]) * 0xa0761d6478bd642full;
+
+	return (unsigned)(mix >> (64 - RECENT_BITS));
+}
+
+static bool is_like(const struct maker_class *c, const uint8_t *head,
+		    const uint8_t *other)
+{
+	uint64_t differ = 0;
+
+	for (uint32_t i = 0; i < HEAD_PARTS; i++)
+		differ |= (load64(head + 8 * i) ^ load64(other + 8 * i)) &
+			  c->mask[i];
+	return differ == 0;
+}
+
+/* Only the words that are not as in a recent packet of the class: those were
+ * added with that. */
+static void add_head(struct summary_maker *m, unsigned class,
+		     const uint8_t *head)
+{
+	const struct maker_class *c = &m->classes[class];
+	uint64_t stamp = m->epoch | class;
+	unsigned here = recent_of(c, head);
+	struct recent *r = &m->recent[here];
+	const struct recent *like =
+		&m->recent[r->stamp == stamp ? here : m->last[class]];
+	uint32_t all = like->stamp == stamp ? 0 : UINT32_MAX;
+
+	if (!all && is_like(c, head, like->head))
+		return;
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct stored_word *w = &c->words[i];
+		uint32_t word = load32(head + w->load);
+
+		if (((word ^ load32(like->head + w->load)) | all) & w->mask)
+			add_value(m, w->set,
+				  __builtin_bswap32(word & w->mask) >> w->drop);
+	}
+	r->stamp = stamp;
+	memcpy(r->head, head, HEAD_BYTES);
+	m->last[class] = (uint8_t)here;
+}
+
+/* left: what can be read at p, h->caplen or more. */
+static void add_packet(struct summary_maker *m, const struct packet_head *h,
+		       const uint8_t *p, uint32_t left)
+{
+	uint32_t n = h->caplen, class = class_of(&m->link, p, n);
+	const struct maker_class *c = &m->classes[class];
+	uint32_t header =
+		n > c->header ? 4u * (p[c->header] & 0xf) : IP4_HEADER;
+	uint8_t head[HEAD_BYTES];
+
+	m->present |= 1u << class;
+	if (c->n == 0)
+		return;
+	add_length(m, class, h->len);
+	if (header < IP4_HEADER || n < c->end + header - IP4_HEADER) {
+		add_short_packet(m, c, p, n, header);
+		return;
+	}
+	if (header > IP4_HEADER || left < HEAD_BYTES) {
+		memset(head, 0, sizeof(head));
+		memcpy(head, p, n < HEAD_BYTES ? n : HEAD_BYTES);
+		if (header > IP4_HEADER) /* without its options */
+			memcpy(head + c->header + IP4_HEADER,
+			       p + c->header + header, 4);
+		p = head;
+	}
+	add_head(m, class, p);
+}
+
+void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
+			   uint32_t n)
+{
+	struct packet_head h;
+	const uint8_t *body;
+	uint32_t at = 0, was = 0;
+
+	while (packet_next(records, n, &at, &h, &body) > 0) {
+		/* Records of one length come in runs: then the 8th from here
+		 * is asked for, else all of what follows. It need not be
+		 * there. */
+		if (h.caplen == was)
+			block_ask(records + at + 7 * (sizeof(h) + h.caplen),
+				  sizeof(h) + HEAD_BYTES, false);
+		else
+			block_ask(records + at, 1024, false);
+		was = h.caplen;
+		add_packet(m, &h, body, n - (uint32_t)(body - records));
+	}
+}
+
+/* So many values ahead their slots are asked for. */
+#define UNION_AHEAD 16
+
+static void add_values(struct summary_maker *m, uint32_t set, const uint32_t *v,
+		       uint32_t n, unsigned shift)
+{
+	for (uint32_t i = 0; i < n && m->shift[set] != 32; i++) {
+		uint32_t ahead = i + UNION_AHEAD < n ? i + UNION_AHEAD : i;
+
+		if (!m->is_small[set])
+			__builtin_prefetch(slot_of(
+				m, KEY(m, set,
+				       v[ahead] << shift >> m->shift[set])));
+		if (m->n_keys < m->max_keys)
+			put_key(m, KEY(m, set, v[i] << shift >> m->shift[set]));
+		else
+			add_new(m, set, v[i] << shift);
+	}
+}
+
+void summary_maker_union(struct summary_maker *m, const struct summary *s)
+{
+	uint8_t level[SUMMARY_SETS];
+	bool coarser = false;
+
+	assert(s->link_type == m->link_type);
+	m->present |= s->present;
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		coarser |= s->level[set] > m->level[set];
+		level[set] = s->level[set] > m->level[set] ? s->level[set]
+							   : m->level[set];
+	}
+	if (coarser)
+		rebuild(m, level);
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (s->count[set])
+			add_values(m, set, s->values + s->first[set],
+				   s->count[set],
+				   m->base[set] + 4u * s->level[set]);
+}
+
+static void learn_word(struct maker_class *c, const struct word *w,
+		       uint32_t set)
+{
+	bool after_header = w->place == WORD_AFTER_HEADER;
+	uint32_t at = w->offset + (after_header ? IP4_HEADER : 0);
+	uint32_t load = at < HEAD_BYTES - 4 ? at : HEAD_BYTES - 4;
+	uint32_t before = 8 * (at - load), bits = 8u * w->bytes;
+
+	assert(at + w->bytes <= HEAD_BYTES);
+	c->words[c->n++] = (struct stored_word){
+		.offset = (uint8_t)at,
+		.bytes = w->bytes,
+		.after_header = after_header,
+		.load = (uint8_t)load,
+		.drop = (uint8_t)(32 - before - bits),
+		.mask = UINT32_MAX >> (32 - bits) << before,
+		.set = (uint16_t)set};
+	memset((uint8_t *)c->mask + at, 0xff, w->bytes);
+	if (at + w->bytes > c->end)
+		c->end = at + w->bytes;
+}
+
+static void learn_layouts(struct summary_maker *m)
+{
+	struct layout l;
+
+	memset(m->base, 0, sizeof(m->base));
+	memset(m->is_small, 0, sizeof(m->is_small));
+	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
+		struct maker_class *c = &m->classes[class];
+
+		summary_layout(m->link_type, class, &l);
+		*c = (struct maker_class){.header = l.header};
+		for (uint32_t i = 0; i < l.n; i++) {
+			const struct word *w = &l.words[i];
+			uint32_t set = class * SUMMARY_WORDS + i;
+
+			m->base[set] = w->base;
+			m->is_small[set] =
+				m->small && 8u * w->bytes <= SMALL_BITS;
+			if (!w->fixed && w->place != WORD_WIRE_LENGTH)
+				learn_word(c, w, set);
+		}
+		uint32_t parts = (c->end + 7) / 8;
+		c->hashed = parts > HASHED_PARTS ? parts - HASHED_PARTS : 0;
+	}
+}
+
+/* Empties slots and recent. */
+static void new_epoch(struct summary_maker *m)
+{
+	m->epoch += EPOCH;
+	if (m->epoch)
+		return;
+	/* They begin again, and what the first ones left would be found. */
+	m->epoch = EPOCH;
+	memset(m->slots, 0, sizeof(*m->slots) << m->slot_bits);
+	memset(m->recent, 0, sizeof(m->recent));
+}
+
+void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
+{
+	empty_small(m);
+	if (link_type != m->link_type) {
+		m->link_type = link_type;
+		m->link = link_of(link_type);
+		learn_layouts(m);
+	}
+	new_epoch(m);
+	m->present = 0;
+	m->n_keys = 0;
+	memset(m->count, 0, sizeof(m->count));
+	memset(m->level, 0, sizeof(m->level));
+	memset(m->lengths, 0, sizeof(m->lengths));
+	memcpy(m->shift, m->base, sizeof(m->shift));
+}
+
+struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
+{
+	struct summary_maker *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->max_keys = max_keys ? max_keys : 1;
+	/* Half empty at least. */
+	for (m->slot_bits = 4; (1ull << m->slot_bits) < 2ull * m->max_keys;)
+		m->slot_bits++;
+	m->slots = calloc((size_t)1 << m->slot_bits, sizeof(*m->slots));
+	bool large = m->slot_bits > SMALL_BITS;
+	if (large)
+		m->small = calloc((size_t)SUMMARY_SETS * SMALL_WORDS,
+				  sizeof(*m->small));
+	m->keys = calloc(m->max_keys + 1ul, sizeof(*m->keys));
+	m->spare = calloc(m->max_keys, sizeof(*m->spare));
+	if (!m->slots || (large && !m->small) || !m->keys || !m->spare ||
+	    getrandom(&m->multiplier, sizeof(m->multiplier), 0) !=
+		    sizeof(m->multiplier)) {
+		summary_maker_free(m);
+		return NULL;
+	}
+	m->multiplier |= 1;
+	m->link_type = ~link_type;
+	summary_maker_reset(m, link_type);
+	return m;
+}
+
+void summary_maker_free(struct summary_maker *m)
+{
+	if (!m)
+		return;
+	free(m->slots);
+	free(m->small);
+	free(m->keys);
+	free(m->spare);
+	free(m);
+}
+
+/* --- out of the table, in order --- */
+
+/* Least byte first; a pass over bytes that are all the same is left out. */
+static void sort_values(uint32_t *v, uint32_t n, uint32_t *spare)
+{
+	uint32_t *from = v, *to = spare, differ = 0;
+
+	if (n < 32) { /* insertion */
+		for (uint32_t i = 1; i < n; i++) {
+			uint32_t x = v[i], j = i;
+
+			for (; j > 0 && v[j - 1] > x; j--)
+				v[j] = v[j - 1];
+			v[j] = x;
+		}
+		return;
+	}
+	for (uint32_t i = 1; i < n; i++)
+		differ |= v[i] ^ v[0];
+	for (unsigned shift = 0; shift < 32; shift += 8) {
+		uint32_t at[257] = {0};
+
+		if (!(differ >> shift & 0xff))
+			continue;
+		for (uint32_t i = 0; i < n; i++)
+			at[(from[i] >> shift & 0xff) + 1]++;
+		for (unsigned i = 1; i < 257; i++)
+			at[i] += at[i - 1];
+		for (uint32_t i = 0; i < n; i++)
+			to[at[from[i] >> shift & 0xff]++] = from[i];
+		uint32_t *was = from;
+		from = to;
+		to = was;
+	}
+	if (from != v)
+		memcpy(v, from, n * sizeof(*v));
+}
+
+struct summary *summary_make(struct summary_maker *m)
+{
+	struct summary *s = malloc(sizeof(*s) + m->n_keys * sizeof(*s->values));
+	uint32_t at[SUMMARY_SETS], total = 0;
+
+	if (!s)
+		return NULL;
+	s->link_type = m->link_type;
+	s->present = m->present;
+	s->pages = NULL;
+	memcpy(s->level, m->level, sizeof(s->level));
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		s->count[set] =
+			s->level[set] == SUMMARY_ANY ? 0 : m->count[set];
+		s->first[set] = at[set] = total;
+		total += s->count[set];
+	}
+	for (uint32_t i = 0; i < m->n_keys; i++) {
+		uint32_t set = KEY_SET(m->keys[i]);
+
+		if (s->level[set] != SUMMARY_ANY)
+			s->values[at[set]++] = (uint32_t)m->keys[i];
+	}
+	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		if (s->count[set] > 1)
+			sort_values(s->values + s->first[set], s->count[set],
+				    m->spare);
+	return s;
+}
+
+void summary_free(struct summary *s)
+{
+	free(s);
+}
+
+/* --- as bytes: version, link type, classes, then each class's sets: level and
+ * count, the first value, and how much more each of the others is --- */
+
+static uint8_t *put_number(uint8_t *to, uint32_t v)
+{
+	for (; v >= 0x80; v >>= 7)
+		*to++ = (uint8_t)(v | 0x80);
+	*to++ = (uint8_t)v;
+	return to;
+}
+
+static size_t number_bytes(uint32_t v)
+{
+	unsigned bits = 32 - (unsigned)__builtin_clz(v | 1);
+
+	return (9 * bits + 64) / 64; /* by 7, rounded up, for so few */
+}
+
+static bool get_number(const uint8_t **from, const uint8_t *end, uint32_t *v)
+{
+	uint64_t got = 0;
+
+	for (unsigned shift = 0; shift < 35 && *from < end; shift += 7) {
+		uint8_t b = *(*from)++;
+
+		got |= (uint64_t)(b & 0x7f) << shift;
+		if (b & 0x80)
+			continue;
+		*v = (uint32_t)got;
+		/* One way to write a number. */
+		return got <= UINT32_MAX && (b || shift == 0);
+	}
+	return false;
+}
+
+static size_t set_bytes(const struct summary *s, uint32_t set)
+{
+	const uint32_t *v = s->values + s->first[set];
+	uint32_t count = s->count[set];
+	size_t n = number_bytes(count << 2 | s->level[set]);
+
+	if (count)
+		n += number_bytes(v[0]);
+	for (uint32_t i = 1; i < count; i++)
+		n += number_bytes(v[i] - v[i - 1] - 1);
+	return n;
+}
+
+/* The sets that are written, in order: set from *at on; false at the end. */
+static bool next_set(const struct summary *s, struct layout *l, uint32_t *at)
+{
+	for (; *at < SUMMARY_SETS; ++*at) {
+		uint32_t class = *at / SUMMARY_WORDS, i = *at % SUMMARY_WORDS;
+
+		if (!(s->present >> class & 1)) {
+			*at += SUMMARY_WORDS - 1;
+			continue;
+		}
+		if (i == 0)
+			summary_layout(s->link_type, class, l);
+		if (i < l->n && !l->words[i].fixed)
+			return true;
+	}
+	return false;
+}
+
+size_t summary_bytes(const struct summary *s)
+{
+	struct layout l;
+	size_t n = 1 + number_bytes(s->link_type) + number_bytes(s->present);
+
+	for (uint32_t set = 0; next_set(s, &l, &set); set++)
+		n += set_bytes(s, set);
+	return n;
+}
+
+static void coarsen(struct summary *s, uint32_t set)
+{
+	uint32_t *v = s->values + s->first[set], n = 0;
+
+	if (++s->level[set] != SUMMARY_ANY)
+		for (uint32_t i = 0; i < s->count[set]; i++)
+			if (n == 0 || v[n - 1] != v[i] >> 4)
+				v[n++] = v[i] >> 4;
+	s->count[set] = n;
+}
+
+/* How much sooner a lesser set pays than another of its size. */
+#define LESSER 16
+
+bool summary_fit(struct summary *s, size_t max_bytes)
+{
+	uint32_t cost[SUMMARY_SETS] = {0}, weight[SUMMARY_SETS];
+	struct layout l;
+	size_t total = summary_bytes(s);
+
+	if (total <= max_bytes)
+		return true;
+	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
+		weight[set] = l.words[set % SUMMARY_WORDS].lesser ? LESSER : 1;
+		cost[set] = (uint32_t)set_bytes(s, set) * weight[set];
+	}
+	while (total > max_bytes) {
+		uint32_t most = largest(cost, s->level);
+
+		if (!cost[most] || s->level[most] == SUMMARY_ANY)
+			return false;
+		total -= cost[most] / weight[most];
+		coarsen(s, most);
+		total += set_bytes(s, most);
+		cost[most] = (uint32_t)set_bytes(s, most) * weight[most];
+	}
+	return true;
+}
+
+void summary_write(const struct summary *s, uint8_t *to)
+{
+	struct layout l;
+
+	*to++ = VERSION;
+	to = put_number(to, s->link_type);
+	to = put_number(to, s->present);
+	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
+		const uint32_t *v = s->values + s->first[set];
+
+		to = put_number(to, s->count[set] << 2 | s->level[set]);
+		for (uint32_t i = 0; i < s->count[set]; i++)
+			to = put_number(to, i ? v[i] - v[i - 1] - 1 : v[0]);
+	}
+}
+
+/* Values of a set, of `bits` bits each at most. */
+static bool get_values(const uint8_t **from, const uint8_t *end, uint32_t *v,
+		       uint32_t count, unsigned bits)
+{
+	uint64_t value = 0;
+	uint32_t delta;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (!get_number(from, end, &delta))
+			return false;
+		value += delta + (i ? 1ull : 0);
+		if (value >> bits)
+			return false;
+		v[i] = (uint32_t)value;
+	}
+	return true;
+}
+
+/* Passes numbers, whatever they are. */
+static bool skip_values(const uint8_t **from, const uint8_t *end,
+			uint32_t count)
+{
+	uint64_t eight;
+
+	/* A byte without its high bit ends a number. */
+	for (; count >= 8 && end - *from >= 8; *from += 8) {
+		memcpy(&eight, *from, 8);
+		count -= (uint32_t)__builtin_popcountll(~eight &
+							0x8080808080808080);
+	}
+	while (count > 0 && *from < end)
+		count -= !(*(*from)++ & 0x80);
+	return count == 0;
+}
+
+/* need: as in summary_read_some, or NULL. */
+static bool get_sets(struct summary *s, const uint8_t **from,
+		     const uint8_t *end, const uint32_t *need)
+{
+	struct layout l;
+	uint32_t total = 0;
+
+	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
+		const struct word *w = &l.words[set % SUMMARY_WORDS];
+		uint32_t head;
+
+		if (!get_number(from, end, &head))
+			return false;
+		unsigned level = head & 3, count = head >> 2;
+		unsigned shift = summary_shift(w, level);
+		/* A byte a value at least, so values[] has the room. */
+		if (count > (size_t)(end - *from) ||
+		    (count && shift > 8u * w->bytes))
+			return false;
+		s->first[set] = total;
+		if (need &&
+		    !(need[set / SUMMARY_WORDS] >> set % SUMMARY_WORDS & 1)) {
+			s->level[set] = SUMMARY_ANY;
+			if (!skip_values(from, end, count))
+				return false;
+			continue;
+		}
+		s->level[set] = (uint8_t)level;
+		s->count[set] = count;
+		if (!get_values(from, end, s->values + total, count,
+				8u * w->bytes - shift))
+			return false;
+		total += count;
+	}
+	return *from == end;
+}
+
+struct summary *summary_read(const uint8_t *from, size_t n, struct err *e)
+{
+	return summary_read_some(from, n, NULL, e);
+}
+
+struct summary *summary_read_some(const uint8_t *from, size_t n,
+				  const uint32_t need[SUMMARY_CLASSES],
+				  struct err *e)
+{
+	const uint8_t *end = from + n;
+	struct summary *s;
+
+	if (n == 0 || n > SUMMARY_BYTES_MAX || *from++ != VERSION) {
+		err_set(e, ERR_FAILED,
+			"summary: expected version %d and at most %u bytes, "
+			"got version %d and %zu bytes",
+			VERSION, SUMMARY_BYTES_MAX, n ? from[-1] : 0, n);
+		return NULL;
+	}
+	s = malloc(sizeof(*s) + n * sizeof(*s->values));
+	if (s)
+		memset(s, 0, sizeof(*s));
+	if (!s) {
+		err_errno(e, "summary");
+		return NULL;
+	}
+	if (get_number(&from, end, &s->link_type) &&
+	    get_number(&from, end, &s->present) &&
+	    s->present >> SUMMARY_CLASSES == 0 && get_sets(s, &from, end, need))
+		return s;
+	err_set(e, ERR_FAILED, "summary: damaged after %zu of %zu bytes",
+		n - (size_t)(end - from), n);
+	summary_free(s);
+	return NULL;
+}

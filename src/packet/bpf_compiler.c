@@ -1,0 +1,500 @@
+/*
+ * Filters compiled in processes beside. Guarantees that no caller waits longer
+ * than its deadline, that what was not finished by then does not go on,
+ * and that a program which comes back is one (bpf_validate). A process ends as
+ * soon as nobody waits for it: it sees its connection end. Leaves out what a
+ * filter means: bpf_filter.c.
+ */
+#include "packet/bpf_compiler.h"
+#include "packet/bpf_cache.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Between two questions whether to go on. */
+#define LOOK_MS 100
+/* Such a text is compiled in milliseconds; see SHORT_TEXT of bpf_filter.c. */
+#define LONG_TEXT 1024
+
+/* To a process that compiles. The text is behind it, and its end. */
+struct compile_request {
+	uint32_t link_type, snaplen;
+	uint32_t text_max, program_max;
+	char interface[FILTER_INTERFACE_MAX]; /* "": for packets in memory */
+	bool absent;
+	char text[FILTER_TEXT_MAX + 1];
+};
+
+/* Back, with n instructions behind it; with an error there are none. */
+struct compile_answer {
+	uint32_t link_type, n;
+	struct err error;
+};
+
+enum compiler_kind { COMPILER_PLAIN, COMPILER_NAMES, COMPILERS };
+/* Who waits for whom: viewers hold up no operator, names hold up nobody else.*/
+enum compiler_lane {
+	LANE_VIEWERS,
+	LANE_OPERATORS,
+	LANE_INTERFACES,
+	LANE_NAMES,
+	LANES
+};
+
+static filter_compile_on *compile_on;
+static int compiler_fds[COMPILERS] = {-1, -1};
+
+/* What is compiled. */
+struct lane_place {
+	bool is_taken, is_long;
+	const void *person;
+};
+
+static pthread_mutex_t lane_lock = PTHREAD_MUTEX_INITIALIZER; /* guards all */
+static struct lane_place lanes[LANES][FILTER_COMPILE_MAX];
+
+static bool text_is_long(const char *text)
+{
+	return strlen(text) > LONG_TEXT;
+}
+
+static int64_t compiler_time_ns(const char *text)
+{
+	return text_is_long(text) ? FILTER_COMPILE_LONG_NS : FILTER_COMPILE_NS;
+}
+
+/* --- in a process that compiles --- */
+
+static void *compiler_watch(void *arg)
+{
+	struct pollfd fd = {.fd = *(int *)arg, .events = POLLRDHUP};
+
+	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
+		;
+	_exit(0);
+}
+
+static bool compiler_write(int fd, const void *bytes, size_t n)
+{
+	const char *at = bytes;
+
+	while (n) {
+		ssize_t wrote = send(fd, at, n, MSG_NOSIGNAL);
+
+		if (wrote <= 0)
+			return false;
+		at += wrote;
+		n -= (size_t)wrote;
+	}
+	return true;
+}
+
+static void compiler_limit(const struct compile_request *q)
+{
+	const rlim_t seconds = compiler_time_ns(q->text) / NS_PER_S;
+	struct rlimit cpu = {seconds, seconds}, none = {0, 0};
+
+	setrlimit(RLIMIT_CPU, &cpu);
+	setrlimit(RLIMIT_CORE, &none);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	struct rlimit memory = {FILTER_COMPILE_BYTES, FILTER_COMPILE_BYTES};
+	setrlimit(RLIMIT_AS, &memory);
+#endif
+	if (text_is_long(q->text))
+		setpriority(PRIO_PROCESS, 0, 10);
+}
+
+static struct filter *compiler_compile(const struct compile_request *q,
+				       uint32_t *link_type, struct err *e)
+{
+	*link_type = q->link_type;
+	filter_configure(q->text_max, q->program_max);
+	if (q->absent)
+		return filter_compile_absent(q->text, q->snaplen, e);
+	if (*q->interface)
+		return compile_on(q->interface, q->text, q->snaplen, link_type,
+				  e);
+	return filter_compile(q->text, q->link_type, q->snaplen, e);
+}
+
+static void compiler_serve(const struct compile_request *q, int fd)
+{
+	struct compile_answer a = {0};
+	pthread_t thread;
+
+	compiler_limit(q);
+	if (pthread_create(&thread, NULL, compiler_watch, &fd) != 0)
+		return;
+	struct filter *f = compiler_compile(q, &a.link_type, &a.error);
+	if (f)
+		a.n = f->program.bf_len;
+	if (compiler_write(fd, &a, sizeof(a)) && f)
+		compiler_write(fd, f->program.bf_insns,
+			       f->program.bf_len * sizeof(struct bpf_insn));
+}
+
+/* A request, and the connection that wants the answer. */
+static bool compiler_receive(int from, struct compile_request *q, int *fd)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {q, sizeof(*q)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &control,
+			   .msg_controllen = sizeof(control)};
+	ssize_t n;
+
+	*fd = -1;
+	while ((n = recvmsg(from, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+		;
+	const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+	if (c && c->cmsg_type == SCM_RIGHTS)
+		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+	return n == (ssize_t)sizeof(*q) && *fd >= 0;
+}
+
+/* Until pcapd is gone. Those that were made are not waited for: the kernel
+ * takes them away. */
+static void compiler_main(int from)
+{
+	static struct compile_request q;
+	int fd;
+
+	signal(SIGCHLD, SIG_IGN);
+	while (compiler_receive(from, &q, &fd)) {
+		if (fork() == 0) {
+			close(from);
+			compiler_serve(&q, fd);
+			_exit(0);
+		}
+		close(fd);
+	}
+	_exit(0);
+}
+
+/* --- in pcapd --- */
+
+/* Its first word is whether it is confined. */
+static void compiler_begin(int fd, enum compiler_kind kind,
+			   filter_confine *confine, void *ctx)
+{
+	struct err e = ERR_INIT;
+
+	confine(ctx, kind == COMPILER_NAMES, &e);
+	if (compiler_write(fd, &e, sizeof(e)) && !e.kind)
+		compiler_main(fd);
+	_exit(1);
+}
+
+static bool compiler_make(enum compiler_kind kind, filter_confine *confine,
+			  void *ctx, struct err *e)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, "make a compiler of filters");
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(pair[0]);
+		compiler_begin(pair[1], kind, confine, ctx);
+	}
+	close(pair[1]);
+	compiler_fds[kind] = pair[0];
+	return pid >= 0 || err_errno(e, "make a compiler of filters");
+}
+
+/* Until it is confined. */
+static bool compiler_await(enum compiler_kind kind, struct err *e)
+{
+	struct err said = ERR_INIT;
+
+	if (recv(compiler_fds[kind], &said, sizeof(said), 0) != sizeof(said))
+		return err_set(e, ERR_FAILED, "the compiler of filters ended");
+	if (said.kind)
+		*e = said;
+	return !said.kind;
+}
+
+bool filter_compiler_start(filter_compile_on *on, filter_confine *confine,
+			   void *ctx, struct err *e)
+{
+	compile_on = on;
+	return compiler_make(COMPILER_PLAIN, confine, ctx, e) &&
+	       compiler_make(COMPILER_NAMES, confine, ctx, e);
+}
+
+bool filter_compiler_ready(struct err *e)
+{
+	return compiler_await(COMPILER_PLAIN, e) &&
+	       compiler_await(COMPILER_NAMES, e);
+}
+
+bool filter_compiler_runs(void)
+{
+	return compiler_fds[COMPILER_NAMES] >= 0;
+}
+
+/* False: the deadline is over, or nobody waits. */
+static bool compiler_may_wait(const struct filter_request *q,
+			      int64_t deadline_ns, struct err *e)
+{
+	if (q->go_on && !q->go_on(q->ctx))
+		return err_set(e, ERR_CANCELLED, "filter: nobody waits for it");
+	if (monotonic_ns() < deadline_ns)
+		return true;
+	err_set(e, ERR_LIMIT, "filter: it was not compiled within %lld s",
+		(long long)(compiler_time_ns(q->text) / NS_PER_S));
+	return err_hint(e, "Give addresses for names of hosts, and networks "
+			   "or ranges for lists.");
+}
+
+/* How many of a lane are as long and of that person; NULL: of anybody. */
+static unsigned lane_count(const struct lane_place *lane, bool is_long,
+			   const void *person)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FILTER_COMPILE_MAX; i++)
+		n += lane[i].is_taken && lane[i].is_long >= is_long &&
+		     (!person || lane[i].person == person);
+	return n;
+}
+
+/* Long ones have half of a lane, and one person has half of either. NULL: there
+ * is no room. */
+static struct lane_place *lane_enter(struct lane_place *lane, bool is_long,
+				     const void *person)
+{
+	unsigned most = FILTER_COMPILE_MAX;
+	struct lane_place *free = NULL;
+	bool room = true;
+
+	pthread_mutex_lock(&lane_lock);
+	for (int i = 0; room && i <= is_long; i++, most /= 2)
+		room = lane_count(lane, i, NULL) < most &&
+		       (!person || lane_count(lane, i, person) < most / 2);
+	for (unsigned i = 0; room && i < FILTER_COMPILE_MAX; i++)
+		if (!lane[i].is_taken)
+			free = &lane[i];
+	if (free)
+		*free = (struct lane_place){true, is_long, person};
+	pthread_mutex_unlock(&lane_lock);
+	return free;
+}
+
+static void lane_leave(struct lane_place *place)
+{
+	pthread_mutex_lock(&lane_lock);
+	place->is_taken = false;
+	pthread_mutex_unlock(&lane_lock);
+}
+
+/* The end of a connection to a process that compiles this. -1: see e. */
+static int compiler_ask(enum compiler_kind kind, const struct filter_request *q,
+			struct err *e)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct compile_request *r = calloc(1, sizeof(*r));
+	struct iovec iov = {r, sizeof(*r)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &control,
+			   .msg_controllen = sizeof(control)};
+	int pair[2] = {-1, -1};
+
+	if (!r || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		goto fail;
+	r->link_type = q->link_type;
+	r->snaplen = q->snaplen;
+	r->absent = q->absent;
+	filter_bounds(&r->text_max, &r->program_max);
+	snprintf(r->interface, sizeof(r->interface), "%s",
+		 q->interface ? q->interface : "");
+	snprintf(r->text, sizeof(r->text), "%s", q->text);
+	control.head.cmsg_level = SOL_SOCKET;
+	control.head.cmsg_type = SCM_RIGHTS;
+	control.head.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.head), &pair[1], sizeof(int));
+	if (sendmsg(compiler_fds[kind], &m, MSG_NOSIGNAL) < 0)
+		goto fail;
+	close(pair[1]);
+	free(r);
+	return pair[0];
+fail:
+	err_errno(e, "filter: ask for it to be compiled");
+	for (int i = 0; i < 2; i++)
+		if (pair[i] >= 0)
+			close(pair[i]);
+	free(r);
+	return -1;
+}
+
+/* Exactly n bytes. */
+static bool compiler_read(int fd, void *to, size_t n,
+			  const struct filter_request *q, int64_t deadline_ns,
+			  struct err *e)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char *at = to;
+
+	while (n) {
+		if (!compiler_may_wait(q, deadline_ns, e))
+			return false;
+		if (poll(&p, 1, LOOK_MS) <= 0)
+			continue;
+		ssize_t got = recv(fd, at, n, MSG_DONTWAIT);
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		if (got <= 0)
+			return err_set(e, ERR_LIMIT,
+				       "filter: compiling it takes more memory "
+				       "or time than it may");
+		at += got;
+		n -= (size_t)got;
+	}
+	return true;
+}
+
+static struct filter *compiler_take(int fd, const struct filter_request *q,
+				    uint32_t *link_type, int64_t deadline_ns,
+				    struct err *e)
+{
+	static struct bpf_insn nothing;
+	struct compile_answer a;
+	struct filter *f = NULL;
+
+	if (!compiler_read(fd, &a, sizeof(a), q, deadline_ns, e))
+		return NULL;
+	a.error.what[sizeof(a.error.what) - 1] = '\0';
+	a.error.hint[sizeof(a.error.hint) - 1] = '\0';
+	if (a.error.kind > ERR_NONE && a.error.kind < ERR_KINDS) {
+		*e = a.error;
+		return NULL;
+	}
+	if (a.n == 0 || a.n > FILTER_INSNS_MAX) {
+		err_set(e, ERR_FAILED, "filter: the compiler gave no program");
+		return NULL;
+	}
+	size_t bytes = a.n * sizeof(nothing);
+	void *program = malloc(bytes);
+	if (!program)
+		err_set(e, ERR_FAILED, "filter: out of memory");
+	else if (compiler_read(fd, program, bytes, q, deadline_ns, e))
+		f = filter_from_program(program, bytes, e);
+	free(program);
+	*link_type = a.link_type;
+	return f;
+}
+
+static struct filter *compiler_try(enum compiler_kind kind,
+				   enum compiler_lane lane,
+				   const struct filter_request *q,
+				   uint32_t *link_type, int64_t deadline_ns,
+				   struct err *e)
+{
+	bool is_long = text_is_long(q->text);
+	struct timespec pause = {0, 10 * 1000000};
+	struct lane_place *place;
+	struct filter *f = NULL;
+
+	while (!(place = lane_enter(lanes[lane], is_long, q->person))) {
+		if (!compiler_may_wait(q, deadline_ns, e))
+			return NULL;
+		nanosleep(&pause, NULL);
+	}
+	int fd = compiler_ask(kind, q, e);
+	if (fd >= 0) {
+		f = compiler_take(fd, q, link_type, deadline_ns, e);
+		close(fd);
+	}
+	lane_leave(place);
+	return f;
+}
+
+static struct filter *compiler_in_place(const struct filter_request *q,
+					uint32_t *link_type, struct err *e)
+{
+	*link_type = q->link_type;
+	return filter_compile(q->text, q->link_type, q->snaplen, e);
+}
+
+/* For packets in memory. */
+static struct filter *compiler_compile_beside(const struct filter_request *q,
+					      uint32_t *link_type,
+					      int64_t deadline_ns,
+					      struct err *e)
+{
+	struct filter *f = compiler_try(
+		COMPILER_PLAIN, q->operator? LANE_OPERATORS : LANE_VIEWERS, q,
+		link_type, deadline_ns, e);
+
+	if (f || e->kind != ERR_USAGE)
+		return f;
+	if (q->operator)
+		return compiler_try(COMPILER_NAMES, LANE_NAMES, q, link_type,
+				    deadline_ns, e);
+	err_hint(e, "pcap-filter(7) describes filters. Names of hosts are "
+		    "looked up for operators only: give addresses.");
+	return NULL;
+}
+
+/* Once for all who ask for the same. */
+static struct filter *compiler_once(const struct filter_request *q,
+				    uint32_t *link_type, int64_t deadline_ns,
+				    struct err *e)
+{
+	const struct filter_key k = {q->text, q->link_type, q->snaplen,
+				     q->operator};
+	struct timespec pause = {0, 10 * 1000000};
+	enum filter_found found;
+	struct filter *f = NULL;
+
+	while ((found = filter_cache_find(&k, monotonic_ns(), &f, e)) ==
+	       FILTER_COMPILING) {
+		if (!compiler_may_wait(q, deadline_ns, e))
+			return NULL;
+		nanosleep(&pause, NULL);
+	}
+	*link_type = q->link_type;
+	if (found == FILTER_MISSING) {
+		f = compiler_compile_beside(q, link_type, deadline_ns, e);
+		filter_cache_put(&k, monotonic_ns(), f, e);
+	}
+	/* max-filter-program may be another since. */
+	if (f && !filter_fits(q->text, f, e)) {
+		filter_free(f);
+		return NULL;
+	}
+	return f;
+}
+
+struct filter *filter_compiler_run(const struct filter_request *q,
+				   uint32_t *link_type, struct err *e)
+{
+	int64_t deadline_ns = monotonic_ns() + compiler_time_ns(q->text);
+
+	if (!filter_fits(q->text, NULL, e))
+		return NULL;
+	if (!filter_compiler_runs())
+		return compiler_in_place(q, link_type, e);
+	/* An interface takes a socket to be opened, and its program stays with
+	 * the capture. */
+	if (q->interface)
+		return compiler_try(COMPILER_NAMES, LANE_INTERFACES, q,
+				    link_type, deadline_ns, e);
+	return compiler_once(q, link_type, deadline_ns, e);
+}

@@ -1,0 +1,445 @@
+/*
+ * Listen: from a crowd's queues to listeners, and the pump that serves those
+ * which filter. Guarantees that one who is too slow is told how many packets it
+ * lost, and in their place. Leaves out anything that was captured before.
+ *
+ * A listener has work when its queue has slices. Then it is either idle, in
+ * the pump's line, or busy: its messages are being made or sent. A push to a
+ * busy one only marks it; whoever ends being busy looks at the mark.
+ */
+#include "server/server_internal.h"
+
+#include <stdlib.h>
+
+#define LOST_FANOUT "pcapd could not hand packets out in time"
+
+struct listener {
+	struct call *call;
+	struct capture_view view; /* until the header is sent */
+	struct feed *feed;
+	struct member member;
+	struct filter *filter;
+	struct pick pick;
+	uint32_t link_type;
+	bool link_known; /* else the first slice tells */
+	bool header_sent;
+	/* Of a filter that is compiled when the first slice has come: that,
+	 * what was lost before it, and what became of the filter. */
+	struct slice first;
+	uint64_t first_lost;
+	struct err failure;
+	uint64_t sent, lost;
+
+	/* Under the pump's lock. */
+	struct listener *next_ready;
+	bool busy, pushed;
+};
+
+static const Pcap__V1__ListenRequest *request(const struct listener *l)
+{
+	return (const void *)l->call->request;
+}
+
+/* --- the line --- */
+
+/* With the pump's lock. The line holds a reference to the call. */
+static void join_line(struct pump *p, struct listener *l)
+{
+	call_ref(l->call);
+	l->busy = true;
+	l->next_ready = NULL;
+	bool first = !p->ready;
+	*p->ready_end = l;
+	p->ready_end = &l->next_ready;
+	if (first)
+		pthread_cond_signal(&p->work);
+}
+
+/* There is something in the queue; often on the thread that hands out. */
+static void on_wake(void *ctx)
+{
+	struct listener *l = ctx;
+	struct pump *p = &l->call->server->pump;
+
+	pthread_mutex_lock(&p->lock);
+	l->pushed = true;
+	if (!l->busy)
+		join_line(p, l);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* A busy listener that has more to do. */
+static void line_up(struct listener *l)
+{
+	struct pump *p = &l->call->server->pump;
+
+	pthread_mutex_lock(&p->lock);
+	join_line(p, l);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* A busy listener found its queue empty. False: not any more. */
+static bool rest(struct listener *l)
+{
+	struct pump *p = &l->call->server->pump;
+
+	pthread_mutex_lock(&p->lock);
+	bool empty = !l->pushed;
+	if (empty)
+		l->busy = false;
+	l->pushed = false;
+	pthread_mutex_unlock(&p->lock);
+	return empty;
+}
+
+/* Nothing more comes. The crowd's reference to the call goes with it. */
+static void detach(struct listener *l)
+{
+	if (!crowd_leave(&l->call->server->crowds, &l->member))
+		return;
+	queue_close(&l->member.queue);
+	call_unref(l->call);
+}
+
+void listener_free(struct listener *l)
+{
+	if (!l)
+		return;
+	queue_done(&l->member.queue);
+	if (l->first.block)
+		block_unref(l->first.block);
+	feed_unref(l->feed);
+	filter_free(l->filter);
+	capture_view_done(&l->view);
+	free(l);
+}
+
+/* --- messages --- */
+
+static bool compile(struct listener *l, struct err *e)
+{
+	const char *text = request(l)->filter;
+
+	if (!*text)
+		return true;
+	l->filter = call_filter(l->call, text, l->link_type,
+				l->view.row.snaplen, e);
+	l->pick.filter = l->filter;
+	return l->filter != NULL;
+}
+
+static void send_header(struct listener *l)
+{
+	uint32_t snaplen = wire_snaplen(&l->view, request(l)->snaplen, true);
+
+	l->header_sent = true;
+	call_send(l->call, wire_header(&l->view, l->link_type, snaplen, 0));
+}
+
+static void send_lost(struct listener *l, uint64_t packets, const char *reason)
+{
+	l->lost += packets;
+	call_send(l->call, wire_lost(packets, reason));
+}
+
+static void end(struct listener *l, bool complete, const char *note)
+{
+	Pcap__V1__End end = PCAP__V1__END__INIT;
+
+	if (!l->header_sent) {
+		if (!l->link_known)
+			l->link_type = LINK_UNKNOWN;
+		send_header(l);
+	}
+	end.packets = l->sent;
+	end.examined = l->pick.examined;
+	end.min_ns = l->pick.packets ? l->pick.min_ns : 0;
+	end.max_ns = l->pick.packets ? l->pick.max_ns : 0;
+	end.lost = l->lost;
+	end.complete = complete;
+	end.note = (char *)note;
+	call_send(l->call, wire_end(&end));
+	call_finish(l->call, GRPC_STATUS_OK, "", NULL);
+	detach(l);
+}
+
+static void fail(struct listener *l, const struct err *e)
+{
+	call_fail(l->call, e);
+	detach(l);
+}
+
+/* True: there was something to send. */
+static bool send_packets(struct listener *l, struct slice s)
+{
+	struct slice front;
+	bool any = s.block != NULL;
+
+	while (any && slice_cut(&s, SLICE_MAX, &front)) {
+		l->sent += front.packets;
+		call_send(l->call, wire_packets(&front, 0));
+	}
+	block_unref(s.block);
+	return any;
+}
+
+/* True: something was sent, or the call has ended; the call's next event goes
+ * on. */
+static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
+{
+	struct slice out = {0};
+	struct err e = ERR_INIT;
+
+	if (lost)
+		send_lost(l, lost,
+			  "listener-queue is full: the client was too slow");
+	if (!s.block) {
+		send_lost(l, s.packets, LOST_FANOUT);
+		return true;
+	}
+	if (!l->header_sent) {
+		l->link_known = true;
+		l->link_type = s.block->link_type;
+		if (l->failure.kind) {
+			block_unref(s.block);
+			fail(l, &l->failure);
+			return true;
+		}
+		send_header(l);
+	}
+	if (s.block->link_type != l->link_type) {
+		send_lost(l, s.packets, LOST_LINK_TYPE);
+		block_unref(s.block);
+		return true;
+	}
+	int more = pick_slice(&l->pick, s, &out, &e);
+	bool sent = more >= 0 && send_packets(l, out);
+	if (more < 0)
+		fail(l, &e);
+	else if (more == 0)
+		end(l, true, "");
+	return sent || more <= 0 || lost;
+}
+
+/* --- a filter whose link type the first slice tells --- */
+
+static bool must_learn(const struct listener *l, const struct slice *s)
+{
+	return s->block && *request(l)->filter && !l->filter &&
+	       !l->failure.kind;
+}
+
+static void *learn_main(void *arg)
+{
+	struct listener *l = arg;
+	struct call *c = l->call;
+
+	compile(l, &l->failure);
+	line_up(l);
+	call_unref(c);
+	return NULL;
+}
+
+/* On a thread of its own; the listener stays busy meanwhile. */
+static void learn(struct listener *l, struct slice s, uint64_t lost)
+{
+	struct call *c = call_ref(l->call);
+
+	l->first = s;
+	l->first_lost = lost;
+	l->link_type = s.block->link_type;
+	if (server_thread(learn_main, l, 0))
+		return;
+	err_set(&l->failure, ERR_LIMIT, "pcapd cannot make another thread");
+	line_up(l);
+	call_unref(c);
+}
+
+/* As queue_pop; what waited for its filter comes first. */
+static int next_slice(struct listener *l, struct slice *s, uint64_t *lost)
+{
+	if (!l->first.block)
+		return queue_pop(&l->member.queue, s, lost);
+	*s = l->first;
+	*lost = l->first_lost;
+	l->first = (struct slice){0};
+	return 1;
+}
+
+/* A busy listener's next messages; it stays busy until they are sent. They
+ * leave together: if the first were sent alone, its completion would go on
+ * with the queue while the second is made. */
+static void listen_next(struct listener *l)
+{
+	struct call *c = l->call;
+	struct slice s;
+	uint64_t lost = 0;
+	int got;
+
+	do {
+		got = next_slice(l, &s, &lost);
+	} while (got == 0 && !rest(l));
+	if (got == 0)
+		return;
+	if (got == 1 && must_learn(l, &s)) {
+		learn(l, s, lost);
+		return;
+	}
+	/* Whoever ended it meanwhile, listen_closed is next. */
+	if (!call_hold(c)) {
+		if (got == 1 && s.block)
+			block_unref(s.block);
+		return;
+	}
+	bool sent = true;
+	if (got == 1)
+		sent = send_slice(l, s, lost);
+	else
+		end(l, false,
+		    call_is_stopping(c) ? "pcapd is stopping"
+					: "the capture was deleted");
+	call_release(c);
+	/* One slice at a turn: a filter that nothing passes must not keep the
+	 * others waiting. */
+	if (!sent)
+		line_up(l);
+}
+
+/* --- who goes on --- */
+
+static struct listener *get(struct call *c)
+{
+	pthread_mutex_lock(&c->lock);
+	struct listener *l = c->listener;
+	pthread_mutex_unlock(&c->lock);
+	return l;
+}
+
+void listen_idle(struct call *c)
+{
+	struct listener *l = get(c);
+
+	if (pick_all(&l->pick))
+		listen_next(l);
+	else
+		line_up(l);
+}
+
+void listen_closed(struct call *c)
+{
+	struct listener *l = get(c);
+
+	if (l)
+		detach(l);
+}
+
+void listen_stop(struct call *c)
+{
+	struct listener *l = get(c);
+
+	if (l)
+		crowd_close(&c->server->crowds, &l->member);
+}
+
+static struct listener *next_ready(struct pump *p)
+{
+	pthread_mutex_lock(&p->lock);
+	while (!p->ready && !p->stop)
+		pthread_cond_wait(&p->work, &p->lock);
+	struct listener *l = p->ready;
+	if (l) {
+		p->ready = l->next_ready;
+		if (!p->ready)
+			p->ready_end = &p->ready;
+		l->pushed = false;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return l;
+}
+
+void pump_run(struct server *s)
+{
+	struct listener *l;
+
+	while ((l = next_ready(&s->pump))) {
+		struct call *c = l->call;
+
+		/* When nobody reads any more, what is queued is just freed. */
+		if (!call_is_over(c))
+			listen_next(l);
+		call_unref(c);
+	}
+}
+
+void pump_stop(struct server *s)
+{
+	pthread_mutex_lock(&s->pump.lock);
+	s->pump.stop = true;
+	pthread_cond_signal(&s->pump.work);
+	pthread_mutex_unlock(&s->pump.lock);
+}
+
+/* --- the beginning --- */
+
+static bool listen_open(struct listener *l, struct err *e)
+{
+	const Pcap__V1__ListenRequest *q = request(l);
+	struct server *s = l->call->server;
+
+	if (!check_snaplen(q->snaplen, e) ||
+	    !find_seen(l->call, q->name, &l->view, &l->feed, e))
+		return false;
+	l->link_known = link_known(&l->view.row);
+	l->link_type = l->view.row.link_type;
+	l->pick = (struct pick){
+		.max_packets = q->max_packets,
+		.snaplen = q->snaplen,
+		.pool = s->pool,
+	};
+	return !l->link_known || compile(l, e);
+}
+
+static bool join(struct listener *l, struct err *e)
+{
+	call_ref(l->call);
+	if (crowd_join(&l->call->server->crowds, l->feed, &l->member))
+		return true;
+	call_unref(l->call);
+	return err_set(e, ERR_FAILED, "out of memory");
+}
+
+/* On a thread of its own: a filter may take long to be compiled. */
+void run_listen(struct call *c)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+	struct err e = ERR_INIT;
+
+	if (!l) {
+		err_set(&e, ERR_FAILED, "out of memory");
+		call_fail(c, &e);
+		return;
+	}
+	l->call = c;
+	if (!queue_init(&l->member.queue, atomic_load(&c->server->queue_blocks),
+			on_wake, l))
+		err_set(&e, ERR_FAILED, "out of memory");
+	bool opened = !e.kind && listen_open(l, &e);
+	bool known = l->link_known; /* the pump may learn it meanwhile */
+	l->busy = known;	    /* with its header */
+	if (!opened || !join(l, &e)) {
+		listener_free(l);
+		call_fail(c, &e);
+		return;
+	}
+	pthread_mutex_lock(&c->lock);
+	c->listener = l;
+	pthread_mutex_unlock(&c->lock);
+	/* After it joined: who has the header has what is captured from then
+	 * on. */
+	if (known)
+		send_header(l);
+	if (call_is_over(c))
+		detach(l);
+	else if (call_is_stopping(c))
+		queue_close(&l->member.queue);
+}

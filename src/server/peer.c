@@ -1,0 +1,418 @@
+/*
+ * Who calls. Guarantees that a call is judged by who made its connection, by
+ * what that one may do now, and that a caller is gone only after its last call
+ * and its gRPC server. Leaves out how connections are made: unix_listener.c and
+ * remote.c.
+ */
+#include "server/server_internal.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* With the server's lock. */
+static void take_place(struct caller *c, enum place to)
+{
+	struct server *s = c->server;
+
+	if (c->place == PLACE_TAKEN)
+		place_give(c, BOUND_CONNECTIONS);
+	s->n_places[c->place]--;
+	s->n_places[to]++;
+	c->place = to;
+}
+
+struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
+{
+	unsigned most = 2 * (unsigned)s->remote.config.max_handshakes;
+	struct caller *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		err_set(e, ERR_FAILED, "out of memory");
+		return NULL;
+	}
+	c->server = s;
+	c->origin = origin;
+	c->data_fd = -1;
+	atomic_init(&c->refs, 1);
+	c->link = &s->callers;
+	pthread_mutex_lock(&s->lock);
+	bool room = !atomic_load(&s->stopping) &&
+		    (origin != FROM_TLS || s->n_places[PLACE_ARRIVING] < most);
+	if (room) {
+		s->n_callers++;
+		take_place(c, PLACE_ARRIVING);
+		c->next = s->callers;
+		if (c->next)
+			c->next->link = &c->next;
+		s->callers = c;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (room)
+		return c;
+	free(c);
+	err_set(e, ERR_LIMIT, "twice max-handshakes is %u", most);
+	return NULL;
+}
+
+static enum rank rank_of(const struct caller *c)
+{
+	if (c->origin != FROM_TLS && c->is_root)
+		return RANK_ROOT;
+	enum role role =
+		c->origin == FROM_TLS ? c->allowed.role : c->local_role;
+	return role == ROLE_OPERATOR ? RANK_OPERATOR : RANK_VIEWER;
+}
+
+static bool no_role(const struct caller *c, struct err *e)
+{
+	err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->local);
+	return err_hint(e, "Members of the groups socket-group and "
+			   "viewer-group of pcapd.conf(5) may.");
+}
+
+/* With the server's lock. */
+static bool has_room(struct caller *c, struct err *e)
+{
+	if (c->origin != FROM_TLS && c->local_role == ROLE_NONE)
+		return no_role(c, e);
+	c->rank = rank_of(c);
+	if (!person_join(c))
+		return err_set(e, ERR_FAILED, "out of memory");
+	return place_take(c, BOUND_CONNECTIONS, e) ||
+	       err_hint(e, "Try again when a connection has ended.");
+}
+
+bool caller_count(struct caller *c, struct err *e)
+{
+	struct server *s = c->server;
+
+	pthread_mutex_lock(&s->lock);
+	bool room = has_room(c, e);
+	if (room)
+		take_place(c, PLACE_TAKEN);
+	else if (s->n_places[PLACE_REFUSED] < REFUSED_MAX)
+		take_place(c, PLACE_REFUSED);
+	pthread_mutex_unlock(&s->lock);
+	if (!room)
+		c->refusal = *e;
+	return room;
+}
+
+bool caller_ref_living(struct caller *c)
+{
+	unsigned refs = atomic_load(&c->refs);
+
+	while (refs && !atomic_compare_exchange_weak(&c->refs, &refs, refs + 1))
+		;
+	return refs != 0;
+}
+
+void caller_unref(struct caller *c)
+{
+	struct server *s = c->server;
+
+	if (atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	if (c->grpc)
+		grpc_server_destroy(c->grpc);
+	if (c->data_fd >= 0)
+		close(c->data_fd);
+	control_include(s->control, c->excluded);
+	pthread_mutex_lock(&s->lock);
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	s->n_callers--;
+	take_place(c, PLACE_NONE);
+	person_leave(c);
+	free(c);
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void stopped(void *ctx, bool ok)
+{
+	(void)ok;
+	caller_unref(ctx);
+}
+
+/* The reference that the caller was made with is gRPC's from here on. */
+void caller_serve(struct caller *c, int fd)
+{
+	grpc_server_credentials *plain =
+		grpc_insecure_server_credentials_create();
+
+	op_init(&c->op_stopped, stopped, c);
+	atomic_store(&c->idle_ns, monotonic_ns());
+	c->grpc = server_make_grpc(c->server, c->rank != RANK_VIEWER);
+	grpc_server_register_completion_queue(c->grpc, c->server->cq, NULL);
+	grpc_server_start(c->grpc);
+	call_request(c);
+	grpc_server_add_channel_from_fd(c->grpc, fd, plain);
+	grpc_server_credentials_release(plain);
+	pthread_mutex_lock(&c->server->lock);
+	c->served = true;
+	pthread_mutex_unlock(&c->server->lock);
+}
+
+void caller_end(struct caller *c)
+{
+	if (atomic_exchange(&c->ended, true))
+		return;
+	/* It may tell that it has stopped before it returns, and looks at its
+	 * server after that. */
+	atomic_fetch_add(&c->refs, 1);
+	grpc_server_shutdown_and_notify(c->grpc, c->server->cq, &c->op_stopped);
+	caller_unref(c);
+}
+
+/* --- the guard --- */
+
+struct carrying {
+	struct tls_watch watch; /* the first member */
+	struct frame_guard guard;
+	struct caller *caller;
+};
+
+/* How often it is looked whether SETTINGS are late. */
+#define LOOK_MS 1000
+
+static bool carry_came(struct tls_watch *w, const uint8_t *bytes, size_t n)
+{
+	struct carrying *c = (void *)w;
+	struct err e = ERR_INIT;
+
+	if (!frame_guard_take(&c->guard, bytes, n, monotonic_ns(), &e)) {
+		log_warn("%s at %s was cut off: %s", caller_name(c->caller),
+			 c->caller->from, e.what);
+		return false;
+	}
+	if (c->guard.acknowledged)
+		w->wait_ms = -1;
+	return true;
+}
+
+static void carry_left(struct tls_watch *w, size_t n)
+{
+	struct carrying *c = (void *)w;
+
+	frame_budgets_sent(&c->caller->person->frames, n, monotonic_ns());
+}
+
+void caller_carry(struct caller *c, struct tls_link *l, int plain)
+{
+	struct carrying carrying = {.watch = {carry_came, carry_left, LOOK_MS},
+				    .caller = c};
+
+	frame_guard_init(&carrying.guard, &c->person->frames,
+			 monotonic_ns() + c->server->gate.patience_ns);
+	tls_pump(l, plain, &carrying.watch);
+}
+
+/* --- rights --- */
+
+const char *caller_name(const struct caller *c)
+{
+	return c->origin == FROM_TLS ? c->allowed.name : c->local;
+}
+
+const char *caller_person(struct caller *c)
+{
+	struct passwd entry, *found = NULL;
+	char room[1024];
+
+	if (c->origin == FROM_TLS)
+		return c->allowed.name;
+	if (atomic_load(&c->user_known))
+		return c->user;
+	if (getpwuid_r(c->uid, &entry, room, sizeof(room), &found) != 0)
+		found = NULL;
+	pthread_mutex_lock(&c->server->lock);
+	if (!atomic_load(&c->user_known))
+		snprintf(c->user, sizeof(c->user), "%s",
+			 found ? found->pw_name : c->local);
+	atomic_store(&c->user_known, true);
+	pthread_mutex_unlock(&c->server->lock);
+	return c->user;
+}
+
+const char *caller_known(const struct caller *c)
+{
+	if (c->origin != FROM_TLS && atomic_load(&c->user_known))
+		return c->user;
+	return caller_name(c);
+}
+
+bool caller_sees(struct caller *c, const char *people)
+{
+	if (!*people || (c->origin != FROM_TLS && c->is_root))
+		return true;
+	const char *name = caller_person(c);
+	size_t n = strlen(name);
+	for (const char *p = people; *p; p += strcspn(p, " ")) {
+		p += strspn(p, " ");
+		if (strncmp(p, name, n) == 0 && (!p[n] || p[n] == ' '))
+			return true;
+	}
+	return false;
+}
+
+enum role caller_role(struct caller *c)
+{
+	struct allowed now;
+
+	if (c->origin != FROM_TLS)
+		return c->local_role;
+	if (realtime_ns() / NS_PER_S > c->until_s ||
+	    !allow_find(c->server->remote.allow, c->allowed.fingerprint, &now))
+		return ROLE_NONE;
+	return now.role;
+}
+
+bool caller_may(struct caller *c, const struct method *m, struct err *e)
+{
+	enum role role = caller_role(c);
+	const char *name = strrchr(m->path, '/') + 1;
+
+	if (role >= m->role)
+		return true;
+	if (role == ROLE_NONE)
+		return err_set(e, ERR_PERMISSION,
+			       "the certificate of %s was revoked, or has "
+			       "expired",
+			       c->allowed.name);
+	err_set(e, ERR_PERMISSION, "%s is a viewer: %s is for operators",
+		caller_name(c), name);
+	return err_hint(e, "A viewer may list, look at the status, replay and "
+			   "listen.");
+}
+
+/* --- all of them --- */
+
+/* The next one, with a reference; c: NULL, or the one before, whose reference
+ * is given back. */
+static struct caller *next_caller(struct server *s, struct caller *c)
+{
+	struct caller *behind = c;
+
+	pthread_mutex_lock(&s->lock);
+	c = c ? c->next : s->callers;
+	/* One that is being freed has none to add to. */
+	while (c && !caller_ref_living(c))
+		c = c->next;
+	pthread_mutex_unlock(&s->lock);
+	if (behind)
+		caller_unref(behind);
+	return c;
+}
+
+static bool is_served(struct caller *c)
+{
+	pthread_mutex_lock(&c->server->lock);
+	bool served = c->served;
+	pthread_mutex_unlock(&c->server->lock);
+	return served;
+}
+
+/* Those that were never served end with their handshake. */
+void callers_end(struct server *s)
+{
+	struct caller *c = NULL;
+
+	while ((c = next_caller(s, c)))
+		if (is_served(c))
+			caller_end(c);
+}
+
+static void cut(struct caller *c, bool only_shaking)
+{
+	struct server *s = c->server;
+
+	pthread_mutex_lock(&s->lock);
+	bool served = c->served;
+	if (c->tls && (c->shaking || !only_shaking))
+		tls_cut(c->tls);
+	pthread_mutex_unlock(&s->lock);
+	if (served && !only_shaking)
+		grpc_server_cancel_all_calls(c->grpc);
+}
+
+void callers_cut(struct server *s, bool only_shaking)
+{
+	struct caller *c = NULL;
+
+	while ((c = next_caller(s, c)))
+		cut(c, only_shaking);
+}
+
+/* First told, then cut off: a client that reads hears why. */
+static void dismiss(struct caller *c)
+{
+	struct server *s = c->server;
+	struct call *call = NULL;
+	char why[160];
+
+	pthread_mutex_lock(&s->lock);
+	bool doomed = c->doomed;
+	c->doomed = true;
+	pthread_mutex_unlock(&s->lock);
+	if (doomed) {
+		cut(c, false);
+		return;
+	}
+	snprintf(why, sizeof(why),
+		 "the certificate of %s was revoked, or has expired",
+		 c->allowed.name);
+	log_info("%s at %s has to go: %s", c->allowed.name, c->from, why);
+	while ((call = server_next_call(s, c, call)))
+		call_forbid(call, why);
+}
+
+void callers_review(struct server *s)
+{
+	struct caller *c = NULL;
+
+	while ((c = next_caller(s, c)))
+		if (is_served(c) && c->origin == FROM_TLS &&
+		    caller_role(c) == ROLE_NONE)
+			dismiss(c);
+}
+
+bool caller_is_idle(struct caller *c, int64_t now)
+{
+	return is_served(c) && !atomic_load(&c->n_calls) &&
+	       now - atomic_load(&c->idle_ns) > PLACE_HELD_NS &&
+	       place_is_wanted(c, BOUND_CONNECTIONS, now);
+}
+
+void callers_idle(struct server *s)
+{
+	int64_t now = monotonic_ns();
+	struct caller *c = NULL;
+
+	while ((c = next_caller(s, c)))
+		if (c->origin == FROM_TLS && caller_is_idle(c, now))
+			cut(c, false);
+}
+
+void callers_refused(struct server *s)
+{
+	int64_t since_ns = monotonic_ns() - s->gate.patience_ns;
+	struct caller *c = NULL;
+
+	while ((c = next_caller(s, c))) {
+		pthread_mutex_lock(&s->lock);
+		bool over = c->place == PLACE_REFUSED && c->since_ns < since_ns;
+		pthread_mutex_unlock(&s->lock);
+		if (over)
+			cut(c, false);
+	}
+}

@@ -1,0 +1,478 @@
+/*
+ * Replay: a thread that walks a cursor and fills its call's outbox. Guarantees
+ * the order Header, Packets with Lost where packets are missing, End, and that
+ * End says whether everything that was asked for was read. It waits for slow
+ * clients and so never drops. Leaves out how blocks are found: see store.h.
+ */
+#include "server/server_internal.h"
+
+#include "store/imports.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define PROGRESS_NS (NS_PER_S / 4)
+#define END_ROWS_MAX 100
+
+struct replay {
+	struct call *call;
+	const Pcap__V1__ReplayRequest *request;
+	struct capture_view view;
+	struct feed *feed;
+	struct feed_watch watch;
+	struct filter *filter;
+	struct cursor *cursor;
+	struct cursor_range range; /* of the cursor */
+	/* Of imported files that are not stored in the order of their times:
+	 * one cursor after the other. */
+	struct import_run *runs;
+	size_t n_runs, run;
+	uint64_t blocks_before; /* of the cursors before */
+	uint64_t expired;	/* before their cursor could know */
+	struct caller *data;	/* its data connection, or NULL */
+	struct pick pick;
+	uint32_t link_type;
+	int64_t sent_ns; /* when something was sent last */
+	Pcap__V1__End end;
+	/* Under the call's lock. */
+	bool published, feed_closed;
+};
+
+/* --- what happens to the feed; under the feed's lock --- */
+
+static void on_published(void *ctx, const struct slice *s)
+{
+	struct replay *r = ctx;
+
+	(void)s;
+	pthread_mutex_lock(&r->call->lock);
+	r->published = true;
+	pthread_cond_broadcast(&r->call->news);
+	pthread_mutex_unlock(&r->call->lock);
+}
+
+static void on_closed(void *ctx)
+{
+	struct replay *r = ctx;
+
+	pthread_mutex_lock(&r->call->lock);
+	r->feed_closed = true;
+	pthread_cond_broadcast(&r->call->news);
+	pthread_mutex_unlock(&r->call->lock);
+}
+
+/* False: no more packets will come. */
+static bool wait_for_packets(struct replay *r)
+{
+	struct call *c = r->call;
+
+	pthread_mutex_lock(&c->lock);
+	while (!r->published && !r->feed_closed && !c->over &&
+	       !call_is_stopping(c))
+		pthread_cond_wait(&c->news, &c->lock);
+	bool more = r->published;
+	r->published = false;
+	pthread_mutex_unlock(&c->lock);
+	return more;
+}
+
+/* --- the beginning --- */
+
+static bool check_request(struct call *c, const Pcap__V1__ReplayRequest *q,
+			  struct err *e)
+{
+	if (!check_capture(c, q->name, e) || !check_snaplen(q->snaplen, e))
+		return false;
+	if (!check_range(q->since_ns, q->until_ns, e))
+		return false;
+	if (q->until_ns && q->live)
+		return err_set(e, ERR_USAGE,
+			       "expected an end or a live replay, got both");
+	return true;
+}
+
+static bool go_on(void *ctx);
+
+/* --- files in the order of their times --- */
+
+static bool replay_runs(struct replay *r, struct err *e)
+{
+	const Pcap__V1__ReplayRequest *q = r->request;
+
+	if (!r->view.row.savefile || q->live)
+		return true;
+	if (!imports_runs(control_store(r->call->server->control),
+			  r->view.row.id, q->since_ns, q->until_ns, &r->runs,
+			  &r->n_runs, e))
+		return false;
+	if (r->n_runs) {
+		r->range.first_seq = r->runs[0].first_seq;
+		r->range.end_seq = r->runs[0].end_seq;
+	}
+	return true;
+}
+
+/* 1: there was another run, and r->cursor is of it; 0; -1 see e. */
+static int replay_next_run(struct replay *r, struct err *e)
+{
+	struct store *store = control_store(r->call->server->control);
+	uint64_t left = 0;
+
+	if (r->run + 1 >= r->n_runs)
+		return 0;
+	const struct import_run *run = &r->runs[++r->run];
+	r->blocks_before += cursor_blocks_done(r->cursor);
+	cursor_close(r->cursor);
+	r->range.first_seq = run->first_seq;
+	r->range.end_seq = run->end_seq;
+	r->cursor = cursor_open(store, r->feed, &r->range, e);
+	if (!r->cursor ||
+	    !imports_left(store, r->view.row.id, r->request->since_ns,
+			  r->request->until_ns, run, &left, e))
+		return -1;
+	if (left < run->packets)
+		r->expired += run->packets - left;
+	return 1;
+}
+
+static uint64_t replay_blocks_done(const struct replay *r)
+{
+	uint64_t done = r->blocks_before + cursor_blocks_done(r->cursor);
+	uint64_t all = cursor_blocks(r->cursor);
+
+	return done < all ? done : all;
+}
+
+static bool replay_open(struct replay *r, struct err *e)
+{
+	const Pcap__V1__ReplayRequest *q = r->request;
+	struct control *ctl = r->call->server->control;
+
+	r->range = (struct cursor_range){
+		.since_ns = q->since_ns,
+		.until_ns = q->until_ns,
+		.live = q->live,
+		.stored = q->accept_zstd && !*q->filter && !q->max_packets &&
+			  !q->snaplen,
+		.ahead = q->snaplen != 0,
+		.go_on = go_on,
+		.ctx = r,
+	};
+
+	if (!check_request(r->call, q, e))
+		return false;
+	if (!q->until_ns || q->until_ns > realtime_ns())
+		control_catch_up(ctl, q->name);
+	if (!find_seen(r->call, q->name, &r->view, &r->feed, e))
+		return false;
+	const struct capture_row *row = &r->view.row;
+	r->link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;
+	if (*q->filter) {
+		r->filter = call_filter(r->call, q->filter, r->link_type,
+					row->snaplen, e);
+		if (!r->filter)
+			return false;
+	}
+	/* Before the cursor looks: what comes after that is news. */
+	if (q->live)
+		feed_watch(r->feed, &r->watch);
+	r->range.filter = r->filter;
+	r->range.link_type = r->link_type;
+	if (!replay_runs(r, e))
+		return false;
+	if (r->range.stored)
+		r->data = data_take(r->call->caller, &q->data_ticket);
+	if (r->data)
+		call_data(r->call, r->data->data_fd);
+	r->range.unread = r->data;
+	r->cursor = cursor_open(control_store(ctl), r->feed, &r->range, e);
+	return r->cursor != NULL;
+}
+
+static void replay_close(struct replay *r)
+{
+	cursor_close(r->cursor);
+	if (r->data) {
+		call_data(r->call, -1);
+		data_end(r->data);
+	}
+	if (r->feed) {
+		feed_unwatch(r->feed, &r->watch);
+		feed_unref(r->feed);
+		capture_view_done(&r->view);
+	}
+	filter_free(r->filter);
+	free(r->runs);
+}
+
+static bool send_header(struct replay *r)
+{
+	uint32_t snaplen =
+		wire_snaplen(&r->view, r->request->snaplen, r->request->live);
+
+	r->sent_ns = monotonic_ns();
+	return call_send_wait(r->call,
+			      wire_header(&r->view, r->link_type, snaplen,
+					  cursor_blocks(r->cursor)));
+}
+
+/* --- the middle --- */
+
+/* All of these say false when the client is gone or the server stops. */
+
+static bool send_lost(struct replay *r, uint64_t packets, const char *reason)
+{
+	r->end.lost += packets;
+	return call_send_wait(r->call, wire_lost(packets, reason));
+}
+
+static bool send_packets(struct replay *r, struct slice s)
+{
+	r->sent_ns = monotonic_ns();
+	uint64_t packets = s.packets;
+	if (!call_send_wait(r->call, wire_packets(&s, replay_blocks_done(r))))
+		return false;
+	r->end.packets += packets;
+	return true;
+}
+
+static bool send_progress(struct replay *r)
+{
+	struct slice none = {0};
+
+	return monotonic_ns() - r->sent_ns < PROGRESS_NS ||
+	       send_packets(r, none);
+}
+
+/* The cursor passes over what does not match. */
+static bool go_on(void *ctx)
+{
+	struct replay *r = ctx;
+
+	return !call_is_over(r->call) && !call_is_stopping(r->call) &&
+	       send_progress(r);
+}
+
+static bool send_cut(struct replay *r, struct slice s)
+{
+	struct slice front;
+	bool ok = true;
+
+	while (ok && slice_cut(&s, SLICE_MAX, &front))
+		ok = send_packets(r, front);
+	block_unref(s.block);
+	return ok;
+}
+
+static bool skip_slice(struct replay *r, struct slice s)
+{
+	struct block_info info = s.block->info;
+
+	/* A cursor's slices are not counted. */
+	if (!s.block->stored)
+		packets_measure(s.block->arena + s.from, s.to - s.from, &info);
+	block_unref(s.block);
+	return send_lost(r, info.packets, LOST_LINK_TYPE);
+}
+
+static void count_stored(struct replay *r, const struct block_info *i)
+{
+	struct pick *p = &r->pick;
+
+	if (p->packets == 0 || i->min_ns < p->min_ns)
+		p->min_ns = i->min_ns;
+	if (p->packets == 0 || i->max_ns > p->max_ns)
+		p->max_ns = i->max_ns;
+	p->packets += i->packets;
+	p->examined += i->packets;
+}
+
+/* The same beside gRPC. What is not whole is told as the cursor's loss. */
+static bool send_beside(struct replay *r, const struct block_info *i,
+			struct err *e)
+{
+	bool whole;
+
+	r->sent_ns = monotonic_ns();
+	if (!call_send_wait(r->call, wire_beside(i, replay_blocks_done(r))))
+		return false;
+	call_passes(r->call);
+	bool sent = data_send(r->data, r->cursor, i, &whole);
+	call_passed(r->call, sent ? i->stored_bytes : 0);
+	if (!sent)
+		return err_set(e, ERR_FAILED, "the data connection has ended");
+	if (whole) {
+		count_stored(r, i);
+		r->end.packets += i->packets;
+	}
+	return true;
+}
+
+/* A whole block as it lies on disk. */
+static bool send_stored(struct replay *r, struct slice s, struct err *e)
+{
+	const struct block_info *i = &s.block->info;
+
+	if (r->data) {
+		bool sent = send_beside(r, i, e);
+		block_unref(s.block);
+		return sent;
+	}
+	count_stored(r, i);
+	s.packets = i->packets;
+	/* A reference of its own, as slices that are cut have: gRPC gives it
+	 * back on a thread that has seen nothing of this one. */
+	block_ref(s.block);
+	bool ok = send_packets(r, s);
+	block_unref(s.block);
+	return ok;
+}
+
+/* What is read of one slice. 1: go on; 0: done; -1: see e, or without a kind
+ * the call has ended. */
+static int replay_slice(struct replay *r, struct slice s, struct err *e)
+{
+	struct slice out = {0};
+
+	if (s.block->link_type != r->link_type)
+		return skip_slice(r, s) ? 1 : -1;
+	if (s.block->stored)
+		return send_stored(r, s, e) ? 1 : -1;
+	int more = pick_slice(&r->pick, s, &out, e);
+	if (more < 0)
+		return -1;
+	bool ok = out.block ? send_cut(r, out) : send_progress(r);
+	return ok ? more : -1;
+}
+
+static int replay_step(struct replay *r, struct err *e)
+{
+	const char *reason = NULL;
+	struct slice s;
+	int got = cursor_next(r->cursor, &s, e);
+	uint64_t lost = cursor_lost(r->cursor, &reason);
+
+	if (r->expired && send_lost(r, r->expired, "expired"))
+		r->expired = 0;
+	if (reason && !send_lost(r, lost, reason)) {
+		if (got == 1)
+			block_unref(s.block);
+		return -1;
+	}
+	if (got == 1)
+		return replay_slice(r, s, e);
+	if (got == 0 && r->request->live)
+		return wait_for_packets(r) ? 1 : 0;
+	return got ? got : replay_next_run(r, e);
+}
+
+/* --- the end --- */
+
+/* What the End says of the range. NULL: *e. */
+static Pcap__V1__Coverage *replay_coverage(struct replay *r, struct coverage *c,
+					   struct err *e)
+{
+	const Pcap__V1__ReplayRequest *q = r->request;
+	struct capture_view view;
+	char id[24];
+
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)r->view.row.id);
+	if (!control_coverage(r->call->server->control, id, q->since_ns,
+			      q->until_ns, c, &view, e))
+		return NULL;
+	capture_view_done(&view);
+	return wire_coverage(c, END_ROWS_MAX, e);
+}
+
+/* What somebody else found out is told like what this one came across. */
+static bool replay_is_whole(struct replay *r, const struct coverage *c,
+			    bool enough, char *note, size_t room)
+{
+	int64_t until_ns = enough ? r->pick.max_ns + 1 : 0;
+	uint64_t packets;
+	size_t n = coverage_damage(c, until_ns, &packets);
+
+	if (n && packets)
+		snprintf(note, room,
+			 "%" PRIu64 " packets that were stored are damaged or "
+			 "gone",
+			 packets);
+	else if (n)
+		snprintf(note, room,
+			 "packets that were stored are damaged or gone");
+	return n == 0;
+}
+
+static void replay_end(struct replay *r, struct err *e)
+{
+	Pcap__V1__End *end = &r->end;
+	struct coverage coverage = {0};
+	char note[sizeof(e->what)];
+
+	/* A live one has no range. Where nobody can say what is missing, a
+	 * replay is not complete. */
+	if (!r->request->live && !e->kind)
+		end->coverage = replay_coverage(r, &coverage, e);
+	snprintf(note, sizeof(note), "%s", e->what);
+	text_clean(note);
+	end->examined = r->pick.examined;
+	end->min_ns = r->pick.packets ? r->pick.min_ns : 0;
+	end->max_ns = r->pick.packets ? r->pick.max_ns : 0;
+	bool enough = r->request->max_packets &&
+		      r->pick.packets >= r->request->max_packets;
+	if (e->kind)
+		end->note = note;
+	else if (!enough && call_is_stopping(r->call))
+		end->note = "pcapd is stopping";
+	else if (!enough && r->request->live)
+		end->note = "the capture was deleted";
+	else if (replay_is_whole(r, &coverage, enough, note, sizeof(note)))
+		end->complete = true;
+	else
+		end->note = note;
+	call_send(r->call, wire_end(end));
+	free(end->coverage);
+	free(coverage.rows);
+	if (e->kind)
+		call_fail(r->call, e);
+	else
+		call_finish(r->call, GRPC_STATUS_OK, "", NULL);
+}
+
+static void replay_loop(struct replay *r)
+{
+	struct err e = ERR_INIT;
+	int more = send_header(r) ? 1 : -1;
+
+	while (more > 0 && !call_is_over(r->call) && !call_is_stopping(r->call))
+		more = replay_step(r, &e);
+	replay_end(r, &e);
+}
+
+void run_replay(struct call *c)
+{
+	struct replay r = {
+		.call = c,
+		.request = (const void *)c->request,
+		.watch = {.published = on_published, .closed = on_closed},
+		.end = PCAP__V1__END__INIT,
+	};
+	struct err e = ERR_INIT;
+
+	r.watch.ctx = &r;
+	if (!replay_open(&r, &e)) {
+		call_fail(c, &e);
+	} else {
+		r.pick = (struct pick){
+			.filter = r.filter,
+			.since_ns = r.request->since_ns,
+			.until_ns = r.request->until_ns,
+			.max_packets = r.request->max_packets,
+			.snaplen = r.request->snaplen,
+			.pool = c->server->pool,
+		};
+		replay_loop(&r);
+	}
+	replay_close(&r);
+}

@@ -1,0 +1,194 @@
+/*
+ * Data connections: a replay's stored frames beside gRPC, from the page cache.
+ * Guarantees that one serves one replay, of the user who made it, and that a
+ * frame takes its place on it whatever happens to its file. Leaves out when a
+ * frame may go this way: replay.c. The line and the bytes: pcap.proto.
+ */
+#include "server/server_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+
+#define WORD "PCAPD-DATA "
+_Static_assert(DATA_LINE_BYTES == sizeof(WORD) - 1 + 2 * TICKET_BYTES + 1,
+	       "the word, the digits, the end of the line");
+
+/* --- the line --- */
+
+int data_line(const char *bytes, size_t n)
+{
+	size_t word = strlen(WORD);
+
+	if (memcmp(bytes, WORD, n < word ? n : word) != 0)
+		return 0;
+	return n < DATA_LINE_BYTES ? -1 : DATA_LINE_BYTES;
+}
+
+static int digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool data_parse(const char line[DATA_LINE_BYTES], uint8_t ticket[TICKET_BYTES])
+{
+	const char *at = line + strlen(WORD);
+
+	for (size_t i = 0; i < TICKET_BYTES; i++) {
+		int high = digit(at[2 * i]), low = digit(at[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		ticket[i] = (uint8_t)(high << 4 | low);
+	}
+	return at[2 * TICKET_BYTES] == '\n';
+}
+
+/* --- whose it is --- */
+
+/* With the server's lock. A data connection of who made `of`. */
+static struct caller *find(const struct caller *of, const uint8_t *ticket)
+{
+	for (struct caller *c = of->server->callers; c; c = c->next)
+		if (c->has_ticket && c->uid == of->uid &&
+		    c->local_role == of->local_role &&
+		    memcmp(c->ticket, ticket, TICKET_BYTES) == 0)
+			return c;
+	return NULL;
+}
+
+bool data_open(struct caller *c, const char line[DATA_LINE_BYTES], int fd)
+{
+	uint8_t ticket[TICKET_BYTES];
+
+	c->data_fd = fd;
+	if (!data_parse(line, ticket) || c->refusal.kind ||
+	    c->local_role < ROLE_VIEWER)
+		return false;
+	/* Who sends a frame has a thread of its own, and waits in sendfile. */
+	if (fcntl(fd, F_SETFL, 0) < 0)
+		return false;
+	pthread_mutex_lock(&c->server->lock);
+	bool ours = !find(c, ticket);
+	memcpy(c->ticket, ticket, TICKET_BYTES);
+	c->has_ticket = ours;
+	pthread_mutex_unlock(&c->server->lock);
+	return ours && send(fd, "+", 1, MSG_NOSIGNAL) == 1;
+}
+
+struct caller *data_take(struct caller *of, const ProtobufCBinaryData *ticket)
+{
+	struct server *s = of->server;
+	struct caller *found = NULL;
+
+	if (ticket->len != TICKET_BYTES)
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	if (of->origin == FROM_SOCKET)
+		found = find(of, ticket->data);
+	if (found && (found->taken || !caller_ref_living(found)))
+		found = NULL;
+	if (found)
+		found->taken = true;
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}
+
+bool data_is_idle(struct caller *c)
+{
+	pthread_mutex_lock(&c->server->lock);
+	bool idle = !c->taken;
+	c->taken = true;
+	pthread_mutex_unlock(&c->server->lock);
+	return idle;
+}
+
+void data_end(struct caller *c)
+{
+	/* What was sent can still be read. */
+	shutdown(c->data_fd, SHUT_RDWR);
+	caller_unref(c);
+}
+
+/* --- frames --- */
+
+static bool send_all(int fd, const uint8_t *bytes, size_t n)
+{
+	while (n) {
+		ssize_t sent = send(fd, bytes, n, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0)
+			return false;
+		bytes += sent;
+		n -= (size_t)sent;
+	}
+	return true;
+}
+
+static bool send_nothing(int fd, size_t n)
+{
+	static const uint8_t nothing[4096];
+
+	while (n) {
+		size_t some = n < sizeof(nothing) ? n : sizeof(nothing);
+
+		if (!send_all(fd, nothing, some))
+			return false;
+		n -= some;
+	}
+	return true;
+}
+
+/* As much as the file and the socket take; errno is 0 at the file's end. */
+static size_t send_file(int to, int from, uint64_t offset, size_t n)
+{
+	off_t at = (off_t)offset;
+	size_t have = 0;
+
+	while (have < n) {
+		errno = 0;
+		ssize_t sent = sendfile(to, from, &at, n - have);
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent <= 0)
+			break;
+		have += (size_t)sent;
+	}
+	return have;
+}
+
+/* What send_file left. A read says whether it is the file, and counts it. */
+static bool send_rest(int fd, struct cursor *from,
+		      const struct block_info *info, size_t have, bool *whole)
+{
+	size_t n = info->stored_bytes;
+	uint8_t *frame = malloc(n);
+
+	if (!frame)
+		return false;
+	*whole = cursor_read(from, info, frame);
+	bool ok = *whole ? send_all(fd, frame + have, n - have)
+			 : send_nothing(fd, n - have);
+	free(frame);
+	return ok;
+}
+
+bool data_send(struct caller *c, struct cursor *from,
+	       const struct block_info *info, bool *whole)
+{
+	int fd = c->data_fd;
+	size_t n = info->stored_bytes;
+	size_t have = send_file(fd, cursor_file(from), info->offset, n);
+
+	*whole = have == n;
+	if (have < n &&
+	    (errno == EPIPE || !send_rest(fd, from, info, have, whole)))
+		return false;
+	return send_all(fd, (const uint8_t *)(*whole ? "+" : "-"), 1);
+}

@@ -1,0 +1,121 @@
+/*
+ * Blocks into zstd frames. Guarantees a frame that any zstd reads, with a
+ * checksum, whatever the level. Leaves out where the frame goes and what is
+ * waiting: writer.c knows.
+ */
+#include "store/block_compressor.h"
+#include "store/segment_file.h"
+#include "zpack/encode.h"
+
+#include <stdlib.h>
+#include <zstd.h>
+
+/* A frame that shrinks by less than this part is not worth its time. */
+#define SHRINK_PART 32
+
+_Static_assert(PACK_BOUND(BLOCK_MAX) + PACK_SLACK <= FRAME_MAX, "room");
+
+struct frame {
+	ZSTD_CCtx *zstd;
+	struct packer *packer;
+	bool in_doubt; /* the last frame that zstd made whole did not shrink */
+};
+
+struct frame *frame_new(void)
+{
+	struct frame *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->zstd = ZSTD_createCCtx();
+	f->packer = packer_new();
+	if (f->zstd && f->packer)
+		return f;
+	frame_free(f);
+	return NULL;
+}
+
+void frame_free(struct frame *f)
+{
+	if (!f)
+		return;
+	ZSTD_freeCCtx(f->zstd);
+	packer_free(f->packer);
+	free(f);
+}
+
+int frame_level(int wanted, unsigned waiting, unsigned max)
+{
+	unsigned calm = max / 8, full = max / 2;
+
+	if (waiting <= calm)
+		return wanted;
+	if (waiting >= full)
+		return FRAME_LEVEL_STORED;
+	if (wanted <= FRAME_LEVEL_FAST)
+		return wanted;
+	return wanted - (wanted - FRAME_LEVEL_FAST) * (int)(waiting - calm) /
+				(int)(full - calm);
+}
+
+void frame_begin(struct frame *f, int level)
+{
+	ZSTD_CCtx_reset(f->zstd, ZSTD_reset_session_only);
+	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_compressionLevel, level);
+	/* Without a size the window would be the level's and larger. */
+	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_windowLog, 20);
+	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_checksumFlag, 1);
+}
+
+static bool failed(size_t result, struct err *e)
+{
+	if (ZSTD_isError(result))
+		err_set(e, ERR_FAILED, "compress: %s",
+			ZSTD_getErrorName(result));
+	return ZSTD_isError(result);
+}
+
+static unsigned step_of(int level)
+{
+	return level == FRAME_LEVEL_STORED ? PACK_STORE
+	       : level < 0		   ? (unsigned)-level
+					   : 1;
+}
+
+bool frame_whole(struct frame *f, int level, uint32_t link_type,
+		 const uint8_t *records, uint32_t n, uint8_t *out,
+		 size_t *filled, struct err *e)
+{
+	/* What zstd cannot shrink gets its time again when we can. */
+	bool ours = level < 0 || f->in_doubt;
+
+	if (ours) {
+		*filled = pack(f->packer, link_type, records, n, step_of(level),
+			       out);
+	} else {
+		frame_begin(f, level);
+		*filled = ZSTD_compress2(f->zstd, out, FRAME_MAX, records, n);
+		if (failed(*filled, e))
+			return false;
+	}
+	if (level >= 0)
+		f->in_doubt = *filled + n / SHRINK_PART >= n;
+	return true;
+}
+
+bool frame_add(struct frame *f, const uint8_t *bytes, uint32_t *taken,
+	       uint32_t to, bool end, uint8_t *out, size_t room, size_t *filled,
+	       bool *more, struct err *e)
+{
+	ZSTD_inBuffer in = {bytes, to, *taken};
+	ZSTD_outBuffer o = {out, room, 0};
+	size_t left = ZSTD_compressStream2(f->zstd, &o, &in,
+					   end ? ZSTD_e_end : ZSTD_e_flush);
+
+	if (failed(left, e))
+		return false;
+	*taken = (uint32_t)in.pos;
+	*filled = o.pos;
+	*more = left > 0;
+	return true;
+}

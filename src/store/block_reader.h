@@ -1,0 +1,53 @@
+/*
+ * load: a block off the disk, read and decoded. Private to this folder.
+ *
+ * What: a load is a job (job_pool.h), so that it may be done before it is asked
+ * for; who does it has a decoder. It says what went wrong and tells nobody.
+ * Threads: a load is its cursor's, or of who does the job; a decoder is used
+ * by one at a time.
+ * Ownership: the file and the pool are the cursor's and stay; the block in a
+ * load that was done is its cursor's to take.
+ */
+#ifndef PCAPD_STORE_LOAD_H
+#define PCAPD_STORE_LOAD_H
+
+#include "base/job_pool.h"
+#include "packet/block.h"
+
+struct decoder;
+
+struct decoder *decoder_new(void);    /* NULL: memory is out */
+void decoder_free(struct decoder *d); /* NULL is fine */
+
+/* As its packets; as the zstd frame that it is on disk; or as that, but not
+ * read: who wants it reads the file, which has it. */
+enum load_as { LOAD_DECODED, LOAD_STORED, LOAD_UNREAD };
+
+struct load {
+	struct ahead_job job;
+	/* What to load. */
+	int fd; /* its segment */
+	enum load_as as;
+	struct block_info info;
+	uint32_t link_type, snaplen;
+	struct block_pool *pool;
+	/* What came of it. */
+	struct block *block; /* sealed; NULL: it could not be loaded */
+	bool damaged;	     /* because what is on disk is */
+	const char *why;     /* static; NULL: errno is in error */
+	int error;
+};
+
+/* The job: l->block, or why there is none. stored_bytes are BLOCK_MAX at most
+ * where it is not decoded. */
+void load_run(struct load *l, struct decoder *d);
+
+/* The frame of a block as it lies on disk; l says why it cannot be read. */
+bool load_frame(struct load *l, uint8_t *to);
+
+/* Threads that do loads. */
+struct ahead *loaders_new(unsigned threads, struct err *e);
+/* To be done by them, and loaders' ahead_take has a decoder as own. */
+void load_post(struct ahead *a, struct load *l);
+
+#endif

@@ -1,0 +1,420 @@
+/*
+ * The thread that brings to stable storage what the others have written, and
+ * wakes retention then. Guarantees that no writer ever waits for
+ * fdatasync, and the order data, then catalog: a segment's row says `closed`
+ * only after its file was synced. What was lost before a packet is durable
+ * before the packet is, so that no power loss leaves a hole without its row.
+ * Leaves out what a crash leaves behind: rows of open segments are checked
+ * against their files on start (recover.c).
+ */
+#include "store/store_internal.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A segment that got its footer; its row is closed when it is durable. */
+struct closing {
+	struct catalog_job job;
+	struct store *store;
+	int fd;
+	struct segment_end end;
+	bool made;
+	struct closing *next;
+};
+
+struct sync_writer {
+	struct sync *sync;
+	uint64_t capture;
+	/* Guarded by the lock of sync. */
+	int fd; /* -1: no segment is open */
+	bool made, dirty, failed;
+	uint64_t first_seq; /* of the segment */
+	bool to_close;
+	int64_t written_ns, synced_ns;
+	struct sync_writer *next;
+};
+
+struct sync {
+	struct store *store;
+	pthread_t thread;
+	bool failing;	      /* the thread's: the catalog's was logged */
+	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t wake, passed;
+	struct sync_writer *writers;
+	struct closing *closing, **last_closing;
+	uint64_t asked, done; /* passes */
+	bool stopping;
+};
+
+/* --- one pass --- */
+
+static bool sync_folder(struct store *s, const char *name, struct err *e)
+{
+	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool ok = fd >= 0 && fsync(fd) == 0;
+
+	if (!ok)
+		err_errno(e, "sync folder %s of the spool", name);
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+bool sync_capture_folder(struct store *s, uint64_t capture, struct err *e)
+{
+	char name[24];
+
+	snprintf(name, sizeof(name), "%" PRIu64, capture);
+	return sync_folder(s, name, e) && sync_folder(s, ".", e);
+}
+
+/* made: the file's name is not durable either. */
+static bool sync_file(struct store *s, int fd, uint64_t capture, bool made,
+		      struct err *e)
+{
+	if (fdatasync(fd) < 0)
+		return err_errno(e, "sync a segment of capture %" PRIu64,
+				 capture);
+	return !made || sync_capture_folder(s, capture, e);
+}
+
+static bool closed_run(sqlite3 *db, struct catalog_job *job, struct err *e)
+{
+	struct closing *c = (struct closing *)job;
+
+	return rows_close_segment(db, &c->end, e);
+}
+
+static void closed_done(struct catalog_job *job, const struct err *e)
+{
+	if (e)
+		log_err(LOG_LEVEL_WARN, e);
+	free(job);
+}
+
+static bool closed_patient(const struct catalog_job *job)
+{
+	(void)job;
+	return true;
+}
+
+/* A file that cannot be synced stays open in the catalog, so that the next
+ * start looks at it. */
+static void finish_closing(struct closing *c)
+{
+	struct err e;
+	bool ok = sync_file(c->store, c->fd, c->end.capture, c->made, &e);
+
+	close(c->fd);
+	if (!ok) {
+		log_err(LOG_LEVEL_ERROR, &e);
+		free(c);
+		return;
+	}
+	c->job.run = closed_run;
+	c->job.done = closed_done;
+	c->job.patient = closed_patient;
+	catalog_post(c->store->catalog, &c->job);
+}
+
+/* One writer's file; the lock is not held while the disk works, and the
+ * writer may close its own descriptor or go meanwhile. */
+struct snapshot {
+	struct sync_writer *writer;
+	uint64_t capture;
+	int fd; /* a duplicate; -1: nothing to sync */
+	bool made;
+	int64_t written_ns;
+};
+
+static size_t take_writers(struct sync *y, struct snapshot **out)
+{
+	size_t n = 0;
+
+	for (struct sync_writer *w = y->writers; w; w = w->next)
+		n++;
+	struct snapshot *all = calloc(n + 1, sizeof(*all));
+	n = 0;
+	for (struct sync_writer *w = y->writers; all && w; w = w->next) {
+		struct snapshot *t = &all[n++];
+
+		*t = (struct snapshot){w, w->capture, -1, w->made,
+				       w->written_ns};
+		if (w->fd < 0 || !w->dirty)
+			continue;
+		t->fd = fcntl(w->fd, F_DUPFD_CLOEXEC, 0);
+		if (t->fd < 0)
+			n--; /* no descriptors: later */
+		else
+			w->dirty = w->made = false;
+	}
+	*out = all;
+	return n;
+}
+
+static bool is_there(const struct sync *y, const struct sync_writer *w)
+{
+	const struct sync_writer *at = y->writers;
+
+	while (at && at != w)
+		at = at->next;
+	return at;
+}
+
+static void sync_one(struct sync *y, struct snapshot *t)
+{
+	struct err e;
+	bool ok = t->fd < 0 ||
+		  sync_file(y->store, t->fd, t->capture, t->made, &e);
+
+	if (t->fd >= 0)
+		close(t->fd);
+	if (!ok)
+		log_err(LOG_LEVEL_ERROR, &e);
+	pthread_mutex_lock(&y->lock);
+	if (is_there(y, t->writer)) {
+		if (ok && t->written_ns > 0)
+			t->writer->synced_ns = t->written_ns;
+		t->writer->failed |= !ok;
+	}
+	pthread_mutex_unlock(&y->lock);
+}
+
+static void pass(struct sync *y)
+{
+	struct snapshot *writers;
+	struct closing *next;
+	struct err e;
+
+	pthread_mutex_lock(&y->lock);
+	size_t n = take_writers(y, &writers);
+	struct closing *closing = y->closing;
+	y->closing = NULL;
+	y->last_closing = &y->closing;
+	pthread_mutex_unlock(&y->lock);
+	/* Losses: writers had them committed before what is newer. On a failure
+	 * catalog_sync says it. */
+	catalog_sync_log(y->store->catalog);
+	/* First: a writer's synced_ns covers the segments that it left. */
+	for (struct closing *c = closing; c; c = next) {
+		next = c->next;
+		finish_closing(c);
+	}
+	for (size_t i = 0; i < n; i++)
+		sync_one(y, &writers[i]);
+	free(writers);
+	bool failed = !catalog_sync(y->store->catalog, &e);
+	if (failed && !y->failing)
+		log_err(LOG_LEVEL_WARN, &e);
+	if (!failed && y->failing)
+		log_info("the catalog is synced again");
+	y->failing = failed;
+	if (atomic_exchange(&y->store->identity_old, false))
+		identity_write_changed(y->store);
+	ledger_file_follow(y->store);
+	retention_wake(y->store->retention, false);
+}
+
+static void *sync_main(void *arg)
+{
+	struct sync *y = arg;
+	bool go_on = true;
+
+	while (go_on) {
+		struct store_options o;
+
+		store_options_now(y->store, &o);
+		int64_t at = monotonic_ns() + o.sync_interval_ns;
+		bool late = false;
+
+		pthread_mutex_lock(&y->lock);
+		while (!late && !y->stopping && y->asked == y->done)
+			late = !cond_wait_until(&y->wake, &y->lock, at);
+		uint64_t asked = y->asked;
+		go_on = !y->stopping || y->asked != y->done;
+		pthread_mutex_unlock(&y->lock);
+		pass(y);
+		pthread_mutex_lock(&y->lock);
+		y->done = asked;
+		pthread_cond_broadcast(&y->passed);
+		pthread_mutex_unlock(&y->lock);
+	}
+	return NULL;
+}
+
+/* --- for the others --- */
+
+struct sync_writer *sync_add(struct store *s, uint64_t capture)
+{
+	struct sync_writer *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->sync = s->sync;
+	w->capture = capture;
+	w->fd = -1;
+	pthread_mutex_lock(&w->sync->lock);
+	w->next = w->sync->writers;
+	w->sync->writers = w;
+	pthread_mutex_unlock(&w->sync->lock);
+	return w;
+}
+
+void sync_remove(struct sync_writer *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->sync->lock);
+	struct sync_writer **at = &w->sync->writers;
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+	pthread_mutex_unlock(&w->sync->lock);
+	free(w);
+}
+
+void sync_open(struct sync_writer *w, uint64_t first_seq, int fd)
+{
+	pthread_mutex_lock(&w->sync->lock);
+	w->fd = fd;
+	w->first_seq = first_seq;
+	w->made = w->dirty = fd >= 0;
+	w->failed = w->to_close = false;
+	pthread_mutex_unlock(&w->sync->lock);
+}
+
+bool sync_has_open(struct sync *y, uint64_t capture, uint64_t first_seq)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&y->lock);
+	for (const struct sync_writer *w = y->writers; w && !found; w = w->next)
+		found = w->capture == capture && w->fd >= 0 &&
+			w->first_seq == first_seq;
+	pthread_mutex_unlock(&y->lock);
+	return found;
+}
+
+void sync_close_open(struct sync *y)
+{
+	pthread_mutex_lock(&y->lock);
+	for (struct sync_writer *w = y->writers; w; w = w->next)
+		w->to_close = w->fd >= 0;
+	pthread_mutex_unlock(&y->lock);
+}
+
+bool sync_is_to_close(struct sync_writer *w)
+{
+	pthread_mutex_lock(&w->sync->lock);
+	bool yes = w->to_close;
+	pthread_mutex_unlock(&w->sync->lock);
+	return yes;
+}
+
+void sync_written(struct sync_writer *w, bool dirty, int64_t ns)
+{
+	pthread_mutex_lock(&w->sync->lock);
+	w->dirty |= dirty;
+	if (ns > w->written_ns)
+		w->written_ns = ns;
+	pthread_mutex_unlock(&w->sync->lock);
+}
+
+bool sync_close(struct sync_writer *w, struct store *s, int fd,
+		const struct segment_end *end, struct err *e)
+{
+	struct closing *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return err_set(e, ERR_FAILED, "segment: out of memory");
+	c->store = s;
+	c->end = *end;
+	c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (c->fd < 0) {
+		free(c);
+		return err_errno(e, "close segment %" PRIu64, end->first_seq);
+	}
+	pthread_mutex_lock(&s->sync->lock);
+	c->made = w->made;
+	w->fd = -1;
+	w->made = w->dirty = false;
+	*s->sync->last_closing = c;
+	s->sync->last_closing = &c->next;
+	pthread_mutex_unlock(&s->sync->lock);
+	return true;
+}
+
+int64_t sync_state(struct sync_writer *w, bool *failed)
+{
+	pthread_mutex_lock(&w->sync->lock);
+	int64_t ns = w->synced_ns;
+	*failed = w->failed;
+	pthread_mutex_unlock(&w->sync->lock);
+	return ns;
+}
+
+void sync_now(struct sync *y, bool wait)
+{
+	if (!y)
+		return; /* a start that does not have it yet */
+	pthread_mutex_lock(&y->lock);
+	uint64_t mine = ++y->asked;
+	pthread_cond_signal(&y->wake);
+	while (wait && y->done < mine && !atomic_load(&y->store->stopping))
+		pthread_cond_wait(&y->passed, &y->lock);
+	pthread_mutex_unlock(&y->lock);
+}
+
+void sync_stop_waiting(struct sync *y)
+{
+	if (!y)
+		return;
+	pthread_mutex_lock(&y->lock);
+	pthread_cond_broadcast(&y->passed);
+	pthread_mutex_unlock(&y->lock);
+}
+
+struct sync *sync_start(struct store *s, struct err *e)
+{
+	struct sync *y = calloc(1, sizeof(*y));
+
+	if (!y) {
+		err_set(e, ERR_FAILED, "sync: out of memory");
+		return NULL;
+	}
+	y->store = s;
+	y->last_closing = &y->closing;
+	pthread_mutex_init(&y->lock, NULL);
+	cond_init(&y->wake);
+	cond_init(&y->passed);
+	s->sync = y; /* its thread, and who it wakes, ask the store for it */
+	if (pthread_create(&y->thread, NULL, sync_main, y) == 0)
+		return y;
+	err_set(e, ERR_FAILED, "sync: cannot make a thread");
+	s->sync = NULL;
+	free(y);
+	return NULL;
+}
+
+void sync_stop(struct sync *y)
+{
+	if (!y)
+		return;
+	pthread_mutex_lock(&y->lock);
+	y->stopping = true;
+	pthread_cond_signal(&y->wake);
+	pthread_mutex_unlock(&y->lock);
+	pthread_join(y->thread, NULL);
+	pthread_cond_destroy(&y->passed);
+	pthread_cond_destroy(&y->wake);
+	pthread_mutex_destroy(&y->lock);
+	free(y);
+}
