@@ -1,10 +1,10 @@
 /*
- * prune: what summaries cost and what they save, on the packets of a savefile.
+ * prune: what synopses cost and what they save, on the packets of a savefile.
  *
  *	zstd -dc mixed.pcap.zst | prune - [block KiB [filter ...]]
  *
  * For each filter: the blocks that have a match, the blocks that pruning would
- * read, and what a look at one block's summary takes. Times are medians.
+ * read, and what a look at one block's synopsis takes. Times are medians.
  */
 #include "index/bpf_prune.h"
 #include "packet/bpf_filter.h"
@@ -105,8 +105,8 @@ struct world {
 	size_t n; /* blocks; block i is all[at[i], at[i + 1]) */
 	size_t *at;
 	uint64_t packets;
-	struct summary **summaries;
-	struct summary *all_of_them;
+	struct synopsis **summaries;
+	struct synopsis *all_of_them;
 };
 
 static void cut(struct world *w, uint32_t block_bytes)
@@ -135,12 +135,12 @@ static void packed_sizes(const struct world *w)
 	size_t largest = 0;
 
 	for (size_t i = 0; i < w->n; i++) {
-		size_t n = summary_bytes(w->summaries[i]);
+		size_t n = synopsis_bytes(w->summaries[i]);
 		uint8_t *to = malloc(n);
 
 		if (!to)
 			abort();
-		summary_write(w->summaries[i], to);
+		synopsis_write(w->summaries[i], to);
 		add(&raw, to, n);
 		free(to);
 		largest = n > largest ? n : largest;
@@ -152,7 +152,7 @@ static void packed_sizes(const struct world *w)
 	       "the largest of a block %zu; of all blocks together %zu\n",
 	       raw.n, 100.0 * (double)raw.n / (double)w->all.n, n,
 	       100.0 * (double)n / (double)w->all.n, largest,
-	       summary_bytes(w->all_of_them));
+	       synopsis_bytes(w->all_of_them));
 	free(packed);
 	free(raw.at);
 }
@@ -161,20 +161,20 @@ static void packed_sizes(const struct world *w)
 static void make(struct world *w)
 {
 	double ours[ROUNDS], theirs[ROUNDS], joined[ROUNDS];
-	struct summary_maker *m =
-		summary_maker_new(w->link_type, SUMMARY_KEYS_BLOCK);
-	struct summary_maker *sum =
-		summary_maker_new(w->link_type, SUMMARY_KEYS_SEGMENT);
+	struct synopsis_maker *m =
+		synopsis_maker_new(w->link_type, SYNOPSIS_KEYS_BLOCK);
+	struct synopsis_maker *sum =
+		synopsis_maker_new(w->link_type, SYNOPSIS_KEYS_SEGMENT);
 	ZSTD_CCtx *z = ZSTD_createCCtx();
 	size_t room = ZSTD_compressBound(16u << 20);
 	void *packed = malloc(room);
 
-	w->summaries = calloc(w->n, sizeof(struct summary *));
+	w->summaries = calloc(w->n, sizeof(struct synopsis *));
 	if (!m || !sum || !w->summaries || !packed)
 		abort();
 	for (int r = 0; r < ROUNDS; r++) {
 		ours[r] = theirs[r] = joined[r] = 0;
-		summary_maker_reset(sum, w->link_type);
+		synopsis_maker_reset(sum, w->link_type);
 		for (size_t i = 0; i < w->n; i++) {
 			const uint8_t *at = w->all.at + w->at[i];
 			size_t n = w->at[i + 1] - w->at[i];
@@ -182,21 +182,21 @@ static void make(struct world *w)
 
 			ZSTD_compressCCtx(z, packed, room, at, n, -1);
 			double t1 = now_ns();
-			summary_free(w->summaries[i]);
-			summary_maker_reset(m, w->link_type);
-			summary_maker_packets(m, at, (uint32_t)n);
-			w->summaries[i] = summary_make(m);
+			synopsis_free(w->summaries[i]);
+			synopsis_maker_reset(m, w->link_type);
+			synopsis_maker_packets(m, at, (uint32_t)n);
+			w->summaries[i] = synopsis_make(m);
 			if (!w->summaries[i])
 				abort();
-			summary_fit(w->summaries[i], n / 100);
+			synopsis_fit(w->summaries[i], n / 100);
 			double t2 = now_ns();
-			summary_maker_union(sum, w->summaries[i]);
+			synopsis_maker_union(sum, w->summaries[i]);
 			theirs[r] += t1 - t0;
 			ours[r] += t2 - t1;
 			joined[r] += now_ns() - t2;
 		}
 	}
-	w->all_of_them = summary_make(sum);
+	w->all_of_them = synopsis_make(sum);
 	qsort(ours, ROUNDS, sizeof(*ours), by_value);
 	qsort(theirs, ROUNDS, sizeof(*theirs), by_value);
 	qsort(joined, ROUNDS, sizeof(*joined), by_value);
@@ -211,18 +211,19 @@ static void make(struct world *w)
 	       100 * joined[ROUNDS / 2] / theirs[ROUNDS / 2]);
 	ZSTD_freeCCtx(z);
 	free(packed);
-	summary_maker_free(m);
-	summary_maker_free(sum);
+	synopsis_maker_free(m);
+	synopsis_maker_free(sum);
 }
 
-static bool has_match(const struct world *w, const struct filter *f, size_t i)
+static bool has_match(const struct world *w, const struct bpf_filter *f,
+		      size_t i)
 {
 	const uint8_t *at = w->all.at + w->at[i], *body;
 	uint32_t n = (uint32_t)(w->at[i + 1] - w->at[i]), pos = 0;
 	struct packet_head h;
 
 	while (packet_next(at, n, &pos, &h, &body) > 0)
-		if (filter_matches(f, &h, body))
+		if (bpf_filter_matches(f, &h, body))
 			return true;
 	return false;
 }
@@ -230,7 +231,8 @@ static bool has_match(const struct world *w, const struct filter *f, size_t i)
 static void ask(const struct world *w, const char *text)
 {
 	struct err e = ERR_INIT;
-	struct filter *f = filter_compile(text, w->link_type, 262144, &e);
+	struct bpf_filter *f =
+		bpf_filter_compile(text, w->link_type, 262144, &e);
 	size_t needed = 0, read = 0;
 	double took[ROUNDS];
 
@@ -243,14 +245,16 @@ static void ask(const struct world *w, const char *text)
 
 		read = 0;
 		for (size_t i = 0; i < w->n; i++)
-			read += prune_may_match(&f->program, w->summaries[i]);
+			read += bpf_prune_may_match(&f->program,
+						    w->summaries[i]);
 		took[r] = now_ns() - t0;
 	}
 	for (size_t i = 0; i < w->n; i++) {
 		bool match = has_match(w, f, i);
 
 		needed += match;
-		if (match && !prune_may_match(&f->program, w->summaries[i])) {
+		if (match &&
+		    !bpf_prune_may_match(&f->program, w->summaries[i])) {
 			fprintf(stderr, "%s: block %zu is lost\n", text, i);
 			exit(1);
 		}
@@ -259,8 +263,8 @@ static void ask(const struct world *w, const char *text)
 	printf("%-40s %7zu %7zu %6.2f %9.2f %6s\n", text, needed, read,
 	       needed ? (double)read / (double)needed : 0,
 	       took[ROUNDS / 2] / 1e3 / (double)w->n,
-	       prune_may_match(&f->program, w->all_of_them) ? "yes" : "no");
-	filter_free(f);
+	       bpf_prune_may_match(&f->program, w->all_of_them) ? "yes" : "no");
+	bpf_filter_free(f);
 }
 
 int main(int argc, char **argv)
@@ -287,9 +291,9 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < sizeof(usual) / sizeof(*usual); i++)
 			ask(&w, usual[i]);
 	for (size_t i = 0; i < w.n; i++)
-		summary_free(w.summaries[i]);
+		synopsis_free(w.summaries[i]);
 	free(w.summaries);
-	summary_free(w.all_of_them);
+	synopsis_free(w.all_of_them);
 	free(w.at);
 	free(w.all.at);
 	return 0;

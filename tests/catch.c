@@ -86,7 +86,7 @@ static void published(void *ctx, const struct slice *s)
 	pthread_mutex_unlock(&c->lock);
 }
 
-void catch_init(struct catcher *c, struct feed *f)
+void catch_init(struct catcher *c, struct capture_tail *f)
 {
 	pthread_condattr_t attr;
 
@@ -98,7 +98,7 @@ void catch_init(struct catcher *c, struct feed *f)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->more, &attr);
 	pthread_condattr_destroy(&attr);
-	feed_watch(f, &c->watch);
+	capture_tail_watch(f, &c->watch);
 }
 
 static bool over(struct catcher *c)
@@ -114,11 +114,11 @@ static void *release(void *arg)
 	struct catcher *c = arg;
 
 	for (uint64_t seq = 1; !over(c);) {
-		feed_wait(c->feed, seq, monotonic_ns() + NS_PER_S);
-		struct block *b = feed_find(c->feed, seq);
+		capture_tail_wait(c->feed, seq, monotonic_ns() + NS_PER_S);
+		struct block *b = capture_tail_find(c->feed, seq);
 
 		if (b && block_sealed(b))
-			feed_release(c->feed, seq++);
+			capture_tail_release(c->feed, seq++);
 		block_unref(b);
 	}
 	return NULL;
@@ -147,12 +147,12 @@ bool catch_wait(struct catcher *c, uint64_t packets)
 
 void catch_done(struct catcher *c)
 {
-	feed_unwatch(c->feed, &c->watch);
+	capture_tail_unwatch(c->feed, &c->watch);
 	if (c->releasing) {
 		pthread_mutex_lock(&c->lock);
 		c->done = true;
 		pthread_mutex_unlock(&c->lock);
-		feed_nudge(c->feed);
+		capture_tail_nudge(c->feed);
 		pthread_join(c->releaser, NULL);
 	}
 	pthread_cond_destroy(&c->more);

@@ -1,6 +1,6 @@
 /*
- * catch: everything that a feed publishes, for tests to look at; and how to
- * make and read bytes without our own code.
+ * catch: everything that a capture tail publishes, for tests to look at; and
+ * how to make and read bytes without our own code.
  */
 #ifndef PCAPD_TESTS_CATCH_H
 #define PCAPD_TESTS_CATCH_H
@@ -25,10 +25,11 @@ void write_file(const char *path, const void *bytes, size_t n);
 /* A file of the data folder beside the checkout, or NULL. */
 const char *shared_data(const char *name, char *path, size_t n);
 
-/* Registers with a feed. Catches records (packet_head and bytes) in order. */
+/* Registers with a capture tail. Catches records (packet_head and bytes) in
+ * order. */
 struct catcher {
-	struct feed *feed;
-	struct feed_watch watch;
+	struct capture_tail *feed;
+	struct capture_tail_watch watch;
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t more;
 	struct bytes records;
@@ -37,7 +38,7 @@ struct catcher {
 	bool releasing, done;
 	pthread_t releaser;
 };
-void catch_init(struct catcher *c, struct feed *f);
+void catch_init(struct catcher *c, struct capture_tail *f);
 /* Takes the writer's part from now on: sealed blocks are let go. */
 void catch_release(struct catcher *c);
 /* false: there are fewer after ten seconds. */

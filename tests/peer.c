@@ -17,7 +17,7 @@
 
 enum { TAG_STATUS = 1, TAG_OTHER };
 
-void peer_open(struct peer *p, const char *socket_path)
+void test_peer_open(struct test_peer *p, const char *socket_path)
 {
 	grpc_channel_credentials *plain = grpc_insecure_credentials_create();
 	grpc_arg args[] = {
@@ -37,7 +37,7 @@ void peer_open(struct peer *p, const char *socket_path)
 	grpc_channel_credentials_release(plain);
 }
 
-void peer_close(struct peer *p)
+void test_peer_close(struct test_peer *p)
 {
 	grpc_channel_destroy(p->channel);
 }
@@ -67,7 +67,7 @@ static bool run(struct exchange *x, const grpc_op *ops, size_t n)
 	return pluck(x, TAG_OTHER);
 }
 
-void exchange_open(struct exchange *x, struct peer *p, const char *path)
+void exchange_open(struct exchange *x, struct test_peer *p, const char *path)
 {
 	grpc_slice method = grpc_slice_from_copied_string(path);
 
@@ -179,7 +179,7 @@ grpc_status_code exchange_finish(struct exchange *x)
 	return x->status;
 }
 
-ProtobufCMessage *exchange_once(struct exchange *x, struct peer *p,
+ProtobufCMessage *exchange_once(struct exchange *x, struct test_peer *p,
 				const char *path, const ProtobufCMessage *m,
 				const ProtobufCMessageDescriptor *d)
 {

@@ -11,11 +11,11 @@
 #include <stddef.h>
 
 /* A connection. grpc_init was called. */
-struct peer {
+struct test_peer {
 	grpc_channel *channel;
 };
-void peer_open(struct peer *p, const char *socket_path);
-void peer_close(struct peer *p);
+void test_peer_open(struct test_peer *p, const char *socket_path);
+void test_peer_close(struct test_peer *p);
 
 /* A call of any kind: open, send, half-close, receive until NULL, finish. */
 struct exchange {
@@ -27,7 +27,7 @@ struct exchange {
 	char text[1024]; /* the status's */
 	char hint[1024]; /* as sent */
 };
-void exchange_open(struct exchange *x, struct peer *p, const char *path);
+void exchange_open(struct exchange *x, struct test_peer *p, const char *path);
 bool exchange_send(struct exchange *x, const void *bytes, size_t n);
 bool exchange_send_message(struct exchange *x, const ProtobufCMessage *m);
 void exchange_half_close(struct exchange *x);
@@ -37,7 +37,7 @@ void exchange_cancel(struct exchange *x);
 grpc_status_code exchange_finish(struct exchange *x);
 
 /* One request, one answer: NULL without one; x is finished. */
-ProtobufCMessage *exchange_once(struct exchange *x, struct peer *p,
+ProtobufCMessage *exchange_once(struct exchange *x, struct test_peer *p,
 				const char *path, const ProtobufCMessage *m,
 				const ProtobufCMessageDescriptor *d);
 

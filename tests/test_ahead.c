@@ -23,7 +23,7 @@ static unsigned begun, tools_given, tools_made, tools_taken;
 static bool held; /* jobs that are held wait */
 
 struct counted {
-	struct ahead_job job;
+	struct job_pool_job job;
 	unsigned runs, turn; /* which one to begin it was */
 	bool is_held, ended;
 	void *tools;
@@ -51,7 +51,7 @@ static void tools_free(void *tools)
 	free(tools);
 }
 
-static const struct ahead_kind kind = {
+static const struct job_pool_kind kind = {
 	.what = "counters",
 	.thread_name = "test-ahead",
 	.nice = 1,
@@ -59,7 +59,7 @@ static const struct ahead_kind kind = {
 	.tools_free = tools_free,
 };
 
-static void run(struct ahead_job *job, void *tools)
+static void run(struct job_pool_job *job, void *tools)
 {
 	struct counted *j = (void *)job;
 
@@ -74,23 +74,23 @@ static void run(struct ahead_job *job, void *tools)
 	pthread_mutex_unlock(&lock);
 }
 
-static struct ahead *new_ahead(unsigned threads, unsigned tools)
+static struct job_pool *new_ahead(unsigned threads, unsigned tools)
 {
 	struct err e = ERR_INIT;
 
 	begun = tools_made = tools_taken = 0;
 	tools_given = tools;
 	held = false;
-	struct ahead *a = ahead_new(&kind, threads, &e);
+	struct job_pool *a = job_pool_new(&kind, threads, &e);
 	assert_non_null(a);
-	assert_int_equal(ahead_threads(a), threads);
+	assert_int_equal(job_pool_threads(a), threads);
 	return a;
 }
 
-static void post(struct ahead *a, struct counted *j)
+static void post(struct job_pool *a, struct counted *j)
 {
 	*j = (struct counted){.job.run = run, .is_held = j->is_held};
-	ahead_post(a, &j->job);
+	job_pool_post(a, &j->job);
 }
 
 static void hold(bool on)
@@ -112,7 +112,7 @@ static void wait_until_begun(unsigned n)
 static void take_and_drop(unsigned threads, unsigned tools)
 {
 	static struct counted jobs[JOBS];
-	struct ahead *a = new_ahead(threads, tools);
+	struct job_pool *a = new_ahead(threads, tools);
 	unsigned dropped = 0;
 	int own;
 
@@ -122,18 +122,18 @@ static void take_and_drop(unsigned threads, unsigned tools)
 			continue;
 		struct counted *j = &jobs[i - 5];
 		if (i % 7 == 0) {
-			bool done = ahead_drop(a, &j->job);
+			bool done = job_pool_drop(a, &j->job);
 			assert_int_equal(j->runs, done);
 			dropped += !done;
 		} else {
-			ahead_take(a, &j->job, &own);
+			job_pool_take(a, &j->job, &own);
 			assert_int_equal(j->runs, 1);
 			assert_true(tools || j->tools == &own);
 		}
 	}
 	for (unsigned i = JOBS - 5; i < JOBS; i++)
-		ahead_take(a, &jobs[i].job, &own);
-	ahead_free(a);
+		job_pool_take(a, &jobs[i].job, &own);
+	job_pool_free(a);
 	assert_int_equal(begun + dropped, JOBS);
 	assert_int_equal(tools_made, tools_taken);
 }
@@ -156,18 +156,18 @@ static void who_takes_does_it_when_threads_have_no_memory(void **state)
 static void jobs_are_begun_in_the_order_in_which_they_were_posted(void **state)
 {
 	struct counted jobs[8] = {0};
-	struct ahead *a = new_ahead(0, 0);
+	struct job_pool *a = new_ahead(0, 0);
 	int own;
 
 	(void)state;
 	for (unsigned i = 0; i < 8; i++)
 		post(a, &jobs[i]);
-	ahead_take(a, &jobs[7].job, &own);
+	job_pool_take(a, &jobs[7].job, &own);
 	for (unsigned i = 0; i < 8; i++) {
-		ahead_take(a, &jobs[i].job, &own);
+		job_pool_take(a, &jobs[i].job, &own);
 		assert_int_equal(jobs[i].turn, i);
 	}
-	ahead_free(a);
+	job_pool_free(a);
 }
 
 static void *let_go(void *arg)
@@ -181,7 +181,7 @@ static void *let_go(void *arg)
 static void what_was_not_begun_is_dropped_and_what_runs_is_waited_for(void **s)
 {
 	struct counted jobs[5] = {{.is_held = true}};
-	struct ahead *a = new_ahead(1, 1);
+	struct job_pool *a = new_ahead(1, 1);
 	pthread_t thread;
 	int own;
 
@@ -190,21 +190,21 @@ static void what_was_not_begun_is_dropped_and_what_runs_is_waited_for(void **s)
 	for (unsigned i = 0; i < 5; i++)
 		post(a, &jobs[i]);
 	wait_until_begun(1);
-	assert_false(ahead_drop(a, &jobs[2].job));
-	assert_false(ahead_drop(a, &jobs[4].job));
+	assert_false(job_pool_drop(a, &jobs[2].job));
+	assert_false(job_pool_drop(a, &jobs[4].job));
 	post(a, &jobs[4]);
-	assert_false(ahead_drop(a, &jobs[1].job));
+	assert_false(job_pool_drop(a, &jobs[1].job));
 	assert_int_equal(pthread_create(&thread, NULL, let_go, NULL), 0);
-	assert_true(ahead_drop(a, &jobs[0].job));
+	assert_true(job_pool_drop(a, &jobs[0].job));
 	pthread_mutex_lock(&lock);
 	assert_true(jobs[0].ended);
 	pthread_mutex_unlock(&lock);
 	pthread_join(thread, NULL);
-	ahead_take(a, &jobs[4].job, &own);
-	ahead_take(a, &jobs[3].job, &own);
+	job_pool_take(a, &jobs[4].job, &own);
+	job_pool_take(a, &jobs[3].job, &own);
 	assert_int_equal(jobs[0].runs + jobs[3].runs + jobs[4].runs, 3);
 	assert_int_equal(jobs[1].runs + jobs[2].runs, 0);
-	ahead_free(a);
+	job_pool_free(a);
 }
 
 int main(void)

@@ -139,7 +139,7 @@ static void assert_frames(const struct bytes *records, uint32_t first,
 
 struct live {
 	struct capture_options options;
-	struct feed *feed;
+	struct capture_tail *feed;
 	struct catcher catcher;
 	struct capture *capture;
 	int sender;
@@ -158,7 +158,7 @@ static void begin(struct live *l, unsigned max_blocks)
 {
 	struct err e = ERR_INIT;
 
-	l->feed = feed_new(1, 1, max_blocks);
+	l->feed = capture_tail_new(1, 1, max_blocks);
 	catch_init(&l->catcher, l->feed);
 	l->capture = capture_start(&l->options, l->feed, &e);
 	if (!l->capture)
@@ -253,8 +253,8 @@ static int tear_down(void **state)
 		capture_stop(l->capture, NULL);
 	if (l->feed) {
 		catch_done(&l->catcher);
-		feed_close(l->feed);
-		feed_unref(l->feed);
+		capture_tail_close(l->feed);
+		capture_tail_unref(l->feed);
 	}
 	if (l->sender >= 0) {
 		close(l->sender);
@@ -299,7 +299,7 @@ static void snaplen_cuts(void **state)
 	begin(l, 8);
 	send_frames(l->sender, 0, 200);
 	assert_true(catch_wait(&l->catcher, 200));
-	struct block *b = feed_find(l->feed, 1);
+	struct block *b = capture_tail_find(l->feed, 1);
 	assert_int_equal(b->snaplen, 100);
 	block_unref(b);
 	end(l);
@@ -330,9 +330,9 @@ static void quiet_block_is_sealed_by_age(void **state)
 	begin(l, 8);
 	send_frames(l->sender, 0, 1);
 	assert_true(catch_wait(&l->catcher, 1));
-	struct block *b = feed_find(l->feed, 1);
+	struct block *b = capture_tail_find(l->feed, 1);
 	assert_false(block_sealed(b));
-	feed_wait(l->feed, 1, monotonic_ns() + 10 * NS_PER_S);
+	capture_tail_wait(l->feed, 1, monotonic_ns() + 10 * NS_PER_S);
 	assert_true(block_sealed(b));
 	int64_t age = monotonic_ns() - b->opened_ns;
 	assert_true(age >= l->options.block_age_ns);
@@ -377,11 +377,11 @@ static void stop_takes_what_was_sent_before_it(void **state)
 		struct capture_status s = end(l);
 		assert_int_equal(s.received, 700);
 		assert_frames(&l->catcher.records, first, 700, UINT32_MAX);
-		struct block *b = feed_find(l->feed, 1);
+		struct block *b = capture_tail_find(l->feed, 1);
 		assert_true(block_sealed(b));
 		block_unref(b);
 		catch_done(&l->catcher);
-		feed_unref(l->feed);
+		capture_tail_unref(l->feed);
 		l->feed = NULL;
 	}
 }
@@ -389,7 +389,7 @@ static void stop_takes_what_was_sent_before_it(void **state)
 /* --- connections of pcapd's own --- */
 
 struct own {
-	struct exclude *exclude;
+	struct own_connections *exclude;
 	int listener, client; /* that nobody has accepted yet */
 	struct flow flow;     /* the client's */
 };
@@ -400,12 +400,12 @@ static void listen_for_own(struct own *o)
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t n = sizeof(at);
 
-	o->exclude = exclude_new();
+	o->exclude = own_connections_new();
 	o->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	assert_int_equal(bind(o->listener, (void *)&at, sizeof(at)), 0);
 	assert_int_equal(listen(o->listener, 8), 0);
 	assert_int_equal(getsockname(o->listener, (void *)&at, &n), 0);
-	assert_true(exclude_listen(o->exclude, o->listener));
+	assert_true(own_connections_listen(o->exclude, o->listener));
 	o->client = -1;
 	o->flow = (struct flow){.family = AF_INET,
 				.near_port = ntohs(at.sin_port),
@@ -431,7 +431,7 @@ static void end_own(struct own *o)
 {
 	close(o->client);
 	close(o->listener);
-	exclude_free(o->exclude);
+	own_connections_free(o->exclude);
 }
 
 /* A packet of the flow, in an order of its own: with its number. */
@@ -521,7 +521,8 @@ static void the_first_packets_of_a_connection_are_not_taken(void **state)
 		send_tcp(l->sender, &other, true, i);
 		send_tcp(l->sender, &o.flow, false, i);
 		send_tcp(l->sender, &o.flow, true, i);
-		int fd = exclude_accept(o.exclude, o.listener, &from, &number);
+		int fd = own_connections_accept(o.exclude, o.listener, &from,
+						&number);
 		assert_true(fd >= 0);
 		send_tcp(l->sender, &o.flow, false, i);
 		close(fd);
@@ -537,7 +538,7 @@ static void the_first_packets_of_a_connection_are_not_taken(void **state)
 	end_own(&o);
 }
 
-static bool waits(const struct sieve *v, const struct own *o, int64_t ns)
+static bool waits(const struct own_traffic *v, const struct own *o, int64_t ns)
 {
 	struct packet_head h = {.sec = (uint32_t)(ns / NS_PER_S),
 				.nsec = (uint32_t)(ns % NS_PER_S),
@@ -546,7 +547,7 @@ static bool waits(const struct sieve *v, const struct own *o, int64_t ns)
 	uint8_t frame[64];
 
 	make_tcp(frame, &o->flow, false, 0);
-	return sieve_waits(v, &h, frame);
+	return own_traffic_waits(v, &h, frame);
 }
 
 /* Until a round trip is over and nobody waits to be accepted; not for ever,
@@ -555,34 +556,34 @@ static void a_packet_waits_only_for_what_may_come(void **state)
 {
 	struct live *l = *state;
 	struct err e = ERR_INIT;
-	struct sieve v = {0};
+	struct own_traffic v = {0};
 	struct own o;
 
 	need_namespace();
 	listen_for_own(&o);
 	l->options.buffer_bytes = CAPTURE_BUFFER_MIN;
 	uint32_t link_type;
-	struct filter *f;
+	struct bpf_filter *f;
 	bool other_type;
 	assert_true(capture_probe(&l->options, NULL, NULL, &link_type, &f, &e));
 	struct source *s =
 		source_open(&l->options, f, link_type, &other_type, &e);
-	filter_free(f);
+	bpf_filter_free(f);
 	assert_non_null(s);
-	assert_true(sieve_follow(&v, o.exclude, s));
+	assert_true(own_traffic_follow(&v, o.exclude, s));
 
 	int64_t before = realtime_ns();
-	assert_false(sieve_follow(&v, o.exclude, s));
-	assert_false(waits(&v, &o, before - SIEVE_HOLD_NS));
+	assert_false(own_traffic_follow(&v, o.exclude, s));
+	assert_false(waits(&v, &o, before - OWN_TRAFFIC_HOLD_NS));
 	assert_true(waits(&v, &o, realtime_ns()));
 	assert_false(waits(&v, &o, realtime_ns() + NS_PER_S));
 
 	connect_own(&o);
 	before = realtime_ns();
-	assert_false(sieve_follow(&v, o.exclude, s));
-	assert_false(waits(&v, &o, before - SIEVE_HOLD_MAX_NS));
-	assert_in_range(v.sure_ns, before - SIEVE_HOLD_MAX_NS,
-			realtime_ns() - SIEVE_HOLD_MAX_NS);
+	assert_false(own_traffic_follow(&v, o.exclude, s));
+	assert_false(waits(&v, &o, before - OWN_TRAFFIC_HOLD_MAX_NS));
+	assert_in_range(v.sure_ns, before - OWN_TRAFFIC_HOLD_MAX_NS,
+			realtime_ns() - OWN_TRAFFIC_HOLD_MAX_NS);
 	assert_true(waits(&v, &o, realtime_ns()));
 
 	send_frames(l->sender, 0, 2000);
@@ -591,13 +592,13 @@ static void a_packet_waits_only_for_what_may_come(void **state)
 		assert_true(monotonic_ns() < deadline);
 		poll(NULL, 0, 5);
 	}
-	sieve_follow(&v, o.exclude, s);
+	own_traffic_follow(&v, o.exclude, s);
 	assert_false(waits(&v, &o, realtime_ns()));
 
-	exclude_unlisten(o.exclude);
-	assert_true(sieve_follow(&v, o.exclude, s));
+	own_connections_unlisten(o.exclude);
+	assert_true(own_traffic_follow(&v, o.exclude, s));
 	assert_false(waits(&v, &o, realtime_ns()));
-	sieve_done(&v);
+	own_traffic_done(&v);
 	source_close(s);
 	end_own(&o);
 }
@@ -650,9 +651,9 @@ static void without_room_packets_stay_in_the_ring(void **state)
 	l->options.buffer_bytes = 32 << 20;
 	begin(l, 2);
 	uint32_t n = send_frames(l->sender, 0, 6000);
-	feed_wait(l->feed, 2, monotonic_ns() + 10 * NS_PER_S);
-	assert_int_equal(feed_room(l->feed), 0);
-	struct block *b = feed_find(l->feed, 2);
+	capture_tail_wait(l->feed, 2, monotonic_ns() + 10 * NS_PER_S);
+	assert_int_equal(capture_tail_room(l->feed), 0);
+	struct block *b = capture_tail_find(l->feed, 2);
 	assert_true(block_sealed(b));
 	block_unref(b);
 	struct capture_status s = status(l);
@@ -956,7 +957,7 @@ static void wrong_options_are_refused(void **state)
 	};
 	struct live *l = *state;
 	uint32_t link_type;
-	struct filter *f;
+	struct bpf_filter *f;
 
 	need_namespace();
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -991,7 +992,7 @@ static void wrong_filter_does_not_start(void **state)
 	struct err e = ERR_INIT;
 
 	need_namespace();
-	l->feed = feed_new(1, 1, 2);
+	l->feed = capture_tail_new(1, 1, 2);
 	catch_init(&l->catcher, l->feed);
 	strcpy(l->options.filter, "tcp prot 80");
 	assert_null(capture_start(&l->options, l->feed, &e));
@@ -1013,16 +1014,16 @@ static void a_program_is_used_for_its_link_type_only(void **state)
 		l->options.program = &everything;
 		l->options.program_bytes = sizeof(everything);
 		l->options.program_link_type = kept ? ETHERNET : SLL2;
-		l->feed = feed_new(1, 1, 2);
+		l->feed = capture_tail_new(1, 1, 2);
 		struct capture *c = capture_start(&l->options, l->feed, &e);
 		assert_non_null(c);
 		capture_ref(c);
 		capture_stop(c, &s);
-		const struct filter *f = capture_filter(c, &link_type);
+		const struct bpf_filter *f = capture_filter(c, &link_type);
 		assert_int_equal(link_type, ETHERNET);
 		assert_int_equal(f->program.bf_len == 1, kept);
 		capture_unref(c);
-		feed_unref(l->feed);
+		capture_tail_unref(l->feed);
 		l->feed = NULL;
 	}
 }
@@ -1032,7 +1033,7 @@ static void probe_tells_link_type_and_filter(void **state)
 	struct live *l = *state;
 	struct err e = ERR_INIT;
 	uint32_t link_type;
-	struct filter *a, *b;
+	struct bpf_filter *a, *b;
 	size_t na, nb;
 
 	need_namespace();
@@ -1041,15 +1042,16 @@ static void probe_tells_link_type_and_filter(void **state)
 	assert_int_equal(link_type, ETHERNET);
 	strcpy(l->options.filter, "tcp  port http");
 	assert_true(capture_probe(&l->options, NULL, NULL, &link_type, &b, &e));
-	const void *pa = filter_bytes(a, &na), *pb = filter_bytes(b, &nb);
+	const void *pa = bpf_filter_bytes(a, &na),
+		   *pb = bpf_filter_bytes(b, &nb);
 	assert_int_equal(na, nb);
 	assert_memory_equal(pa, pb, na);
-	filter_free(a);
-	filter_free(b);
+	bpf_filter_free(a);
+	bpf_filter_free(b);
 	strcpy(l->options.interface, "any");
 	assert_true(capture_probe(&l->options, NULL, NULL, &link_type, &a, &e));
 	assert_int_equal(link_type, SLL2);
-	filter_free(a);
+	bpf_filter_free(a);
 }
 
 static void interfaces_are_listed(void **state)
@@ -1173,8 +1175,8 @@ static void ring_gives_the_same_bytes_as_libpcap(void **state)
 		assert_same(&l->catcher.records, &other->catcher.records);
 		for (struct live *x = l; x; x = x == l ? other : NULL) {
 			catch_done(&x->catcher);
-			feed_close(x->feed);
-			feed_unref(x->feed);
+			capture_tail_close(x->feed);
+			capture_tail_unref(x->feed);
 			x->feed = NULL;
 		}
 		free(other);
@@ -1375,7 +1377,7 @@ static void a_filter_goes_over_to_other_rings(void **state)
 				 .far = {10, 0, 0, 2},
 				 .near_port = 2020,
 				 .far_port = 40000};
-	struct exclude *x = exclude_new();
+	struct own_connections *x = own_connections_new();
 
 	need_namespace();
 	assert_non_null(x);
@@ -1385,7 +1387,7 @@ static void a_filter_goes_over_to_other_rings(void **state)
 	ip("link set v0 arp off");
 	ip("link set v1 arp off");
 	begin(l, 64);
-	assert_true(exclude_begin(x, &own) != 0);
+	assert_true(own_connections_begin(x, &own) != 0);
 	capture_exclude(l->capture);
 	capture_catch_up(l->capture);
 	send_frames(l->sender, 0, 400);
@@ -1399,82 +1401,82 @@ static void a_filter_goes_over_to_other_rings(void **state)
 	assert_int_equal(st.excluded, 1);
 	assert_int_equal(st.left_out, 50);
 	assert_in_range(st.received - before, 1, 40); /* IPv6's own, if any */
-	exclude_free(x);
+	own_connections_free(x);
 }
 
 /* --- filling, without a network --- */
 
 static void change_of_link_type_begins_another_block(void **state)
 {
-	struct feed *f = feed_new(1, 1, 4);
+	struct capture_tail *f = capture_tail_new(1, 1, 4);
 	const uint8_t body[100] = {0};
 	struct packet_head h = {1, 2, 100, 100};
-	struct fill fill;
+	struct block_filler fill;
 
 	(void)state;
-	fill_init(&fill, f, false);
-	fill_set_type(&fill, 1, 1000);
-	assert_true(fill_packet(&fill, &h, body));
-	fill_set_type(&fill, 1, 1000);
-	assert_true(fill_packet(&fill, &h, body));
-	fill_set_type(&fill, 101, 1000);
-	assert_true(fill_packet(&fill, &h, body));
-	fill_seal(&fill);
-	struct block *a = feed_find(f, 1), *b = feed_find(f, 2);
+	block_filler_init(&fill, f, false);
+	block_filler_set_type(&fill, 1, 1000);
+	assert_true(block_filler_packet(&fill, &h, body));
+	block_filler_set_type(&fill, 1, 1000);
+	assert_true(block_filler_packet(&fill, &h, body));
+	block_filler_set_type(&fill, 101, 1000);
+	assert_true(block_filler_packet(&fill, &h, body));
+	block_filler_seal(&fill);
+	struct block *a = capture_tail_find(f, 1), *b = capture_tail_find(f, 2);
 	assert_int_equal(a->info.packets, 2);
 	assert_int_equal(a->link_type, 1);
 	assert_int_equal(b->info.packets, 1);
 	assert_int_equal(b->link_type, 101);
 	block_unref(a);
 	block_unref(b);
-	feed_close(f);
-	feed_unref(f);
+	capture_tail_close(f);
+	capture_tail_unref(f);
 }
 
 static void every_packet_is_received_or_dropped(void **state)
 {
-	struct feed *f = feed_new(1, 1, 2);
+	struct capture_tail *f = capture_tail_new(1, 1, 2);
 	static const uint8_t body[300000];
 	struct packet_head h = {1, 2, 300000, 300000};
-	struct fill fill;
+	struct block_filler fill;
 
 	(void)state;
-	fill_init(&fill, f, false);
-	fill_set_type(&fill, 1, 300000);
+	block_filler_init(&fill, f, false);
+	block_filler_set_type(&fill, 1, 300000);
 	/* Three go into a block, two blocks may wait. */
 	for (int i = 0; i < 10; i++)
-		assert_int_equal(fill_packet(&fill, &h, body), i < 6);
+		assert_int_equal(block_filler_packet(&fill, &h, body), i < 6);
 	assert_int_equal(fill.received, 6);
 	assert_int_equal(fill.dropped, 4);
-	fill_seal(&fill);
-	feed_close(f);
-	feed_unref(f);
+	block_filler_seal(&fill);
+	capture_tail_close(f);
+	capture_tail_unref(f);
 }
 
 static void ready_means_that_the_longest_packet_has_a_place(void **state)
 {
-	struct feed *f = feed_new(1, 1, 2);
+	struct capture_tail *f = capture_tail_new(1, 1, 2);
 	static const uint8_t body[300000];
 	struct packet_head h = {1, 2, 1000, 1000};
-	struct fill fill;
+	struct block_filler fill;
 	uint64_t sent = 0;
 
 	(void)state;
-	fill_init(&fill, f, false);
-	fill_set_type(&fill, 1, 262144);
-	while (fill_ready(&fill)) {
+	block_filler_init(&fill, f, false);
+	block_filler_set_type(&fill, 1, 262144);
+	while (block_filler_ready(&fill)) {
 		h.caplen = h.len = sent % 7 ? 1000 : 262144;
-		assert_true(fill_packet(&fill, &h, body));
+		assert_true(block_filler_packet(&fill, &h, body));
 		sent++;
 	}
 	assert_true(sent > 6);
 	assert_int_equal(fill.dropped, 0);
-	assert_int_equal(feed_room(f), 0);
-	fill_seal(&fill);
-	feed_release(f, 1);
-	assert_true(fill_ready(&fill));
-	feed_close(f);
-	feed_unref(f);
+	assert_int_equal(capture_tail_room(f), 0);
+	block_filler_seal(&fill);
+	capture_tail_release(f, 1);
+	assert_true(block_filler_ready(&fill));
+	capture_tail_close(f);
+	capture_tail_unref(f);
 }
 
 /* --- */

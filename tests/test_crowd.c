@@ -1,5 +1,5 @@
-/* From a feed to its listeners, without the thread that hands out: who joins
- * or is closed does the same, so that every step is the test's. */
+/* From a capture tail to its listeners, without the thread that hands out: who
+ * joins or is closed does the same, so that every step is the test's. */
 #include "server/server_internal.h"
 
 #include <setjmp.h>
@@ -13,9 +13,9 @@
 #define BLOCKS (2 * ROOM)
 
 struct fixture {
-	struct crowds crowds;
-	struct feed *feed;
-	struct member a, b, c;
+	struct broadcasts crowds;
+	struct capture_tail *feed;
+	struct subscriber a, b, c;
 };
 
 static void ignore(void *ctx)
@@ -27,12 +27,12 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	crowds_init(&f->crowds);
-	f->feed = feed_new(7, 1, BLOCKS);
+	broadcasts_init(&f->crowds);
+	f->feed = capture_tail_new(7, 1, BLOCKS);
 	assert_non_null(f->feed);
-	assert_true(queue_init(&f->a.queue, ROOM, ignore, NULL));
-	assert_true(queue_init(&f->b.queue, ROOM, ignore, NULL));
-	assert_true(queue_init(&f->c.queue, ROOM, ignore, NULL));
+	assert_true(slice_queue_init(&f->a.queue, ROOM, ignore, NULL));
+	assert_true(slice_queue_init(&f->b.queue, ROOM, ignore, NULL));
+	assert_true(slice_queue_init(&f->c.queue, ROOM, ignore, NULL));
 	*state = f;
 	return 0;
 }
@@ -41,42 +41,42 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	crowd_leave(&f->crowds, &f->a);
-	crowd_leave(&f->crowds, &f->b);
-	crowd_leave(&f->crowds, &f->c);
+	broadcast_leave(&f->crowds, &f->a);
+	broadcast_leave(&f->crowds, &f->b);
+	broadcast_leave(&f->crowds, &f->c);
 	assert_null(f->crowds.first);
-	queue_done(&f->a.queue);
-	queue_done(&f->b.queue);
-	queue_done(&f->c.queue);
-	crowds_done(&f->crowds);
-	feed_unref(f->feed);
+	slice_queue_done(&f->a.queue);
+	slice_queue_done(&f->b.queue);
+	slice_queue_done(&f->c.queue);
+	broadcasts_done(&f->crowds);
+	capture_tail_unref(f->feed);
 	free(f);
 	return 0;
 }
 
-static void joins(struct fixture *f, struct member *m)
+static void joins(struct fixture *f, struct subscriber *m)
 {
-	assert_true(crowd_join(&f->crowds, f->feed, m));
+	assert_true(broadcast_join(&f->crowds, f->feed, m));
 }
 
 /* A block of one packet, which has its second; none continues another. */
 static void put(struct fixture *f, uint32_t sec)
 {
 	const struct packet_head h = {sec, 0, 4, 60};
-	struct block *b = feed_open(f->feed, 1, 96);
+	struct block *b = capture_tail_open(f->feed, 1, 96);
 
 	assert_non_null(b);
 	block_append(b, &h, "abcd");
-	feed_publish(f->feed, b, 1);
-	feed_seal(f->feed, b);
+	capture_tail_publish(f->feed, b, 1);
+	capture_tail_seal(f->feed, b);
 }
 
-static void gets(struct member *m, uint32_t sec)
+static void gets(struct subscriber *m, uint32_t sec)
 {
 	struct slice s;
 	uint64_t lost = 0;
 
-	assert_int_equal(queue_pop(&m->queue, &s, &lost), 1);
+	assert_int_equal(slice_queue_pop(&m->queue, &s, &lost), 1);
 	assert_int_equal(lost, 0);
 	assert_non_null(s.block);
 	assert_int_equal(s.packets, 1);
@@ -84,24 +84,24 @@ static void gets(struct member *m, uint32_t sec)
 	block_unref(s.block);
 }
 
-static void is_told(struct member *m, uint64_t packets)
+static void is_told(struct subscriber *m, uint64_t packets)
 {
 	struct slice s;
 	uint64_t lost = 0;
 
-	assert_int_equal(queue_pop(&m->queue, &s, &lost), 1);
+	assert_int_equal(slice_queue_pop(&m->queue, &s, &lost), 1);
 	assert_int_equal(lost, 0);
 	assert_null(s.block);
 	assert_int_equal(s.packets, packets);
 }
 
 /* 0 it goes on, -1 it is closed */
-static void has_no_more(struct member *m, int end)
+static void has_no_more(struct subscriber *m, int end)
 {
 	struct slice s;
 	uint64_t lost;
 
-	assert_int_equal(queue_pop(&m->queue, &s, &lost), end);
+	assert_int_equal(slice_queue_pop(&m->queue, &s, &lost), end);
 }
 
 static void who_joins_late_gets_nothing_from_before(void **state)
@@ -115,7 +115,7 @@ static void who_joins_late_gets_nothing_from_before(void **state)
 	put(f, 3);
 	joins(f, &f->c);
 	put(f, 4);
-	crowd_close(&f->crowds, &f->c);
+	broadcast_close(&f->crowds, &f->c);
 	for (uint32_t i = 2; i <= 4; i++)
 		gets(&f->a, i);
 	gets(&f->b, 3);
@@ -130,7 +130,7 @@ static void what_a_crowd_loses_is_told_to_all_in_its_place(void **state)
 {
 	enum { LOST = 5, ALL = CROWD_SLICES + LOST };
 	struct fixture *f = *state;
-	struct member *had[] = {&f->a, &f->b};
+	struct subscriber *had[] = {&f->a, &f->b};
 
 	joins(f, &f->a);
 	put(f, 0);
@@ -154,7 +154,7 @@ static void the_end_of_a_feed_comes_behind_its_packets(void **state)
 
 	joins(f, &f->a);
 	put(f, 1);
-	feed_close(f->feed);
+	capture_tail_close(f->feed);
 	joins(f, &f->b); /* hands out 1 */
 	joins(f, &f->c); /* hands out the end */
 	gets(&f->a, 1);
@@ -167,7 +167,7 @@ static void who_joins_after_the_end_is_closed_at_once(void **state)
 {
 	struct fixture *f = *state;
 
-	feed_close(f->feed);
+	capture_tail_close(f->feed);
 	joins(f, &f->a);
 	has_no_more(&f->a, -1);
 }
@@ -179,18 +179,18 @@ static void who_left_gets_nothing_and_the_others_do(void **state)
 	joins(f, &f->a);
 	joins(f, &f->b);
 	put(f, 1);
-	assert_true(crowd_leave(&f->crowds, &f->a));
-	assert_false(crowd_leave(&f->crowds, &f->a));
-	crowd_close(&f->crowds, &f->b);
+	assert_true(broadcast_leave(&f->crowds, &f->a));
+	assert_false(broadcast_leave(&f->crowds, &f->a));
+	broadcast_close(&f->crowds, &f->b);
 	has_no_more(&f->a, 0);
 	gets(&f->b, 1);
-	/* The last one takes the crowd with it; the next is a new one. */
-	assert_true(crowd_leave(&f->crowds, &f->b));
+	/* The last one takes the broadcast with it; the next is a new one. */
+	assert_true(broadcast_leave(&f->crowds, &f->b));
 	assert_null(f->crowds.first);
 	put(f, 2);
 	joins(f, &f->a);
 	put(f, 3);
-	crowd_close(&f->crowds, &f->a);
+	broadcast_close(&f->crowds, &f->a);
 	gets(&f->a, 3);
 	has_no_more(&f->a, -1);
 }
@@ -198,25 +198,25 @@ static void who_left_gets_nothing_and_the_others_do(void **state)
 static void crowds_do_not_mix(void **state)
 {
 	struct fixture *f = *state;
-	struct feed *other = feed_new(8, 1, BLOCKS);
+	struct capture_tail *other = capture_tail_new(8, 1, BLOCKS);
 
 	assert_non_null(other);
 	joins(f, &f->a);
-	assert_true(crowd_join(&f->crowds, other, &f->b));
+	assert_true(broadcast_join(&f->crowds, other, &f->b));
 	put(f, 1);
-	crowd_close(&f->crowds, &f->a);
-	crowd_close(&f->crowds, &f->b);
+	broadcast_close(&f->crowds, &f->a);
+	broadcast_close(&f->crowds, &f->b);
 	gets(&f->a, 1);
 	has_no_more(&f->b, -1);
-	assert_true(crowd_leave(&f->crowds, &f->b));
-	feed_unref(other);
+	assert_true(broadcast_leave(&f->crowds, &f->b));
+	capture_tail_unref(other);
 }
 
 /* --- with the thread --- */
 
 static void *hand_out(void *arg)
 {
-	crowds_run(arg);
+	broadcasts_run(arg);
 	return NULL;
 }
 
@@ -230,22 +230,22 @@ static void a_thread_hands_everything_out_in_order(void **state)
 {
 	enum { PACKETS = 5000 };
 	struct fixture *f = *state;
-	struct member m = {0};
+	struct subscriber m = {0};
 	pthread_t id;
 	sem_t pushed;
 	uint32_t next = 1;
 
 	sem_init(&pushed, 0, 0);
-	assert_true(queue_init(&m.queue, ROOM, count_up, &pushed));
+	assert_true(slice_queue_init(&m.queue, ROOM, count_up, &pushed));
 	joins(f, &m);
 	assert_int_equal(pthread_create(&id, NULL, hand_out, &f->crowds), 0);
 	for (uint32_t i = 1; i <= PACKETS; i++) {
 		put(f, i);
-		feed_release(f->feed, i);
+		capture_tail_release(f->feed, i);
 		if (i % 7 == 0)
 			joins(f, &f->a);
 		if (i % 7 == 3)
-			crowd_leave(&f->crowds, &f->a);
+			broadcast_leave(&f->crowds, &f->a);
 		/* It loses nothing: never more than a few are under way. */
 		while (i - next >= CROWD_SLICES / 2) {
 			while (sem_wait(&pushed))
@@ -258,11 +258,11 @@ static void a_thread_hands_everything_out_in_order(void **state)
 			;
 		gets(&m, next++);
 	}
-	crowds_stop(&f->crowds);
+	broadcasts_stop(&f->crowds);
 	pthread_join(id, NULL);
 	has_no_more(&m, 0);
-	crowd_leave(&f->crowds, &m);
-	queue_done(&m.queue);
+	broadcast_leave(&f->crowds, &m);
+	slice_queue_done(&m.queue);
 	sem_destroy(&pushed);
 }
 

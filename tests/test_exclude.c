@@ -113,15 +113,15 @@ struct world {
 	struct flow flows[300];
 	unsigned n;
 	enum layout layout;
-	struct bpf_insn program[FILTER_INSNS_MAX];
+	struct bpf_insn program[BPF_FILTER_INSNS_MAX];
 	unsigned length;
 };
 
 static void build(struct world *w, uint32_t link_type)
 {
 	w->layout = layout_of_link_type(link_type);
-	w->length =
-		prefix_build(w->flows, w->n, w->layout, NULL, 0, w->program);
+	w->length = bpf_exclude_build(w->flows, w->n, w->layout, NULL, 0,
+				      w->program);
 	assert_int_not_equal(w->length, 0);
 }
 
@@ -276,7 +276,7 @@ static void the_program_agrees_with_libpcaps_of_the_same_words(void **state)
 {
 	struct world *w = *state;
 	struct err e = ERR_INIT;
-	struct filter *oracle = filter_compile(
+	struct bpf_filter *oracle = bpf_filter_compile(
 		"not (tcp and ((src host 10.0.0.1 and src port 2020 and "
 		"dst host 10.0.0.2 and dst port 40000) or (dst host 10.0.0.1 "
 		"and dst port 2020 and src host 10.0.0.2 and src port 40000)))",
@@ -308,7 +308,7 @@ static void the_program_agrees_with_libpcaps_of_the_same_words(void **state)
 		left_out += !is;
 	}
 	assert_true(left_out > 1000);
-	filter_free(oracle);
+	bpf_filter_free(oracle);
 }
 
 static void what_stays_goes_through_the_captures_own_filter(void **state)
@@ -317,13 +317,13 @@ static void what_stays_goes_through_the_captures_own_filter(void **state)
 	struct err e = ERR_INIT;
 	struct shape s = {LINK_ETHERNET, .payload = 20};
 	struct flow other = flow_of("10.0.0.9", 2020, "10.0.0.2", 40000);
-	struct filter *own =
-		filter_compile("tcp port 2020", LINK_ETHERNET, 65535, &e);
+	struct bpf_filter *own =
+		bpf_filter_compile("tcp port 2020", LINK_ETHERNET, 65535, &e);
 
 	assert_non_null(own);
-	w->length = prefix_build(w->flows, w->n, LAYOUT_ETHER,
-				 own->program.bf_insns, own->program.bf_len,
-				 w->program);
+	w->length = bpf_exclude_build(w->flows, w->n, LAYOUT_ETHER,
+				      own->program.bf_insns,
+				      own->program.bf_len, w->program);
 	assert_int_not_equal(w->length, 0);
 	struct packet p = packet_of(&other, true, &s);
 	assert_true(let_through(w, p.bytes, p.n));
@@ -337,7 +337,7 @@ static void what_stays_goes_through_the_captures_own_filter(void **state)
 	/* What the filter would not have taken is not counted. */
 	p = packet_of(&w->flows[2], true, &s);
 	assert_int_equal(bpf_filter(w->program, p.bytes, p.n, p.n), 0);
-	filter_free(own);
+	bpf_filter_free(own);
 }
 
 /* What is cut shorter cannot be told from others, and is left out at once. */
@@ -346,16 +346,17 @@ static void a_short_snaplen_lets_nothing_through(void **state)
 	struct world *w = *state;
 	struct err e = ERR_INIT;
 	struct shape s = {LINK_ETHERNET, .payload = 20};
-	struct filter *own = filter_compile("tcp", LINK_ETHERNET, 60, &e);
+	struct bpf_filter *own =
+		bpf_filter_compile("tcp", LINK_ETHERNET, 60, &e);
 	struct packet p = packet_of(&w->flows[0], true, &s);
 
-	w->length = prefix_build(w->flows, w->n, LAYOUT_ETHER,
-				 own->program.bf_insns, own->program.bf_len,
-				 w->program);
+	w->length = bpf_exclude_build(w->flows, w->n, LAYOUT_ETHER,
+				      own->program.bf_insns,
+				      own->program.bf_len, w->program);
 	assert_int_equal(bpf_filter(w->program, p.bytes, p.n, p.n), 0);
 	p = packet_of(&(struct flow){.family = AF_INET}, true, &s);
 	assert_int_equal(bpf_filter(w->program, p.bytes, p.n, p.n), 60);
-	filter_free(own);
+	bpf_filter_free(own);
 }
 
 /* Distinct ports at both ends, as after many connections of ssh. */
@@ -377,27 +378,27 @@ static void hundreds_of_connections_fit_and_too_many_are_refused(void **state)
 		w->flows[i] = flow_of("fd00::1", 2020, "fd00::2",
 				      (uint16_t)(1024 + i));
 	w->n = 300;
-	assert_int_equal(
-		prefix_build(w->flows, w->n, LAYOUT_ETHER, NULL, 0, w->program),
-		0);
+	assert_int_equal(bpf_exclude_build(w->flows, w->n, LAYOUT_ETHER, NULL,
+					   0, w->program),
+			 0);
 }
 
 /* The kernel checks a program that it is given. */
 static void the_kernel_takes_it_and_gives_it_back(void **state)
 {
 	struct world *w = *state;
-	struct bpf_insn got[FILTER_INSNS_MAX];
+	struct bpf_insn got[BPF_FILTER_INSNS_MAX];
 	static const enum layout layouts[] = {LAYOUT_ETHER, LAYOUT_COOKED,
 					      LAYOUT_RAW};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
-	assert_int_equal(prefix_read(fd, got), 0);
+	assert_int_equal(bpf_exclude_read(fd, got), 0);
 	for (size_t i = 0; i < 3; i++) {
-		w->length = prefix_build(w->flows, w->n, layouts[i], NULL, 0,
-					 w->program);
-		assert_true(prefix_attach(fd, w->program, w->length));
-		assert_int_equal(prefix_read(fd, got), w->length);
+		w->length = bpf_exclude_build(w->flows, w->n, layouts[i], NULL,
+					      0, w->program);
+		assert_true(bpf_exclude_attach(fd, w->program, w->length));
+		assert_int_equal(bpf_exclude_read(fd, got), w->length);
 		assert_memory_equal(got, w->program,
 				    w->length * sizeof(got[0]));
 	}
@@ -406,41 +407,41 @@ static void the_kernel_takes_it_and_gives_it_back(void **state)
 
 static void one_that_ended_stays_for_a_while(void **state)
 {
-	struct exclude *x = exclude_new();
+	struct own_connections *x = own_connections_new();
 	struct world *w = *state;
-	struct exclude_past past[4];
-	struct flow *all = calloc(EXCLUDE_MAX, sizeof(*all));
-	uint16_t places[EXCLUDE_MAX];
-	uint64_t version, before = exclude_version(x);
+	struct own_connections_past past[4];
+	struct flow *all = calloc(OWN_CONNECTIONS_MAX, sizeof(*all));
+	uint16_t places[OWN_CONNECTIONS_MAX];
+	uint64_t version, before = own_connections_version(x);
 
 	assert_non_null(all);
-	uint64_t number = exclude_begin(x, &w->flows[0]);
+	uint64_t number = own_connections_begin(x, &w->flows[0]);
 	assert_int_not_equal(number, 0);
-	assert_int_not_equal(exclude_version(x), before);
-	exclude_end(x, number);
-	assert_int_equal(exclude_expire(x, past, 4), 0);
-	assert_int_equal(exclude_list(x, all, places, &version), 1);
+	assert_int_not_equal(own_connections_version(x), before);
+	own_connections_end(x, number);
+	assert_int_equal(own_connections_expire(x, past, 4), 0);
+	assert_int_equal(own_connections_list(x, all, places, &version), 1);
 	assert_memory_equal(&all[0], &w->flows[0], sizeof(all[0]));
-	assert_int_equal(version, exclude_version(x));
+	assert_int_equal(version, own_connections_version(x));
 	free(all);
-	exclude_free(x);
+	own_connections_free(x);
 }
 
 static void a_full_set_gives_up_those_that_have_ended(void **state)
 {
-	struct exclude *x = exclude_new();
+	struct own_connections *x = own_connections_new();
 	struct world *w = *state;
 	uint64_t first = 0;
 
-	for (unsigned i = 0; i < EXCLUDE_MAX; i++) {
-		uint64_t number = exclude_begin(x, &w->flows[0]);
+	for (unsigned i = 0; i < OWN_CONNECTIONS_MAX; i++) {
+		uint64_t number = own_connections_begin(x, &w->flows[0]);
 		assert_int_not_equal(number, 0);
 		first = first ? first : number;
 	}
-	assert_int_equal(exclude_begin(x, &w->flows[1]), 0);
-	exclude_end(x, first);
-	assert_int_not_equal(exclude_begin(x, &w->flows[1]), 0);
-	exclude_free(x);
+	assert_int_equal(own_connections_begin(x, &w->flows[1]), 0);
+	own_connections_end(x, first);
+	assert_int_not_equal(own_connections_begin(x, &w->flows[1]), 0);
+	own_connections_free(x);
 }
 
 static void text_names_both_ends(void **state)
@@ -458,7 +459,7 @@ static void text_names_both_ends(void **state)
 
 /* A socket for both families, on loopback and any port. */
 struct listener {
-	struct exclude *exclude;
+	struct own_connections *exclude;
 	int fd;
 	struct sockaddr_in6 at;
 };
@@ -469,13 +470,13 @@ static void listen_anywhere(struct listener *l)
 	socklen_t n = sizeof(l->at);
 
 	l->at = (struct sockaddr_in6){.sin6_family = AF_INET6};
-	l->exclude = exclude_new();
+	l->exclude = own_connections_new();
 	l->fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	assert_int_equal(bind(l->fd, (void *)&l->at, sizeof(l->at)), 0);
 	assert_int_equal(listen(l->fd, 8), 0);
 	assert_int_equal(getsockname(l->fd, (void *)&l->at, &n), 0);
-	assert_true(exclude_listen(l->exclude, l->fd));
+	assert_true(own_connections_listen(l->exclude, l->fd));
 }
 
 /* Over IPv4. */
@@ -493,14 +494,14 @@ static int client_of(const struct listener *l)
 static void stop_listening(struct listener *l)
 {
 	close(l->fd);
-	exclude_free(l->exclude);
+	own_connections_free(l->exclude);
 }
 
 /* Whoever connects without showing who they are comes last, and makes room. */
 static void those_that_are_known_come_first(void **state)
 {
-	struct flow *all = calloc(EXCLUDE_MAX, sizeof(*all));
-	uint16_t *places = calloc(EXCLUDE_MAX, sizeof(*places));
+	struct flow *all = calloc(OWN_CONNECTIONS_MAX, sizeof(*all));
+	uint16_t *places = calloc(OWN_CONNECTIONS_MAX, sizeof(*places));
 	struct world *w = *state;
 	struct listener l;
 	struct sockaddr_storage from;
@@ -510,20 +511,22 @@ static void those_that_are_known_come_first(void **state)
 	listen_anywhere(&l);
 	for (unsigned i = 0; i < 3; i++) {
 		fds[i] = client_of(&l);
-		fds[3 + i] =
-			exclude_accept(l.exclude, l.fd, &from, &numbers[i]);
+		fds[3 + i] = own_connections_accept(l.exclude, l.fd, &from,
+						    &numbers[i]);
 		assert_int_not_equal(numbers[i], 0);
 	}
-	exclude_known(l.exclude, numbers[2]);
-	assert_int_not_equal(exclude_begin(l.exclude, &w->flows[0]), 0);
-	assert_int_equal(exclude_list(l.exclude, all, places, &version), 4);
+	own_connections_known(l.exclude, numbers[2]);
+	assert_int_not_equal(own_connections_begin(l.exclude, &w->flows[0]), 0);
+	assert_int_equal(own_connections_list(l.exclude, all, places, &version),
+			 4);
 	assert_memory_equal(&all[0], &w->flows[0], sizeof(all[0]));
 	assert_int_equal(places[1], 2);
-	for (unsigned i = 4; i < EXCLUDE_MAX + 2; i++)
-		assert_int_not_equal(exclude_begin(l.exclude, &w->flows[0]), 0);
+	for (unsigned i = 4; i < OWN_CONNECTIONS_MAX + 2; i++)
+		assert_int_not_equal(
+			own_connections_begin(l.exclude, &w->flows[0]), 0);
 	/* Both that are not known are gone, and no known one goes. */
-	assert_int_equal(exclude_begin(l.exclude, &w->flows[0]), 0);
-	unsigned n = exclude_list(l.exclude, all, places, &version);
+	assert_int_equal(own_connections_begin(l.exclude, &w->flows[0]), 0);
+	unsigned n = own_connections_list(l.exclude, all, places, &version);
 	unsigned others = 0;
 	for (unsigned i = 0; i < n; i++)
 		others += memcmp(&all[i], &w->flows[0], sizeof(all[i])) != 0;
@@ -535,13 +538,13 @@ static void those_that_are_known_come_first(void **state)
 	free(places);
 }
 
-static struct flow only_one(struct exclude *x)
+static struct flow only_one(struct own_connections *x)
 {
-	struct flow *all = calloc(EXCLUDE_MAX, sizeof(*all));
-	uint16_t places[EXCLUDE_MAX];
+	struct flow *all = calloc(OWN_CONNECTIONS_MAX, sizeof(*all));
+	uint16_t places[OWN_CONNECTIONS_MAX];
 	uint64_t ignored;
 
-	assert_int_equal(exclude_list(x, all, places, &ignored), 1);
+	assert_int_equal(own_connections_list(x, all, places, &ignored), 1);
 	struct flow f = all[0];
 	free(all);
 	return f;
@@ -557,7 +560,7 @@ static void a_mapped_address_is_an_ipv4_one(void **state)
 	(void)state;
 	listen_anywhere(&l);
 	int client = client_of(&l);
-	int server = exclude_accept(l.exclude, l.fd, &from, &number);
+	int server = own_connections_accept(l.exclude, l.fd, &from, &number);
 	assert_true(server >= 0);
 	assert_int_not_equal(number, 0);
 	struct flow f = only_one(l.exclude);
@@ -586,7 +589,7 @@ static void one_that_was_reset_before_it_was_accepted_is_in(void **state)
 	assert_int_equal(getsockname(client, (void *)&own, &n), 0);
 	setsockopt(client, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	close(client);
-	int server = exclude_accept(l.exclude, l.fd, &from, &number);
+	int server = own_connections_accept(l.exclude, l.fd, &from, &number);
 	assert_true(server >= 0);
 	assert_int_equal(only_one(l.exclude).far_port, ntohs(own.sin_port));
 	close(server);
@@ -601,14 +604,15 @@ static void the_set_is_settled_when_nobody_waits_to_be_accepted(void **state)
 
 	(void)state;
 	listen_anywhere(&l);
-	assert_true(exclude_settled(l.exclude));
+	assert_true(own_connections_settled(l.exclude));
 	int a = client_of(&l), b = client_of(&l);
-	assert_false(exclude_settled(l.exclude));
-	close(exclude_accept(l.exclude, l.fd, &from, &number));
-	assert_false(exclude_settled(l.exclude));
-	close(exclude_accept(l.exclude, l.fd, &from, &number));
-	assert_true(exclude_settled(l.exclude));
-	assert_int_equal(exclude_accept(l.exclude, l.fd, &from, &number), -1);
+	assert_false(own_connections_settled(l.exclude));
+	close(own_connections_accept(l.exclude, l.fd, &from, &number));
+	assert_false(own_connections_settled(l.exclude));
+	close(own_connections_accept(l.exclude, l.fd, &from, &number));
+	assert_true(own_connections_settled(l.exclude));
+	assert_int_equal(
+		own_connections_accept(l.exclude, l.fd, &from, &number), -1);
 	assert_int_equal(errno, EAGAIN);
 	close(a);
 	close(b);
@@ -617,22 +621,22 @@ static void the_set_is_settled_when_nobody_waits_to_be_accepted(void **state)
 
 static void who_listens_is_known_until_it_does_not(void **state)
 {
-	struct flow all[EXCLUDE_LISTENERS_MAX];
+	struct flow all[OWN_CONNECTIONS_LISTENERS_MAX];
 	struct listener l;
 	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)state;
 	listen_anywhere(&l);
-	assert_false(exclude_listen(l.exclude, client));
-	assert_int_equal(exclude_listeners(l.exclude, all), 1);
+	assert_false(own_connections_listen(l.exclude, client));
+	assert_int_equal(own_connections_listeners(l.exclude, all), 1);
 	assert_int_equal(all[0].near_port, ntohs(l.at.sin6_port));
-	for (int i = 1; i < EXCLUDE_LISTENERS_MAX; i++)
-		assert_true(exclude_listen(l.exclude, l.fd));
-	assert_false(exclude_listen(l.exclude, l.fd));
-	uint64_t before = exclude_version(l.exclude);
-	exclude_unlisten(l.exclude);
-	assert_int_equal(exclude_listeners(l.exclude, all), 0);
-	assert_int_not_equal(exclude_version(l.exclude), before);
+	for (int i = 1; i < OWN_CONNECTIONS_LISTENERS_MAX; i++)
+		assert_true(own_connections_listen(l.exclude, l.fd));
+	assert_false(own_connections_listen(l.exclude, l.fd));
+	uint64_t before = own_connections_version(l.exclude);
+	own_connections_unlisten(l.exclude);
+	assert_int_equal(own_connections_listeners(l.exclude, all), 0);
+	assert_int_not_equal(own_connections_version(l.exclude), before);
 	close(client);
 	stop_listening(&l);
 }

@@ -12,13 +12,13 @@
 
 static int set_up(void **state)
 {
-	*state = feed_new(7, 100, BLOCKS);
+	*state = capture_tail_new(7, 100, BLOCKS);
 	return *state ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
-	feed_unref(*state);
+	capture_tail_unref(*state);
 	return 0;
 }
 
@@ -31,91 +31,91 @@ static void put(struct block *b, uint32_t sec)
 }
 
 /* A sealed block of one packet. */
-static void put_block(struct feed *f, uint32_t sec)
+static void put_block(struct capture_tail *f, uint32_t sec)
 {
-	struct block *b = feed_open(f, 1, 96);
+	struct block *b = capture_tail_open(f, 1, 96);
 
 	assert_non_null(b);
 	put(b, sec);
-	feed_publish(f, b, 1);
-	feed_seal(f, b);
+	capture_tail_publish(f, b, 1);
+	capture_tail_seal(f, b);
 }
 
 static void without_room_it_says_no_until_blocks_are_released(void **state)
 {
-	struct feed *f = *state;
+	struct capture_tail *f = *state;
 
 	for (uint32_t i = 0; i < BLOCKS; i++) {
-		assert_int_equal(feed_room(f), BLOCKS - i);
+		assert_int_equal(capture_tail_room(f), BLOCKS - i);
 		put_block(f, i);
 	}
-	assert_int_equal(feed_room(f), 0);
-	assert_null(feed_open(f, 1, 96));
-	feed_release(f, 101);
-	assert_int_equal(feed_room(f), 2);
-	assert_int_equal(feed_depth(f), 2);
+	assert_int_equal(capture_tail_room(f), 0);
+	assert_null(capture_tail_open(f, 1, 96));
+	capture_tail_release(f, 101);
+	assert_int_equal(capture_tail_room(f), 2);
+	assert_int_equal(capture_tail_depth(f), 2);
 	put_block(f, 9);
-	struct block *b = feed_find(f, 104);
+	struct block *b = capture_tail_find(f, 104);
 	assert_int_equal(b->info.first_ns, 9 * NS_PER_S + 5);
 	block_unref(b);
 }
 
 static void numbers_have_no_holes_when_a_block_stays_empty(void **state)
 {
-	struct feed *f = *state;
+	struct capture_tail *f = *state;
 
 	put_block(f, 1);
-	struct block *b = feed_open(f, 1, 96);
+	struct block *b = capture_tail_open(f, 1, 96);
 	assert_int_equal(b->info.seq, 101);
-	feed_seal(f, b);
-	assert_null(feed_find(f, 101));
-	b = feed_open(f, 1, 96);
+	capture_tail_seal(f, b);
+	assert_null(capture_tail_find(f, 101));
+	b = capture_tail_open(f, 1, 96);
 	assert_int_equal(b->info.seq, 101);
 	put(b, 1);
-	feed_publish(f, b, 1);
-	feed_seal(f, b);
+	capture_tail_publish(f, b, 1);
+	capture_tail_seal(f, b);
 }
 
 static void what_is_not_published_is_not_seen(void **state)
 {
-	struct feed *f = *state;
+	struct capture_tail *f = *state;
 	struct block_info rows[BLOCKS];
-	struct block *b = feed_open(f, 1, 96);
+	struct block *b = capture_tail_open(f, 1, 96);
 	uint64_t seq;
 	uint32_t at;
 
 	put(b, 1);
 	assert_int_equal(block_filled(b), 0);
-	assert_int_equal(feed_blocks(f, rows), 1);
+	assert_int_equal(capture_tail_blocks(f, rows), 1);
 	assert_int_equal(rows[0].packets, 0);
-	feed_publish(f, b, 1);
-	feed_position(f, &seq, &at);
+	capture_tail_publish(f, b, 1);
+	capture_tail_position(f, &seq, &at);
 	assert_int_equal(seq, 100);
 	assert_int_equal(at, 20);
-	feed_blocks(f, rows);
+	capture_tail_blocks(f, rows);
 	assert_int_equal(rows[0].packets, 1);
 	assert_int_equal(rows[0].raw_bytes, 20);
-	feed_seal(f, b);
-	feed_position(f, &seq, &at);
+	capture_tail_seal(f, b);
+	capture_tail_position(f, &seq, &at);
 	assert_int_equal(seq, 101);
 	assert_int_equal(at, 0);
 }
 
 static void finding_from_an_older_number_gives_the_oldest_block(void **state)
 {
-	struct feed *f = *state;
+	struct capture_tail *f = *state;
 
 	put_block(f, 1);
 	put_block(f, 2);
-	feed_release(f, 100);
-	struct block *b = feed_find(f, 5);
+	capture_tail_release(f, 100);
+	struct block *b = capture_tail_find(f, 5);
 	assert_int_equal(b->info.seq, 101);
 	block_unref(b);
-	assert_null(feed_find(f, 102));
+	assert_null(capture_tail_find(f, 102));
 }
 
 struct seen {
-	struct feed_watch watch;
+	struct capture_tail_watch watch;
 	uint64_t packets;
 	uint32_t bytes;
 	unsigned closed;
@@ -136,65 +136,65 @@ static void saw_end(void *ctx)
 
 static void a_watch_sees_each_packet_once_from_its_registration_on(void **state)
 {
-	struct feed *f = *state;
+	struct capture_tail *f = *state;
 	struct seen a = {.watch = {saw, saw_end, &a, NULL, NULL}};
 	struct seen b = {.watch = {saw, saw_end, &b, NULL, NULL}};
 
-	feed_watch(f, &a.watch);
+	capture_tail_watch(f, &a.watch);
 	put_block(f, 1);
-	feed_watch(f, &b.watch);
+	capture_tail_watch(f, &b.watch);
 	put_block(f, 2);
-	feed_unwatch(f, &a.watch);
-	feed_unwatch(f, &a.watch);
+	capture_tail_unwatch(f, &a.watch);
+	capture_tail_unwatch(f, &a.watch);
 	put_block(f, 3);
 	assert_int_equal(a.packets, 2);
 	assert_int_equal(a.bytes, 40);
 	assert_int_equal(b.packets, 2);
-	feed_close(f);
-	feed_close(f);
+	capture_tail_close(f);
+	capture_tail_close(f);
 	assert_int_equal(a.closed, 0);
 	assert_int_equal(b.closed, 1);
-	feed_watch(f, &a.watch);
+	capture_tail_watch(f, &a.watch);
 	assert_int_equal(a.closed, 1);
-	feed_unwatch(f, &a.watch);
-	feed_unwatch(f, &b.watch);
-	assert_null(feed_open(f, 1, 96));
+	capture_tail_unwatch(f, &a.watch);
+	capture_tail_unwatch(f, &b.watch);
+	assert_null(capture_tail_open(f, 1, 96));
 }
 
 static void *release_later(void *arg)
 {
-	struct feed *f = arg;
+	struct capture_tail *f = arg;
 
-	feed_wait(f, 103, monotonic_ns() + 60 * NS_PER_S);
-	feed_release(f, 100);
+	capture_tail_wait(f, 103, monotonic_ns() + 60 * NS_PER_S);
+	capture_tail_release(f, 100);
 	return NULL;
 }
 
 static void
 a_producer_that_can_wait_gets_room_when_the_writer_released(void **state)
 {
-	struct feed *f = *state;
+	struct capture_tail *f = *state;
 	pthread_t writer;
 
 	pthread_create(&writer, NULL, release_later, f);
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		put_block(f, i);
-	struct block *b = feed_open_wait(f, 1, 96);
+	struct block *b = capture_tail_open_wait(f, 1, 96);
 	assert_int_equal(b->info.seq, 104);
-	feed_seal(f, b);
+	capture_tail_seal(f, b);
 	pthread_join(writer, NULL);
 }
 
 static void a_wait_ends_at_its_deadline_and_when_closed(void **state)
 {
-	struct feed *f = *state;
+	struct capture_tail *f = *state;
 	int64_t soon = monotonic_ns() + 20 * 1000 * 1000;
 
-	feed_wait(f, 100, soon);
+	capture_tail_wait(f, 100, soon);
 	assert_true(monotonic_ns() >= soon);
-	feed_close(f);
+	capture_tail_close(f);
 	soon = monotonic_ns() + 60 * NS_PER_S;
-	feed_wait(f, 100, soon);
+	capture_tail_wait(f, 100, soon);
 	assert_true(monotonic_ns() < soon);
 }
 

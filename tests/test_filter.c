@@ -16,10 +16,10 @@
 
 #define ETHERNET 1
 
-static struct filter *must(const char *text)
+static struct bpf_filter *must(const char *text)
 {
 	struct err e = ERR_INIT;
-	struct filter *f = filter_compile(text, ETHERNET, 262144, &e);
+	struct bpf_filter *f = bpf_filter_compile(text, ETHERNET, 262144, &e);
 
 	if (!f)
 		fail_msg("%s: %s", text, e.what);
@@ -28,13 +28,14 @@ static struct filter *must(const char *text)
 
 static bool same(const char *a, const char *b)
 {
-	struct filter *fa = must(a), *fb = must(b);
+	struct bpf_filter *fa = must(a), *fb = must(b);
 	size_t na, nb;
-	const void *pa = filter_bytes(fa, &na), *pb = filter_bytes(fb, &nb);
+	const void *pa = bpf_filter_bytes(fa, &na),
+		   *pb = bpf_filter_bytes(fb, &nb);
 	bool r = na == nb && memcmp(pa, pb, na) == 0;
 
-	filter_free(fa);
-	filter_free(fb);
+	bpf_filter_free(fa);
+	bpf_filter_free(fb);
 	return r;
 }
 
@@ -51,12 +52,12 @@ static void spelling_does_not_matter(void **state)
 
 static void empty_text_takes_everything(void **state)
 {
-	struct filter *f = must("");
+	struct bpf_filter *f = must("");
 	struct packet_head h = {.caplen = 0, .len = 60};
 
 	(void)state;
-	assert_true(filter_matches(f, &h, (const uint8_t *)""));
-	filter_free(f);
+	assert_true(bpf_filter_matches(f, &h, (const uint8_t *)""));
+	bpf_filter_free(f);
 }
 
 /* Frames that are only as much of a packet as the filters look at. */
@@ -64,20 +65,20 @@ static void packets_are_told_apart(void **state)
 {
 	uint8_t frame[60] = {[12] = 0x08, [14] = 0x45, [23] = 17};
 	struct packet_head h = {.caplen = 60, .len = 60};
-	struct filter *udp = must("udp"), *tcp = must("tcp"),
-		      *large = must("greater 100");
+	struct bpf_filter *udp = must("udp"), *tcp = must("tcp"),
+			  *large = must("greater 100");
 
 	(void)state;
-	assert_true(filter_matches(udp, &h, frame));
-	assert_false(filter_matches(tcp, &h, frame));
-	assert_false(filter_matches(large, &h, frame));
+	assert_true(bpf_filter_matches(udp, &h, frame));
+	assert_false(bpf_filter_matches(tcp, &h, frame));
+	assert_false(bpf_filter_matches(large, &h, frame));
 	h.len = 100; /* on the wire; captured are 60 */
-	assert_true(filter_matches(large, &h, frame));
+	assert_true(bpf_filter_matches(large, &h, frame));
 	h.caplen = 20; /* the protocol's byte was not captured */
-	assert_false(filter_matches(udp, &h, frame));
-	filter_free(udp);
-	filter_free(tcp);
-	filter_free(large);
+	assert_false(bpf_filter_matches(udp, &h, frame));
+	bpf_filter_free(udp);
+	bpf_filter_free(tcp);
+	bpf_filter_free(large);
 }
 
 #define SYNTAX "filter: can't parse filter expression: syntax error "
@@ -120,8 +121,8 @@ static void errors_name_the_word(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct err e = ERR_INIT;
 
-		assert_null(
-			filter_compile(cases[i].text, ETHERNET, 262144, &e));
+		assert_null(bpf_filter_compile(cases[i].text, ETHERNET, 262144,
+					       &e));
 		assert_int_equal(e.kind, ERR_USAGE);
 		assert_string_equal(e.what, cases[i].what);
 		assert_string_equal(e.hint,
@@ -136,30 +137,30 @@ static void a_long_wrong_word_is_cut(void **state)
 
 	(void)state;
 	memset(text + 8, '@', 200);
-	assert_null(filter_compile(text, ETHERNET, 262144, &e));
+	assert_null(bpf_filter_compile(text, ETHERNET, 262144, &e));
 	assert_string_equal(e.what + strlen(e.what) - 6, "@@...\"");
 	assert_true(strlen(e.what) < 150);
 }
 
 static void long_text_is_over_a_limit(void **state)
 {
-	static char text[FILTER_TEXT_MAX + 2];
+	static char text[BPF_FILTER_TEXT_MAX + 2];
 	struct err e = ERR_INIT;
 
 	(void)state;
-	memset(text, ' ', FILTER_TEXT_MAX + 1);
-	assert_null(filter_compile(text, ETHERNET, 262144, &e));
+	memset(text, ' ', BPF_FILTER_TEXT_MAX + 1);
+	assert_null(bpf_filter_compile(text, ETHERNET, 262144, &e));
 	assert_int_equal(e.kind, ERR_LIMIT);
 	assert_string_equal(e.what,
 			    "max-filter is 8192 bytes, the filter has 8193");
-	text[FILTER_TEXT_MAX] = '\0';
-	filter_free(must(text));
+	text[BPF_FILTER_TEXT_MAX] = '\0';
+	bpf_filter_free(must(text));
 }
 
 /* Repeats a part of an expression, numbered, as often as there is room. */
 static const char *many(const char *part, size_t room)
 {
-	static char text[FILTER_TEXT_MAX + 1];
+	static char text[BPF_FILTER_TEXT_MAX + 1];
 	size_t n = (size_t)snprintf(text, sizeof(text), "tcp");
 
 	for (int i = 1; n + 40 < room; i++) {
@@ -174,8 +175,8 @@ static void long_program_is_over_a_limit(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_null(filter_compile(many("vlan %d", FILTER_TEXT_MAX), ETHERNET,
-				   262144, &e));
+	assert_null(bpf_filter_compile(many("vlan %d", BPF_FILTER_TEXT_MAX),
+				       ETHERNET, 262144, &e));
 	assert_int_equal(e.kind, ERR_LIMIT);
 	assert_non_null(strstr(e.what, "max-filter-program is 4096 "
 				       "instructions, the filter needs "));
@@ -186,13 +187,13 @@ static void what_would_take_minutes_to_optimize_is_over_a_limit(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_null(
-		filter_compile(many("port %d", 5000), ETHERNET, 262144, &e));
+	assert_null(bpf_filter_compile(many("port %d", 5000), ETHERNET, 262144,
+				       &e));
 	assert_int_equal(e.kind, ERR_LIMIT);
 	assert_non_null(strstr(e.what, "max-filter-program is 4096 "
 				       "instructions, the filter has "));
 	assert_non_null(strstr(e.what, " before optimization, over 3 times"));
-	filter_free(must(many("port %d", 1500)));
+	bpf_filter_free(must(many("port %d", 1500)));
 }
 
 static void bounds_are_as_configured(void **state)
@@ -201,30 +202,30 @@ static void bounds_are_as_configured(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	struct filter *before = must(text);
-	filter_configure(24, 4096);
-	assert_null(filter_compile(text, ETHERNET, 262144, &e));
+	struct bpf_filter *before = must(text);
+	bpf_filter_configure(24, 4096);
+	assert_null(bpf_filter_compile(text, ETHERNET, 262144, &e));
 	assert_string_equal(e.what,
 			    "max-filter is 24 bytes, the filter has 25");
-	filter_configure(25, before->program.bf_len - 1);
-	assert_null(filter_compile(text, ETHERNET, 262144, &e));
+	bpf_filter_configure(25, before->program.bf_len - 1);
+	assert_null(bpf_filter_compile(text, ETHERNET, 262144, &e));
 	assert_non_null(strstr(e.what, "max-filter-program is "));
-	assert_false(filter_fits(text, before, &e));
-	filter_configure(25, before->program.bf_len);
-	assert_true(filter_fits(text, before, &e));
-	filter_free(must(text));
-	filter_configure(FILTER_TEXT_MAX, FILTER_INSNS_MAX);
-	filter_free(before);
+	assert_false(bpf_filter_fits(text, before, &e));
+	bpf_filter_configure(25, before->program.bf_len);
+	assert_true(bpf_filter_fits(text, before, &e));
+	bpf_filter_free(must(text));
+	bpf_filter_configure(BPF_FILTER_TEXT_MAX, BPF_FILTER_INSNS_MAX);
+	bpf_filter_free(before);
 }
 
 static void a_mistake_at_the_end_of_a_long_text_is_found(void **state)
 {
-	char text[FILTER_TEXT_MAX + 1];
+	char text[BPF_FILTER_TEXT_MAX + 1];
 	struct err e = ERR_INIT;
 
 	(void)state;
 	snprintf(text, sizeof(text), "%s or and 5", many("len > %d", 1000));
-	assert_null(filter_compile(text, ETHERNET, 262144, &e));
+	assert_null(bpf_filter_compile(text, ETHERNET, 262144, &e));
 	assert_string_equal(e.what, SYNTAX "at \"and\"");
 }
 
@@ -254,14 +255,14 @@ static void link_types_are_libpcaps(void **state)
 static void filters_are_for_their_link_type(void **state)
 {
 	struct err e = ERR_INIT;
-	struct filter *raw = filter_compile("udp", 101, 65535, &e);
+	struct bpf_filter *raw = bpf_filter_compile("udp", 101, 65535, &e);
 	uint8_t packet[28] = {0x45, [9] = 17};
 	struct packet_head h = {.caplen = 28, .len = 28};
 
 	(void)state;
 	assert_non_null(raw);
-	assert_true(filter_matches(raw, &h, packet));
-	filter_free(raw);
+	assert_true(bpf_filter_matches(raw, &h, packet));
+	bpf_filter_free(raw);
 }
 
 int main(void)

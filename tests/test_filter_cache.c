@@ -58,8 +58,8 @@ static int set_up(void **state)
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return shared != MAP_FAILED &&
-			       filter_compiler_start(NULL, confine, NULL, &e) &&
-			       filter_compiler_ready(&e)
+			       bpf_compiler_start(NULL, confine, NULL, &e) &&
+			       bpf_compiler_ready(&e)
 		       ? 0
 		       : -1;
 }
@@ -70,7 +70,7 @@ struct asking {
 	pthread_t thread;
 	atomic_uint looked;
 	atomic_bool gone;
-	struct filter *f;
+	struct bpf_filter *f;
 	struct err e;
 };
 
@@ -87,7 +87,7 @@ static void *asking_run(void *arg)
 	struct asking *a = arg;
 	uint32_t link_type = 0;
 
-	a->f = filter_compiler_run(&a->q, &link_type, &a->e);
+	a->f = bpf_compiler_run(&a->q, &link_type, &a->e);
 	if (a->f)
 		assert_int_equal(link_type, a->q.link_type);
 	return NULL;
@@ -112,7 +112,7 @@ static unsigned compiled_by(struct filter_request q)
 	asking_run(a);
 	if (!a->f)
 		fail_msg("%s: %s", q.text, a->e.what);
-	filter_free(a->f);
+	bpf_filter_free(a->f);
 	free(a);
 	return atomic_load(&shared->compiled) - before;
 }
@@ -148,19 +148,21 @@ static void what_is_kept_is_the_same_program(void **state)
 	struct err e = ERR_INIT;
 	uint32_t ignored;
 	size_t n[3];
-	struct filter *f[3] = {filter_compiler_run(&q, &ignored, &e),
-			       filter_compiler_run(&q, &ignored, &e),
-			       filter_compile(q.text, ETHERNET, SNAPLEN, &e)};
+	struct bpf_filter *f[3] = {
+		bpf_compiler_run(&q, &ignored, &e),
+		bpf_compiler_run(&q, &ignored, &e),
+		bpf_filter_compile(q.text, ETHERNET, SNAPLEN, &e)};
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
 		assert_non_null(f[i]);
-		const void *program = filter_bytes(f[i], &n[i]);
+		const void *program = bpf_filter_bytes(f[i], &n[i]);
 		assert_int_equal(n[i], n[0]);
-		assert_memory_equal(program, filter_bytes(f[0], &n[0]), n[0]);
+		assert_memory_equal(program, bpf_filter_bytes(f[0], &n[0]),
+				    n[0]);
 	}
 	for (int i = 0; i < 3; i++)
-		filter_free(f[i]);
+		bpf_filter_free(f[i]);
 }
 
 /* TOGETHER callers, while the compilation is held, each seen to wait. */
@@ -186,7 +188,7 @@ static void end_together(struct asking *all[])
 static void free_together(struct asking *all[])
 {
 	for (int i = 0; i < TOGETHER; i++) {
-		filter_free(all[i]->f);
+		bpf_filter_free(all[i]->f);
 		free(all[i]);
 	}
 }
@@ -214,7 +216,7 @@ static void an_error_is_shared_and_soon_forgotten(void **state)
 	(void)state;
 	begin_together(all, q);
 	end_together(all);
-	/* Who looks after FILTER_CACHE_ERROR_NS compiles it again. */
+	/* Who looks after BPF_CACHE_ERROR_NS compiles it again. */
 	assert_in_range(atomic_load(&shared->compiled) - before, 1,
 			TOGETHER - 1);
 	for (int i = 0; i < TOGETHER; i++) {
@@ -252,9 +254,9 @@ static void a_new_bound_holds_for_what_is_kept(void **state)
 
 	(void)state;
 	assert_int_equal(compiled_by(q), 1);
-	filter_configure(FILTER_TEXT_MAX, 4);
-	assert_null(filter_compiler_run(&q, &ignored, &e));
-	filter_configure(FILTER_TEXT_MAX, FILTER_INSNS_MAX);
+	bpf_filter_configure(BPF_FILTER_TEXT_MAX, 4);
+	assert_null(bpf_compiler_run(&q, &ignored, &e));
+	bpf_filter_configure(BPF_FILTER_TEXT_MAX, BPF_FILTER_INSNS_MAX);
 	assert_int_equal(e.kind, ERR_LIMIT);
 	assert_non_null(strstr(e.what, "max-filter-program is 4"));
 	assert_int_equal(compiled_by(q), 0);
@@ -265,14 +267,14 @@ static void a_new_bound_holds_for_what_is_kept(void **state)
 static bool kept(const char *text, int64_t now_ns)
 {
 	struct filter_key k = {text, ETHERNET, 1, false};
-	struct filter *f = NULL;
+	struct bpf_filter *f = NULL;
 	struct err e = ERR_INIT;
-	enum filter_found found = filter_cache_find(&k, now_ns, &f, &e);
+	enum filter_found found = bpf_cache_find(&k, now_ns, &f, &e);
 
-	filter_free(f);
+	bpf_filter_free(f);
 	if (found == FILTER_MISSING) {
 		e.kind = ERR_CANCELLED;
-		filter_cache_put(&k, now_ns, NULL, &e);
+		bpf_cache_put(&k, now_ns, NULL, &e);
 	}
 	return found == FILTER_FOUND || found == FILTER_FOUND_ERROR;
 }
@@ -281,15 +283,14 @@ static bool kept(const char *text, int64_t now_ns)
 static void keep(const char *text, int64_t now_ns, unsigned n)
 {
 	struct filter_key k = {text, ETHERNET, 1, false};
-	struct bpf_insn insns[FILTER_INSNS_MAX];
-	struct filter *none = NULL, f = {.program = {n, insns}};
+	struct bpf_insn insns[BPF_FILTER_INSNS_MAX];
+	struct bpf_filter *none = NULL, f = {.program = {n, insns}};
 	struct err e = {.kind = ERR_USAGE, .what = "no"};
 
 	for (unsigned i = 0; i < n; i++)
 		insns[i] = (struct bpf_insn)BPF_STMT(BPF_RET | BPF_K, 1);
-	assert_int_equal(filter_cache_find(&k, now_ns, &none, &e),
-			 FILTER_MISSING);
-	filter_cache_put(&k, now_ns, n ? &f : NULL, &e);
+	assert_int_equal(bpf_cache_find(&k, now_ns, &none, &e), FILTER_MISSING);
+	bpf_cache_put(&k, now_ns, n ? &f : NULL, &e);
 }
 
 static void names_and_errors_do_not_stay(void **state)
@@ -298,10 +299,10 @@ static void names_and_errors_do_not_stay(void **state)
 	keep("host name.test", 0, 1);
 	keep("host 10.0.0.8", 0, 1);
 	keep("host 10.0.0.9 zork", 0, 0);
-	assert_true(kept("host 10.0.0.9 zork", FILTER_CACHE_ERROR_NS - 1));
-	assert_false(kept("host 10.0.0.9 zork", FILTER_CACHE_ERROR_NS));
-	assert_true(kept("host name.test", FILTER_CACHE_NAMES_NS - 1));
-	assert_false(kept("host name.test", FILTER_CACHE_NAMES_NS));
+	assert_true(kept("host 10.0.0.9 zork", BPF_CACHE_ERROR_NS - 1));
+	assert_false(kept("host 10.0.0.9 zork", BPF_CACHE_ERROR_NS));
+	assert_true(kept("host name.test", BPF_CACHE_NAMES_NS - 1));
+	assert_false(kept("host name.test", BPF_CACHE_NAMES_NS));
 	assert_true(kept("host 10.0.0.8", INT64_MAX - 1));
 }
 
@@ -331,20 +332,19 @@ static void fill_with(const char *word, unsigned n, unsigned instructions)
 
 static void what_is_kept_is_bounded(void **state)
 {
-	unsigned large = FILTER_CACHE_BYTES /
-			 (FILTER_INSNS_MAX * sizeof(struct bpf_insn));
+	unsigned large = BPF_CACHE_BYTES /
+			 (BPF_FILTER_INSNS_MAX * sizeof(struct bpf_insn));
 
 	(void)state;
-	fill_with("port", 2 * FILTER_CACHE_MAX, 1);
+	fill_with("port", 2 * BPF_CACHE_MAX, 1);
 	/* What is asked for again and again stays, the oldest do not. */
 	assert_true(kept("port 0", 0));
 	assert_false(kept("port 1", 0));
-	assert_int_equal(count_kept("port", 2 * FILTER_CACHE_MAX),
-			 FILTER_CACHE_MAX);
+	assert_int_equal(count_kept("port", 2 * BPF_CACHE_MAX), BPF_CACHE_MAX);
 	/* Bytes count as well: large ones leave nothing of these. */
-	fill_with("vlan", 2 * large, FILTER_INSNS_MAX);
+	fill_with("vlan", 2 * large, BPF_FILTER_INSNS_MAX);
 	/* Keys take a little, too. */
-	assert_int_equal(count_kept("port", 2 * FILTER_CACHE_MAX), 0);
+	assert_int_equal(count_kept("port", 2 * BPF_CACHE_MAX), 0);
 	assert_int_equal(count_kept("vlan", 2 * large), large - 1);
 }
 

@@ -23,7 +23,7 @@
 #define MIB (1u << 20)
 
 struct world {
-	struct frame *frame;
+	struct block_compressor *frame;
 	uint8_t *text, *noise; /* MIB each: shrinks; does not */
 	uint8_t *packed, *plain;
 };
@@ -33,7 +33,7 @@ static int set_up(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 	uint64_t x = 88172645463325252u;
 
-	w->frame = frame_new();
+	w->frame = block_compressor_new();
 	w->text = malloc(MIB);
 	w->noise = malloc(MIB);
 	w->packed = aligned_alloc(SEGMENT_ALIGN, FRAME_MAX + SEGMENT_ALIGN);
@@ -54,7 +54,7 @@ static int tear_down(void **state)
 {
 	struct world *w = *state;
 
-	frame_free(w->frame);
+	block_compressor_free(w->frame);
 	free(w->text);
 	free(w->noise);
 	free(w->packed);
@@ -69,8 +69,8 @@ static size_t pack(struct world *w, int level, const uint8_t *from, uint32_t n)
 	struct err e = ERR_INIT;
 	size_t filled;
 
-	assert_true(frame_whole(w->frame, level, 1, from, n, w->packed, &filled,
-				&e));
+	assert_true(block_compressor_whole(w->frame, level, 1, from, n,
+					   w->packed, &filled, &e));
 	return filled;
 }
 
@@ -86,7 +86,8 @@ static void assert_unpacks(struct world *w, size_t packed, const uint8_t *to,
 
 static void every_level_makes_a_frame_with_a_checksum(void **state)
 {
-	static const int levels[] = {19, 3, 1, -1, -5, -20, FRAME_LEVEL_STORED};
+	static const int levels[] = {
+		19, 3, 1, -1, -5, -20, BLOCK_COMPRESSOR_LEVEL_STORED};
 	static const uint32_t sizes[] = {1, 16, 5000, 128 << 10, MIB - 1, MIB};
 	struct world *w = *state;
 
@@ -106,7 +107,7 @@ static void every_level_makes_a_frame_with_a_checksum(void **state)
 static void stored_is_no_larger_than_its_headers(void **state)
 {
 	struct world *w = *state;
-	size_t packed = pack(w, FRAME_LEVEL_STORED, w->text, MIB);
+	size_t packed = pack(w, BLOCK_COMPRESSOR_LEVEL_STORED, w->text, MIB);
 
 	assert_true(packed >= MIB && packed < MIB + 64);
 	assert_unpacks(w, packed, w->text, MIB);
@@ -157,17 +158,17 @@ static void flushed_parts_are_readable(void **state)
 	for (int level = -1; level >= -20; level -= 19) {
 		taken = 0;
 		at = 0;
-		frame_begin(w->frame, level);
+		block_compressor_begin(w->frame, level);
 		for (uint32_t to = 1000; to <= 20000; to += 1000) {
 			bool more = true;
 
 			while (more) {
 				size_t n;
 
-				assert_true(frame_add(w->frame, w->text, &taken,
-						      to, to == 20000,
-						      w->packed + at, 200, &n,
-						      &more, &e));
+				assert_true(block_compressor_add(
+					w->frame, w->text, &taken, to,
+					to == 20000, w->packed + at, 200, &n,
+					&more, &e));
 				at += n;
 			}
 			assert_int_equal(taken, to);
@@ -191,7 +192,7 @@ static void level_falls_with_what_waits_and_comes_back(void **state)
 		int last = wanted;
 
 		for (unsigned waiting = 0; waiting <= 32; waiting++) {
-			int level = frame_level(wanted, waiting, 32);
+			int level = block_compressor_level(wanted, waiting, 32);
 
 			assert_true(level <= last);
 			last = level;
@@ -200,47 +201,49 @@ static void level_falls_with_what_waits_and_comes_back(void **state)
 			else if (waiting < 16)
 				assert_in_range(level + 100, 80, wanted + 100);
 			else
-				assert_int_equal(level, FRAME_LEVEL_STORED);
+				assert_int_equal(level,
+						 BLOCK_COMPRESSOR_LEVEL_STORED);
 		}
 	}
-	assert_true(frame_level(-1, 10, 32) < -5);
+	assert_true(block_compressor_level(-1, 10, 32) < -5);
 	/* The smallest that can be configured. */
-	assert_int_equal(frame_level(-1, 0, 2), -1);
-	assert_int_equal(frame_level(-1, 1, 2), FRAME_LEVEL_STORED);
+	assert_int_equal(block_compressor_level(-1, 0, 2), -1);
+	assert_int_equal(block_compressor_level(-1, 1, 2),
+			 BLOCK_COMPRESSOR_LEVEL_STORED);
 }
 
-static void fill_one(struct feed *f, bool wait)
+static void fill_one(struct capture_tail *f, bool wait)
 {
 	const struct packet_head h = {1, 2, 3, 3};
-	struct block *b =
-		wait ? feed_open_wait(f, 1, 100) : feed_open(f, 1, 100);
+	struct block *b = wait ? capture_tail_open_wait(f, 1, 100)
+			       : capture_tail_open(f, 1, 100);
 
 	block_append(b, &h, "abc");
-	feed_publish(f, b, 1);
-	feed_seal(f, b);
+	capture_tail_publish(f, b, 1);
+	capture_tail_seal(f, b);
 }
 
 static void backlog_counts_sealed_blocks_of_who_cannot_wait(void **state)
 {
-	struct feed *f = feed_new(1, 1, 8);
+	struct capture_tail *f = capture_tail_new(1, 1, 8);
 
 	(void)state;
-	assert_int_equal(feed_backlog(f, 1), 0);
+	assert_int_equal(capture_tail_backlog(f, 1), 0);
 	for (int i = 0; i < 3; i++)
 		fill_one(f, false);
-	assert_int_equal(feed_backlog(f, 1), 3);
-	struct block *open = feed_open(f, 1, 100);
-	assert_int_equal(feed_backlog(f, 1), 3);
-	assert_int_equal(feed_backlog(f, 3), 1);
-	assert_int_equal(feed_backlog(f, 4), 0);
-	assert_int_equal(feed_backlog(f, 9), 0);
-	feed_seal(f, open);
+	assert_int_equal(capture_tail_backlog(f, 1), 3);
+	struct block *open = capture_tail_open(f, 1, 100);
+	assert_int_equal(capture_tail_backlog(f, 1), 3);
+	assert_int_equal(capture_tail_backlog(f, 3), 1);
+	assert_int_equal(capture_tail_backlog(f, 4), 0);
+	assert_int_equal(capture_tail_backlog(f, 9), 0);
+	capture_tail_seal(f, open);
 	fill_one(f, true);
-	assert_int_equal(feed_backlog(f, 1), 0);
+	assert_int_equal(capture_tail_backlog(f, 1), 0);
 	fill_one(f, false);
-	assert_int_equal(feed_backlog(f, 1), 5);
-	feed_close(f);
-	feed_unref(f);
+	assert_int_equal(capture_tail_backlog(f, 1), 5);
+	capture_tail_close(f);
+	capture_tail_unref(f);
 }
 
 /* At every place in a page, short and long, and the file is what was written

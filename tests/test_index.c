@@ -22,13 +22,13 @@
 #define FILTERS 60
 
 struct world {
-	struct index_maker *maker;
-	struct index *index;
+	struct segment_index_maker *maker;
+	struct segment_index *index;
 	struct dice dice;
 	uint8_t blocks[BLOCKS][PACKETS * (16 + TRAFFIC_PACKET_MAX)];
 	uint32_t bytes[BLOCKS];
 	int fd;
-	struct index_place at;
+	struct segment_index_place at;
 };
 
 static int set_up(void **state)
@@ -37,16 +37,16 @@ static int set_up(void **state)
 
 	w->dice.state = 7;
 	w->fd = -1;
-	w->maker = index_maker_new();
+	w->maker = segment_index_maker_new();
 	assert_non_null(w->maker);
-	w->index = index_new(w->maker, 3, FIRST, 1);
+	w->index = segment_index_new(w->maker, 3, FIRST, 1);
 	assert_non_null(w->index);
 	for (unsigned i = 0; i < BLOCKS; i++) {
 		w->bytes[i] = traffic_block(
 			&w->dice, 1, 1 + roll(&w->dice, PACKETS), w->blocks[i]);
 		/* Numbers that a writer lost are left out. */
-		index_add(w->index, w->maker, FIRST + 2 * i, w->blocks[i],
-			  w->bytes[i]);
+		segment_index_add(w->index, w->maker, FIRST + 2 * i,
+				  w->blocks[i], w->bytes[i]);
 	}
 	*state = w;
 	return 0;
@@ -58,8 +58,8 @@ static int tear_down(void **state)
 
 	if (w->fd >= 0)
 		close(w->fd);
-	index_unref(w->index);
-	index_maker_free(w->maker);
+	segment_index_unref(w->index);
+	segment_index_maker_free(w->maker);
 	free(w);
 	return 0;
 }
@@ -69,7 +69,7 @@ static void put_file(struct world *w)
 {
 	static const uint8_t blocks[100], footer[30];
 	size_t n;
-	uint8_t *frame = index_frame(w->index, w->maker, &n);
+	uint8_t *frame = segment_index_frame(w->index, w->maker, &n);
 	uint32_t table[] = {0x184d2a5e,	 8 * 3 + 9,  100, 5,
 			    (uint32_t)n, 0,	     30,  0,
 			    3,		 0x92eab100, 0x8f};
@@ -81,26 +81,26 @@ static void put_file(struct world *w)
 	assert_int_equal(write(w->fd, footer, 30), 30);
 	assert_int_equal(write(w->fd, table, 8 + 8 * 3 + 9), 8 + 8 * 3 + 9);
 	free(frame);
-	w->at = index_locate(w->fd);
+	w->at = segment_index_locate(w->fd);
 	assert_int_equal(w->at.offset, 100);
 	assert_int_equal(w->at.bytes, n);
 }
 
-static struct filter *random_filter(struct world *w)
+static struct bpf_filter *random_filter(struct world *w)
 {
 	char text[TRAFFIC_FILTER_MAX];
-	struct filter *f = NULL;
+	struct bpf_filter *f = NULL;
 	struct err ignored;
 
 	while (!f) {
 		traffic_filter(&w->dice, text);
-		f = filter_compile(text, 1, 65535, &ignored);
+		f = bpf_filter_compile(text, 1, 65535, &ignored);
 	}
 	return f;
 }
 
 static bool has_match(const struct world *w, unsigned block,
-		      const struct filter *f)
+		      const struct bpf_filter *f)
 {
 	struct packet_head h;
 	const uint8_t *body;
@@ -108,7 +108,7 @@ static bool has_match(const struct world *w, unsigned block,
 
 	while (packet_next(w->blocks[block], w->bytes[block], &at, &h, &body) >
 	       0)
-		if (filter_matches(f, &h, body))
+		if (bpf_filter_matches(f, &h, body))
 			return true;
 	return false;
 }
@@ -120,59 +120,62 @@ static void a_file_answers_as_memory_does(void **state)
 	bool none;
 
 	put_file(w);
-	struct index *x = index_read(w->fd, &w->at, 3, FIRST);
-	struct summary *all = index_read_union(w->fd, &w->at, 3, FIRST, &none);
+	struct segment_index *x = segment_index_read(w->fd, &w->at, 3, FIRST);
+	struct synopsis *all =
+		segment_index_read_union(w->fd, &w->at, 3, FIRST, &none);
 	struct union_reader *u = union_reader_new();
 	assert_non_null(x);
 	assert_non_null(all);
 	for (unsigned i = 0; i < FILTERS; i++) {
-		struct filter *f = random_filter(w);
+		struct bpf_filter *f = random_filter(w);
 		struct question q = {.program = &f->program};
 
-		prune_needs(&f->program, 1, q.need);
-		struct summary *some =
+		bpf_prune_needs(&f->program, 1, q.need);
+		struct synopsis *some =
 			union_open(u, w->fd, &w->at, 3, FIRST, q.need);
-		bool any = prune_may_match(&f->program, all);
+		bool any = bpf_prune_may_match(&f->program, all);
 		assert_non_null(some);
-		assert_int_equal(any, prune_may_match(&f->program, some));
+		assert_int_equal(any, bpf_prune_may_match(&f->program, some));
 
 		for (unsigned b = 0; b < BLOCKS; b++) {
-			bool may = index_may_match(x, FIRST + 2 * b, &q, NULL);
+			bool may = segment_index_may_match(x, FIRST + 2 * b, &q,
+							   NULL);
 
-			assert_int_equal(may, index_may_match(w->index,
-							      FIRST + 2 * b, &q,
-							      NULL));
+			assert_int_equal(may, segment_index_may_match(
+						      w->index, FIRST + 2 * b,
+						      &q, NULL));
 			if (has_match(w, b, f))
 				assert_true(may && any);
 			pruned += !may;
 		}
-		filter_free(f);
+		bpf_filter_free(f);
 	}
 	assert_true(pruned > BLOCKS * FILTERS / 10);
 	union_reader_free(u);
-	summary_free(all);
-	index_unref(x);
+	synopsis_free(all);
+	segment_index_unref(x);
 }
 
 static void a_block_without_a_summary_may_have_anything(void **state)
 {
 	struct world *w = *state;
 	struct err e;
-	struct filter *f = filter_compile("host 203.0.113.77", 1, 65535, &e);
+	struct bpf_filter *f =
+		bpf_filter_compile("host 203.0.113.77", 1, 65535, &e);
 	struct question q = {.program = &f->program};
 	bool none;
 
-	prune_needs(&f->program, 1, q.need);
-	assert_false(index_may_match(w->index, FIRST, &q, NULL));
-	assert_true(index_may_match(w->index, FIRST + 1, &q, NULL));
-	assert_true(index_may_match(w->index, FIRST - 1, &q, NULL));
-	assert_true(index_may_match(w->index, UINT64_MAX, &q, NULL));
+	bpf_prune_needs(&f->program, 1, q.need);
+	assert_false(segment_index_may_match(w->index, FIRST, &q, NULL));
+	assert_true(segment_index_may_match(w->index, FIRST + 1, &q, NULL));
+	assert_true(segment_index_may_match(w->index, FIRST - 1, &q, NULL));
+	assert_true(segment_index_may_match(w->index, UINT64_MAX, &q, NULL));
 	/* And its segment, too. */
-	index_add_unknown(w->index);
+	segment_index_add_unknown(w->index);
 	put_file(w);
-	assert_null(index_read_union(w->fd, &w->at, 3, FIRST, &none));
+	assert_null(segment_index_read_union(w->fd, &w->at, 3, FIRST, &none));
 	assert_true(none);
-	filter_free(f);
+	bpf_filter_free(f);
 }
 
 static void damage_anywhere_is_noticed(void **state)
@@ -191,15 +194,16 @@ static void damage_anywhere_is_noticed(void **state)
 		assert_int_equal(pread(w->fd, &was, 1, at), 1);
 		is = was ^ (uint8_t)(1u << roll(&w->dice, 8));
 		assert_int_equal(pwrite(w->fd, &is, 1, at), 1);
-		struct index *x = index_read(w->fd, &w->at, 3, FIRST);
-		struct summary *all =
-			index_read_union(w->fd, &w->at, 3, FIRST, &none);
+		struct segment_index *x =
+			segment_index_read(w->fd, &w->at, 3, FIRST);
+		struct synopsis *all = segment_index_read_union(
+			w->fd, &w->at, 3, FIRST, &none);
 		/* Not every bit of a zstd frame means something; its checksum
 		 * is of what it decodes to. */
 		if (x && all)
 			assert_true(i >= behind_union);
-		index_unref(x);
-		summary_free(all);
+		segment_index_unref(x);
+		synopsis_free(all);
 		assert_int_equal(pwrite(w->fd, &was, 1, at), 1);
 	}
 }
@@ -208,7 +212,7 @@ static void damage_anywhere_is_noticed(void **state)
 
 #define WIDE_BLOCKS 100u
 #define WIDE_PACKETS 60u
-#define WIDE_BYTES 2000u /* long ones: summaries get a part of them */
+#define WIDE_BYTES 2000u /* long ones: synopses get a part of them */
 
 /* TCP from and to a host and a port of which few occur twice. */
 static void wide_packet(struct dice *d, uint8_t *p)
@@ -234,8 +238,8 @@ static void make_wide(struct world *w)
 	static uint8_t records[WIDE_PACKETS * (16 + WIDE_BYTES)];
 	struct packet_head h = {0, 0, WIDE_BYTES, WIDE_BYTES};
 
-	index_unref(w->index);
-	w->index = index_new(w->maker, 3, FIRST, 1);
+	segment_index_unref(w->index);
+	w->index = segment_index_new(w->maker, 3, FIRST, 1);
 	assert_non_null(w->index);
 	for (uint32_t i = 0; i < WIDE_BLOCKS; i++) {
 		for (uint32_t k = 0; k < WIDE_PACKETS; k++) {
@@ -244,12 +248,12 @@ static void make_wide(struct world *w)
 			memcpy(p, &h, sizeof(h));
 			wide_packet(&w->dice, p + sizeof(h));
 		}
-		index_add(w->index, w->maker, FIRST + i, records,
-			  sizeof(records));
+		segment_index_add(w->index, w->maker, FIRST + i, records,
+				  sizeof(records));
 	}
 }
 
-static struct filter *wide_filter(struct world *w)
+static struct bpf_filter *wide_filter(struct world *w)
 {
 	char host[32], text[128];
 	struct err e;
@@ -285,7 +289,7 @@ static struct filter *wide_filter(struct world *w)
 	default:
 		snprintf(text, sizeof(text), "host %s", host);
 	}
-	struct filter *f = filter_compile(text, 1, 65535, &e);
+	struct bpf_filter *f = bpf_filter_compile(text, 1, 65535, &e);
 	assert_non_null(f);
 	return f;
 }
@@ -300,27 +304,28 @@ static void pages_answer_as_all_of_a_union_does(void **state)
 
 	make_wide(w);
 	put_file(w);
-	struct summary *all = index_read_union(w->fd, &w->at, 3, FIRST, &none);
+	struct synopsis *all =
+		segment_index_read_union(w->fd, &w->at, 3, FIRST, &none);
 	assert_non_null(all);
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
 		most = all->count[set] > most ? all->count[set] : most;
-	assert_true(most > 4 * SUMMARY_PAGE);
+	assert_true(most > 4 * SYNOPSIS_PAGE);
 	for (unsigned i = 0; i < 2000; i++) {
-		struct filter *f = wide_filter(w);
-		uint32_t need[SUMMARY_CLASSES];
+		struct bpf_filter *f = wide_filter(w);
+		uint32_t need[SYNOPSIS_CLASSES];
 
-		prune_needs(&f->program, 1, need);
-		struct summary *s =
+		bpf_prune_needs(&f->program, 1, need);
+		struct synopsis *s =
 			union_open(u, w->fd, &w->at, 3, FIRST, need);
 		assert_non_null(s);
-		bool may = prune_may_match(&f->program, all);
-		assert_int_equal(prune_may_match(&f->program, s), may);
+		bool may = bpf_prune_may_match(&f->program, all);
+		assert_int_equal(bpf_prune_may_match(&f->program, s), may);
 		yes += may;
 		no += !may;
-		filter_free(f);
+		bpf_filter_free(f);
 	}
 	assert_true(no > 200 && yes > 200);
-	summary_free(all);
+	synopsis_free(all);
 	union_reader_free(u);
 }
 
@@ -335,28 +340,29 @@ static void a_damaged_page_may_have_anything(void **state)
 	make_wide(w);
 	put_file(w);
 	assert_int_equal(pread(w->fd, &union_bytes, 4, 100 + 8 + 32), 4);
-	struct summary *all = index_read_union(w->fd, &w->at, 3, FIRST, &none);
+	struct synopsis *all =
+		segment_index_read_union(w->fd, &w->at, 3, FIRST, &none);
 	for (uint32_t i = 0; i < 1000; i++) {
-		struct filter *f = wide_filter(w);
-		uint32_t need[SUMMARY_CLASSES];
+		struct bpf_filter *f = wide_filter(w);
+		uint32_t need[SYNOPSIS_CLASSES];
 		off_t at = 100 + 56 + (off_t)roll(&w->dice, union_bytes);
 		uint8_t was, is;
 
-		prune_needs(&f->program, 1, need);
+		bpf_prune_needs(&f->program, 1, need);
 		assert_int_equal(pread(w->fd, &was, 1, at), 1);
 		is = was ^ (uint8_t)(1u << roll(&w->dice, 8));
 		assert_int_equal(pwrite(w->fd, &is, 1, at), 1);
-		struct summary *s =
+		struct synopsis *s =
 			union_open(u, w->fd, &w->at, 3, FIRST, need);
-		bool may = !s || prune_may_match(&f->program, s);
-		bool really = prune_may_match(&f->program, all);
+		bool may = !s || bpf_prune_may_match(&f->program, s);
+		bool really = bpf_prune_may_match(&f->program, all);
 		assert_true(may || !really);
 		noticed += may && !really;
 		assert_int_equal(pwrite(w->fd, &was, 1, at), 1);
-		filter_free(f);
+		bpf_filter_free(f);
 	}
 	assert_true(noticed > 0);
-	summary_free(all);
+	synopsis_free(all);
 	union_reader_free(u);
 }
 
@@ -367,14 +373,14 @@ static void an_older_version_is_told_from_damage(void **state)
 	uint32_t version;
 
 	put_file(w);
-	assert_false(index_is_older(w->fd, &w->at));
-	for (version = 0; version < INDEX_VERSION + 2; version++) {
+	assert_false(segment_index_is_older(w->fd, &w->at));
+	for (version = 0; version < SEGMENT_INDEX_VERSION + 2; version++) {
 		assert_int_equal(pwrite(w->fd, &version, 4, 108), 4);
-		assert_int_equal(index_is_older(w->fd, &w->at),
-				 version && version < INDEX_VERSION);
-		struct summary *s =
+		assert_int_equal(segment_index_is_older(w->fd, &w->at),
+				 version && version < SEGMENT_INDEX_VERSION);
+		struct synopsis *s =
 			union_open(u, w->fd, &w->at, 3, FIRST, NULL);
-		assert_int_equal(s != NULL, version == INDEX_VERSION);
+		assert_int_equal(s != NULL, version == SEGMENT_INDEX_VERSION);
 	}
 	union_reader_free(u);
 }
@@ -385,26 +391,26 @@ static void another_segment_s_index_is_none(void **state)
 	bool none;
 
 	put_file(w);
-	assert_null(index_read(w->fd, &w->at, 4, FIRST));
-	assert_null(index_read(w->fd, &w->at, 3, FIRST + 1));
-	assert_null(index_read_union(w->fd, &w->at, 4, FIRST, &none));
+	assert_null(segment_index_read(w->fd, &w->at, 4, FIRST));
+	assert_null(segment_index_read(w->fd, &w->at, 3, FIRST + 1));
+	assert_null(segment_index_read_union(w->fd, &w->at, 4, FIRST, &none));
 	assert_false(none);
 }
 
 static void readers_find_what_is_being_written(void **state)
 {
 	struct world *w = *state;
-	struct indexes *l = indexes_new();
+	struct segment_indexes *l = segment_indexes_new();
 
-	assert_null(indexes_find(l, 3, FIRST));
-	indexes_add(l, w->index);
-	struct index *x = indexes_find(l, 3, FIRST);
+	assert_null(segment_indexes_find(l, 3, FIRST));
+	segment_indexes_add(l, w->index);
+	struct segment_index *x = segment_indexes_find(l, 3, FIRST);
 	assert_ptr_equal(x, w->index);
-	assert_null(indexes_find(l, 3, FIRST + 1));
-	indexes_remove(l, w->index);
-	assert_null(indexes_find(l, 3, FIRST));
-	index_unref(x);
-	indexes_free(l);
+	assert_null(segment_indexes_find(l, 3, FIRST + 1));
+	segment_indexes_remove(l, w->index);
+	assert_null(segment_indexes_find(l, 3, FIRST));
+	segment_index_unref(x);
+	segment_indexes_free(l);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

@@ -598,37 +598,37 @@ static void a_step_back_is_listed_and_no_gap(void **state)
 /* --- counters --- */
 
 /* A clock that the test sets, and counters. */
-static struct account_look look_at(int64_t boot_ns, int64_t offset_ns,
-				   uint64_t received)
+static struct loss_accounting_look look_at(int64_t boot_ns, int64_t offset_ns,
+					   uint64_t received)
 {
-	return (struct account_look){
+	return (struct loss_accounting_look){
 		.now = {T0 + boot_ns + offset_ns, boot_ns},
 		.received = received,
 		.stored_ns = T0 + boot_ns + offset_ns,
 	};
 }
 
-static struct account begun(void)
+static struct loss_accounting begun(void)
 {
-	struct account_look look = look_at(0, 0, 0);
-	struct account a;
+	struct loss_accounting_look look = look_at(0, 0, 0);
+	struct loss_accounting a;
 
-	account_begin(&a, 1, &look);
+	loss_accounting_begin(&a, 1, &look);
 	return a;
 }
 
 static void received_is_written_every_ten_seconds_and_at_the_end(void **state)
 {
-	struct account a = begun();
-	struct ledger_row rows[ACCOUNT_ROWS];
-	struct account_look look;
+	struct loss_accounting a = begun();
+	struct ledger_row rows[LOSS_ACCOUNTING_ROWS];
+	struct loss_accounting_look look;
 	uint64_t sum = 0;
 	size_t n = 0;
 
 	(void)state;
 	for (int64_t i = 1; i <= 25; i++) {
 		look = look_at(i * S, 0, (uint64_t)i * 100);
-		n = account_take(&a, &look, i == 25, rows);
+		n = loss_accounting_take(&a, &look, i == 25, rows);
 		assert_int_equal(n, i == 10 || i == 20 || i == 25);
 		if (n)
 			sum += rows[0].packets;
@@ -639,17 +639,17 @@ static void received_is_written_every_ten_seconds_and_at_the_end(void **state)
 
 static void drops_are_told_at_once_with_their_time(void **state)
 {
-	struct account a = begun();
-	struct ledger_row rows[ACCOUNT_ROWS];
-	struct account_look look = look_at(S, 0, 10);
+	struct loss_accounting a = begun();
+	struct ledger_row rows[LOSS_ACCOUNTING_ROWS];
+	struct loss_accounting_look look = look_at(S, 0, 10);
 
 	(void)state;
-	assert_int_equal(account_take(&a, &look, false, rows), 0);
+	assert_int_equal(loss_accounting_take(&a, &look, false, rows), 0);
 	look = look_at(2 * S, 0, 10);
 	/* More than pcap_stats can count; when is said by who counted. */
 	look.kernel = (struct loss){5000000000, T0 + 3, T0 + S};
 	look.memory = (struct loss){2, T0 + S, T0 + S + 1};
-	assert_int_equal(account_take(&a, &look, false, rows), 2);
+	assert_int_equal(loss_accounting_take(&a, &look, false, rows), 2);
 	assert_row(&rows[0], LEDGER_KERNEL, T0 + 3, T0 + S, 5000000000);
 	assert_row(&rows[1], LEDGER_MEMORY, T0 + S, T0 + S + 1, 2);
 	look.now.real_ns += S;
@@ -658,27 +658,27 @@ static void drops_are_told_at_once_with_their_time(void **state)
 	look.kernel = (struct loss){1, T0 + 2 * S, T0 + 3 * S};
 	look.interface = (struct loss){4, T0 + 2 * S, T0 + 3 * S};
 	look.disk = true;
-	assert_int_equal(account_take(&a, &look, false, rows), 2);
+	assert_int_equal(loss_accounting_take(&a, &look, false, rows), 2);
 	assert_row(&rows[0], LEDGER_DISK, T0 + 2 * S, T0 + 3 * S, 1);
 	assert_row(&rows[1], LEDGER_INTERFACE, T0 + 2 * S, T0 + 3 * S, 4);
 }
 
 static void what_is_not_stored_is_not_covered(void **state)
 {
-	struct account a = begun();
-	struct ledger_row rows[ACCOUNT_ROWS];
-	struct account_look look = look_at(10 * S, 0, 1);
+	struct loss_accounting a = begun();
+	struct ledger_row rows[LOSS_ACCOUNTING_ROWS];
+	struct loss_accounting_look look = look_at(10 * S, 0, 1);
 
 	(void)state;
 	look.stored_ns = 0; /* nothing is */
-	assert_int_equal(account_take(&a, &look, false, rows), 1);
+	assert_int_equal(loss_accounting_take(&a, &look, false, rows), 1);
 	assert_row(&rows[0], LEDGER_RECEIVED, T0, T0, 1);
 	look = look_at(20 * S, 0, 3);
 	look.stored_ns = T0 + 17 * S;
-	assert_int_equal(account_take(&a, &look, false, rows), 1);
+	assert_int_equal(loss_accounting_take(&a, &look, false, rows), 1);
 	assert_row(&rows[0], LEDGER_RECEIVED, T0, T0 + 17 * S, 2);
 	look = look_at(21 * S, 0, 4);
-	assert_int_equal(account_take(&a, &look, true, rows), 1);
+	assert_int_equal(loss_accounting_take(&a, &look, true, rows), 1);
 	assert_row(&rows[0], LEDGER_RECEIVED, T0 + 17 * S, T0 + 21 * S, 1);
 }
 
@@ -688,14 +688,16 @@ static void a_step_of_the_clock_ends_an_interval(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
-		struct account a = begun();
-		struct ledger_row rows[ACCOUNT_ROWS];
-		struct account_look look = look_at(S, 0, 5);
+		struct loss_accounting a = begun();
+		struct ledger_row rows[LOSS_ACCOUNTING_ROWS];
+		struct loss_accounting_look look = look_at(S, 0, 5);
 
-		assert_int_equal(account_take(&a, &look, false, rows), 0);
+		assert_int_equal(loss_accounting_take(&a, &look, false, rows),
+				 0);
 		look = look_at(2 * S, steps[i], 7);
 		look.kernel = (struct loss){1, T0 + S, T0 + 2 * S};
-		assert_int_equal(account_take(&a, &look, false, rows), 4);
+		assert_int_equal(loss_accounting_take(&a, &look, false, rows),
+				 4);
 		assert_row(&rows[3], LEDGER_RECEIVED, T0 + 2 * S + steps[i],
 			   T0 + 2 * S + steps[i], 0);
 		assert_row(&rows[0], LEDGER_KERNEL, T0 + S, T0 + 2 * S, 1);
@@ -703,7 +705,8 @@ static void a_step_of_the_clock_ends_an_interval(void **state)
 		assert_row(&rows[2], LEDGER_CLOCK, T0 + 2 * S,
 			   T0 + 2 * S + steps[i], 0);
 		look = look_at(20 * S, steps[i], 9);
-		assert_int_equal(account_take(&a, &look, false, rows), 1);
+		assert_int_equal(loss_accounting_take(&a, &look, false, rows),
+				 1);
 		assert_row(&rows[0], LEDGER_RECEIVED, T0 + 2 * S + steps[i],
 			   T0 + 20 * S + steps[i], 2);
 	}
@@ -711,22 +714,23 @@ static void a_step_of_the_clock_ends_an_interval(void **state)
 
 static void a_clock_that_is_slewed_does_not_step(void **state)
 {
-	struct account a = begun();
-	struct ledger_row rows[ACCOUNT_ROWS];
+	struct loss_accounting a = begun();
+	struct ledger_row rows[LOSS_ACCOUNTING_ROWS];
 
 	(void)state;
 	for (int64_t i = 1; i <= 3600; i++) {
-		struct account_look look = look_at(i * S, i * 500000, 0);
-		size_t n = account_take(&a, &look, false, rows);
+		struct loss_accounting_look look =
+			look_at(i * S, i * 500000, 0);
+		size_t n = loss_accounting_take(&a, &look, false, rows);
 
 		assert_true(n == 0 || rows[0].cause == LEDGER_RECEIVED);
 	}
 }
 
-/* --- the keeper --- */
+/* --- the ledger writer --- */
 
 struct looked {
-	struct keeper *keeper;
+	struct ledger_writer *keeper;
 	uint64_t capture;
 	unsigned times;
 	bool well;
@@ -742,7 +746,7 @@ static bool look(void *ctx, struct clocks now)
 
 	l->times++;
 	if (l->keeper)
-		keeper_add(l->keeper, &row, 1);
+		ledger_writer_add(l->keeper, &row, 1);
 	return l->well;
 }
 
@@ -755,16 +759,17 @@ static void what_was_before_a_catch_up_is_in_the_ledger(void **state)
 				 .cause = LEDGER_STOPPED,
 				 .from_ns = 1,
 				 .to_ns = 2};
-	struct keeper *k = keeper_start(w->store, look, &l, &w->e);
+	struct ledger_writer *k =
+		ledger_writer_start(w->store, look, &l, &w->e);
 
 	assert_non_null(k);
-	keeper_add(k, &row, 1);
-	keeper_catch_up(k);
+	ledger_writer_add(k, &row, 1);
+	ledger_writer_catch_up(k);
 	size_t n = list(w, 0, 0, &rows);
 	assert_true(n >= 1 && l.times >= 1);
 	assert_row(&rows[0], LEDGER_STOPPED, 1, 2, 0);
 	free(rows);
-	keeper_stop(k);
+	ledger_writer_stop(k);
 }
 
 static bool run_sql(sqlite3 *db, void *arg, struct err *e)
@@ -777,7 +782,8 @@ static void rows_that_could_not_be_written_are_kept_in_order(void **state)
 	struct world *w = *state;
 	struct looked l = {.capture = w->capture, .well = true};
 	struct ledger_row *rows;
-	struct keeper *k = keeper_start(w->store, look, &l, &w->e);
+	struct ledger_writer *k =
+		ledger_writer_start(w->store, look, &l, &w->e);
 
 	assert_non_null(k);
 	assert_true(catalog_run(w->store->catalog, run_sql,
@@ -787,13 +793,13 @@ static void rows_that_could_not_be_written_are_kept_in_order(void **state)
 					 .cause = LEDGER_STOPPED,
 					 .from_ns = i * DAY,
 					 .to_ns = i * DAY + S};
-		keeper_add(k, &row, 1);
-		keeper_catch_up(k);
+		ledger_writer_add(k, &row, 1);
+		ledger_writer_catch_up(k);
 	}
 	assert_true(catalog_run(w->store->catalog, run_sql,
 				"ALTER TABLE hidden RENAME TO ledger", &w->e));
 	assert_int_equal(count(w), 0);
-	keeper_stop(k);
+	ledger_writer_stop(k);
 	assert_int_equal(list(w, 0, 0, &rows), 3);
 	for (int64_t i = 1; i <= 3; i++)
 		assert_row(&rows[i - 1], LEDGER_STOPPED, i * DAY, i * DAY + S,
@@ -805,20 +811,21 @@ static void it_is_well_only_while_looking_says_so(void **state)
 {
 	struct world *w = *state;
 	struct looked l = {.capture = w->capture, .well = false};
-	struct keeper *k = keeper_start(w->store, look, &l, &w->e);
+	struct ledger_writer *k =
+		ledger_writer_start(w->store, look, &l, &w->e);
 
 	assert_non_null(k);
-	int64_t before = keeper_well_ns(k);
-	keeper_catch_up(k);
-	assert_int_equal(keeper_well_ns(k), before);
-	keeper_stop(k);
+	int64_t before = ledger_writer_well_ns(k);
+	ledger_writer_catch_up(k);
+	assert_int_equal(ledger_writer_well_ns(k), before);
+	ledger_writer_stop(k);
 	l.well = true;
-	k = keeper_start(w->store, look, &l, &w->e);
+	k = ledger_writer_start(w->store, look, &l, &w->e);
 	assert_non_null(k);
-	before = keeper_well_ns(k);
-	keeper_catch_up(k);
-	assert_true(keeper_well_ns(k) > before);
-	keeper_stop(k);
+	before = ledger_writer_well_ns(k);
+	ledger_writer_catch_up(k);
+	assert_true(ledger_writer_well_ns(k) > before);
+	ledger_writer_stop(k);
 }
 
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

@@ -56,29 +56,29 @@ static void a_name_is_kept_once_and_from_when_it_came(void **state)
 	size_t n;
 
 	(void)state;
-	names_add(s, a, two, 2);
+	store_interface_names_add(s, a, two, 2);
 	two[0].since_ns = 5000;
 	strcpy(two[1].name, "renamed");
 	two[1].since_ns = 6000;
-	names_add(s, a, two, 2);
+	store_interface_names_add(s, a, two, 2);
 	store_close(s); /* what is posted runs before */
 	s = open_store();
-	assert_true(names_list(s, a, 10, &got, &n, &e));
+	assert_true(store_interface_names_list(s, a, 10, &got, &n, &e));
 	assert_int_equal(n, 3);
 	assert_int_equal(got[0].since_ns, 1001);
 	assert_string_equal(got[1].name, "veth2");
 	assert_string_equal(got[2].name, "renamed");
 	assert_int_equal(got[2].index, 2);
 	free(got);
-	assert_true(names_list(s, b, 10, &got, &n, &e));
+	assert_true(store_interface_names_list(s, b, 10, &got, &n, &e));
 	assert_int_equal(n, 0);
 	free(got);
 	/* They go with their capture; who is told too late adds nothing. */
 	assert_true(store_delete(s, a, &e));
-	names_add(s, a, two, 2);
+	store_interface_names_add(s, a, two, 2);
 	store_close(s);
 	s = open_store();
-	assert_true(names_list(s, a, 10, &got, &n, &e));
+	assert_true(store_interface_names_list(s, a, 10, &got, &n, &e));
 	assert_int_equal(n, 0);
 	free(got);
 	store_close(s);
@@ -88,23 +88,26 @@ static void the_newest_of_many_are_kept(void **state)
 {
 	struct store *s = open_store();
 	uint64_t id = add_capture(s);
-	struct store_name *many = calloc(NAMES_MAX + 10, sizeof(*many)), *got;
+	struct store_name *many = calloc(STORE_INTERFACE_NAMES_MAX + 10,
+					 sizeof(*many)),
+			  *got;
 	struct err e = ERR_INIT;
 	size_t n;
 
 	(void)state;
-	for (uint32_t i = 0; i < NAMES_MAX + 10; i++)
+	for (uint32_t i = 0; i < STORE_INTERFACE_NAMES_MAX + 10; i++)
 		many[i] = name_of(i + 1);
-	names_add(s, id, many, NAMES_MAX + 10);
+	store_interface_names_add(s, id, many, STORE_INTERFACE_NAMES_MAX + 10);
 	store_close(s);
 	s = open_store();
-	assert_true(names_list(s, id, 2 * NAMES_MAX, &got, &n, &e));
-	assert_int_equal(n, NAMES_MAX);
+	assert_true(store_interface_names_list(
+		s, id, 2 * STORE_INTERFACE_NAMES_MAX, &got, &n, &e));
+	assert_int_equal(n, STORE_INTERFACE_NAMES_MAX);
 	assert_int_equal(got[0].index, 11);
 	free(got);
-	assert_true(names_list(s, id, 3, &got, &n, &e));
+	assert_true(store_interface_names_list(s, id, 3, &got, &n, &e));
 	assert_int_equal(n, 3);
-	assert_int_equal(got[2].index, NAMES_MAX + 10);
+	assert_int_equal(got[2].index, STORE_INTERFACE_NAMES_MAX + 10);
 	free(got);
 	free(many);
 	store_close(s);

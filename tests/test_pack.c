@@ -20,10 +20,10 @@
 #include <zstd.h>
 
 #define PAGE 4096u
-#define ROOM (PACK_BOUND(BLOCK_MAX) + PACK_SLACK)
+#define ROOM (ZPACK_BOUND(BLOCK_MAX) + ZPACK_SLACK)
 
 struct world {
-	struct packer *packer;
+	struct zpack *packer;
 	uint8_t *input;	 /* BLOCK_MAX bytes, which end where nothing is */
 	uint8_t *output; /* so do these, after ROOM */
 	uint8_t *plain;
@@ -52,7 +52,7 @@ static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
-	w->packer = packer_new();
+	w->packer = zpack_new();
 	w->input = fenced(BLOCK_MAX);
 	w->output = fenced(ROOM);
 	w->plain = malloc(BLOCK_MAX);
@@ -64,7 +64,7 @@ static int tear_down(void **state)
 {
 	struct world *w = *state;
 
-	packer_free(w->packer);
+	zpack_free(w->packer);
 	unfence(w->input, BLOCK_MAX);
 	unfence(w->output, ROOM);
 	free(w->plain);
@@ -87,12 +87,12 @@ static void assert_unpacks(struct world *w, const uint8_t *frame, size_t packed,
 static size_t pack_fenced(struct world *w, uint32_t link_type,
 			  const uint8_t *bytes, uint32_t n, unsigned step)
 {
-	size_t bound = PACK_BOUND(n);
-	uint8_t *out = w->output + ROOM - bound - PACK_SLACK;
+	size_t bound = ZPACK_BOUND(n);
+	uint8_t *out = w->output + ROOM - bound - ZPACK_SLACK;
 	uint8_t *in = w->input + BLOCK_MAX - n;
 
 	memmove(in, bytes, n);
-	size_t packed = pack(w->packer, link_type, in, n, step, out);
+	size_t packed = zpack(w->packer, link_type, in, n, step, out);
 	assert_in_range(packed, 1, bound);
 	assert_unpacks(w, out, packed, in, n);
 	/* The checksum is the last thing in it. */
@@ -105,7 +105,7 @@ static size_t pack_fenced(struct world *w, uint32_t link_type,
 
 static void any_packets_come_back(void **state)
 {
-	static const unsigned steps[] = {PACK_STORE, 1, 2, 20, 100000};
+	static const unsigned steps[] = {ZPACK_STORE, 1, 2, 20, 100000};
 	struct world *w = *state;
 	struct dice d = {7};
 	uint8_t *block = malloc(BLOCK_MAX);
@@ -164,7 +164,7 @@ static void anything_comes_back(void **state)
 		pack_fenced(w, i % 3, bytes, make_anything(&d, bytes),
 			    1 + roll(&d, 3));
 	for (uint32_t n = 0; n < 200; n++)
-		pack_fenced(w, 0, bytes, n, n % 2 ? 1 : PACK_STORE);
+		pack_fenced(w, 0, bytes, n, n % 2 ? 1 : ZPACK_STORE);
 	free(bytes);
 }
 
@@ -269,7 +269,7 @@ static void what_is_looked_at_in_larger_steps_shrinks_less(void **state)
 	uint32_t n = traffic_block(&d, 1, 3000, bytes);
 	size_t closely = pack_fenced(w, 1, bytes, n, 1),
 	       far = pack_fenced(w, 1, bytes, n, 20),
-	       stored = pack_fenced(w, 1, bytes, n, PACK_STORE);
+	       stored = pack_fenced(w, 1, bytes, n, ZPACK_STORE);
 
 	assert_true(closely < far && far < stored);
 	assert_in_range(stored, n, n + 64);
@@ -289,10 +289,10 @@ static uint32_t roll_wide(struct dice *d, uint32_t most)
 static size_t write_counted(struct sequence_coder *c, struct sequence *q,
 			    uint32_t n, uint8_t *to)
 {
-	sequences_begin(c);
+	fse_begin(c);
 	for (uint32_t i = 0; i < n; i++)
 		sequence_count(c, &q[i]);
-	return sequences_write(c, q, n, to);
+	return fse_write(c, q, n, to);
 }
 
 /*
@@ -351,7 +351,7 @@ static void sequences_are_read_as_they_were_meant(void **state)
 		memcpy(to + 12, &literals_head, 3);
 		memcpy(to + 15, literals, n_literals);
 		size_t coded = write_counted(coder, q, n, to + 15 + n_literals);
-		assert_in_range(coded, 1, SEQUENCES_BYTES(n));
+		assert_in_range(coded, 1, FSE_BYTES(n));
 		uint32_t content = 3 + n_literals + (uint32_t)coded;
 		/* A zstd block has no more than 128 KiB. */
 		if (content > most)

@@ -13,13 +13,13 @@ enum { VERA = 1, VITO, VIOLA, OLGA, OTTO, CALLERS };
 
 struct world {
 	struct server server;
-	struct caller callers[CALLERS]; /* [0] is root */
+	struct peer callers[CALLERS]; /* [0] is root */
 	struct err e;
 };
 
-static struct caller *is(struct world *w, unsigned i, enum rank rank)
+static struct peer *is(struct world *w, unsigned i, enum rank rank)
 {
-	struct caller *c = &w->callers[i];
+	struct peer *c = &w->callers[i];
 
 	c->server = &w->server;
 	c->uid = i;
@@ -168,9 +168,9 @@ static void a_viewer_that_waits_ends_no_operators_stream(void **state)
 static void a_person_is_known_again_while_a_budget_is_not_full(void **state)
 {
 	struct world *w = *state;
-	struct caller *c = &w->callers[VERA];
+	struct peer *c = &w->callers[VERA];
 	struct person *before = c->person;
-	struct caller remote = {.server = &w->server, .origin = FROM_TLS};
+	struct peer remote = {.server = &w->server, .origin = FROM_TLS};
 
 	atomic_store(&before->frames.full_ns[FRAME_RESET],
 		     monotonic_ns() + 1000 * NS_PER_S);

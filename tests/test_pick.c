@@ -70,10 +70,10 @@ static struct slice whole(struct fixture *x)
 	return (struct slice){block_ref(x->block), 0, x->block->used, 100};
 }
 
-static struct filter *filter_of(const char *text)
+static struct bpf_filter *filter_of(const char *text)
 {
 	struct err e = ERR_INIT;
-	struct filter *f = filter_compile(text, ETHERNET, 262144, &e);
+	struct bpf_filter *f = bpf_filter_compile(text, ETHERNET, 262144, &e);
 
 	if (!f)
 		fail_msg("%s", e.what);
@@ -83,12 +83,12 @@ static struct filter *filter_of(const char *text)
 static void everything_passes_without_a_copy(void **state)
 {
 	struct fixture *x = *state;
-	struct pick p = {.pool = x->pool};
+	struct packet_select p = {.pool = x->pool};
 	struct err e = ERR_INIT;
 	struct slice out;
 
-	assert_true(pick_all(&p));
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 1);
+	assert_true(packet_select_all(&p));
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 1);
 	assert_ptr_equal(out.block, x->block);
 	assert_int_equal(out.from, 0);
 	assert_int_equal(out.to, x->block->used);
@@ -104,14 +104,14 @@ static void ends_are_trimmed_without_a_copy(void **state)
 {
 	struct fixture *x = *state;
 	/* At or after 1010.5, before 1020.5. */
-	struct pick p = {.pool = x->pool,
-			 .since_ns = 1010 * NS_PER_S + 5,
-			 .until_ns = 1020 * NS_PER_S + 5};
+	struct packet_select p = {.pool = x->pool,
+				  .since_ns = 1010 * NS_PER_S + 5,
+				  .until_ns = 1020 * NS_PER_S + 5};
 	struct err e = ERR_INIT;
 	struct slice out;
 
-	assert_false(pick_all(&p));
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 1);
+	assert_false(packet_select_all(&p));
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 1);
 	assert_ptr_equal(out.block, x->block);
 	assert_int_equal(out.packets, 10);
 	assert_int_equal(p.min_ns, 1010 * NS_PER_S + 5);
@@ -123,14 +123,14 @@ static void ends_are_trimmed_without_a_copy(void **state)
 static void scattered_packets_are_copied_in_order(void **state)
 {
 	struct fixture *x = *state;
-	struct filter *udp = filter_of("udp");
-	struct pick p = {.pool = x->pool, .filter = udp};
+	struct bpf_filter *udp = filter_of("udp");
+	struct packet_select p = {.pool = x->pool, .filter = udp};
 	struct err e = ERR_INIT;
 	struct slice out;
 	struct packet_head h = {0};
 	const uint8_t *body = NULL;
 
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 1);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 1);
 	assert_ptr_not_equal(out.block, x->block);
 	assert_true(block_sealed(out.block));
 	assert_int_equal(out.from, 0);
@@ -150,17 +150,17 @@ static void scattered_packets_are_copied_in_order(void **state)
 		out.from = at;
 	}
 	block_unref(out.block);
-	filter_free(udp);
+	bpf_filter_free(udp);
 }
 
 static void nothing_wanted_gives_no_block(void **state)
 {
 	struct fixture *x = *state;
-	struct pick p = {.pool = x->pool, .since_ns = 5000 * NS_PER_S};
+	struct packet_select p = {.pool = x->pool, .since_ns = 5000 * NS_PER_S};
 	struct err e = ERR_INIT;
 	struct slice out;
 
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 1);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 1);
 	assert_null(out.block);
 	assert_int_equal(out.packets, 0);
 	assert_int_equal(p.packets, 0);
@@ -170,32 +170,32 @@ static void nothing_wanted_gives_no_block(void **state)
 static void count_ends_it_at_exactly_that_packet(void **state)
 {
 	struct fixture *x = *state;
-	struct pick p = {.pool = x->pool, .max_packets = 130};
+	struct packet_select p = {.pool = x->pool, .max_packets = 130};
 	struct err e = ERR_INIT;
 	struct slice out;
 
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 1);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 1);
 	assert_int_equal(out.packets, 100);
 	block_unref(out.block);
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 0);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 0);
 	assert_int_equal(out.packets, 30);
 	assert_ptr_equal(out.block, x->block);
 	block_unref(out.block);
 	assert_int_equal(p.packets, 130);
 	assert_int_equal(p.examined, 130);
 	/* Asked again all the same. */
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 0);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 0);
 	assert_null(out.block);
 }
 
 static void the_last_packet_of_a_slice_can_be_the_last(void **state)
 {
 	struct fixture *x = *state;
-	struct pick p = {.pool = x->pool, .max_packets = 100};
+	struct packet_select p = {.pool = x->pool, .max_packets = 100};
 	struct err e = ERR_INIT;
 	struct slice out;
 
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 0);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 0);
 	assert_int_equal(out.packets, 100);
 	block_unref(out.block);
 }
@@ -203,14 +203,14 @@ static void the_last_packet_of_a_slice_can_be_the_last(void **state)
 static void snaplen_cuts_what_was_captured_and_keeps_the_length(void **state)
 {
 	struct fixture *x = *state;
-	struct pick p = {.pool = x->pool, .snaplen = 80};
+	struct packet_select p = {.pool = x->pool, .snaplen = 80};
 	struct err e = ERR_INIT;
 	struct slice out;
 	struct packet_head h = {0};
 	const uint8_t *body = NULL;
 	uint32_t at = 0;
 
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 1);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 1);
 	assert_int_equal(out.packets, 100);
 	assert_int_equal(out.block->snaplen, 80);
 	for (unsigned i = 0; i < 100; i++) {
@@ -226,11 +226,11 @@ static void snaplen_cuts_what_was_captured_and_keeps_the_length(void **state)
 static void snaplen_that_cuts_nothing_copies_nothing(void **state)
 {
 	struct fixture *x = *state;
-	struct pick p = {.pool = x->pool, .snaplen = 159};
+	struct packet_select p = {.pool = x->pool, .snaplen = 159};
 	struct err e = ERR_INIT;
 	struct slice out;
 
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 1);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 1);
 	assert_ptr_equal(out.block, x->block);
 	block_unref(out.block);
 }
@@ -239,27 +239,27 @@ static void snaplen_that_cuts_nothing_copies_nothing(void **state)
 static void filter_comes_before_snaplen(void **state)
 {
 	struct fixture *x = *state;
-	struct filter *f = filter_of("ether[50] = 0 and ether[40] = 9");
-	struct pick p = {.pool = x->pool, .filter = f, .snaplen = 20};
+	struct bpf_filter *f = filter_of("ether[50] = 0 and ether[40] = 9");
+	struct packet_select p = {.pool = x->pool, .filter = f, .snaplen = 20};
 	struct err e = ERR_INIT;
 	struct slice out;
 
-	assert_int_equal(pick_slice(&p, whole(x), &out, &e), 1);
+	assert_int_equal(packet_select_slice(&p, whole(x), &out, &e), 1);
 	assert_int_equal(out.packets, 1);
 	assert_int_equal(out.to, 16 + 20);
 	block_unref(out.block);
-	filter_free(f);
+	bpf_filter_free(f);
 }
 
 static void part_of_a_record_is_an_error(void **state)
 {
 	struct fixture *x = *state;
-	struct pick p = {.pool = x->pool};
+	struct packet_select p = {.pool = x->pool};
 	struct err e = ERR_INIT;
 	struct slice in = whole(x), out;
 
 	in.to -= 1;
-	assert_int_equal(pick_slice(&p, in, &out, &e), -1);
+	assert_int_equal(packet_select_slice(&p, in, &out, &e), -1);
 	assert_int_equal(e.kind, ERR_FAILED);
 	assert_string_equal(e.what, "block 7 does not end with a whole packet");
 	assert_null(out.block);
@@ -270,15 +270,15 @@ static void part_of_a_record_is_an_error(void **state)
 static void random_picks_are_what_a_plain_walk_keeps(void **state)
 {
 	struct fixture *x = *state;
-	struct filter *filters[] = {NULL, filter_of("udp"),
-				    filter_of("ether[40] & 3 = 1"),
-				    filter_of("greater 150")};
+	struct bpf_filter *filters[] = {NULL, filter_of("udp"),
+					filter_of("ether[40] & 3 = 1"),
+					filter_of("greater 150")};
 	static uint8_t expected[BLOCK_MAX];
 
 	srandom(1);
 	for (unsigned round = 0; round < 3000; round++) {
-		struct pick p = {.pool = x->pool,
-				 .filter = filters[random() % 4]};
+		struct packet_select p = {.pool = x->pool,
+					  .filter = filters[random() % 4]};
 		struct err e = ERR_INIT;
 		struct slice in = whole(x), out;
 		struct packet_head h = {0};
@@ -305,7 +305,8 @@ static void random_picks_are_what_a_plain_walk_keeps(void **state)
 			if ((p.since_ns && t < p.since_ns) ||
 			    (p.until_ns && t >= p.until_ns) ||
 			    (p.max_packets && packets == p.max_packets) ||
-			    (p.filter && !filter_matches(p.filter, &h, body)))
+			    (p.filter &&
+			     !bpf_filter_matches(p.filter, &h, body)))
 				continue;
 			if (p.snaplen && h.caplen > p.snaplen)
 				h.caplen = p.snaplen;
@@ -314,7 +315,7 @@ static void random_picks_are_what_a_plain_walk_keeps(void **state)
 			n += (uint32_t)sizeof(h) + h.caplen;
 			packets++;
 		}
-		int r = pick_slice(&p, in, &out, &e);
+		int r = packet_select_slice(&p, in, &out, &e);
 		assert_int_equal(r, !p.max_packets || packets < p.max_packets);
 		assert_int_equal(out.packets, packets);
 		assert_int_equal(p.packets, packets);
@@ -325,7 +326,7 @@ static void random_picks_are_what_a_plain_walk_keeps(void **state)
 		block_unref(out.block);
 	}
 	for (unsigned i = 0; i < 4; i++)
-		filter_free(filters[i]);
+		bpf_filter_free(filters[i]);
 }
 
 static void cutting_a_slice_keeps_packets_whole(void **state)
@@ -376,10 +377,10 @@ static int64_t pipe_read(void *ctx, void *to, size_t n, struct err *e)
 	return (int64_t)fread(to, 1, n, ctx);
 }
 
-/* All of a compressed savefile, in blocks of a feed. */
-static struct feed *feed_of(const char *file)
+/* All of a compressed savefile, in blocks of a capture tail. */
+static struct capture_tail *feed_of(const char *file)
 {
-	struct feed *f = feed_new(1, 1, 256);
+	struct capture_tail *f = capture_tail_new(1, 1, 256);
 	struct err e = ERR_INIT;
 	struct savefile_result result;
 	FILE *in = fopen(file, "r");
@@ -392,7 +393,7 @@ static struct feed *feed_of(const char *file)
 	return f;
 }
 
-static struct bytes picked_from(struct feed *f, struct pick *p)
+static struct bytes picked_from(struct capture_tail *f, struct packet_select *p)
 {
 	struct bytes made = {0};
 	struct err e = ERR_INIT;
@@ -400,12 +401,12 @@ static struct bytes picked_from(struct feed *f, struct pick *p)
 	uint64_t end;
 	uint32_t at;
 
-	feed_position(f, &end, &at);
+	capture_tail_position(f, &end, &at);
 	for (uint64_t seq = 1; seq < end; seq++) {
-		struct block *b = feed_find(f, seq);
+		struct block *b = capture_tail_find(f, seq);
 		struct slice in = {b, 0, block_filled(b), b->info.packets};
 
-		assert_int_equal(pick_slice(p, in, &out, &e), 1);
+		assert_int_equal(packet_select_slice(p, in, &out, &e), 1);
 		if (!out.block)
 			continue;
 		bytes_add(&made, out.block->arena + out.from,
@@ -442,10 +443,10 @@ static void filters_keep_what_tcpdump_keeps(void **state)
 			"SKIPPED: there is no ../shared/data/mixed.pcap.zst\n");
 		skip();
 	}
-	struct feed *f = feed_of(file);
+	struct capture_tail *f = feed_of(file);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
-		struct filter *filter = filter_of(texts[i]);
-		struct pick p = {.pool = x->pool, .filter = filter};
+		struct bpf_filter *filter = filter_of(texts[i]);
+		struct packet_select p = {.pool = x->pool, .filter = filter};
 		struct bytes ours = picked_from(f, &p);
 		struct bytes tcpdumps = output_of(
 			"zstd -dcq '%s' | tcpdump -Z root --nano -r - -w - "
@@ -463,10 +464,10 @@ static void filters_keep_what_tcpdump_keeps(void **state)
 					    ours.n);
 		bytes_free(&ours);
 		bytes_free(&tcpdumps);
-		filter_free(filter);
+		bpf_filter_free(filter);
 	}
-	feed_close(f);
-	feed_unref(f);
+	capture_tail_close(f);
+	capture_tail_unref(f);
 }
 
 #define with_block(test)                                                       \

@@ -35,7 +35,8 @@ static struct block *new_block(struct block_pool *pool, uint8_t mark)
 	return b;
 }
 
-static void assert_frame_of(const struct press_job *j, const struct block *b)
+static void assert_frame_of(const struct compress_pool_job *j,
+			    const struct block *b)
 {
 	uint8_t *plain = malloc(b->used);
 
@@ -48,7 +49,7 @@ static void assert_frame_of(const struct press_job *j, const struct block *b)
 }
 
 struct writer_like {
-	struct ahead *press;
+	struct job_pool *press;
 	struct block_pool *pool;
 	uint8_t mark;
 };
@@ -57,9 +58,9 @@ struct writer_like {
 static void *post_and_take(void *arg)
 {
 	struct writer_like *w = arg;
-	struct press_job jobs[4] = {0};
+	struct compress_pool_job jobs[4] = {0};
 	struct block *blocks[4];
-	struct frame *own = frame_new();
+	struct block_compressor *own = block_compressor_new();
 
 	assert_non_null(own);
 	for (unsigned i = 0; i < JOBS + 3; i++) {
@@ -68,17 +69,18 @@ static void *post_and_take(void *arg)
 				new_block(w->pool, (uint8_t)(w->mark + i));
 
 			blocks[i % 4] = block_ref(b);
-			assert_true(press_post(w->press, &jobs[i % 4], b, -1));
+			assert_true(compress_pool_post(w->press, &jobs[i % 4],
+						       b, -1));
 		}
 		if (i < 3)
 			continue;
-		press_take(w->press, &jobs[(i - 3) % 4], own);
+		compress_pool_take(w->press, &jobs[(i - 3) % 4], own);
 		assert_frame_of(&jobs[(i - 3) % 4], blocks[(i - 3) % 4]);
 		block_unref(blocks[(i - 3) % 4]);
 	}
 	for (unsigned i = 0; i < 4; i++)
-		press_job_done(&jobs[i]);
-	frame_free(own);
+		compress_pool_job_done(&jobs[i]);
+	block_compressor_free(own);
 	return NULL;
 }
 
@@ -88,7 +90,7 @@ static void each_writer_gets_its_own_frames_in_order(void **state)
 	struct writer_like writers[3];
 	pthread_t threads[3];
 	struct block_pool *pool = block_pool_new(32);
-	struct ahead *p = press_new(2, &e);
+	struct job_pool *p = compress_pool_new(2, &e);
 
 	(void)state;
 	assert_non_null(p);
@@ -100,7 +102,7 @@ static void each_writer_gets_its_own_frames_in_order(void **state)
 	}
 	for (unsigned i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	ahead_free(p);
+	job_pool_free(p);
 	block_pool_unref(pool);
 }
 
@@ -108,27 +110,27 @@ static void who_waits_compresses_when_nobody_else_does(void **state)
 {
 	struct err e = ERR_INIT;
 	struct block_pool *pool = block_pool_new(32);
-	struct ahead *p = press_new(0, &e);
+	struct job_pool *p = compress_pool_new(0, &e);
 	struct writer_like w = {p, pool, 1};
 
 	(void)state;
-	assert_int_equal(press_ahead(p), 0);
+	assert_int_equal(compress_pool_ahead(p), 0);
 	post_and_take(&w);
-	ahead_free(p);
+	job_pool_free(p);
 	block_pool_unref(pool);
 }
 
 static void a_job_that_was_not_posted_is_nothing_to_wait_for(void **state)
 {
 	struct err e = ERR_INIT;
-	struct ahead *p = press_new(1, &e);
-	struct press_job j = {0};
+	struct job_pool *p = compress_pool_new(1, &e);
+	struct compress_pool_job j = {0};
 
 	(void)state;
-	assert_in_range(press_ahead(p), 1, PRESS_AHEAD - 1);
-	press_take(p, &j, NULL);
-	press_job_done(&j);
-	ahead_free(p);
+	assert_in_range(compress_pool_ahead(p), 1, COMPRESS_POOL_AHEAD - 1);
+	compress_pool_take(p, &j, NULL);
+	compress_pool_job_done(&j);
+	job_pool_free(p);
 }
 
 int main(void)

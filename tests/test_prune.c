@@ -43,29 +43,29 @@ static bool matches(const struct bpf_program *p, const uint8_t *records,
 	return false;
 }
 
-static struct summary *summarize(uint32_t link_type, const uint8_t *records,
-				 uint32_t n, uint32_t max_keys)
+static struct synopsis *summarize(uint32_t link_type, const uint8_t *records,
+				  uint32_t n, uint32_t max_keys)
 {
-	struct summary_maker *m = summary_maker_new(link_type, max_keys);
-	struct summary *s;
+	struct synopsis_maker *m = synopsis_maker_new(link_type, max_keys);
+	struct synopsis *s;
 
 	assert_non_null(m);
-	summary_maker_packets(m, records, n);
-	s = summary_make(m);
+	synopsis_maker_packets(m, records, n);
+	s = synopsis_make(m);
 	assert_non_null(s);
-	summary_maker_free(m);
+	synopsis_maker_free(m);
 	return s;
 }
 
-static struct summary *through_bytes(struct summary *s)
+static struct synopsis *through_bytes(struct synopsis *s)
 {
-	size_t n = summary_bytes(s);
+	size_t n = synopsis_bytes(s);
 	uint8_t *bytes = malloc(n);
 	struct err e = ERR_INIT;
 
-	summary_write(s, bytes);
-	summary_free(s);
-	s = summary_read(bytes, n, &e);
+	synopsis_write(s, bytes);
+	synopsis_free(s);
+	s = synopsis_read(bytes, n, &e);
 	if (!s)
 		fail_msg("%s", e.what);
 	free(bytes);
@@ -74,46 +74,47 @@ static struct summary *through_bytes(struct summary *s)
 
 /* As the store could come by it: small or large, coarse, out of parts, and
  * always written and read. */
-static struct summary *summary_of(struct dice *d, const struct traffic *b)
+static struct synopsis *summary_of(struct dice *d, const struct traffic *b)
 {
-	static const uint32_t keys[] = {SUMMARY_KEYS_BLOCK,
-					SUMMARY_KEYS_BLOCK,
-					SUMMARY_KEYS_BLOCK,
+	static const uint32_t keys[] = {SYNOPSIS_KEYS_BLOCK,
+					SYNOPSIS_KEYS_BLOCK,
+					SYNOPSIS_KEYS_BLOCK,
 					40,
 					8,
 					1};
 	uint32_t max_keys = keys[roll(d, 6)];
-	struct summary *s = summarize(b->link_type, b->records, b->n, max_keys);
+	struct synopsis *s =
+		summarize(b->link_type, b->records, b->n, max_keys);
 
 	if (roll(d, 4) == 0)
-		summary_fit(s, 8 + roll(d, 200));
+		synopsis_fit(s, 8 + roll(d, 200));
 	if (roll(d, 4) == 0) {
-		struct summary_maker *m =
-			summary_maker_new(b->link_type, max_keys);
+		struct synopsis_maker *m =
+			synopsis_maker_new(b->link_type, max_keys);
 		struct packet_head h;
 		const uint8_t *body;
 		uint32_t at = 0;
 
 		assert_non_null(m);
 		assert_true(packet_next(b->records, b->n, &at, &h, &body) > 0);
-		summary_free(s);
+		synopsis_free(s);
 		s = summarize(b->link_type, b->records, at, max_keys);
-		summary_maker_union(m, s);
-		summary_free(s);
+		synopsis_maker_union(m, s);
+		synopsis_free(s);
 		s = summarize(b->link_type, b->records + at, b->n - at,
 			      1 + roll(d, 60));
-		summary_maker_union(m, s);
-		summary_free(s);
-		s = summary_make(m);
-		summary_maker_free(m);
+		synopsis_maker_union(m, s);
+		synopsis_free(s);
+		s = synopsis_make(m);
+		synopsis_maker_free(m);
 	}
 	return through_bytes(s);
 }
 
 /* Takes one value out of each set that has one. */
-static void forget(struct dice *d, struct summary *s)
+static void forget(struct dice *d, struct synopsis *s)
 {
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 		uint32_t *v = s->values + s->first[set];
 
 		if (!s->count[set])
@@ -125,10 +126,10 @@ static void forget(struct dice *d, struct summary *s)
 }
 
 static void compare(const struct bpf_program *p, const struct traffic *b,
-		    const struct summary *s, struct tally *t)
+		    const struct synopsis *s, struct tally *t)
 {
 	bool match = matches(p, b->records, b->n);
-	bool may = prune_may_match(p, s);
+	bool may = bpf_prune_may_match(p, s);
 
 	t->pairs++;
 	t->match += match;
@@ -138,7 +139,7 @@ static void compare(const struct bpf_program *p, const struct traffic *b,
 
 struct world {
 	struct traffic blocks[BLOCKS];
-	struct summary *summaries[BLOCKS];
+	struct synopsis *summaries[BLOCKS];
 };
 
 static void world_make(struct world *w, struct dice *d, uint32_t link_type,
@@ -159,7 +160,7 @@ static void world_make(struct world *w, struct dice *d, uint32_t link_type,
 static void world_done(struct world *w)
 {
 	for (int i = 0; i < BLOCKS; i++)
-		summary_free(w->summaries[i]);
+		synopsis_free(w->summaries[i]);
 }
 
 /* Filters as libpcap optimizes them, and now and then as they were before. */
@@ -333,7 +334,7 @@ static void any_program_agrees_with_the_interpreter(void **state)
 		b->link_type = link_type;
 		b->n = traffic_block(&d, link_type, 1 + roll(&d, 3),
 				     b->records);
-		struct summary *s = summary_of(&d, b);
+		struct synopsis *s = summary_of(&d, b);
 
 		for (int k = 0; k < 20; k++) {
 			struct bpf_insn insns[40];
@@ -359,7 +360,7 @@ static void any_program_agrees_with_the_interpreter(void **state)
 				fail_msg("not a program");
 			compare(&p, b, s, &t);
 		}
-		summary_free(s);
+		synopsis_free(s);
 	}
 	print_message("%llu programs: %llu match, %llu ruled out\n",
 		      (unsigned long long)t.pairs, (unsigned long long)t.match,
@@ -421,7 +422,7 @@ static void any_calculation_agrees_with_the_interpreter(void **state)
 						  traffic_link_types_n];
 		b->n = traffic_block(&d, b->link_type, 1 + roll(&d, 3),
 				     b->records);
-		struct summary *s = summary_of(&d, b);
+		struct synopsis *s = summary_of(&d, b);
 		struct packet_head h = {0};
 		const uint8_t *body = NULL;
 		uint32_t at = 0;
@@ -444,7 +445,7 @@ static void any_calculation_agrees_with_the_interpreter(void **state)
 				(struct bpf_insn){BPF_RET | BPF_K, 0, 0, 0};
 			compare(&p, b, s, &t);
 		}
-		summary_free(s);
+		synopsis_free(s);
 	}
 	print_message("%llu programs: %llu match, %llu ruled out\n",
 		      (unsigned long long)t.pairs, (unsigned long long)t.match,
@@ -486,13 +487,13 @@ static void ways_that_meet_keep_what_both_left_behind(void **state)
 		memcpy(to + 16 + 12, "\x08\0\x45", 3);
 		memcpy(to + 16 + 26, i ? "\x0a\0\0\1" : "\x0a\0\0\2", 4);
 	}
-	struct summary *s = summarize(1, records, sizeof(records), 100);
+	struct synopsis *s = summarize(1, records, sizeof(records), 100);
 	for (uint32_t k = 1; k <= 2; k++) {
 		insns[9].k = k;
 		assert_true(matches(&p, records, sizeof(records)));
-		assert_true(prune_may_match(&p, s));
+		assert_true(bpf_prune_may_match(&p, s));
 	}
-	summary_free(s);
+	synopsis_free(s);
 }
 
 static void what_cannot_be_run_may_match(void **state)
@@ -511,15 +512,15 @@ static void what_cannot_be_run_may_match(void **state)
 
 	(void)state;
 	b->n = traffic_block(&d, 1, 4, b->records);
-	struct summary *s = summarize(1, b->records, b->n, 4096);
-	assert_false(prune_may_match(&(struct bpf_program){1, &reject}, s));
-	assert_true(prune_may_match(&(struct bpf_program){2, back}, s));
-	assert_true(prune_may_match(&(struct bpf_program){2, odd}, s));
-	assert_true(prune_may_match(&(struct bpf_program){2, wild}, s));
-	assert_true(prune_may_match(&(struct bpf_program){2, cell}, s));
-	assert_true(prune_may_match(&(struct bpf_program){3, loop}, s));
-	assert_true(prune_may_match(&(struct bpf_program){0, NULL}, s));
-	summary_free(s);
+	struct synopsis *s = summarize(1, b->records, b->n, 4096);
+	assert_false(bpf_prune_may_match(&(struct bpf_program){1, &reject}, s));
+	assert_true(bpf_prune_may_match(&(struct bpf_program){2, back}, s));
+	assert_true(bpf_prune_may_match(&(struct bpf_program){2, odd}, s));
+	assert_true(bpf_prune_may_match(&(struct bpf_program){2, wild}, s));
+	assert_true(bpf_prune_may_match(&(struct bpf_program){2, cell}, s));
+	assert_true(bpf_prune_may_match(&(struct bpf_program){3, loop}, s));
+	assert_true(bpf_prune_may_match(&(struct bpf_program){0, NULL}, s));
+	synopsis_free(s);
 	free(b);
 }
 
@@ -549,12 +550,12 @@ static void a_program_made_to_take_long_is_given_up(void **state)
 		insns[i] = (struct bpf_insn){BPF_JMP | BPF_JEQ,
 					     i + 256 < N ? 255 : 0, 0, i};
 	insns[N - 1] = (struct bpf_insn){BPF_RET | BPF_K, 0, 0, 0};
-	struct summary *s = summarize(1, records, at, 1u << 16);
+	struct synopsis *s = summarize(1, records, at, 1u << 16);
 	struct bpf_program p = {N, insns};
-	assert_true(prune_may_match(&p, s));
+	assert_true(bpf_prune_may_match(&p, s));
 	p.bf_len = N + 1; /* over the limit, not even looked at */
-	assert_true(prune_may_match(&p, s));
-	summary_free(s);
+	assert_true(bpf_prune_may_match(&p, s));
+	synopsis_free(s);
 	free(records);
 	free(insns);
 }
@@ -575,18 +576,18 @@ static void ask(const uint8_t *packet, uint32_t n, uint32_t copies,
 
 	memcpy(records, &h, 16);
 	memcpy(records + 16, packet, n);
-	struct summary *s = summarize(1, records, copies * (16 + n), 4096);
+	struct synopsis *s = summarize(1, records, copies * (16 + n), 4096);
 	for (size_t i = 0; i < n_cases; i++) {
 		struct bpf_program program;
 
 		assert_int_equal(
 			pcap_compile(p, &program, cases[i].filter, 1, 0), 0);
-		if (prune_may_match(&program, s) != cases[i].may)
+		if (bpf_prune_may_match(&program, s) != cases[i].may)
 			fail_msg("%s: expected %d", cases[i].filter,
 				 cases[i].may);
 		pcap_freecode(&program);
 	}
-	summary_free(s);
+	synopsis_free(s);
 	pcap_close(p);
 }
 
@@ -646,7 +647,7 @@ static void one_packet_says_no_to_what_it_is_not(void **state)
 		{"greater 1000", false},
 		{"less 60", true},
 		{"tcp[tcpflags] & tcp-syn != 0", true},
-		{"tcp[13] = 77", true}, /* not a word of a summary */
+		{"tcp[13] = 77", true}, /* not a word of a synopsis */
 		{"port 80 or port 53 or host 10.9.9.9", false},
 	};
 	uint8_t p[128];
@@ -697,7 +698,7 @@ struct capture {
 	size_t n;
 	size_t blocks;
 	size_t at[SMALL_BLOCKS_MAX + 1]; /* where block i begins */
-	struct summary *summaries[SMALL_BLOCKS_MAX];
+	struct synopsis *summaries[SMALL_BLOCKS_MAX];
 };
 
 /* The whole file, unpacked; false if it is not there. */
@@ -722,7 +723,7 @@ static bool unpack(struct capture *c)
 	return true;
 }
 
-/* Block by block, each with a summary of at most 1 % of it. */
+/* Block by block, each with a synopsis of at most 1 % of it. */
 static void cut_and_summarize(struct capture *c)
 {
 	size_t at = SAVEFILE_HEAD_BYTES;
@@ -738,9 +739,9 @@ static void cut_and_summarize(struct capture *c)
 		while (packet_next(c->bytes + at, end, &next, &h, &body) > 0)
 			n = next;
 		assert_true(n > 0 && c->blocks < SMALL_BLOCKS_MAX);
-		struct summary *s =
-			summarize(1, c->bytes + at, n, SUMMARY_KEYS_BLOCK);
-		assert_true(summary_fit(s, n / 100));
+		struct synopsis *s =
+			summarize(1, c->bytes + at, n, SYNOPSIS_KEYS_BLOCK);
+		assert_true(synopsis_fit(s, n / 100));
 		c->at[c->blocks] = at;
 		c->summaries[c->blocks++] = s;
 		at += n;
@@ -754,10 +755,10 @@ static void they_are_small(const struct capture *c)
 	size_t n = 0;
 
 	for (size_t i = 0; i < c->blocks; i++) {
-		size_t one = summary_bytes(c->summaries[i]);
+		size_t one = synopsis_bytes(c->summaries[i]);
 
 		assert_true(one <= (c->at[i + 1] - c->at[i]) / 100);
-		summary_write(c->summaries[i], all + n);
+		synopsis_write(c->summaries[i], all + n);
 		n += one;
 	}
 	size_t packed_n = ZSTD_compress(packed, c->n / 100, all, n, 3);
@@ -853,21 +854,21 @@ static void count(const struct capture *c, const char *text, size_t *needed,
 		  size_t *read)
 {
 	struct err e = ERR_INIT;
-	struct filter *f = filter_compile(text, 1, 262144, &e);
+	struct bpf_filter *f = bpf_filter_compile(text, 1, 262144, &e);
 
 	if (!f)
 		fail_msg("%s", e.what);
 	for (size_t i = 0; i < c->blocks; i++) {
 		bool match = matches(&f->program, c->bytes + c->at[i],
 				     (uint32_t)(c->at[i + 1] - c->at[i]));
-		bool may = prune_may_match(&f->program, c->summaries[i]);
+		bool may = bpf_prune_may_match(&f->program, c->summaries[i]);
 
 		if (match && !may)
 			fail_msg("%s: block %zu is lost", text, i);
 		*needed += match;
 		*read += may;
 	}
-	filter_free(f);
+	bpf_filter_free(f);
 }
 
 /* A filter made of a packet anywhere. */
@@ -920,7 +921,7 @@ static void real_packets_need_few_blocks_more_than_match(void **state)
 		assert_true(needed > 0 && read * 10 <= needed * 11);
 	}
 	for (size_t i = 0; i < c->blocks; i++)
-		summary_free(c->summaries[i]);
+		synopsis_free(c->summaries[i]);
 	free(c->bytes);
 	free(c);
 }

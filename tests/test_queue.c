@@ -11,7 +11,7 @@
 
 struct fixture {
 	struct block_pool *pool;
-	struct queue q;
+	struct slice_queue q;
 	unsigned wakes;
 };
 
@@ -27,7 +27,7 @@ static int set_up(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	f->pool = block_pool_new(4);
-	assert_true(queue_init(&f->q, ROOM, woken, f));
+	assert_true(slice_queue_init(&f->q, ROOM, woken, f));
 	*state = f;
 	return 0;
 }
@@ -36,7 +36,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	queue_done(&f->q);
+	slice_queue_done(&f->q);
 	block_pool_unref(f->pool);
 	free(f);
 	return 0;
@@ -54,14 +54,14 @@ static void slices_come_out_in_order(void **state)
 	uint64_t lost;
 
 	for (uint32_t i = 1; i <= ROOM; i++)
-		queue_push(&f->q, of_new_block(f, i));
+		slice_queue_push(&f->q, of_new_block(f, i));
 	for (uint32_t i = 1; i <= ROOM; i++) {
-		assert_int_equal(queue_pop(&f->q, &s, &lost), 1);
+		assert_int_equal(slice_queue_pop(&f->q, &s, &lost), 1);
 		assert_int_equal(s.to, i);
 		assert_int_equal(lost, 0);
 		block_unref(s.block);
 	}
-	assert_int_equal(queue_pop(&f->q, &s, &lost), 0);
+	assert_int_equal(slice_queue_pop(&f->q, &s, &lost), 0);
 	assert_int_equal(f->wakes, ROOM);
 }
 
@@ -76,13 +76,13 @@ a_full_queue_gives_up_the_oldest_and_tells_how_many_once(void **state)
 		struct slice in = of_new_block(f, i);
 
 		in.packets = i;
-		queue_push(&f->q, in);
+		slice_queue_push(&f->q, in);
 	}
-	assert_int_equal(queue_pop(&f->q, &s, &lost), 1);
+	assert_int_equal(slice_queue_pop(&f->q, &s, &lost), 1);
 	assert_int_equal(s.to, 6);
 	assert_int_equal(lost, 1 + 2 + 3 + 4 + 5);
 	block_unref(s.block);
-	assert_int_equal(queue_pop(&f->q, &s, &lost), 1);
+	assert_int_equal(slice_queue_pop(&f->q, &s, &lost), 1);
 	assert_int_equal(lost, 0);
 	block_unref(s.block);
 }
@@ -95,18 +95,18 @@ static void adjacent_slices_are_joined_up_to_the_largest_message(void **state)
 	uint64_t lost;
 
 	for (uint32_t at = 0; at < 2 * SLICE_MAX; at += SLICE_MAX / 8)
-		queue_push(&f->q, (struct slice){block_ref(b), at,
-						 at + SLICE_MAX / 8, 3});
-	queue_push(&f->q, (struct slice){b, 700000, 700001, 1});
-	assert_int_equal(queue_pop(&f->q, &s, &lost), 1);
+		slice_queue_push(&f->q, (struct slice){block_ref(b), at,
+						       at + SLICE_MAX / 8, 3});
+	slice_queue_push(&f->q, (struct slice){b, 700000, 700001, 1});
+	assert_int_equal(slice_queue_pop(&f->q, &s, &lost), 1);
 	assert_int_equal(s.to - s.from, SLICE_MAX);
 	assert_int_equal(s.packets, 24);
 	block_unref(s.block);
-	assert_int_equal(queue_pop(&f->q, &s, &lost), 1);
+	assert_int_equal(slice_queue_pop(&f->q, &s, &lost), 1);
 	assert_int_equal(s.from, SLICE_MAX);
 	assert_int_equal(s.to, 2 * SLICE_MAX);
 	block_unref(s.block);
-	assert_int_equal(queue_pop(&f->q, &s, &lost), 1);
+	assert_int_equal(slice_queue_pop(&f->q, &s, &lost), 1);
 	assert_int_equal(s.from, 700000);
 	block_unref(s.block);
 }

@@ -36,7 +36,7 @@ static struct {
 	struct config config;
 	struct control *control;
 	struct server *server;
-	struct peer peer;
+	struct test_peer peer;
 	bool live; /* raw sockets are allowed here */
 	struct err e;
 } world;
@@ -202,7 +202,7 @@ static int set_up(void **state)
 	world.server = server_start(world.control, &world.config, &world.e);
 	if (!world.server)
 		fail_msg("%s", world.e.what);
-	peer_open(&world.peer, world.config.socket);
+	test_peer_open(&world.peer, world.config.socket);
 	traffic_savefile(savefile, PACKETS, FRAME);
 	import_file("kept");
 	strcpy(o.capture.interface, "lo");
@@ -222,7 +222,7 @@ static int tear_down(void **state)
 
 	(void)state;
 	server_stop(world.server, GRACE_MS);
-	peer_close(&world.peer);
+	test_peer_close(&world.peer);
 	control_stop(world.control);
 	control_close(world.control);
 	snprintf(command, sizeof(command), "rm -rf %s", world.folder);

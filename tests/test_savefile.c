@@ -1,6 +1,7 @@
 /*
- * Savefiles: what tcpdump reads from a file, goes into the feed, and nothing
- * else; a file that ends or breaks in the middle is told from a whole one.
+ * Savefiles: what tcpdump reads from a file, goes into the capture tail, and
+ * nothing else; a file that ends or breaks in the middle is told from a whole
+ * one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -179,7 +180,7 @@ static struct imported import(struct reader r)
 	i.opened = true;
 	i.link_type = savefile_link_type(s);
 	i.snaplen = savefile_snaplen(s);
-	struct feed *f = feed_new(1, 1, 3);
+	struct capture_tail *f = capture_tail_new(1, 1, 3);
 	catch_init(&c, f);
 	catch_release(&c);
 	i.ok = savefile_copy(s, f, 60 * NS_PER_S, &i.r, &i.e);
@@ -187,7 +188,7 @@ static struct imported import(struct reader r)
 	i.raw_bytes = i.r.raw_bytes;
 	savefile_close(s);
 	uint32_t at;
-	feed_position(f, &i.blocks, &at);
+	capture_tail_position(f, &i.blocks, &at);
 	i.blocks--;
 	assert_int_equal(at, 0); /* the last block is sealed */
 	assert_int_equal(i.packets, c.packets);
@@ -195,8 +196,8 @@ static struct imported import(struct reader r)
 	i.records = c.records;
 	c.records = (struct bytes){0};
 	catch_done(&c);
-	feed_close(f);
-	feed_unref(f);
+	capture_tail_close(f);
+	capture_tail_unref(f);
 	return i;
 }
 
@@ -986,7 +987,7 @@ static void import_waits_for_room(void **state)
 static void closed_feed_ends_the_import(void **state)
 {
 	struct bytes b = {0};
-	struct feed *f = feed_new(1, 1, 2);
+	struct capture_tail *f = capture_tail_new(1, 1, 2);
 	struct err e = ERR_INIT;
 	struct savefile_result result;
 
@@ -996,12 +997,12 @@ static void closed_feed_ends_the_import(void **state)
 	struct reader r = {b.at, b.n, 0, false};
 	struct savefile *s = savefile_open(reader_read, &r, "x.pcap", &e);
 	assert_non_null(s);
-	feed_close(f);
+	capture_tail_close(f);
 	assert_false(savefile_copy(s, f, 60 * NS_PER_S, &result, &e));
 	assert_int_equal(result.packets, 0);
 	assert_int_equal(e.kind, ERR_UNREACHABLE);
 	savefile_close(s);
-	feed_unref(f);
+	capture_tail_unref(f);
 	bytes_free(&b);
 }
 

@@ -35,7 +35,7 @@ struct world {
 	struct config config;
 	struct control *control;
 	struct server *server;
-	struct peer peer;
+	struct test_peer peer;
 	struct exchange x;
 	struct err e;
 };
@@ -53,14 +53,14 @@ static void start(struct world *w)
 	w->server = server_start(w->control, &w->config, &w->e);
 	if (!w->server)
 		fail_msg("%s", w->e.what);
-	peer_open(&w->peer, w->config.socket);
+	test_peer_open(&w->peer, w->config.socket);
 }
 
 static void stop(struct world *w)
 {
 	server_stop(w->server, GRACE_MS);
 	w->server = NULL;
-	peer_close(&w->peer);
+	test_peer_close(&w->peer);
 	control_stop(w->control);
 	control_close(w->control);
 }
@@ -362,7 +362,7 @@ static void connections_over_a_peers_bound_are_told(void **state)
 {
 	struct world *w = *state;
 	Pcap__V1__VersionRequest r = PCAP__V1__VERSION_REQUEST__INIT;
-	struct peer first = w->peer;
+	struct test_peer first = w->peer;
 	char text[128];
 
 	w->config.max_peer_connections = 1;
@@ -371,11 +371,11 @@ static void connections_over_a_peers_bound_are_told(void **state)
 	snprintf(text, sizeof(text),
 		 "max-peer-connections is 1, and user %d has 1",
 		 (int)geteuid());
-	peer_open(&w->peer, w->config.socket);
+	test_peer_open(&w->peer, w->config.socket);
 	refused(w, "Version", &r.base, GRPC_STATUS_RESOURCE_EXHAUSTED, text);
 	assert_string_equal(w->x.hint,
 			    "Try again when a connection has ended.");
-	peer_close(&w->peer);
+	test_peer_close(&w->peer);
 	w->peer = first;
 	imported(w, "two");
 }
@@ -417,10 +417,10 @@ static void the_servers_own_user_is_not_kept_out(void **state)
 	server_configure(w->server, &w->config);
 	imported(w, "one");
 	int fd = connected(w);
-	struct peer first = w->peer;
-	peer_open(&w->peer, w->config.socket);
+	struct test_peer first = w->peer;
+	test_peer_open(&w->peer, w->config.socket);
 	imported(w, "two");
-	peer_close(&w->peer);
+	test_peer_close(&w->peer);
 	w->peer = first;
 	close(fd);
 }
@@ -874,7 +874,7 @@ static void streams_are_told_that_pcapd_is_stopping(void **state)
 	assert_false(replaying->end.complete || listening->end.complete);
 	free(replaying);
 	free(listening);
-	peer_close(&w->peer);
+	test_peer_close(&w->peer);
 	control_stop(w->control);
 	control_close(w->control);
 }
@@ -900,7 +900,7 @@ static void a_client_that_does_not_read_does_not_stop_a_stop(void **state)
 		exchange_finish(&t[i]->x);
 		free(t[i]);
 	}
-	peer_close(&w->peer);
+	test_peer_close(&w->peer);
 	control_stop(w->control);
 	control_close(w->control);
 }

@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-/* Everything that was put into the feed, as one run of records. */
+/* Everything that was put into the capture tail, as one run of records. */
 struct log {
 	uint8_t *bytes;
 	size_t n, room;
@@ -33,7 +33,7 @@ struct world {
 	struct store_options options;
 	struct store *store;
 	struct capture_row row;
-	struct feed *feed;
+	struct capture_tail *feed;
 	struct writer *writer;
 	struct block *open;
 	struct log log;
@@ -75,7 +75,7 @@ static void open_world(struct world *w)
 		assert_true(store_add(w->store, &w->row, &e));
 	}
 	assert_true(store_totals(w->store, w->row.id, &t, &e));
-	w->feed = feed_new(w->row.id, t.next_seq, 32);
+	w->feed = capture_tail_new(w->row.id, t.next_seq, 32);
 	assert_non_null(w->feed);
 	w->writer = writer_start(w->store, w->feed, &e);
 	assert_non_null(w->writer);
@@ -84,7 +84,7 @@ static void open_world(struct world *w)
 static void seal(struct world *w)
 {
 	if (w->open)
-		feed_seal(w->feed, w->open);
+		capture_tail_seal(w->feed, w->open);
 	w->open = NULL;
 }
 
@@ -95,7 +95,7 @@ static void close_world(struct world *w)
 	seal(w);
 	writer_stop(w->writer, &st);
 	assert_int_equal(st.dropped_disk, 0);
-	feed_unref(w->feed);
+	capture_tail_unref(w->feed);
 	store_close(w->store);
 }
 
@@ -170,14 +170,14 @@ static void packet(struct world *w)
 	h.sec = (uint32_t)(w->clock_ns / NS_PER_S);
 	h.nsec = (uint32_t)(w->clock_ns % NS_PER_S);
 	if (w->open && !block_fits(w->open, n)) {
-		feed_seal(w->feed, w->open);
+		capture_tail_seal(w->feed, w->open);
 		w->open = NULL;
 	}
 	if (!w->open)
-		w->open = feed_open_wait(w->feed, 1, 262144);
+		w->open = capture_tail_open_wait(w->feed, 1, 262144);
 	assert_non_null(w->open);
 	block_append(w->open, &h, body);
-	feed_publish(w->feed, w->open, 1);
+	capture_tail_publish(w->feed, w->open, 1);
 	log_put(&w->log, &h, sizeof(h));
 	log_put(&w->log, body, n);
 	w->log.packets++;
@@ -193,7 +193,7 @@ static void packets(struct world *w, unsigned n)
 }
 
 static void read_all(struct world *w, const struct cursor_range *r,
-		     struct pick *pick, struct log *got)
+		     struct packet_select *pick, struct log *got)
 {
 	struct err e = ERR_INIT;
 	struct slice in, out;
@@ -203,7 +203,7 @@ static void read_all(struct world *w, const struct cursor_range *r,
 
 	assert_non_null(c);
 	while (more && (n = cursor_next(c, &in, &e)) == 1) {
-		more = pick_slice(pick, in, &out, &e);
+		more = packet_select_slice(pick, in, &out, &e);
 		assert_int_not_equal(more, -1);
 		if (!out.block)
 			continue;
@@ -228,7 +228,7 @@ static void assert_same(const struct log *a, const struct log *b)
 static void assert_everything(struct world *w)
 {
 	struct cursor_range r = {.ahead = true};
-	struct pick pick = {.pool = block_pool_new(4)};
+	struct packet_select pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 
 	read_all(w, &r, &pick, &got);
@@ -238,7 +238,7 @@ static void assert_everything(struct world *w)
 }
 
 /* What a range, a count and a snaplen should leave of the log. */
-static void expect(const struct world *w, const struct pick *p,
+static void expect(const struct world *w, const struct packet_select *p,
 		   struct log *want)
 {
 	struct packet_head h;
@@ -267,7 +267,7 @@ static void assert_random_ranges(struct world *w, unsigned rounds)
 	int64_t span = (int64_t)w->clock_ns - start;
 
 	while (rounds-- > 0) {
-		struct pick p = {.pool = pool};
+		struct packet_select p = {.pool = pool};
 		struct log want = {0}, got = {0};
 
 		if (roll(w, 4))
@@ -328,7 +328,7 @@ static void totals_are_those_of_the_packets(void **state)
 
 struct tail {
 	struct world *w;
-	struct feed *feed;
+	struct capture_tail *feed;
 	uint64_t want;
 	struct log got;
 	pthread_mutex_t lock; /* guards everything below */
@@ -350,14 +350,15 @@ static void reader_news(void *ctx, const struct slice *s)
 static void *reader_main(void *arg)
 {
 	struct tail *r = arg;
-	struct feed_watch watch = {.published = reader_news, .ctx = r};
+	struct capture_tail_watch watch = {.published = reader_news, .ctx = r};
 	struct cursor_range range = {.live = true, .ahead = true};
-	struct pick pick = {.pool = block_pool_new(4), .max_packets = r->want};
+	struct packet_select pick = {.pool = block_pool_new(4),
+				     .max_packets = r->want};
 	struct slice in, out;
 	struct err e;
 	int more = 1;
 
-	feed_watch(r->feed, &watch);
+	capture_tail_watch(r->feed, &watch);
 	struct cursor *c = cursor_open(r->w->store, r->feed, &range, &e);
 	while (more) {
 		int n = cursor_next(c, &in, &e);
@@ -370,14 +371,14 @@ static void *reader_main(void *arg)
 			pthread_mutex_unlock(&r->lock);
 			continue;
 		}
-		more = pick_slice(&pick, in, &out, &e);
+		more = packet_select_slice(&pick, in, &out, &e);
 		log_put(&r->got, out.block->arena + out.from,
 			out.to - out.from);
 		r->got.packets += out.packets;
 		block_unref(out.block);
 	}
 	cursor_close(c);
-	feed_unwatch(r->feed, &watch);
+	capture_tail_unwatch(r->feed, &watch);
 	block_pool_unref(pick.pool);
 	return NULL;
 }
@@ -509,9 +510,9 @@ static void open_segment_holds_what_is_a_second_old(void **state)
 static unsigned assert_filtered(struct world *w, const char *text)
 {
 	struct err e;
-	struct filter *f = filter_compile(text, 1, 262144, &e);
+	struct bpf_filter *f = bpf_filter_compile(text, 1, 262144, &e);
 	struct cursor_range r = {.filter = f, .link_type = 1};
-	struct pick pick = {.filter = f, .pool = block_pool_new(4)};
+	struct packet_select pick = {.filter = f, .pool = block_pool_new(4)};
 	struct log got = {0}, want = {0};
 	struct packet_head h;
 	const uint8_t *body;
@@ -522,7 +523,7 @@ static unsigned assert_filtered(struct world *w, const char *text)
 	assert_non_null(f);
 	while (packet_next(w->log.bytes, (uint32_t)w->log.n, &at, &h, &body) ==
 	       1)
-		if (filter_matches(f, &h, body)) {
+		if (bpf_filter_matches(f, &h, body)) {
 			log_put(&want, &h, sizeof(h));
 			log_put(&want, body, h.caplen);
 			want.packets++;
@@ -537,7 +538,7 @@ static unsigned assert_filtered(struct world *w, const char *text)
 	}
 	cursor_close(c);
 	block_pool_unref(pick.pool);
-	filter_free(f);
+	bpf_filter_free(f);
 	free(got.bytes);
 	free(want.bytes);
 	return slices;
@@ -571,7 +572,7 @@ static void a_filter_reads_only_blocks_that_may_match(void **state)
 	packets(w, 5000);
 	seal(w);
 	/* All of it is on disk, the last segment open. */
-	while (feed_depth(w->feed))
+	while (capture_tail_depth(w->feed))
 		assert_true(monotonic_ns() < deadline);
 	assert_some_filters(w, 500);
 	assert_int_equal(assert_filtered(w, "greater 9500"), 0);
@@ -584,7 +585,7 @@ static void a_filter_reads_only_blocks_that_may_match(void **state)
 
 static bool feed_is_empty(const struct world *w)
 {
-	return feed_depth(w->feed) == 0;
+	return capture_tail_depth(w->feed) == 0;
 }
 
 static bool ends_with_a_seek_table(const struct world *w, const char *name)
@@ -652,7 +653,7 @@ static void snapshot(const struct world *w, struct world *copy)
 static uint64_t recovered(const struct world *w, struct world *copy)
 {
 	struct cursor_range r = {.ahead = true};
-	struct pick pick = {.pool = block_pool_new(4)};
+	struct packet_select pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 
 	open_world(copy);
@@ -833,7 +834,7 @@ static bool go_on(void *ctx)
 static int search(struct world *w, struct patience *p, const char *text)
 {
 	struct err e = ERR_INIT;
-	struct filter *f = filter_compile(text, 1, 262144, &e);
+	struct bpf_filter *f = bpf_filter_compile(text, 1, 262144, &e);
 	struct cursor_range r = {
 		.filter = f, .link_type = 1, .go_on = go_on, .ctx = p};
 	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
@@ -845,7 +846,7 @@ static int search(struct world *w, struct patience *p, const char *text)
 		block_unref(s.block);
 	assert_int_equal(e.kind, 0);
 	cursor_close(c);
-	filter_free(f);
+	bpf_filter_free(f);
 	return got;
 }
 
@@ -874,7 +875,8 @@ static void an_explanation_can_be_stopped(void **state)
 {
 	struct world *w = *state;
 	struct err e = ERR_INIT;
-	struct filter *f = filter_compile("ether[0] & 1 = 0", 1, 65535, &e);
+	struct bpf_filter *f =
+		bpf_filter_compile("ether[0] & 1 = 0", 1, 65535, &e);
 	struct patience p = {0};
 	struct cursor_range r = {
 		.filter = f, .link_type = 1, .go_on = go_on, .ctx = &p};
@@ -892,7 +894,7 @@ static void an_explanation_can_be_stopped(void **state)
 		assert_int_equal(p.asked, p.last);
 		assert_int_equal(e.kind, 0);
 	}
-	filter_free(f);
+	bpf_filter_free(f);
 	close_world(w);
 }
 
@@ -1024,7 +1026,8 @@ static void assert_same_traces(struct world *w)
 	struct err e;
 
 	for (unsigned i = 0; i < 4; i++) {
-		struct filter *f = filter_compile(filters[i], 1, 262144, &e);
+		struct bpf_filter *f =
+			bpf_filter_compile(filters[i], 1, 262144, &e);
 		struct cursor_range r = {.filter = *filters[i] ? f : NULL,
 					 .link_type = 1,
 					 .ahead = true};
@@ -1036,7 +1039,7 @@ static void assert_same_traces(struct world *w)
 		r.until_ns = start + span / 2;
 		assert_same_trace(w, &r, 0);
 		assert_same_trace(w, &r, 1);
-		filter_free(f);
+		bpf_filter_free(f);
 	}
 }
 
@@ -1049,7 +1052,7 @@ static void what_is_loaded_ahead_is_told_as_if_it_were_not(void **state)
 	packets(w, 9000);
 	seal(w);
 	/* All of it is on disk, the last segment open. */
-	while (feed_depth(w->feed))
+	while (capture_tail_depth(w->feed))
 		assert_true(monotonic_ns() < deadline);
 	assert_same_traces(w);
 	close_world(w);
@@ -1186,8 +1189,8 @@ static void runs_of_damage_are_told_once_and_in_order(void **state)
 	close_world(w);
 }
 
-/* What is in memory is not asked about, though it has a row already: a feed
- * that has not let go of what its writer committed. */
+/* What is in memory is not asked about, though it has a row already: a capture
+ * tail that has not let go of what its writer committed. */
 static void what_comes_from_memory_is_asked_of_no_row(void **state)
 {
 	struct world *w = *state;
@@ -1203,13 +1206,13 @@ static void what_comes_from_memory_is_asked_of_no_row(void **state)
 	close_world(w);
 	open_world(w);
 	assert_in_range(all_rows(w, rows, ROWS_MAX), 10, ROWS_MAX);
-	struct feed *held = feed_new(w->row.id, 8, 32);
+	struct capture_tail *held = capture_tail_new(w->row.id, 8, 32);
 	for (unsigned i = 0; i < 5; i++) {
-		struct block *b = feed_open(held, 1, 262144);
+		struct block *b = capture_tail_open(held, 1, 262144);
 
 		block_append(b, &h, "");
-		feed_publish(held, b, 1);
-		feed_seal(held, b);
+		capture_tail_publish(held, b, 1);
+		capture_tail_seal(held, b);
 	}
 	range.ctx = &t;
 	struct cursor *c = cursor_open(w->store, held, &range, &e);
@@ -1223,7 +1226,7 @@ static void what_comes_from_memory_is_asked_of_no_row(void **state)
 	assert_int_equal(seq, 13);
 	assert_int_equal(t.log.packets, 7);
 	cursor_close(c);
-	feed_unref(held);
+	capture_tail_unref(held);
 	close_world(w);
 }
 
@@ -1314,7 +1317,7 @@ static void the_oldest_go_until_the_bound_is_kept(void **state)
 			before.stored_bytes / 2);
 	assert_int_equal(t.next_seq, before.next_seq);
 	struct cursor_range r = {.ahead = true};
-	struct pick pick = {.pool = block_pool_new(4)};
+	struct packet_select pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 	read_all(w, &r, &pick, &got);
 	assert_int_equal(got.packets, t.packets);

@@ -100,27 +100,27 @@ static void capture_some(struct store *s, uint64_t id)
 
 	if (!store_totals(s, id, &t, &e))
 		give_up(&e);
-	struct feed *f = feed_new(id, t.next_seq, 8);
+	struct capture_tail *f = capture_tail_new(id, t.next_seq, 8);
 	struct writer *w = writer_start(s, f, &e);
 	if (!w)
 		give_up(&e);
 	for (unsigned block = 0; block < BLOCKS; block++) {
-		struct block *b = feed_open_wait(f, 1, 65535);
+		struct block *b = capture_tail_open_wait(f, 1, 65535);
 
 		for (unsigned n = 0; n < PER_BLOCK; n++) {
 			make(progress->sent, &h, body);
 			block_append(b, &h, body);
-			feed_publish(f, b, 1);
+			capture_tail_publish(f, b, 1);
 			progress->sent++;
 		}
-		feed_seal(f, b);
+		capture_tail_seal(f, b);
 	}
 	writer_stop(w, &st);
 	progress->dropped += st.dropped_disk;
 	memcpy(progress->error, st.error, sizeof(progress->error));
 	if (!st.error[0])
 		progress->stored = progress->sent;
-	feed_unref(f);
+	capture_tail_unref(f);
 }
 
 static uint64_t add_capture(struct store *s)
@@ -229,7 +229,8 @@ static void assert_whole(const char *what, long n)
 	assert_true(store_captures(store, &rows, &count, &e));
 	if (count == 1) {
 		assert_true(store_totals(store, rows[0].id, &t, &e));
-		struct feed *f = feed_new(rows[0].id, t.next_seq, 8);
+		struct capture_tail *f =
+			capture_tail_new(rows[0].id, t.next_seq, 8);
 		struct cursor *c = cursor_open(store, f, &range, &e);
 		while (cursor_next(c, &s, &e) == 1) {
 			see(&s, &seen, what, n);
@@ -238,7 +239,7 @@ static void assert_whole(const char *what, long n)
 		if (cursor_lost(c, &why))
 			fail_msg("%s %ld: lost %s", what, n, why);
 		cursor_close(c);
-		feed_unref(f);
+		capture_tail_unref(f);
 		if (seen.packets &&
 		    seen.first !=
 			    ledger_packets(store, rows[0].id, LEDGER_EXPIRED))
@@ -407,22 +408,22 @@ static void write_one_block(void)
 {
 	struct store *s = open_store();
 	uint64_t id = add_capture(s);
-	struct feed *f = feed_new(id, 1, 8);
+	struct capture_tail *f = capture_tail_new(id, 1, 8);
 	struct writer_status st;
 	struct packet_head h;
 	uint8_t body[PACKET];
 	struct err e;
 	struct writer *w = writer_start(s, f, &e);
-	struct block *b = feed_open(f, 1, 65535);
+	struct block *b = capture_tail_open(f, 1, 65535);
 
 	for (uint64_t i = 0; i < MANY; i++) {
 		make(i, &h, body);
 		block_append(b, &h, body);
 	}
-	feed_publish(f, b, MANY);
-	feed_seal(f, b);
+	capture_tail_publish(f, b, MANY);
+	capture_tail_seal(f, b);
 	writer_stop(w, &st);
-	feed_unref(f);
+	capture_tail_unref(f);
 	store_close(s);
 }
 

@@ -12,17 +12,17 @@
 #define ETHERNET 1
 #define BLOCK_BYTES (256u << 10)
 
-static struct summary *made_of(uint32_t link_type, const uint8_t *records,
-			       uint32_t n, uint32_t max_keys)
+static struct synopsis *made_of(uint32_t link_type, const uint8_t *records,
+				uint32_t n, uint32_t max_keys)
 {
-	struct summary_maker *m = summary_maker_new(link_type, max_keys);
-	struct summary *s;
+	struct synopsis_maker *m = synopsis_maker_new(link_type, max_keys);
+	struct synopsis *s;
 
 	assert_non_null(m);
-	summary_maker_packets(m, records, n);
-	s = summary_make(m);
+	synopsis_maker_packets(m, records, n);
+	s = synopsis_make(m);
 	assert_non_null(s);
-	summary_maker_free(m);
+	synopsis_maker_free(m);
 	return s;
 }
 
@@ -36,21 +36,21 @@ static uint32_t add_record(uint8_t *to, uint32_t at, const void *p, uint32_t n)
 }
 
 /* The set of the word at this offset in a class; it has to have one. */
-static uint32_t set_at(const struct summary *s, unsigned class,
+static uint32_t set_at(const struct synopsis *s, unsigned class,
 		       enum word_place place, uint32_t offset)
 {
-	struct layout l;
+	struct synopsis_layout l;
 
-	summary_layout(s->link_type, class, &l);
+	synopsis_layout(s->link_type, class, &l);
 	for (uint32_t i = 0; i < l.n; i++)
 		if (l.words[i].place == place && l.words[i].offset == offset &&
 		    !l.words[i].fixed)
-			return class * SUMMARY_WORDS + i;
+			return class * SYNOPSIS_WORDS + i;
 	fail_msg("class %u has no word at %u", class, offset);
 	return 0;
 }
 
-static void assert_set(const struct summary *s, uint32_t set, uint32_t value)
+static void assert_set(const struct synopsis *s, uint32_t set, uint32_t value)
 {
 	assert_int_equal(s->level[set], 0);
 	assert_int_equal(s->count[set], 1);
@@ -68,7 +68,7 @@ static void a_packet_s_words_are_in_the_sets_of_its_class(void **state)
 {
 	uint8_t records[128];
 	uint32_t n = add_record(records, 0, tcp, sizeof(tcp));
-	struct summary *s = made_of(ETHERNET, records, n, 100);
+	struct synopsis *s = made_of(ETHERNET, records, n, 100);
 
 	(void)state;
 	assert_int_equal(s->present, 1u << KIND_IP4_TCP);
@@ -78,59 +78,59 @@ static void a_packet_s_words_are_in_the_sets_of_its_class(void **state)
 	assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AFTER_HEADER, 14), 40000);
 	assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AFTER_HEADER, 16), 445);
 	assert_set(s, set_at(s, KIND_IP4_TCP, WORD_WIRE_LENGTH, 0), 0);
-	summary_free(s);
+	synopsis_free(s);
 }
 
 static void a_word_that_is_cut_is_anything(void **state)
 {
 	uint8_t records[128];
 	uint32_t n = add_record(records, 0, tcp, 33);
-	struct summary *s = made_of(ETHERNET, records, n, 100);
+	struct synopsis *s = made_of(ETHERNET, records, n, 100);
 	uint32_t to = set_at(s, KIND_IP4_TCP, WORD_AT, 30);
 	uint32_t from = set_at(s, KIND_IP4_TCP, WORD_AT, 26);
 	uint32_t port = set_at(s, KIND_IP4_TCP, WORD_AFTER_HEADER, 14);
 
 	(void)state;
-	assert_int_equal(s->level[to], SUMMARY_ANY);
+	assert_int_equal(s->level[to], SYNOPSIS_ANY);
 	assert_set(s, from, 0x0a000001);
 	assert_int_equal(s->level[port], 0); /* not there at all */
 	assert_int_equal(s->count[port], 0);
-	summary_free(s);
+	synopsis_free(s);
 }
 
 static void a_word_that_just_ends_the_packet_is_whole(void **state)
 {
 	uint8_t records[128];
 	uint32_t n = add_record(records, 0, tcp, 38);
-	struct summary *s = made_of(ETHERNET, records, n, 100);
+	struct synopsis *s = made_of(ETHERNET, records, n, 100);
 
 	(void)state;
 	assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AFTER_HEADER, 16), 445);
-	summary_free(s);
+	synopsis_free(s);
 }
 
-static bool holds(const struct summary *s, uint32_t set, const struct word *w,
+static bool holds(const struct synopsis *s, uint32_t set, const struct word *w,
 		  uint32_t value)
 {
-	if (s->level[set] == SUMMARY_ANY)
+	if (s->level[set] == SYNOPSIS_ANY)
 		return true;
 	for (uint32_t i = 0; i < s->count[set]; i++)
 		if (s->values[s->first[set] + i] ==
-		    value >> summary_shift(w, s->level[set]))
+		    value >> synopsis_shift(w, s->level[set]))
 			return true;
 	return false;
 }
 
 /* The promise of synopsis.h, for one packet and one class. */
-static bool promise_holds(const struct summary *s, unsigned class,
+static bool promise_holds(const struct synopsis *s, unsigned class,
 			  const struct packet_head *h, const uint8_t *p)
 {
-	struct layout l;
+	struct synopsis_layout l;
 
-	summary_layout(s->link_type, class, &l);
+	synopsis_layout(s->link_type, class, &l);
 	for (uint32_t i = 0; i < l.n; i++) {
 		const struct word *w = &l.words[i];
-		uint32_t set = class * SUMMARY_WORDS + i, value = 0;
+		uint32_t set = class * SYNOPSIS_WORDS + i, value = 0;
 		uint64_t at = w->offset;
 
 		if (w->place == WORD_WIRE_LENGTH) {
@@ -146,7 +146,7 @@ static bool promise_holds(const struct summary *s, unsigned class,
 		if (at >= h->caplen && !w->fixed)
 			continue;
 		if (at + w->bytes > h->caplen) {
-			if (w->fixed || s->level[set] != SUMMARY_ANY)
+			if (w->fixed || s->level[set] != SYNOPSIS_ANY)
 				return false;
 			continue;
 		}
@@ -158,7 +158,7 @@ static bool promise_holds(const struct summary *s, unsigned class,
 	return true;
 }
 
-static void assert_promise(const struct summary *s, const uint8_t *records,
+static void assert_promise(const struct synopsis *s, const uint8_t *records,
 			   uint32_t n)
 {
 	struct packet_head h;
@@ -168,7 +168,7 @@ static void assert_promise(const struct summary *s, const uint8_t *records,
 	while (packet_next(records, n, &at, &h, &body) > 0) {
 		bool kept = false;
 
-		for (unsigned c = 0; c < SUMMARY_CLASSES; c++)
+		for (unsigned c = 0; c < SYNOPSIS_CLASSES; c++)
 			kept |= s->present >> c & 1 &&
 				promise_holds(s, c, &h, body);
 		assert_true(kept);
@@ -177,7 +177,7 @@ static void assert_promise(const struct summary *s, const uint8_t *records,
 
 static void the_promise_holds_for_any_packets_and_any_size(void **state)
 {
-	static const uint32_t keys[] = {1, 2, 7, 30, 200, SUMMARY_KEYS_BLOCK};
+	static const uint32_t keys[] = {1, 2, 7, 30, 200, SYNOPSIS_KEYS_BLOCK};
 	struct dice d = {7};
 	uint8_t *records = malloc(40 * (16 + TRAFFIC_PACKET_MAX));
 
@@ -188,17 +188,17 @@ static void the_promise_holds_for_any_packets_and_any_size(void **state)
 		uint32_t n =
 			traffic_block(&d, link_type, 1 + roll(&d, 40), records);
 		uint32_t max = keys[roll(&d, 6)], total = 0;
-		struct summary *s = made_of(link_type, records, n, max);
+		struct synopsis *s = made_of(link_type, records, n, max);
 
-		for (uint32_t i = 0; i < SUMMARY_SETS; i++)
+		for (uint32_t i = 0; i < SYNOPSIS_SETS; i++)
 			total += s->count[i];
 		assert_true(total <= max);
 		assert_promise(s, records, n);
-		size_t bytes = summary_bytes(s);
-		if (summary_fit(s, bytes / 2))
-			assert_true(summary_bytes(s) <= bytes / 2);
+		size_t bytes = synopsis_bytes(s);
+		if (synopsis_fit(s, bytes / 2))
+			assert_true(synopsis_bytes(s) <= bytes / 2);
 		assert_promise(s, records, n);
-		summary_free(s);
+		synopsis_free(s);
 	}
 	free(records);
 }
@@ -245,7 +245,7 @@ static uint32_t block_of_likes(struct dice *d, uint32_t link_type, uint8_t *to)
 }
 
 /* What the packet's word is: 1, or 0 where it has none, -1 where it is cut. */
-static int word_of(const struct layout *l, const struct word *w,
+static int word_of(const struct synopsis_layout *l, const struct word *w,
 		   const struct packet_head *h, const uint8_t *p,
 		   uint32_t *value)
 {
@@ -268,38 +268,38 @@ static int word_of(const struct layout *l, const struct word *w,
 }
 
 /* A maker tells a packet's class where it has no other packets. */
-static unsigned class_of(struct summary_maker *m, uint32_t link_type,
+static unsigned class_of(struct synopsis_maker *m, uint32_t link_type,
 			 const uint8_t *record, uint32_t n)
 {
-	summary_maker_reset(m, link_type);
-	summary_maker_packets(m, record, n);
-	struct summary *s = summary_make(m);
+	synopsis_maker_reset(m, link_type);
+	synopsis_maker_packets(m, record, n);
+	struct synopsis *s = synopsis_make(m);
 	unsigned class = (unsigned)__builtin_ctz(s->present);
 
 	assert_int_equal(s->present, 1u << class);
-	summary_free(s);
+	synopsis_free(s);
 	return class;
 }
 
-static void assert_exact(const struct summary *s, uint32_t set,
-			 const struct layout *l, const unsigned *class,
+static void assert_exact(const struct synopsis *s, uint32_t set,
+			 const struct synopsis_layout *l, const unsigned *class,
 			 const uint8_t *records, uint32_t n)
 {
-	const struct word *w = &l->words[set % SUMMARY_WORDS];
+	const struct word *w = &l->words[set % SYNOPSIS_WORDS];
 	uint32_t values[PACKETS], count = 0, unique = 0, at = 0, value;
 	struct packet_head h;
 	const uint8_t *body;
 	bool any = false;
 
 	while (packet_next(records, n, &at, &h, &body) > 0) {
-		if (*class ++ != set / SUMMARY_WORDS)
+		if (*class ++ != set / SYNOPSIS_WORDS)
 			continue;
 		int got = word_of(l, w, &h, body, &value);
 		any |= got < 0;
 		if (got > 0)
-			values[count++] = value >> summary_shift(w, 0);
+			values[count++] = value >> synopsis_shift(w, 0);
 	}
-	assert_int_equal(s->level[set], any ? SUMMARY_ANY : 0);
+	assert_int_equal(s->level[set], any ? SYNOPSIS_ANY : 0);
 	if (any)
 		count = 0;
 	qsort(values, count, sizeof(*values), by_value);
@@ -316,11 +316,11 @@ static void assert_exact(const struct summary *s, uint32_t set,
 static void sets_have_the_values_of_the_packets_and_no_others(void **state)
 {
 	struct dice d = {13};
-	struct summary_maker *one = summary_maker_new(ETHERNET, 100),
-			     *m = summary_maker_new(ETHERNET, 4096);
+	struct synopsis_maker *one = synopsis_maker_new(ETHERNET, 100),
+			      *m = synopsis_maker_new(ETHERNET, 4096);
 	uint8_t *room = malloc(PACKETS * (16 + TRAFFIC_PACKET_MAX));
 	unsigned class[PACKETS];
-	struct layout l;
+	struct synopsis_layout l;
 
 	(void)state;
 	for (int round = 0; round < 400; round++) {
@@ -339,23 +339,23 @@ static void sets_have_the_values_of_the_packets_and_no_others(void **state)
 			class[i] = class_of(one, link_type, records + at,
 					    end - at);
 		}
-		summary_maker_reset(m, link_type);
-		summary_maker_packets(m, records, n);
-		struct summary *s = summary_make(m);
-		for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-			summary_layout(link_type, set / SUMMARY_WORDS, &l);
-			if (set % SUMMARY_WORDS < l.n &&
-			    !l.words[set % SUMMARY_WORDS].fixed)
+		synopsis_maker_reset(m, link_type);
+		synopsis_maker_packets(m, records, n);
+		struct synopsis *s = synopsis_make(m);
+		for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
+			synopsis_layout(link_type, set / SYNOPSIS_WORDS, &l);
+			if (set % SYNOPSIS_WORDS < l.n &&
+			    !l.words[set % SYNOPSIS_WORDS].fixed)
 				assert_exact(s, set, &l, class, records, n);
 			else
 				assert_int_equal(s->count[set], 0);
 		}
-		summary_free(s);
+		synopsis_free(s);
 		free(records);
 	}
 	free(room);
-	summary_maker_free(one);
-	summary_maker_free(m);
+	synopsis_maker_free(one);
+	synopsis_maker_free(m);
 }
 
 /* As many resets as a maker can tell apart, and some: what it had first is
@@ -365,25 +365,25 @@ static void a_maker_forgets_however_often_it_is_reset(void **state)
 	enum { EPOCHS = 1 << 22 };
 	uint8_t records[128];
 	uint32_t n = add_record(records, 0, tcp, sizeof(tcp));
-	struct summary_maker *m = summary_maker_new(ETHERNET, 4096);
+	struct synopsis_maker *m = synopsis_maker_new(ETHERNET, 4096);
 
 	(void)state;
-	summary_maker_packets(m, records, n);
+	synopsis_maker_packets(m, records, n);
 	for (uint32_t i = 1; i < EPOCHS + 8; i++) {
-		summary_maker_reset(m, ETHERNET);
+		synopsis_maker_reset(m, ETHERNET);
 		if (i < EPOCHS - 1)
 			continue;
-		struct summary *s = summary_make(m);
+		struct synopsis *s = synopsis_make(m);
 		assert_int_equal(s->present, 0);
-		summary_free(s);
-		summary_maker_packets(m, records, n);
-		s = summary_make(m);
+		synopsis_free(s);
+		synopsis_maker_packets(m, records, n);
+		s = synopsis_make(m);
 		assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AT, 26), 0x0a000001);
 		assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AFTER_HEADER, 16),
 			   445);
-		summary_free(s);
+		synopsis_free(s);
 	}
-	summary_maker_free(m);
+	synopsis_maker_free(m);
 }
 
 static void a_union_keeps_what_each_of_its_parts_promised(void **state)
@@ -395,29 +395,29 @@ static void a_union_keeps_what_each_of_its_parts_promised(void **state)
 
 	(void)state;
 	for (int round = 0; round < 100; round++) {
-		struct summary_maker *m =
-			summary_maker_new(ETHERNET, 1u << (1 + roll(&d, 12)));
+		struct synopsis_maker *m =
+			synopsis_maker_new(ETHERNET, 1u << (1 + roll(&d, 12)));
 
 		for (int i = 0; i < PARTS; i++) {
 			records[i] = malloc(20 * (16 + TRAFFIC_PACKET_MAX));
 			n[i] = traffic_block(&d, ETHERNET, 20, records[i]);
-			struct summary *s = made_of(ETHERNET, records[i], n[i],
-						    10 + roll(&d, 500));
-			summary_maker_union(m, s);
-			summary_free(s);
+			struct synopsis *s = made_of(ETHERNET, records[i], n[i],
+						     10 + roll(&d, 500));
+			synopsis_maker_union(m, s);
+			synopsis_free(s);
 		}
-		struct summary *all = summary_make(m);
+		struct synopsis *all = synopsis_make(m);
 		for (int i = 0; i < PARTS; i++) {
 			assert_promise(all, records[i], n[i]);
 			free(records[i]);
 		}
-		summary_free(all);
-		summary_maker_free(m);
+		synopsis_free(all);
+		synopsis_maker_free(m);
 	}
 }
 
 /* Packets that have nothing in common, or nearly nothing new. */
-static struct summary *part_of(struct dice *d, bool new)
+static struct synopsis *part_of(struct dice *d, bool new)
 {
 	enum { N = 1000 };
 	uint8_t packet[sizeof(tcp)];
@@ -430,17 +430,17 @@ static struct summary *part_of(struct dice *d, bool new)
 			packet[at] = (uint8_t)roll(d, new ? 256 : 3);
 		n = add_record(records, n, packet, sizeof(packet));
 	}
-	struct summary *s = made_of(ETHERNET, records, n, 4 * N + 100);
+	struct synopsis *s = made_of(ETHERNET, records, n, 4 * N + 100);
 	free(records);
 	return s;
 }
 
-static void assert_union(const struct summary *all, struct summary **parts,
+static void assert_union(const struct synopsis *all, struct synopsis **parts,
 			 unsigned n_parts, uint32_t set)
 {
 	uint32_t *values, count = 0, unique = 0;
 
-	if (all->level[set] == SUMMARY_ANY)
+	if (all->level[set] == SYNOPSIS_ANY)
 		return;
 	for (unsigned i = 0; i < n_parts; i++)
 		count += parts[i]->count[set];
@@ -470,22 +470,22 @@ static void
 a_large_union_has_the_values_of_its_parts_and_no_others(void **state)
 {
 	enum { PARTS = 60 };
-	struct summary_maker *m =
-		summary_maker_new(ETHERNET, SUMMARY_KEYS_SEGMENT);
-	struct summary *parts[PARTS], *all;
+	struct synopsis_maker *m =
+		synopsis_maker_new(ETHERNET, SYNOPSIS_KEYS_SEGMENT);
+	struct synopsis *parts[PARTS], *all;
 	struct dice d = {17};
 
 	(void)state;
 	for (int round = 0; round < 6; round++) {
 		unsigned n_parts = round % 2 ? 3 : PARTS, coarse = 0;
 
-		summary_maker_reset(m, ETHERNET);
+		synopsis_maker_reset(m, ETHERNET);
 		for (unsigned i = 0; i < n_parts; i++) {
 			parts[i] = part_of(&d, round % 2 == 0);
-			summary_maker_union(m, parts[i]);
+			synopsis_maker_union(m, parts[i]);
 		}
-		all = summary_make(m);
-		for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+		all = synopsis_make(m);
+		for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 			assert_union(all, parts, n_parts, set);
 			coarse += all->level[set] > 0;
 		}
@@ -493,18 +493,18 @@ a_large_union_has_the_values_of_its_parts_and_no_others(void **state)
 		assert_int_equal(
 			all->level[set_at(all, KIND_IP4_TCP, WORD_AT, 0)], 0);
 		for (unsigned i = 0; i < n_parts; i++)
-			summary_free(parts[i]);
-		summary_free(all);
+			synopsis_free(parts[i]);
+		synopsis_free(all);
 	}
-	summary_maker_free(m);
+	synopsis_maker_free(m);
 }
 
-static uint32_t values_of(const struct summary *s, unsigned *coarse)
+static uint32_t values_of(const struct synopsis *s, unsigned *coarse)
 {
 	uint32_t n = 0;
 
 	*coarse = 0;
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 		n += s->count[set];
 		*coarse += s->level[set] > 0;
 	}
@@ -515,53 +515,53 @@ static uint32_t values_of(const struct summary *s, unsigned *coarse)
 static void what_a_full_union_has_already_costs_nothing(void **state)
 {
 	enum { PARTS = 20 };
-	struct summary_maker *m =
-		summary_maker_new(ETHERNET, SUMMARY_KEYS_SEGMENT);
-	struct summary *parts[PARTS], *all;
+	struct synopsis_maker *m =
+		synopsis_maker_new(ETHERNET, SYNOPSIS_KEYS_SEGMENT);
+	struct synopsis *parts[PARTS], *all;
 	struct dice d = {19};
 	unsigned coarse;
 
 	(void)state;
 	for (unsigned i = 0; i < PARTS; i++) {
 		parts[i] = part_of(&d, true);
-		summary_maker_union(m, parts[i]);
+		synopsis_maker_union(m, parts[i]);
 	}
-	all = summary_make(m);
+	all = synopsis_make(m);
 	uint32_t n = values_of(all, &coarse);
 	assert_int_equal(coarse, 0);
-	summary_free(all);
-	summary_maker_free(m);
-	m = summary_maker_new(ETHERNET, n);
+	synopsis_free(all);
+	synopsis_maker_free(m);
+	m = synopsis_maker_new(ETHERNET, n);
 	for (unsigned i = 0; i < 2 * PARTS; i++)
-		summary_maker_union(m, parts[i % PARTS]);
-	all = summary_make(m);
+		synopsis_maker_union(m, parts[i % PARTS]);
+	all = synopsis_make(m);
 	assert_int_equal(values_of(all, &coarse), n);
 	assert_int_equal(coarse, 0);
-	summary_free(all);
-	summary_maker_free(m);
+	synopsis_free(all);
+	synopsis_maker_free(m);
 	for (unsigned i = 0; i < PARTS; i++)
-		summary_free(parts[i]);
+		synopsis_free(parts[i]);
 }
 
 static void a_maker_begins_anew_after_reset(void **state)
 {
 	uint8_t records[128];
 	uint32_t n = add_record(records, 0, tcp, sizeof(tcp));
-	struct summary_maker *m = summary_maker_new(113, 100);
+	struct synopsis_maker *m = synopsis_maker_new(113, 100);
 
 	(void)state;
-	summary_maker_packets(m, records, n);
-	summary_maker_reset(m, ETHERNET);
-	struct summary *s = summary_make(m);
+	synopsis_maker_packets(m, records, n);
+	synopsis_maker_reset(m, ETHERNET);
+	struct synopsis *s = synopsis_make(m);
 	assert_int_equal(s->present, 0);
-	summary_free(s);
-	summary_maker_packets(m, records, n);
-	summary_maker_packets(m, records, n);
-	s = summary_make(m);
+	synopsis_free(s);
+	synopsis_maker_packets(m, records, n);
+	synopsis_maker_packets(m, records, n);
+	s = synopsis_make(m);
 	assert_int_equal(s->link_type, ETHERNET);
 	assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AT, 26), 0x0a000001);
-	summary_free(s);
-	summary_maker_free(m);
+	synopsis_free(s);
+	synopsis_maker_free(m);
 }
 
 /* --- what floods --- */
@@ -618,13 +618,13 @@ static void no_flood_takes_more_than_a_hundredth(void **state)
 	(void)state;
 	for (enum flood f = 0; f < FLOODS; f++) {
 		uint32_t n = flood_block(&d, f, records);
-		struct summary *s =
-			made_of(ETHERNET, records, n, SUMMARY_KEYS_BLOCK);
+		struct synopsis *s =
+			made_of(ETHERNET, records, n, SYNOPSIS_KEYS_BLOCK);
 
-		assert_true(summary_fit(s, n / 100));
-		assert_true(summary_bytes(s) <= n / 100);
+		assert_true(synopsis_fit(s, n / 100));
+		assert_true(synopsis_bytes(s) <= n / 100);
 		assert_promise(s, records, n);
-		summary_free(s);
+		synopsis_free(s);
 	}
 	free(records);
 }
@@ -634,14 +634,14 @@ static void a_flooded_word_costs_only_itself(void **state)
 	struct dice d = {10};
 	uint8_t *records = malloc(BLOCK_BYTES);
 	uint32_t n = flood_block(&d, SCAN, records);
-	struct summary *s = made_of(ETHERNET, records, n, 1000);
+	struct synopsis *s = made_of(ETHERNET, records, n, 1000);
 	uint32_t to = set_at(s, KIND_IP4_TCP, WORD_AT, 30);
 
 	(void)state;
-	assert_true(s->level[to] > 0 && s->level[to] < SUMMARY_ANY);
+	assert_true(s->level[to] > 0 && s->level[to] < SYNOPSIS_ANY);
 	assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AT, 26), 0x0a000001);
 	assert_set(s, set_at(s, KIND_IP4_TCP, WORD_AFTER_HEADER, 16), 445);
-	summary_free(s);
+	synopsis_free(s);
 	free(records);
 }
 
@@ -652,23 +652,23 @@ struct written {
 	size_t n;
 };
 
-static struct written written_of(const struct summary *s)
+static struct written written_of(const struct synopsis *s)
 {
-	struct written w = {NULL, summary_bytes(s)};
+	struct written w = {NULL, synopsis_bytes(s)};
 
 	w.bytes = malloc(w.n + 1);
 	w.bytes[w.n] = 0xa5;
-	summary_write(s, w.bytes);
+	synopsis_write(s, w.bytes);
 	assert_int_equal(w.bytes[w.n], 0xa5);
 	return w;
 }
 
-static void assert_same(const struct summary *a, const struct summary *b)
+static void assert_same(const struct synopsis *a, const struct synopsis *b)
 {
 	assert_int_equal(a->link_type, b->link_type);
 	assert_int_equal(a->present, b->present);
 	assert_memory_equal(a->level, b->level, sizeof(a->level));
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 		assert_int_equal(a->count[set], b->count[set]);
 		if (a->count[set])
 			assert_memory_equal(a->values + a->first[set],
@@ -689,15 +689,15 @@ static void what_is_written_is_read_the_same(void **state)
 			traffic_link_types[round % traffic_link_types_n];
 		uint32_t n =
 			traffic_block(&d, link_type, roll(&d, 40), records);
-		struct summary *s =
+		struct synopsis *s =
 			made_of(link_type, records, n, 1u << roll(&d, 13));
 		struct written w = written_of(s);
-		struct summary *again = summary_read(w.bytes, w.n, &e);
+		struct synopsis *again = synopsis_read(w.bytes, w.n, &e);
 
 		assert_non_null(again);
 		assert_same(s, again);
-		summary_free(again);
-		summary_free(s);
+		synopsis_free(again);
+		synopsis_free(s);
 		free(w.bytes);
 	}
 	free(records);
@@ -709,31 +709,31 @@ bytes_that_are_damaged_are_refused_or_are_another_summary(void **state)
 	struct dice d = {12};
 	uint8_t records[20 * (16 + TRAFFIC_PACKET_MAX)];
 	uint32_t n = traffic_block(&d, ETHERNET, 20, records);
-	struct summary *s = made_of(ETHERNET, records, n, 4096);
+	struct synopsis *s = made_of(ETHERNET, records, n, 4096);
 	struct written w = written_of(s);
 	struct err e = ERR_INIT;
 
 	(void)state;
-	summary_free(s);
+	synopsis_free(s);
 	for (size_t i = 0; i < w.n; i++) {
 		uint8_t *cut = malloc(i ? i : 1);
 
 		memcpy(cut, w.bytes, i);
-		assert_null(summary_read(cut, i, &e));
+		assert_null(synopsis_read(cut, i, &e));
 		free(cut);
 	}
-	assert_null(summary_read(w.bytes, w.n + 1, &e));
+	assert_null(synopsis_read(w.bytes, w.n + 1, &e));
 	assert_string_not_equal(e.what, "");
 	for (size_t i = 0; i < w.n * 8; i++) {
 		w.bytes[i / 8] ^= (uint8_t)(1u << i % 8);
-		s = summary_read(w.bytes, w.n, &e);
+		s = synopsis_read(w.bytes, w.n, &e);
 		if (s) {
 			struct written other = written_of(s);
 
 			assert_int_equal(other.n, w.n);
 			assert_memory_equal(other.bytes, w.bytes, w.n);
 			free(other.bytes);
-			summary_free(s);
+			synopsis_free(s);
 		}
 		w.bytes[i / 8] ^= (uint8_t)(1u << i % 8);
 	}
@@ -746,24 +746,24 @@ static void another_version_is_refused_by_name(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_null(summary_read(bytes, sizeof(bytes), &e));
+	assert_null(synopsis_read(bytes, sizeof(bytes), &e));
 	assert_int_equal(e.kind, ERR_FAILED);
 	assert_string_equal(e.what,
 			    "summary: expected version 1 and at most 1048576 "
 			    "bytes, got version 7 and 3 bytes");
-	assert_null(summary_read(bytes, 0, &e));
+	assert_null(synopsis_read(bytes, 0, &e));
 }
 
 static void what_cannot_be_made_to_fit_says_so(void **state)
 {
 	uint8_t records[128];
 	uint32_t n = add_record(records, 0, tcp, sizeof(tcp));
-	struct summary *s = made_of(ETHERNET, records, n, 100);
+	struct synopsis *s = made_of(ETHERNET, records, n, 100);
 
 	(void)state;
-	assert_false(summary_fit(s, 4));
+	assert_false(synopsis_fit(s, 4));
 	assert_promise(s, records, n);
-	summary_free(s);
+	synopsis_free(s);
 }
 
 int main(void)

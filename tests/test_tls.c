@@ -61,13 +61,13 @@ static int set_up(void **state)
 	for (int i = 0; i < 5; i++)
 		snprintf(w->path[i], sizeof(w->path[i]), "%s/%s", folder,
 			 files[i]);
-	assert_true(tls_make_ca(w->path[CA], w->path[CA_KEY], &e));
-	assert_true(tls_make_cert(w->path[CA], w->path[CA_KEY], &wanted,
-				  w->path[CERT], w->path[KEY], &made, &e));
+	assert_true(ca_ca(w->path[CA], w->path[CA_KEY], &e));
+	assert_true(ca_cert(w->path[CA], w->path[CA_KEY], &wanted,
+			    w->path[CERT], w->path[KEY], &made, &e));
 	wanted.name = "alice";
 	wanted.n_names = 0;
-	assert_true(tls_make_cert(w->path[CA], w->path[CA_KEY], &wanted,
-				  w->path[BUNDLE], NULL, &made, &e));
+	assert_true(ca_cert(w->path[CA], w->path[CA_KEY], &wanted,
+			    w->path[BUNDLE], NULL, &made, &e));
 	struct tls_files s = {w->path[CERT], w->path[KEY], w->path[CA]};
 	struct tls_files c = {w->path[BUNDLE], w->path[BUNDLE],
 			      w->path[BUNDLE]};
@@ -350,7 +350,7 @@ static void nothing_is_written_over(void **state)
 	struct world *w = *state;
 	struct err e = ERR_INIT;
 
-	assert_false(tls_make_ca(w->path[CA], w->path[CA_KEY], &e));
+	assert_false(ca_ca(w->path[CA], w->path[CA_KEY], &e));
 	assert_int_equal(e.kind, ERR_EXISTS);
 }
 

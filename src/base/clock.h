@@ -6,8 +6,8 @@
  * as one number, clock_gettime(2); condition variables that wait by the first.
  * Threads: any. Errors: none; these clocks are always there.
  */
-#ifndef PCAPD_CLOCK_H
-#define PCAPD_CLOCK_H
+#ifndef PCAPD_BASE_CLOCK_H
+#define PCAPD_BASE_CLOCK_H
 
 #include <pthread.h>
 #include <stdbool.h>

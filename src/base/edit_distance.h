@@ -3,8 +3,8 @@
  *
  * Threads: any. Ownership: nothing is kept.
  */
-#ifndef PCAPD_EDIT_DISTANCE_H
-#define PCAPD_EDIT_DISTANCE_H
+#ifndef PCAPD_BASE_EDIT_DISTANCE_H
+#define PCAPD_BASE_EDIT_DISTANCE_H
 
 #include <stdbool.h>
 

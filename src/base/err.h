@@ -8,8 +8,8 @@
  * Threads: a struct err belongs to one thread at a time.
  * Ownership: plain memory, nothing to free. e may not be NULL.
  */
-#ifndef PCAPD_ERR_H
-#define PCAPD_ERR_H
+#ifndef PCAPD_BASE_ERR_H
+#define PCAPD_BASE_ERR_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -12,35 +12,35 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-struct ahead {
-	const struct ahead_kind *kind;
+struct job_pool {
+	const struct job_pool_kind *kind;
 	unsigned n_threads;
 	pthread_t *threads;
 	pthread_mutex_t lock; /* guards everything below, and jobs' state */
 	pthread_cond_t posted, done;
-	struct ahead_job *first, **last;
+	struct job_pool_job *first, **last;
 	bool stopping;
 };
 
 /* With the lock held, which it lets go of meanwhile. */
-static void run_first(struct ahead *a, void *tools)
+static void run_first(struct job_pool *a, void *tools)
 {
-	struct ahead_job *j = a->first;
+	struct job_pool_job *j = a->first;
 
 	a->first = j->next;
 	if (!a->first)
 		a->last = &a->first;
-	j->state = AHEAD_RUNS;
+	j->state = JOB_POOL_RUNS;
 	pthread_mutex_unlock(&a->lock);
 	j->run(j, tools);
 	pthread_mutex_lock(&a->lock);
-	j->state = AHEAD_DONE;
+	j->state = JOB_POOL_DONE;
 	pthread_cond_broadcast(&a->done);
 }
 
-static void *ahead_main(void *arg)
+static void *job_pool_main(void *arg)
 {
-	struct ahead *a = arg;
+	struct job_pool *a = arg;
 	void *tools = a->kind->tools_new();
 
 	pthread_setname_np(pthread_self(), a->kind->thread_name);
@@ -61,10 +61,10 @@ static void *ahead_main(void *arg)
 	return NULL;
 }
 
-struct ahead *ahead_new(const struct ahead_kind *kind, unsigned threads,
-			struct err *e)
+struct job_pool *job_pool_new(const struct job_pool_kind *kind,
+			      unsigned threads, struct err *e)
 {
-	struct ahead *a = calloc(1, sizeof(*a));
+	struct job_pool *a = calloc(1, sizeof(*a));
 
 	if (a)
 		a->threads = calloc(threads + 1, sizeof(*a->threads));
@@ -79,17 +79,17 @@ struct ahead *ahead_new(const struct ahead_kind *kind, unsigned threads,
 	pthread_cond_init(&a->posted, NULL);
 	pthread_cond_init(&a->done, NULL);
 	for (; a->n_threads < threads; a->n_threads++) {
-		if (pthread_create(&a->threads[a->n_threads], NULL, ahead_main,
-				   a) == 0)
+		if (pthread_create(&a->threads[a->n_threads], NULL,
+				   job_pool_main, a) == 0)
 			continue;
 		err_set(e, ERR_FAILED, "%s: cannot make a thread", kind->what);
-		ahead_free(a);
+		job_pool_free(a);
 		return NULL;
 	}
 	return a;
 }
 
-void ahead_free(struct ahead *a)
+void job_pool_free(struct job_pool *a)
 {
 	if (!a)
 		return;
@@ -107,14 +107,14 @@ void ahead_free(struct ahead *a)
 	free(a);
 }
 
-unsigned ahead_threads(const struct ahead *a)
+unsigned job_pool_threads(const struct job_pool *a)
 {
 	return a->n_threads;
 }
 
-void ahead_post(struct ahead *a, struct ahead_job *j)
+void job_pool_post(struct job_pool *a, struct job_pool_job *j)
 {
-	j->state = AHEAD_WAITS;
+	j->state = JOB_POOL_WAITS;
 	j->next = NULL;
 	pthread_mutex_lock(&a->lock);
 	*a->last = j;
@@ -123,10 +123,10 @@ void ahead_post(struct ahead *a, struct ahead_job *j)
 	pthread_mutex_unlock(&a->lock);
 }
 
-void ahead_take(struct ahead *a, struct ahead_job *j, void *own)
+void job_pool_take(struct job_pool *a, struct job_pool_job *j, void *own)
 {
 	pthread_mutex_lock(&a->lock);
-	while (j->state != AHEAD_DONE) {
+	while (j->state != JOB_POOL_DONE) {
 		if (a->first)
 			run_first(a, own);
 		else
@@ -135,12 +135,12 @@ void ahead_take(struct ahead *a, struct ahead_job *j, void *own)
 	pthread_mutex_unlock(&a->lock);
 }
 
-bool ahead_drop(struct ahead *a, struct ahead_job *j)
+bool job_pool_drop(struct job_pool *a, struct job_pool_job *j)
 {
 	pthread_mutex_lock(&a->lock);
-	bool begun = j->state != AHEAD_WAITS;
+	bool begun = j->state != JOB_POOL_WAITS;
 	if (!begun) {
-		struct ahead_job **at = &a->first;
+		struct job_pool_job **at = &a->first;
 
 		while (*at != j)
 			at = &(*at)->next;
@@ -148,7 +148,7 @@ bool ahead_drop(struct ahead *a, struct ahead_job *j)
 		if (!*at)
 			a->last = at;
 	}
-	while (begun && j->state != AHEAD_DONE)
+	while (begun && j->state != JOB_POOL_DONE)
 		pthread_cond_wait(&a->done, &a->lock);
 	pthread_mutex_unlock(&a->lock);
 	return begun;

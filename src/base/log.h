@@ -10,8 +10,8 @@
  * as "N more like this: " with the last of them, before the next line of that
  * place or by log_held.
  */
-#ifndef PCAPD_LOG_H
-#define PCAPD_LOG_H
+#ifndef PCAPD_BASE_LOG_H
+#define PCAPD_BASE_LOG_H
 
 #include "base/err.h"
 

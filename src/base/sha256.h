@@ -4,8 +4,8 @@
  * Threads: one at a time.
  * Ownership: sha256_new gives, sha256_free takes.
  */
-#ifndef PCAPD_SHA256_H
-#define PCAPD_SHA256_H
+#ifndef PCAPD_BASE_SHA256_H
+#define PCAPD_BASE_SHA256_H
 
 #include <stddef.h>
 #include <stdint.h>

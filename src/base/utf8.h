@@ -7,8 +7,8 @@
  * \xNN; all other UTF-8 stays.
  * Threads: any. Ownership: nothing is kept.
  */
-#ifndef PCAPD_UTF8_H
-#define PCAPD_UTF8_H
+#ifndef PCAPD_BASE_UTF8_H
+#define PCAPD_BASE_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,49 +5,53 @@
  */
 #include "capture/block_filler.h"
 
-void fill_init(struct fill *f, struct feed *feed, bool wait)
+void block_filler_init(struct block_filler *f, struct capture_tail *feed,
+		       bool wait)
 {
-	*f = (struct fill){.feed = feed, .wait = wait};
+	*f = (struct block_filler){.feed = feed, .wait = wait};
 }
 
-void fill_set_type(struct fill *f, uint32_t link_type, uint32_t snaplen)
+void block_filler_set_type(struct block_filler *f, uint32_t link_type,
+			   uint32_t snaplen)
 {
 	if (f->link_type != link_type || f->snaplen != snaplen)
-		fill_seal(f);
+		block_filler_seal(f);
 	f->link_type = link_type;
 	f->snaplen = snaplen;
 }
 
-bool fill_ready(struct fill *f)
+bool block_filler_ready(struct block_filler *f)
 {
 	if (f->block && block_fits(f->block, f->snaplen))
 		return true;
 	/* Once seen it stays, but for a disk that becomes full. */
 	if (!f->next_is_sure)
-		f->next_is_sure = feed_room(f->feed) > 0;
+		f->next_is_sure = capture_tail_room(f->feed) > 0;
 	return f->next_is_sure;
 }
 
-bool fill_takes(struct fill *f)
+bool block_filler_takes(struct block_filler *f)
 {
-	return fill_ready(f) || feed_refuses(f->feed);
+	return block_filler_ready(f) || capture_tail_refuses(f->feed);
 }
 
-static bool next_block(struct fill *f)
+static bool block_filler_next_block(struct block_filler *f)
 {
-	fill_seal(f);
+	block_filler_seal(f);
 	f->next_is_sure = false;
-	f->block = f->wait ? feed_open_wait(f->feed, f->link_type, f->snaplen)
-			   : feed_open(f->feed, f->link_type, f->snaplen);
+	f->block =
+		f->wait ? capture_tail_open_wait(f->feed, f->link_type,
+						 f->snaplen)
+			: capture_tail_open(f->feed, f->link_type, f->snaplen);
 	return f->block;
 }
 
-bool fill_packet(struct fill *f, const struct packet_head *h,
-		 const uint8_t *body)
+bool block_filler_packet(struct block_filler *f, const struct packet_head *h,
+			 const uint8_t *body)
 {
 	if (h->caplen > BLOCK_PACKET_MAX ||
 	    ((!f->block || !block_fits(f->block, h->caplen)) &&
-	     !next_block(f))) {
+	     !block_filler_next_block(f))) {
 		int64_t ns = packet_time_ns(h);
 
 		f->dropped++;
@@ -62,24 +66,24 @@ bool fill_packet(struct fill *f, const struct packet_head *h,
 	return true;
 }
 
-void fill_publish(struct fill *f)
+void block_filler_publish(struct block_filler *f)
 {
 	if (!f->unpublished)
 		return;
-	feed_publish(f->feed, f->block, f->unpublished);
+	capture_tail_publish(f->feed, f->block, f->unpublished);
 	f->unpublished = 0;
 }
 
-void fill_seal(struct fill *f)
+void block_filler_seal(struct block_filler *f)
 {
 	if (!f->block)
 		return;
-	fill_publish(f);
-	feed_seal(f->feed, f->block);
+	block_filler_publish(f);
+	capture_tail_seal(f->feed, f->block);
 	f->block = NULL;
 }
 
-int64_t fill_deadline_ns(const struct fill *f, int64_t age_ns)
+int64_t block_filler_deadline_ns(const struct block_filler *f, int64_t age_ns)
 {
 	return f->block ? f->block->opened_ns + age_ns : INT64_MAX;
 }

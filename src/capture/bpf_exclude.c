@@ -25,9 +25,9 @@ struct program {
 	unsigned jumps[64], n_jumps;
 };
 
-static void put(struct program *p, unsigned code, uint32_t k)
+static void bpf_exclude_put(struct program *p, unsigned code, uint32_t k)
 {
-	if (p->n == FILTER_INSNS_MAX) {
+	if (p->n == BPF_FILTER_INSNS_MAX) {
 		p->full = true;
 		return;
 	}
@@ -39,7 +39,7 @@ static void put_jump(struct program *p, unsigned code, uint32_t k, unsigned yes,
 {
 	unsigned at = p->n;
 
-	put(p, code, k);
+	bpf_exclude_put(p, code, k);
 	if (p->full)
 		return;
 	p->to[at].jt = (uint8_t)yes;
@@ -47,33 +47,34 @@ static void put_jump(struct program *p, unsigned code, uint32_t k, unsigned yes,
 }
 
 /* To the end: the capture's own filter has taken the packet. */
-static void pass(struct program *p)
+static void bpf_exclude_pass(struct program *p)
 {
 	p->jumps[p->n_jumps++] = p->n;
-	put(p, BPF_JMP | BPF_JA, 0);
+	bpf_exclude_put(p, BPF_JMP | BPF_JA, 0);
 }
 
-static void land(struct program *p, unsigned from)
+static void bpf_exclude_land(struct program *p, unsigned from)
 {
 	if (!p->full)
 		p->to[from].k = p->n - from - 1;
 }
 
 /* Otherwise the packet is taken. */
-static void need(struct program *p, unsigned test, uint32_t k, bool holds)
+static void bpf_exclude_need(struct program *p, unsigned test, uint32_t k,
+			     bool holds)
 {
 	put_jump(p, BPF_JMP | test, k, holds ? 1 : 0, holds ? 0 : 1);
-	pass(p);
+	bpf_exclude_pass(p);
 }
 
 /* X + bytes are there; A and X are lost. */
 static void need_bytes(struct program *p, uint32_t bytes)
 {
-	put(p, BPF_MISC | BPF_TXA, 0);
-	put(p, BPF_ALU | BPF_ADD | BPF_K, bytes);
-	put(p, BPF_MISC | BPF_TAX, 0);
-	put(p, BPF_LD | BPF_LEN, 0);
-	need(p, BPF_JGE | BPF_X, 0, true);
+	bpf_exclude_put(p, BPF_MISC | BPF_TXA, 0);
+	bpf_exclude_put(p, BPF_ALU | BPF_ADD | BPF_K, bytes);
+	bpf_exclude_put(p, BPF_MISC | BPF_TAX, 0);
+	bpf_exclude_put(p, BPF_LD | BPF_LEN, 0);
+	bpf_exclude_need(p, BPF_JGE | BPF_X, 0, true);
 }
 
 /* --- where IP begins --- */
@@ -83,43 +84,43 @@ static void need_bytes(struct program *p, uint32_t bytes)
 static void find_behind_tag(struct program *p, uint32_t l3, uint32_t type_at,
 			    uint32_t behind)
 {
-	put(p, BPF_LDX | BPF_IMM, l3);
+	bpf_exclude_put(p, BPF_LDX | BPF_IMM, l3);
 	put_jump(p, BPF_JMP | BPF_JEQ, TYPE_IPV4, 9, 0);
 	put_jump(p, BPF_JMP | BPF_JEQ, TYPE_IPV6, 8, 0);
 	put_jump(p, BPF_JMP | BPF_JEQ, TYPE_TAG, 2, 0);
 	put_jump(p, BPF_JMP | BPF_JEQ, TYPE_TAG_OUTER, 1, 0);
-	pass(p);
-	put(p, BPF_LD | BPF_LEN, 0);
+	bpf_exclude_pass(p);
+	bpf_exclude_put(p, BPF_LD | BPF_LEN, 0);
 	put_jump(p, BPF_JMP | BPF_JGE, behind, 1, 0);
-	pass(p);
-	put(p, BPF_LD | BPF_H | BPF_ABS, type_at);
-	put(p, BPF_LDX | BPF_IMM, behind);
+	bpf_exclude_pass(p);
+	bpf_exclude_put(p, BPF_LD | BPF_H | BPF_ABS, type_at);
+	bpf_exclude_put(p, BPF_LDX | BPF_IMM, behind);
 }
 
-static void find_ip(struct program *p, enum layout layout)
+static void bpf_exclude_find_ip(struct program *p, enum layout layout)
 {
 	switch (layout) {
 	case LAYOUT_ETHER:
-		put(p, BPF_LD | BPF_LEN, 0);
-		need(p, BPF_JGE, 14, true);
-		put(p, BPF_LD | BPF_H | BPF_ABS, 12);
+		bpf_exclude_put(p, BPF_LD | BPF_LEN, 0);
+		bpf_exclude_need(p, BPF_JGE, 14, true);
+		bpf_exclude_put(p, BPF_LD | BPF_H | BPF_ABS, 12);
 		find_behind_tag(p, 14, 16, 18);
 		break;
 	case LAYOUT_COOKED:
-		put(p, BPF_LD | BPF_H | BPF_ABS,
-		    (uint32_t)(SKF_AD_OFF + SKF_AD_PROTOCOL));
+		bpf_exclude_put(p, BPF_LD | BPF_H | BPF_ABS,
+				(uint32_t)(SKF_AD_OFF + SKF_AD_PROTOCOL));
 		find_behind_tag(p, 0, 2, 4);
 		break;
 	default: /* LAYOUT_RAW */
-		put(p, BPF_LD | BPF_LEN, 0);
-		need(p, BPF_JGE, 1, true);
-		put(p, BPF_LDX | BPF_IMM, 0);
-		put(p, BPF_LD | BPF_B | BPF_ABS, 0);
-		put(p, BPF_ALU | BPF_RSH | BPF_K, 4);
+		bpf_exclude_put(p, BPF_LD | BPF_LEN, 0);
+		bpf_exclude_need(p, BPF_JGE, 1, true);
+		bpf_exclude_put(p, BPF_LDX | BPF_IMM, 0);
+		bpf_exclude_put(p, BPF_LD | BPF_B | BPF_ABS, 0);
+		bpf_exclude_put(p, BPF_ALU | BPF_RSH | BPF_K, 4);
 		put_jump(p, BPF_JMP | BPF_JEQ, 4, 0, 2);
-		put(p, BPF_LD | BPF_IMM, TYPE_IPV4);
-		put(p, BPF_JMP | BPF_JA, 1);
-		put(p, BPF_LD | BPF_IMM, TYPE_IPV6);
+		bpf_exclude_put(p, BPF_LD | BPF_IMM, TYPE_IPV4);
+		bpf_exclude_put(p, BPF_JMP | BPF_JA, 1);
+		bpf_exclude_put(p, BPF_LD | BPF_IMM, TYPE_IPV6);
 	}
 }
 
@@ -129,41 +130,41 @@ static void keep_words(struct program *p, uint32_t at, unsigned word,
 		       unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		put(p, BPF_LD | BPF_W | BPF_IND, at + 4 * i);
-		put(p, BPF_ST, word + i);
+		bpf_exclude_put(p, BPF_LD | BPF_W | BPF_IND, at + 4 * i);
+		bpf_exclude_put(p, BPF_ST, word + i);
 	}
 }
 
 static void load_four(struct program *p)
 {
-	put(p, BPF_STX, AT);
+	bpf_exclude_put(p, BPF_STX, AT);
 	need_bytes(p, 20);
-	put(p, BPF_LDX | BPF_MEM, AT);
-	put(p, BPF_LD | BPF_B | BPF_IND, 9);
-	need(p, BPF_JEQ, IPPROTO_TCP, true);
-	put(p, BPF_LD | BPF_H | BPF_IND, 6);
-	need(p, BPF_JSET, 0x1fff, false);
+	bpf_exclude_put(p, BPF_LDX | BPF_MEM, AT);
+	bpf_exclude_put(p, BPF_LD | BPF_B | BPF_IND, 9);
+	bpf_exclude_need(p, BPF_JEQ, IPPROTO_TCP, true);
+	bpf_exclude_put(p, BPF_LD | BPF_H | BPF_IND, 6);
+	bpf_exclude_need(p, BPF_JSET, 0x1fff, false);
 	keep_words(p, 12, SOURCE, 1);
 	keep_words(p, 16, TARGET, 1);
-	put(p, BPF_LD | BPF_B | BPF_IND, 0);
-	put(p, BPF_ALU | BPF_AND | BPF_K, 0xf);
-	put(p, BPF_ALU | BPF_LSH | BPF_K, 2);
-	put(p, BPF_ALU | BPF_ADD | BPF_X, 0);
-	put(p, BPF_ST, AT);
-	put(p, BPF_MISC | BPF_TAX, 0);
+	bpf_exclude_put(p, BPF_LD | BPF_B | BPF_IND, 0);
+	bpf_exclude_put(p, BPF_ALU | BPF_AND | BPF_K, 0xf);
+	bpf_exclude_put(p, BPF_ALU | BPF_LSH | BPF_K, 2);
+	bpf_exclude_put(p, BPF_ALU | BPF_ADD | BPF_X, 0);
+	bpf_exclude_put(p, BPF_ST, AT);
+	bpf_exclude_put(p, BPF_MISC | BPF_TAX, 0);
 	need_bytes(p, PORTS_BYTES);
-	put(p, BPF_LDX | BPF_MEM, AT);
+	bpf_exclude_put(p, BPF_LDX | BPF_MEM, AT);
 	keep_words(p, 0, PORTS, 1);
 }
 
 /* Our own connections have no extension headers. */
 static void load_six(struct program *p)
 {
-	put(p, BPF_STX, AT);
+	bpf_exclude_put(p, BPF_STX, AT);
 	need_bytes(p, 40 + PORTS_BYTES);
-	put(p, BPF_LDX | BPF_MEM, AT);
-	put(p, BPF_LD | BPF_B | BPF_IND, 6);
-	need(p, BPF_JEQ, IPPROTO_TCP, true);
+	bpf_exclude_put(p, BPF_LDX | BPF_MEM, AT);
+	bpf_exclude_put(p, BPF_LD | BPF_B | BPF_IND, 6);
+	bpf_exclude_need(p, BPF_JEQ, IPPROTO_TCP, true);
 	keep_words(p, 8, SOURCE, 4);
 	keep_words(p, 24, TARGET, 4);
 	keep_words(p, 40, PORTS, 1);
@@ -190,44 +191,46 @@ static void sort_out(struct program *p, const struct flow *flows, unsigned n,
 		n_ports += k == n_ports;
 	}
 	for (int half = 0; half < 2; half++) {
-		put(p, BPF_LD | BPF_MEM, PORTS);
-		put(p, BPF_ALU | (half ? BPF_RSH : BPF_AND) | BPF_K,
-		    half ? 16 : 0xffff);
+		bpf_exclude_put(p, BPF_LD | BPF_MEM, PORTS);
+		bpf_exclude_put(p, BPF_ALU | (half ? BPF_RSH : BPF_AND) | BPF_K,
+				half ? 16 : 0xffff);
 		for (unsigned k = 0; k < n_ports; k++)
 			put_jump(p, BPF_JMP | BPF_JEQ, ports[k], n_ports - k,
 				 0);
-		put(p, BPF_JMP | BPF_JA, 1);
+		bpf_exclude_put(p, BPF_JMP | BPF_JA, 1);
 		at[half] = p->n;
-		put(p, BPF_JMP | BPF_JA, 0);
+		bpf_exclude_put(p, BPF_JMP | BPF_JA, 0);
 	}
-	pass(p);
-	land(p, at[0]);
-	land(p, at[1]);
+	bpf_exclude_pass(p);
+	bpf_exclude_land(p, at[0]);
+	bpf_exclude_land(p, at[1]);
 }
 
-static void differ(struct program *p, const uint8_t *address, unsigned word,
-		   unsigned n, unsigned left)
+static void bpf_exclude_differ(struct program *p, const uint8_t *address,
+			       unsigned word, unsigned n, unsigned left)
 {
 	for (unsigned i = 0; i < n; i++) {
 		uint32_t value;
 
 		memcpy(&value, address + 4 * i, 4);
-		put(p, BPF_LD | BPF_MEM, word + i);
+		bpf_exclude_put(p, BPF_LD | BPF_MEM, word + i);
 		put_jump(p, BPF_JMP | BPF_JEQ, ntohl(value), 0, left - 2 * i);
 	}
 }
 
-static void drop(struct program *p, const struct flow *f, bool out)
+static void bpf_exclude_drop(struct program *p, const struct flow *f, bool out)
 {
 	unsigned words = f->family == AF_INET ? 1 : 4;
 	uint32_t near = f->near_port, far = f->far_port;
 	uint32_t ports = out ? near << 16 | far : far << 16 | near;
 
-	put(p, BPF_LD | BPF_MEM, PORTS);
+	bpf_exclude_put(p, BPF_LD | BPF_MEM, PORTS);
 	put_jump(p, BPF_JMP | BPF_JEQ, ports, 0, 4 * words + 1);
-	differ(p, out ? f->near : f->far, SOURCE, words, 4 * words - 1);
-	differ(p, out ? f->far : f->near, TARGET, words, 2 * words - 1);
-	put(p, BPF_RET | BPF_K, p->drop);
+	bpf_exclude_differ(p, out ? f->near : f->far, SOURCE, words,
+			   4 * words - 1);
+	bpf_exclude_differ(p, out ? f->far : f->near, TARGET, words,
+			   2 * words - 1);
+	bpf_exclude_put(p, BPF_RET | BPF_K, p->drop);
 }
 
 static bool any_of(const struct flow *flows, unsigned n, int family)
@@ -251,10 +254,10 @@ static void put_family(struct program *p, const struct flow *flows, unsigned n,
 	for (unsigned i = 0; i < n; i++) {
 		if (flows[i].family != family)
 			continue;
-		drop(p, &flows[i], true);
-		drop(p, &flows[i], false);
+		bpf_exclude_drop(p, &flows[i], true);
+		bpf_exclude_drop(p, &flows[i], false);
 	}
-	pass(p);
+	bpf_exclude_pass(p);
 }
 
 /* How much of a packet the filter takes. 0: there is not one answer. */
@@ -281,16 +284,17 @@ static void put_own(struct program *p, const struct bpf_insn *own, unsigned n,
 		bool takes = BPF_CLASS(own[i].code) == BPF_RET && own[i].k != 0;
 
 		if (takes && goes_on)
-			put(p, BPF_JMP | BPF_JA, n - i - 1);
+			bpf_exclude_put(p, BPF_JMP | BPF_JA, n - i - 1);
 		else
 			put_jump(p, own[i].code, own[i].k, own[i].jt,
 				 own[i].jf);
 	}
 }
 
-unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,
-		      const struct bpf_insn *own, unsigned n_own,
-		      struct bpf_insn out[FILTER_INSNS_MAX])
+unsigned bpf_exclude_build(const struct flow *flows, unsigned n,
+			   enum layout layout, const struct bpf_insn *own,
+			   unsigned n_own,
+			   struct bpf_insn out[BPF_FILTER_INSNS_MAX])
 {
 	struct program p = {.to = out};
 	uint32_t snaplen = own_snaplen(own, n_own);
@@ -301,37 +305,37 @@ unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,
 	put_own(&p, own, n_own, some);
 	if (some) {
 		p.drop = snaplen >= EXCLUDED_SNAPLEN ? EXCLUDED_SNAPLEN : 0;
-		find_ip(&p, layout);
+		bpf_exclude_find_ip(&p, layout);
 		put_jump(&p, BPF_JMP | BPF_JEQ, TYPE_IPV4, 2, 0);
 		put_jump(&p, BPF_JMP | BPF_JEQ, TYPE_IPV6, 2, 0);
-		pass(&p);
-		put(&p, BPF_JMP | BPF_JA, 1);
+		bpf_exclude_pass(&p);
+		bpf_exclude_put(&p, BPF_JMP | BPF_JA, 1);
 		unsigned six = p.n;
-		put(&p, BPF_JMP | BPF_JA, 0);
+		bpf_exclude_put(&p, BPF_JMP | BPF_JA, 0);
 		put_family(&p, flows, n, AF_INET);
-		land(&p, six);
+		bpf_exclude_land(&p, six);
 		put_family(&p, flows, n, AF_INET6);
 		for (unsigned i = 0; i < p.n_jumps; i++)
-			land(&p, p.jumps[i]);
+			bpf_exclude_land(&p, p.jumps[i]);
 	}
 	if (some || n_own == 0)
-		put(&p, BPF_RET | BPF_K, snaplen);
+		bpf_exclude_put(&p, BPF_RET | BPF_K, snaplen);
 	return p.full ? 0 : p.n;
 }
 
-int prefix_read(int fd, struct bpf_insn out[FILTER_INSNS_MAX])
+int bpf_exclude_read(int fd, struct bpf_insn out[BPF_FILTER_INSNS_MAX])
 {
 	_Static_assert(sizeof(struct sock_filter) == sizeof(struct bpf_insn),
 		       "libpcap's instructions are the kernel's");
 	/* Counted in instructions. */
-	socklen_t n = FILTER_INSNS_MAX;
+	socklen_t n = BPF_FILTER_INSNS_MAX;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, out, &n) != 0)
 		return -1;
 	return (int)n;
 }
 
-bool prefix_attach(int fd, const struct bpf_insn *program, unsigned n)
+bool bpf_exclude_attach(int fd, const struct bpf_insn *program, unsigned n)
 {
 	struct sock_fprog p = {
 		.len = (unsigned short)n,

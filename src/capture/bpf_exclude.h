@@ -1,6 +1,6 @@
 /*
- * prefix: instructions behind a capture's own filter that let little of some
- * TCP connections through.
+ * bpf_exclude: instructions behind a capture's own filter that let little of
+ * some TCP connections through.
  *
  * What: of what the filter takes, for IPv4 and IPv6, both directions, untagged
  * and one VLAN tag deep, the two addresses and the two ports together; all else
@@ -9,11 +9,11 @@
  * whom it would have been taken, and nothing at all if the filter takes less.
  * Threads: any.
  * Limits: a fragment that is not the first has no ports and is not left out;
- * neither is a connection in a tunnel. A program has FILTER_INSNS_MAX
+ * neither is a connection in a tunnel. A program has BPF_FILTER_INSNS_MAX
  * instructions: 14 for an IPv4 connection, 38 for one of IPv6.
  */
-#ifndef PCAPD_CAPTURE_PREFIX_H
-#define PCAPD_CAPTURE_PREFIX_H
+#ifndef PCAPD_CAPTURE_BPF_EXCLUDE_H
+#define PCAPD_CAPTURE_BPF_EXCLUDE_H
 
 #include "capture/own_connections.h"
 #include "packet/bpf_filter.h"
@@ -22,14 +22,15 @@
 #define EXCLUDED_SNAPLEN 96
 
 /* layout: as the kernel sees it. own: the filter; with n_own 0 everything is
- * taken. Returns the length; 0: that is more than FILTER_INSNS_MAX. */
-unsigned prefix_build(const struct flow *flows, unsigned n, enum layout layout,
-		      const struct bpf_insn *own, unsigned n_own,
-		      struct bpf_insn out[FILTER_INSNS_MAX]);
+ * taken. Returns the length; 0: that is more than BPF_FILTER_INSNS_MAX. */
+unsigned bpf_exclude_build(const struct flow *flows, unsigned n,
+			   enum layout layout, const struct bpf_insn *own,
+			   unsigned n_own,
+			   struct bpf_insn out[BPF_FILTER_INSNS_MAX]);
 
 /* The filter that a socket has, to be kept; 0: none, -1: not known. */
-int prefix_read(int fd, struct bpf_insn out[FILTER_INSNS_MAX]);
+int bpf_exclude_read(int fd, struct bpf_insn out[BPF_FILTER_INSNS_MAX]);
 /* In its place, and between two packets: none is lost, none is let through. */
-bool prefix_attach(int fd, const struct bpf_insn *program, unsigned n);
+bool bpf_exclude_attach(int fd, const struct bpf_insn *program, unsigned n);
 
 #endif

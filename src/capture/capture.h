@@ -1,19 +1,18 @@
 /*
  * capture: where packets come from. The contract of this folder.
  *
- * What: live interfaces and savefiles, both into a feed. A live capture is a
- * thread that moves packets from the kernel's ring into the feed's open block
- * with one copy, publishes when a batch ends, and seals a block
- * when it is full or block_age_ns old, by the clock.
- * Threads: capture_start makes one; capture_stop ends it and may be called
- * from any other. capture_status from any thread.
- * Ownership: a capture holds a reference to its feed. Strings are copied.
- * Limits: never waits for the feed: without room it leaves packets in the
- * ring, whose drops the kernel counts. A packet that does not fit into a
- * block is counted in dropped_memory.
+ * What: live interfaces and savefiles, both into a capture tail. A live capture
+ * is a thread that moves packets from the kernel's ring into the capture tail's
+ * open block with one copy, publishes when a batch ends, and seals a block when
+ * it is full or block_age_ns old, by the clock. Threads: capture_start makes
+ * one; capture_stop ends it and may be called from any other. capture_status
+ * from any thread. Ownership: a capture holds a reference to its capture tail.
+ * Strings are copied. Limits: never waits for the capture tail: without room it
+ * leaves packets in the ring, whose drops the kernel counts. A packet that does
+ * not fit into a block is counted in dropped_memory.
  */
-#ifndef PCAPD_CAPTURE_H
-#define PCAPD_CAPTURE_H
+#ifndef PCAPD_CAPTURE_CAPTURE_H
+#define PCAPD_CAPTURE_CAPTURE_H
 
 #include "base/err.h"
 #include "capture/own_connections.h"
@@ -29,7 +28,7 @@
 
 struct capture_options {
 	char interface[CAPTURE_INTERFACE_MAX]; /* "any": every one, SLL2 */
-	char filter[FILTER_TEXT_MAX + 1];
+	char filter[BPF_FILTER_TEXT_MAX + 1];
 	uint32_t snaplen; /* 1 to CAPTURE_SNAPLEN_MAX */
 	bool promiscuous;
 	uint64_t buffer_bytes; /* of all rings together, when there is traffic
@@ -45,7 +44,8 @@ struct capture_options {
 	size_t program_bytes;
 	int64_t program_link_type;
 	bool libpcap; /* takes the packets also where the ring could be read */
-	struct exclude *exclude; /* NULL: nothing; outlives the capture */
+	struct own_connections
+		*exclude; /* NULL: nothing; outlives the capture */
 };
 
 struct capture_status {
@@ -88,30 +88,30 @@ struct capture_outage {
 
 /*
  * Opens the interface and closes it again: tells its link type and gives the
- * compiled filter (filter_free it). It waits for that, with no lock held;
+ * compiled filter (bpf_filter_free it). It waits for that, with no lock held;
  * go_on as of struct filter_request. ERR_NOT_FOUND: no such interface;
  * ERR_USAGE: the filter; ERR_PERMISSION.
  */
 bool capture_probe(const struct capture_options *o, bool (*go_on)(void *ctx),
-		   void *ctx, uint32_t *link_type, struct filter **filter,
+		   void *ctx, uint32_t *link_type, struct bpf_filter **filter,
 		   struct err *e);
 /* The same of an interface that is not there: the filter is compiled as for an
  * Ethernet one, and has to be compiled again when the interface comes. */
 bool capture_probe_absent(const struct capture_options *o,
 			  bool (*go_on)(void *ctx), void *ctx,
-			  struct filter **filter, struct err *e);
-/* For filter_compiler_start. */
-struct filter *capture_compile(const char *interface, const char *text,
-			       uint32_t snaplen, uint32_t *link_type,
-			       struct err *e);
+			  struct bpf_filter **filter, struct err *e);
+/* For bpf_compiler_start. */
+struct bpf_filter *capture_compile(const char *interface, const char *text,
+				   uint32_t snaplen, uint32_t *link_type,
+				   struct err *e);
 
 /* The first open happens before it returns, unless the filter has to be
  * compiled, which takes its time; an interface that is missing or down
  * (ERR_NOT_FOUND, ERR_STATE would be the error) is waited for, other errors
  * are errors. An interface is its name: one that is renamed is gone,
  * one that gets the name has come. */
-struct capture *capture_start(const struct capture_options *o, struct feed *f,
-			      struct err *e);
+struct capture *capture_start(const struct capture_options *o,
+			      struct capture_tail *f, struct err *e);
 /* A stop is an instant, stopped_ns of the last status *s: what the kernel had
  * accepted before it is taken or counted as lost, nothing after it is taken.
  * The open block is sealed. */
@@ -130,12 +130,12 @@ struct capture *capture_ref(struct capture *c);
 void capture_unref(struct capture *c);
 /* The filter of one that was stopped and the link type that it is for; NULL:
  * there is none. */
-const struct filter *capture_filter(const struct capture *c,
-				    int64_t *link_type);
+const struct bpf_filter *capture_filter(const struct capture *c,
+					int64_t *link_type);
 void capture_status(struct capture *c, struct capture_status *s);
 /* The set of connections to exclude was changed. */
 void capture_exclude(struct capture *c);
-/* What was lost since the last call. feed_lost was called for it before
+/* What was lost since the last call. capture_tail_lost was called for it before
  * anything newer was published. */
 void capture_take_losses(struct capture *c, struct loss out[CAPTURE_LOSSES]);
 /* Packets that were left out of the connection at that place of the set. */
@@ -222,8 +222,9 @@ struct savefile_result {
  * is sealed then. *r says what went in and what did not, also on error.
  * ERR_INCOMPLETE: there are losses, and everything else went in.
  */
-bool savefile_copy(struct savefile *s, struct feed *f, int64_t block_age_ns,
-		   struct savefile_result *r, struct err *e);
+bool savefile_copy(struct savefile *s, struct capture_tail *f,
+		   int64_t block_age_ns, struct savefile_result *r,
+		   struct err *e);
 void savefile_close(struct savefile *s); /* NULL is fine */
 
 #endif

@@ -6,8 +6,8 @@
  * Threads: one at a time.
  * Ownership: plain memory and a descriptor; lists are to free().
  */
-#ifndef PCAPD_INTERFACE_NAMES_H
-#define PCAPD_INTERFACE_NAMES_H
+#ifndef PCAPD_CAPTURE_INTERFACE_NAMES_H
+#define PCAPD_CAPTURE_INTERFACE_NAMES_H
 
 #include "base/err.h"
 

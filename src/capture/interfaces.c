@@ -98,7 +98,7 @@ bool interface_may_come(const char *name, struct err *e)
 				"not there yet.",
 				IF_NAMESIZE - 1);
 	}
-	if (filter_is_name(name))
+	if (bpf_filter_is_name(name))
 		return true;
 	err_set(e, ERR_NOT_FOUND,
 		"open %s: no such interface, but a word of filters", name);
@@ -125,7 +125,7 @@ static void add_addresses(struct interface *to, const pcap_addr_t *a)
 	}
 }
 
-static struct interface describe(const pcap_if_t *i)
+static struct interface capture_interfaces_describe(const pcap_if_t *i)
 {
 	struct interface made = {
 		.up = i->flags & PCAP_IF_UP,
@@ -166,10 +166,10 @@ struct interface *interfaces_list(size_t *n, struct err *e)
 			any = i;
 		else if (strlen(i->name) < CAPTURE_INTERFACE_MAX &&
 			 interface_check(i->name, &ignored))
-			made[count++] = describe(i);
+			made[count++] = capture_interfaces_describe(i);
 	}
 	if (any)
-		made[count++] = describe(any);
+		made[count++] = capture_interfaces_describe(any);
 	pcap_freealldevs(all);
 	*n = count;
 	return made;

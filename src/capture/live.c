@@ -28,14 +28,15 @@
 /* After an error that no news of the interface will end. */
 #define RETRY_NS NS_PER_S
 #define STATISTICS_NS NS_PER_S
-/* How soon to look again for room in the feed, or at a packet that waits. */
+/* How soon to look again for room in the capture tail, or at a packet that
+ * waits. */
 #define NO_ROOM_MS 5
 /* The kernel hands over a ring block at its second timer tick at the latest. */
 #define DRAIN_GRACE_NS (3 * SOURCE_TIMEOUT_MS * NS_PER_MS)
 /* What is not handed over by then was not there. */
 #define HAND_OVER_NS (5 * SOURCE_TIMEOUT_MS * NS_PER_MS)
-/* How long a stop waits for the feed to make room, then how long it counts
- * what is left. */
+/* How long a stop waits for the capture tail to make room, then how long it
+ * counts what is left. */
 #define DRAIN_ROOM_NS (2 * NS_PER_S)
 #define DRAIN_COUNT_NS NS_PER_S
 /* A feed without room may keep capture_catch_up waiting so long. */
@@ -44,18 +45,18 @@
 struct capture {
 	atomic_uint refs;
 	struct capture_options options;
-	struct feed *feed;
+	struct capture_tail *feed;
 	int wake_fd;
 	pthread_t thread;
 	/* The thread's. */
-	struct source *source; /* NULL: waiting for the interface */
-	struct filter *filter; /* NULL: it was not compiled yet */
-	int64_t filter_type;   /* the link type that it is for */
-	bool may_compile;      /* that can take its time */
-	struct links links;
+	struct source *source;	   /* NULL: waiting for the interface */
+	struct bpf_filter *filter; /* NULL: it was not compiled yet */
+	int64_t filter_type;	   /* the link type that it is for */
+	bool may_compile;	   /* that can take its time */
+	struct netlink_watch links;
 	bool news;	/* the interface is not what it was */
 	unsigned index; /* of the open source's interface; 0: it has none */
-	struct fill fill;
+	struct block_filler fill;
 	int64_t retry_ns, statistics_ns;
 	/* CLOCK_REALTIME. The source was well then; 0: not since it was opened.
 	 * It went down some time after down_ns; 0: it did not. */
@@ -66,7 +67,7 @@ struct capture {
 	bool take_anyway; /* also where there is no room: then count it */
 	bool closed;	  /* the source takes nothing in any more */
 	bool opening;	  /* no packet came yet that is wanted */
-	struct sieve sieve;
+	struct own_traffic sieve;
 
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t taken;
@@ -78,7 +79,7 @@ struct capture {
 	bool out_told;	      /* it was taken while it went on */
 	bool stopping;
 	/* What the kernel had accepted when it was asked for (by either clock)
-	 * is in the feed once sure_ns is as late. */
+	 * is in the capture tail once sure_ns is as late. */
 	int64_t asked_ns, asked_real_ns, sure_ns;
 };
 
@@ -133,7 +134,7 @@ static void loss_join(struct loss *to, uint64_t *sum, const struct loss *l)
 }
 
 /* Before anything newer is published. asked: also what is to be asked for. */
-static void tell_losses(struct capture *c, bool asked)
+static void live_tell_losses(struct capture *c, bool asked)
 {
 	struct source_drops d = {0};
 	struct loss memory = c->fill.lost;
@@ -153,7 +154,7 @@ static void tell_losses(struct capture *c, bool asked)
 	loss_join(&c->losses[CAPTURE_LOST_MEMORY], &c->status.dropped_memory,
 		  &memory);
 	pthread_mutex_unlock(&c->lock);
-	feed_lost(c->feed);
+	capture_tail_lost(c->feed);
 }
 
 /* An interface may come, or come up, and the kernel will tell. */
@@ -163,17 +164,17 @@ static bool worth_waiting(const struct err *e)
 }
 
 /* Before every batch, and without one as soon as the set has changed. */
-static void exclude(struct capture *c)
+static void live_exclude(struct capture *c)
 {
 	if (!c->source || c->closed ||
-	    !sieve_follow(&c->sieve, c->options.exclude, c->source))
+	    !own_traffic_follow(&c->sieve, c->options.exclude, c->source))
 		return;
 	pthread_mutex_lock(&c->lock);
 	c->status.excluded = c->sieve.n;
 	pthread_mutex_unlock(&c->lock);
 }
 
-static bool is_wanted(void *ctx)
+static bool live_is_wanted(void *ctx)
 {
 	struct capture *c = ctx;
 
@@ -183,14 +184,14 @@ static bool is_wanted(void *ctx)
 	return wanted;
 }
 
-static bool compile(struct capture *c, struct err *e)
+static bool live_compile(struct capture *c, struct err *e)
 {
-	struct filter *f;
+	struct bpf_filter *f;
 	uint32_t link_type;
 
-	if (!capture_probe(&c->options, is_wanted, c, &link_type, &f, e))
+	if (!capture_probe(&c->options, live_is_wanted, c, &link_type, &f, e))
 		return false;
-	filter_free(c->filter);
+	bpf_filter_free(c->filter);
 	c->filter = f;
 	c->filter_type = link_type;
 	return true;
@@ -202,7 +203,7 @@ static void try_open(struct capture *c, struct err *e)
 
 	c->source = source_open(&c->options, c->filter, c->filter_type,
 				&other_type, e);
-	if (!other_type || !c->may_compile || !compile(c, e))
+	if (!other_type || !c->may_compile || !live_compile(c, e))
 		return;
 	c->source = source_open(&c->options, c->filter, c->filter_type,
 				&other_type, e);
@@ -225,9 +226,9 @@ static bool open_source(struct capture *c, struct err *e)
 	c->down_ns = 0;
 	c->well_ns = c->complete_ns = source_listening_ns(c->source);
 	uint32_t link_type = source_link_type(c->source);
-	fill_set_type(&c->fill, link_type, source_snaplen(c->source));
-	sieve_renew(&c->sieve);
-	exclude(c);
+	block_filler_set_type(&c->fill, link_type, source_snaplen(c->source));
+	own_traffic_renew(&c->sieve);
+	live_exclude(c);
 	c->statistics_ns = monotonic_ns() + STATISTICS_NS;
 	pthread_mutex_lock(&c->lock);
 	c->status.link_type = link_type;
@@ -240,13 +241,13 @@ static bool open_source(struct capture *c, struct err *e)
 /* Now it is known, or will not be. */
 static void end_hold(struct capture *c)
 {
-	struct sieve *v = &c->sieve;
+	struct own_traffic *v = &c->sieve;
 
-	if (v->holds && !sieve_drops(v, &v->head, v->body))
-		fill_packet(&c->fill, &v->head, v->body);
+	if (v->holds && !own_traffic_drops(v, &v->head, v->body))
+		block_filler_packet(&c->fill, &v->head, v->body);
 	v->holds = false;
-	tell_losses(c, false);
-	fill_publish(&c->fill);
+	live_tell_losses(c, false);
+	block_filler_publish(&c->fill);
 }
 
 /* Packets behind that one may be missing: the newest that is there, or one that
@@ -260,7 +261,8 @@ static int64_t whole_until(const struct capture *c)
 	return c->down_ns ? c->down_ns : ns < now ? ns : now;
 }
 
-static bool take(void *ctx, const struct packet_head *h, const uint8_t *body);
+static bool live_take(void *ctx, const struct packet_head *h,
+		      const uint8_t *body);
 
 /*
  * What the kernel took in from an interface that is gone, or bears another
@@ -276,8 +278,8 @@ static void take_rest(struct capture *c)
 	c->closed = true;
 	end_hold(c);
 	for (;;) {
-		c->take_anyway = !fill_ready(&c->fill);
-		int n = source_take(c->source, BATCH_PACKETS, take, c,
+		c->take_anyway = !block_filler_ready(&c->fill);
+		int n = source_take(c->source, BATCH_PACKETS, live_take, c,
 				    &ignored);
 		end_hold(c);
 		if (n > 0)
@@ -287,7 +289,7 @@ static void take_rest(struct capture *c)
 		poll(NULL, 0, NO_ROOM_MS);
 	}
 	c->take_anyway = false;
-	tell_losses(c, true);
+	live_tell_losses(c, true);
 }
 
 /* error: libpcap's, which does not know what became of the interface. */
@@ -295,7 +297,7 @@ static void lose_source(struct capture *c, const char *error)
 {
 	char reason[CAPTURE_INTERFACE_MAX + 512];
 
-	links_read(&c->links);
+	netlink_watch_read(&c->links);
 	if (c->index && !c->links.index)
 		error = "the interface is gone";
 	else if (c->index && c->links.index != c->index)
@@ -324,7 +326,8 @@ static bool before_start(struct capture *c, const struct packet_head *h)
 	return c->opening;
 }
 
-static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
+static bool live_take(void *ctx, const struct packet_head *h,
+		      const uint8_t *body)
 {
 	struct capture *c = ctx;
 
@@ -334,13 +337,13 @@ static bool take(void *ctx, const struct packet_head *h, const uint8_t *body)
 		c->past_stop = true;
 		return false;
 	}
-	if (!sieve_drops(&c->sieve, h, body)) {
-		if (sieve_waits(&c->sieve, h, body) &&
-		    sieve_hold(&c->sieve, h, body))
+	if (!own_traffic_drops(&c->sieve, h, body)) {
+		if (own_traffic_waits(&c->sieve, h, body) &&
+		    own_traffic_hold(&c->sieve, h, body))
 			return false;
-		fill_packet(&c->fill, h, body);
+		block_filler_packet(&c->fill, h, body);
 	}
-	return fill_takes(&c->fill) || c->take_anyway;
+	return block_filler_takes(&c->fill) || c->take_anyway;
 }
 
 /* What was taken before the last look came before it went down; of what was
@@ -356,7 +359,7 @@ static void look_down(struct capture *c)
 }
 
 /* What a batch of n that was begun then says about everything before it. */
-static void note(struct capture *c, int n, int64_t begin_ns)
+static void live_note(struct capture *c, int n, int64_t begin_ns)
 {
 	look_down(c);
 	if (n > 0)
@@ -374,28 +377,28 @@ static void note(struct capture *c, int n, int64_t begin_ns)
  * packets; -1: there is no source any more. */
 static int take_batch(struct capture *c)
 {
-	const struct sieve *v = &c->sieve;
+	const struct own_traffic *v = &c->sieve;
 	struct err e = ERR_INIT;
 	int64_t begin = realtime_ns();
 
-	exclude(c);
+	live_exclude(c);
 	if (v->holds) {
-		if (sieve_waits(v, &v->head, v->body))
+		if (own_traffic_waits(v, &v->head, v->body))
 			return 0;
 		end_hold(c);
-		if (!fill_takes(&c->fill) && !c->take_anyway)
+		if (!block_filler_takes(&c->fill) && !c->take_anyway)
 			return 1;
 	}
-	int n = source_take(c->source, BATCH_PACKETS, take, c, &e);
-	note(c, n, begin);
-	tell_losses(c, false);
-	fill_publish(&c->fill);
+	int n = source_take(c->source, BATCH_PACKETS, live_take, c, &e);
+	live_note(c, n, begin);
+	live_tell_losses(c, false);
+	block_filler_publish(&c->fill);
 	if (n < 0)
 		lose_source(c, e.what);
 	return n;
 }
 
-static int64_t least(int64_t a, int64_t b)
+static int64_t live_least(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
 }
@@ -414,7 +417,7 @@ static bool is_asked(struct capture *c, int64_t *until)
  * After a batch of n. A ring is a queue: a packet that came after the question
  * answers it; on a quiet link the kernel's counts or the clock do.
  */
-static void answer(struct capture *c, int n)
+static void live_answer(struct capture *c, int n)
 {
 	int64_t until, now = monotonic_ns();
 
@@ -423,7 +426,7 @@ static void answer(struct capture *c, int n)
 	bool empty = n <= 0 && !c->sieve.holds &&
 		     (!c->source || now >= until || source_drained(c->source));
 	/* Whoever asks what there is also asks what is missing. */
-	tell_losses(c, true);
+	live_tell_losses(c, true);
 	show_counts(c);
 	pthread_mutex_lock(&c->lock);
 	if (empty || c->fill.newest_ns > c->asked_real_ns) {
@@ -436,18 +439,18 @@ static void answer(struct capture *c, int n)
 /* ready: a packet would have a place now. */
 static int wait_ms(struct capture *c, bool ready, int64_t now)
 {
-	int64_t until =
-		least(fill_deadline_ns(&c->fill, c->options.block_age_ns),
-		      c->source ? c->statistics_ns : c->retry_ns);
+	int64_t until = live_least(
+		block_filler_deadline_ns(&c->fill, c->options.block_age_ns),
+		c->source ? c->statistics_ns : c->retry_ns);
 	int64_t asked_until;
 
-	until = least(until, now + CAPTURE_ROUND_NS);
+	until = live_least(until, now + CAPTURE_ROUND_NS);
 	if (is_asked(c, &asked_until) && !c->sieve.holds)
-		until = least(until, asked_until);
+		until = live_least(until, asked_until);
 	if (c->source && !ready)
-		until = least(until, now + NO_ROOM_MS * NS_PER_MS);
+		until = live_least(until, now + NO_ROOM_MS * NS_PER_MS);
 	else if (c->source && source_fd(c->source) < 0)
-		until = least(until, now + SOURCE_TIMEOUT_MS * NS_PER_MS);
+		until = live_least(until, now + SOURCE_TIMEOUT_MS * NS_PER_MS);
 	if (until <= now)
 		return 0;
 	/* Upwards, so as not to spin through the last millisecond. */
@@ -455,13 +458,13 @@ static int wait_ms(struct capture *c, bool ready, int64_t now)
 }
 
 /* After news of the interface. */
-static void follow(struct capture *c)
+static void live_follow(struct capture *c)
 {
-	const struct links *l = &c->links;
+	const struct netlink_watch *l = &c->links;
 	char down[CAPTURE_INTERFACE_MAX + 32];
 	struct err e = ERR_INIT;
 
-	links_read(&c->links);
+	netlink_watch_read(&c->links);
 	if (c->source)
 		look_down(c);
 	c->news = false;
@@ -503,7 +506,7 @@ static bool wait_for_something(struct capture *c, bool ready)
 
 	poll(fds, 3, wait_ms(c, ready, monotonic_ns()));
 	if (fds[1].revents)
-		c->news = links_read(&c->links) || c->news;
+		c->news = netlink_watch_read(&c->links) || c->news;
 	if (!fds[0].revents)
 		return false;
 	eventfd_t ignored;
@@ -515,19 +518,19 @@ static bool wait_for_something(struct capture *c, bool ready)
 }
 
 /* What is due by the clock. */
-static void tick(struct capture *c)
+static void live_tick(struct capture *c)
 {
 	int64_t now = monotonic_ns();
 	struct err e = ERR_INIT;
 
-	if (now >= fill_deadline_ns(&c->fill, c->options.block_age_ns))
-		fill_seal(&c->fill);
+	if (now >= block_filler_deadline_ns(&c->fill, c->options.block_age_ns))
+		block_filler_seal(&c->fill);
 	if (!c->source) {
 		c->complete_ns = realtime_ns();
 		if (now >= c->retry_ns)
 			open_source(c, &e);
 	} else if (now >= c->statistics_ns) {
-		tell_losses(c, true);
+		live_tell_losses(c, true);
 		c->statistics_ns = now + STATISTICS_NS;
 	}
 }
@@ -538,7 +541,7 @@ static void tick(struct capture *c)
  * the stop ends this; on a quiet one the counts or the clock do. A feed
  * without room gets some time, then what is left is counted as dropped.
  */
-static void drain(struct capture *c)
+static void live_drain(struct capture *c)
 {
 	int64_t start = monotonic_ns(), now = start;
 	bool all = false;
@@ -546,10 +549,10 @@ static void drain(struct capture *c)
 	while (!all && c->source && !c->past_stop &&
 	       now < start + DRAIN_ROOM_NS + DRAIN_COUNT_NS) {
 		int wait = NO_ROOM_MS, n = 1;
-		bool ready = fill_takes(&c->fill);
+		bool ready = block_filler_takes(&c->fill);
 
-		if (!fill_ready(&c->fill))
-			fill_seal(&c->fill);
+		if (!block_filler_ready(&c->fill))
+			block_filler_seal(&c->fill);
 		c->take_anyway = now >= start + DRAIN_ROOM_NS;
 		if (ready || c->take_anyway) {
 			n = take_batch(c);
@@ -575,20 +578,20 @@ static void drain(struct capture *c)
 	}
 }
 
-static void *run(void *arg)
+static void *live_run(void *arg)
 {
 	struct capture *c = arg;
 
 	pthread_setname_np(pthread_self(), "pcapd-capture");
 	c->may_compile = true;
 	for (;;) {
-		bool ready = c->source && fill_takes(&c->fill);
+		bool ready = c->source && block_filler_takes(&c->fill);
 		int n = 0;
 
 		/* Too full for any packet: the writer may need it to make
 		 * room. */
-		if (c->source && !fill_ready(&c->fill))
-			fill_seal(&c->fill);
+		if (c->source && !block_filler_ready(&c->fill))
+			block_filler_seal(&c->fill);
 		if (wait_for_something(c, ready && !c->sieve.holds))
 			break;
 		if (c->source)
@@ -596,19 +599,19 @@ static void *run(void *arg)
 		if (ready)
 			n = take_batch(c);
 		else
-			exclude(c);
+			live_exclude(c);
 		if (ready || !c->source)
-			answer(c, n);
-		tick(c);
+			live_answer(c, n);
+		live_tick(c);
 		if (c->news)
-			follow(c);
+			live_follow(c);
 		show_counts(c);
 	}
 	c->until_ns = realtime_ns();
-	drain(c);
+	live_drain(c);
 	end_hold(c);
-	tell_losses(c, true);
-	fill_seal(&c->fill);
+	live_tell_losses(c, true);
+	block_filler_seal(&c->fill);
 	show_counts(c);
 	pthread_mutex_lock(&c->lock);
 	c->status.stopped_ns = c->until_ns;
@@ -629,19 +632,19 @@ void capture_unref(struct capture *c)
 	if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
 	source_close(c->source);
-	filter_free(c->filter);
+	bpf_filter_free(c->filter);
 	if (c->wake_fd >= 0)
 		close(c->wake_fd);
-	links_close(&c->links);
-	sieve_done(&c->sieve);
-	feed_unref(c->feed);
+	netlink_watch_close(&c->links);
+	own_traffic_done(&c->sieve);
+	capture_tail_unref(c->feed);
 	pthread_cond_destroy(&c->taken);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
-struct capture *capture_start(const struct capture_options *o, struct feed *f,
-			      struct err *e)
+struct capture *capture_start(const struct capture_options *o,
+			      struct capture_tail *f, struct err *e)
 {
 	struct err open = ERR_INIT;
 	struct capture *c = calloc(1, sizeof(*c));
@@ -653,10 +656,10 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 	atomic_init(&c->refs, 1);
 	c->options = *o;
 	c->filter_type = -1;
-	c->may_compile = !filter_compiler_runs();
-	c->feed = feed_ref(f);
+	c->may_compile = !bpf_compiler_runs();
+	c->feed = capture_tail_ref(f);
 	c->until_ns = INT64_MAX;
-	fill_init(&c->fill, f, false);
+	block_filler_init(&c->fill, f, false);
 	pthread_mutex_init(&c->lock, NULL);
 	cond_init(&c->taken);
 	c->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -666,19 +669,19 @@ struct capture *capture_start(const struct capture_options *o, struct feed *f,
 		goto fail;
 	}
 	if (o->program_link_type >= 0 && o->program_bytes) {
-		c->filter =
-			filter_from_program(o->program, o->program_bytes, e);
+		c->filter = bpf_filter_from_program(o->program,
+						    o->program_bytes, e);
 		if (!c->filter)
 			goto fail;
 		c->filter_type = o->program_link_type;
 	}
-	if (!links_open(&c->links, o->interface, e))
+	if (!netlink_watch_open(&c->links, o->interface, e))
 		goto fail;
 	if (!open_source(c, &open) && !worth_waiting(&open)) {
 		*e = open;
 		goto fail;
 	}
-	int no = pthread_create(&c->thread, NULL, run, c);
+	int no = pthread_create(&c->thread, NULL, live_run, c);
 	if (no != 0) {
 		err_set(e, ERR_FAILED, "start %s: a thread: %s", o->interface,
 			strerror(no));
@@ -702,7 +705,8 @@ void capture_stop(struct capture *c, struct capture_status *s)
 	capture_unref(c);
 }
 
-const struct filter *capture_filter(const struct capture *c, int64_t *link_type)
+const struct bpf_filter *capture_filter(const struct capture *c,
+					int64_t *link_type)
 {
 	*link_type = c->filter_type;
 	return c->filter;

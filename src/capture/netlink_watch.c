@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* true: it has changed. */
-static bool look(struct links *l)
+static bool netlink_watch_look(struct netlink_watch *l)
 {
 	struct ifreq ask;
 	unsigned index = if_nametoindex(l->name);
@@ -36,7 +36,8 @@ static bool look(struct links *l)
 	return changed;
 }
 
-bool links_open(struct links *l, const char *name, struct err *e)
+bool netlink_watch_open(struct netlink_watch *l, const char *name,
+			struct err *e)
 {
 	struct sockaddr_nl to = {.nl_family = AF_NETLINK,
 				 .nl_groups = RTMGRP_LINK};
@@ -49,15 +50,15 @@ bool links_open(struct links *l, const char *name, struct err *e)
 		       NETLINK_ROUTE);
 	if (l->fd < 0 || bind(l->fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
 		err_errno(e, "watch the network interfaces");
-		links_close(l);
+		netlink_watch_close(l);
 		return false;
 	}
 	/* Subscribed first, so that nothing falls in between. */
-	look(l);
+	netlink_watch_look(l);
 	return true;
 }
 
-void links_close(struct links *l)
+void netlink_watch_close(struct netlink_watch *l)
 {
 	if (l->fd > 0)
 		close(l->fd);
@@ -78,8 +79,8 @@ static const char *name_of(const struct nlmsghdr *h)
 
 /* A message about ours: it bears the name, or bore it. *gone: it was away, if
  * only for a moment. */
-static bool concerns(const struct links *l, const struct nlmsghdr *h,
-		     bool *gone)
+static bool netlink_watch_concerns(const struct netlink_watch *l,
+				   const struct nlmsghdr *h, bool *gone)
 {
 	const struct ifinfomsg *info = NLMSG_DATA(h);
 
@@ -94,7 +95,7 @@ static bool concerns(const struct links *l, const struct nlmsghdr *h,
 	return same_name || same_index;
 }
 
-bool links_read(struct links *l)
+bool netlink_watch_read(struct netlink_watch *l)
 {
 	_Alignas(struct nlmsghdr) char bytes[16384];
 	bool ours = false, gone = false;
@@ -113,13 +114,13 @@ bool links_read(struct links *l)
 		unsigned left = (unsigned)n;
 		for (const struct nlmsghdr *h = (struct nlmsghdr *)bytes;
 		     NLMSG_OK(h, left); h = NLMSG_NEXT(h, left))
-			ours = concerns(l, h, &gone) || ours;
+			ours = netlink_watch_concerns(l, h, &gone) || ours;
 	}
 	bool was_up = l->up;
-	return ours && (look(l) || (gone && was_up));
+	return ours && (netlink_watch_look(l) || (gone && was_up));
 }
 
-static uint32_t links_packet_max_of(const struct nlmsghdr *h)
+static uint32_t netlink_watch_packet_max_of(const struct nlmsghdr *h)
 {
 	const struct ifinfomsg *info = NLMSG_DATA(h);
 	int left = (int)IFLA_PAYLOAD(h);
@@ -140,7 +141,7 @@ static uint32_t links_packet_max_of(const struct nlmsghdr *h)
 	return longest;
 }
 
-uint32_t links_packet_max(unsigned index)
+uint32_t netlink_watch_packet_max(unsigned index)
 {
 	struct {
 		struct nlmsghdr h;
@@ -162,7 +163,7 @@ uint32_t links_packet_max(unsigned index)
 		const struct nlmsghdr *h = (struct nlmsghdr *)bytes;
 
 		if (n > 0 && NLMSG_OK(h, (unsigned)n))
-			longest = links_packet_max_of(h);
+			longest = netlink_watch_packet_max_of(h);
 	}
 	if (fd >= 0)
 		close(fd);

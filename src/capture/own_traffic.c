@@ -12,48 +12,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-void sieve_renew(struct sieve *v)
+void own_traffic_renew(struct own_traffic *v)
 {
 	v->fresh = true;
 }
 
 /* What is asked first is what the set is then known to contain. */
-static void look(struct sieve *v, struct exclude *x, struct source *s)
+static void own_traffic_look(struct own_traffic *v, struct own_connections *x,
+			     struct source *s)
 {
 	int64_t now = realtime_ns();
 
 	if (source_is_filling(s))
 		v->sure_ns = INT64_MAX;
-	else if (exclude_settled(x))
-		v->sure_ns = now - SIEVE_HOLD_NS;
+	else if (own_connections_settled(x))
+		v->sure_ns = now - OWN_TRAFFIC_HOLD_NS;
 	else
-		v->sure_ns = now - SIEVE_HOLD_MAX_NS;
+		v->sure_ns = now - OWN_TRAFFIC_HOLD_MAX_NS;
 }
 
-static bool make_room(struct sieve *v)
+static bool own_traffic_make_room(struct own_traffic *v)
 {
 	if (!v->flows)
-		v->flows = calloc(2 * EXCLUDE_MAX, sizeof(*v->flows));
+		v->flows = calloc(2 * OWN_CONNECTIONS_MAX, sizeof(*v->flows));
 	if (!v->places)
-		v->places = calloc(2 * EXCLUDE_MAX, sizeof(*v->places));
+		v->places = calloc(2 * OWN_CONNECTIONS_MAX, sizeof(*v->places));
 	return v->flows && v->places;
 }
 
-static bool follow(struct sieve *v, struct exclude *x, struct source *s)
+static bool own_traffic_renew_set(struct own_traffic *v,
+				  struct own_connections *x, struct source *s)
 {
 	bool was_whole = v->whole || v->version == 0;
 
-	if (!make_room(v))
+	if (!own_traffic_make_room(v))
 		return false;
-	memcpy(v->flows, v->flows + EXCLUDE_MAX, v->n * sizeof(*v->flows));
-	memcpy(v->places, v->places + EXCLUDE_MAX, v->n * sizeof(*v->places));
+	memcpy(v->flows, v->flows + OWN_CONNECTIONS_MAX,
+	       v->n * sizeof(*v->flows));
+	memcpy(v->places, v->places + OWN_CONNECTIONS_MAX,
+	       v->n * sizeof(*v->places));
 	v->n_old = v->n;
-	unsigned n = exclude_list(x, v->flows + EXCLUDE_MAX,
-				  v->places + EXCLUDE_MAX, &v->version);
-	v->n_listeners = exclude_listeners(x, v->listeners);
+	unsigned n = own_connections_list(x, v->flows + OWN_CONNECTIONS_MAX,
+					  v->places + OWN_CONNECTIONS_MAX,
+					  &v->version);
+	v->n_listeners = own_connections_listeners(x, v->listeners);
 	v->layout = layout_of_link_type(source_link_type(s));
 	v->fresh = false;
-	v->n = source_exclude(s, v->flows + EXCLUDE_MAX, n);
+	v->n = source_exclude(s, v->flows + OWN_CONNECTIONS_MAX, n);
 	v->whole = v->n == n;
 	if (!v->whole && was_whole)
 		log_warn("%u of %u connections of pcapd's own are captured: "
@@ -62,21 +67,22 @@ static bool follow(struct sieve *v, struct exclude *x, struct source *s)
 			 n - v->n, n);
 	/* The kernel's clock and ours are one. Packets of several CPUs are not
 	 * quite in order. */
-	v->until_ns = v->n + v->n_old ? realtime_ns() + SIEVE_HOLD_NS : 0;
+	v->until_ns = v->n + v->n_old ? realtime_ns() + OWN_TRAFFIC_HOLD_NS : 0;
 	return true;
 }
 
-bool sieve_follow(struct sieve *v, struct exclude *x, struct source *s)
+bool own_traffic_follow(struct own_traffic *v, struct own_connections *x,
+			struct source *s)
 {
 	if (!x)
 		return false;
 	if (v->n_listeners)
-		look(v, x, s);
-	return (exclude_version(x) != v->version || v->fresh) &&
-	       follow(v, x, s);
+		own_traffic_look(v, x, s);
+	return (own_connections_version(x) != v->version || v->fresh) &&
+	       own_traffic_renew_set(v, x, s);
 }
 
-static bool is_of(struct sieve *v, const struct ends *e, unsigned first,
+static bool is_of(struct own_traffic *v, const struct ends *e, unsigned first,
 		  unsigned n)
 {
 	for (unsigned i = first; i < first + n; i++) {
@@ -90,22 +96,22 @@ static bool is_of(struct sieve *v, const struct ends *e, unsigned first,
 	return false;
 }
 
-bool sieve_matches(struct sieve *v, const struct packet_head *h,
-		   const uint8_t *body)
+bool own_traffic_matches(struct own_traffic *v, const struct packet_head *h,
+			 const uint8_t *body)
 {
 	struct ends e;
 
 	if (!ends_of_packet(&e, v->layout, body, h->caplen))
 		return false;
-	if (is_of(v, &e, EXCLUDE_MAX, v->n))
+	if (is_of(v, &e, OWN_CONNECTIONS_MAX, v->n))
 		return true;
 	/* The filter of before has cut it. */
-	return v->n_old && h->caplen < h->len && h->caplen <= SIEVE_CUT_MAX &&
-	       is_of(v, &e, 0, v->n_old);
+	return v->n_old && h->caplen < h->len &&
+	       h->caplen <= OWN_TRAFFIC_CUT_MAX && is_of(v, &e, 0, v->n_old);
 }
 
-bool sieve_is_early(const struct sieve *v, const struct packet_head *h,
-		    const uint8_t *body)
+bool own_traffic_is_early(const struct own_traffic *v,
+			  const struct packet_head *h, const uint8_t *body)
 {
 	struct ends e;
 
@@ -117,8 +123,8 @@ bool sieve_is_early(const struct sieve *v, const struct packet_head *h,
 	return false;
 }
 
-bool sieve_hold(struct sieve *v, const struct packet_head *h,
-		const uint8_t *body)
+bool own_traffic_hold(struct own_traffic *v, const struct packet_head *h,
+		      const uint8_t *body)
 {
 	if (v->room < h->caplen) {
 		free(v->body);
@@ -133,7 +139,7 @@ bool sieve_hold(struct sieve *v, const struct packet_head *h,
 	return true;
 }
 
-void sieve_done(struct sieve *v)
+void own_traffic_done(struct own_traffic *v)
 {
 	free(v->flows);
 	free(v->places);

@@ -1,5 +1,5 @@
 /*
- * sieve: what a capture does about connections that it is to leave out.
+ * own_traffic: what a capture does about connections that it is to leave out.
  *
  * What: follows the set of them, tells the source's kernel filter, which lets
  * only the beginnings of their packets through, and drops and counts those.
@@ -8,12 +8,12 @@
  * connection come before it is in the set: what is at an address where pcapd
  * listens, and in no connection that is known, is held until one that it
  * belongs to would be. Threads: the capture's. Limits: a connection that takes
- * longer than SIEVE_HOLD_NS to be made leaves the packets that are older
- * behind. A daemon that does not get to accepting it has SIEVE_HOLD_MAX_NS. A
- * ring that fills up ends every hold.
+ * longer than OWN_TRAFFIC_HOLD_NS to be made leaves the packets that are older
+ * behind. A daemon that does not get to accepting it has
+ * OWN_TRAFFIC_HOLD_MAX_NS. A ring that fills up ends every hold.
  */
-#ifndef PCAPD_CAPTURE_SIEVE_H
-#define PCAPD_CAPTURE_SIEVE_H
+#ifndef PCAPD_CAPTURE_OWN_TRAFFIC_H
+#define PCAPD_CAPTURE_OWN_TRAFFIC_H
 
 #include "capture/bpf_exclude.h"
 #include "capture/source.h"
@@ -21,26 +21,27 @@
 #include <stdatomic.h>
 
 /* A round trip on a LAN, from SYN to ACK. */
-#define SIEVE_HOLD_NS (20 * NS_PER_S / 1000)
+#define OWN_TRAFFIC_HOLD_NS (20 * NS_PER_S / 1000)
 /* Less than a reader waits for what was captured (capture_catch_up). */
-#define SIEVE_HOLD_MAX_NS (200 * NS_PER_S / 1000)
+#define OWN_TRAFFIC_HOLD_MAX_NS (200 * NS_PER_S / 1000)
 
-struct sieve {
+struct own_traffic {
 	uint64_t version; /* of the set that was seen last */
 	bool fresh;	  /* the source does not know it yet */
 	bool whole;	  /* the kernel has all of it */
 	unsigned n;	  /* of connections that the kernel has */
 	enum layout layout;
-	struct flow *flows; /* EXCLUDE_MAX, and before them as many of before */
+	struct flow *flows; /* OWN_CONNECTIONS_MAX, and before them as many of
+			       before */
 	uint16_t *places;
 	unsigned n_old; /* of the set of before */
 	/* All packets up to then are compared with them; 0: none. */
 	int64_t until_ns;
 	/* What was left out, by a connection's place. Read by others, too. */
-	atomic_uint_fast64_t left_out[EXCLUDE_MAX];
+	atomic_uint_fast64_t left_out[OWN_CONNECTIONS_MAX];
 	uint64_t all_left_out;
 
-	struct flow listeners[EXCLUDE_LISTENERS_MAX];
+	struct flow listeners[OWN_CONNECTIONS_LISTENERS_MAX];
 	unsigned n_listeners;
 	/* What is not newer can be in no connection that is not in the set. */
 	int64_t sure_ns;
@@ -52,27 +53,29 @@ struct sieve {
 };
 
 /* Another source. */
-void sieve_renew(struct sieve *v);
+void own_traffic_renew(struct own_traffic *v);
 /* Before packets are taken. true: the set has changed. */
-bool sieve_follow(struct sieve *v, struct exclude *x, struct source *s);
-void sieve_done(struct sieve *v);
+bool own_traffic_follow(struct own_traffic *v, struct own_connections *x,
+			struct source *s);
+void own_traffic_done(struct own_traffic *v);
 
 /* Counts it, too. */
-bool sieve_matches(struct sieve *v, const struct packet_head *h,
-		   const uint8_t *body);
-bool sieve_is_early(const struct sieve *v, const struct packet_head *h,
-		    const uint8_t *body);
+bool own_traffic_matches(struct own_traffic *v, const struct packet_head *h,
+			 const uint8_t *body);
+bool own_traffic_is_early(const struct own_traffic *v,
+			  const struct packet_head *h, const uint8_t *body);
 /* Keeps the packet, to be looked at again. false: out of memory. */
-bool sieve_hold(struct sieve *v, const struct packet_head *h,
-		const uint8_t *body);
+bool own_traffic_hold(struct own_traffic *v, const struct packet_head *h,
+		      const uint8_t *body);
 
 /* No packet that the kernel cut is longer: libpcap may put a header of SLL2 in
  * front. */
-#define SIEVE_CUT_MAX (EXCLUDED_SNAPLEN + 20)
+#define OWN_TRAFFIC_CUT_MAX (EXCLUDED_SNAPLEN + 20)
 
 /* For every packet: mostly there is nothing to look at. */
-static inline bool sieve_drops(struct sieve *v, const struct packet_head *h,
-			       const uint8_t *body)
+static inline bool own_traffic_drops(struct own_traffic *v,
+				     const struct packet_head *h,
+				     const uint8_t *body)
 {
 	if (__builtin_expect(!v->until_ns && !v->n, 1))
 		return false;
@@ -80,17 +83,18 @@ static inline bool sieve_drops(struct sieve *v, const struct packet_head *h,
 		v->until_ns = 0;
 		v->n_old = 0;
 	}
-	if (!v->until_ns && h->caplen > SIEVE_CUT_MAX)
+	if (!v->until_ns && h->caplen > OWN_TRAFFIC_CUT_MAX)
 		return false;
-	return sieve_matches(v, h, body);
+	return own_traffic_matches(v, h, body);
 }
 
 /* Of one that it does not drop: not yet. */
-static inline bool sieve_waits(const struct sieve *v,
-			       const struct packet_head *h, const uint8_t *body)
+static inline bool own_traffic_waits(const struct own_traffic *v,
+				     const struct packet_head *h,
+				     const uint8_t *body)
 {
 	return v->n_listeners && packet_time_ns(h) > v->sure_ns &&
-	       sieve_is_early(v, h, body);
+	       own_traffic_is_early(v, h, body);
 }
 
 #endif

@@ -9,8 +9,8 @@
  * Limits: PCAPNG_INTERFACES_MAX interfaces a section; bodies of packets over
  * BLOCK_PACKET_MAX are not kept.
  */
-#ifndef PCAPD_PCAPNG_H
-#define PCAPD_PCAPNG_H
+#ifndef PCAPD_CAPTURE_PCAPNG_H
+#define PCAPD_CAPTURE_PCAPNG_H
 
 #include "packet/block.h"
 

@@ -92,7 +92,8 @@ static bool is_up(const struct ring *r)
 	return q.ifr_flags & IFF_UP;
 }
 
-static bool set(const struct ring *r, int option, const void *value, size_t n)
+static bool ring_set(const struct ring *r, int option, const void *value,
+		     size_t n)
 {
 	return setsockopt(r->fd, SOL_PACKET, option, value, (socklen_t)n) == 0;
 }
@@ -112,9 +113,9 @@ static bool map_blocks(struct ring *r, uint64_t buffer_bytes)
 		.tp_frame_nr = r->block_bytes / FRAME_BYTES * r->n_blocks,
 		.tp_retire_blk_tov = SOURCE_TIMEOUT_MS,
 	};
-	if (!set(r, PACKET_VERSION, &version, sizeof(version)) ||
-	    !set(r, PACKET_RESERVE, &reserve, sizeof(reserve)) ||
-	    !set(r, PACKET_RX_RING, &q, sizeof(q)))
+	if (!ring_set(r, PACKET_VERSION, &version, sizeof(version)) ||
+	    !ring_set(r, PACKET_RESERVE, &reserve, sizeof(reserve)) ||
+	    !ring_set(r, PACKET_RX_RING, &q, sizeof(q)))
 		return false;
 	r->bytes = (size_t)r->block_bytes * r->n_blocks;
 	void *at = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -129,7 +130,7 @@ static bool attach_nothing(const struct ring *r)
 {
 	const struct bpf_insn none = BPF_STMT(BPF_RET | BPF_K, 0);
 
-	return prefix_attach(r->fd, &none, 1);
+	return bpf_exclude_attach(r->fd, &none, 1);
 }
 
 static bool bind_to_interface(struct ring *r)
@@ -142,7 +143,8 @@ static bool bind_to_interface(struct ring *r)
 	int error;
 	socklen_t n = sizeof(error);
 
-	if (r->promiscuous && !set(r, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)))
+	if (r->promiscuous &&
+	    !ring_set(r, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)))
 		return false;
 	return bind(r->fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
 	       getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 &&
@@ -175,7 +177,8 @@ struct ring *ring_open(const struct capture_options *o, uint64_t buffer_bytes,
 
 bool ring_may_be_small(const struct capture_options *o)
 {
-	uint32_t longest = links_packet_max(if_nametoindex(o->interface));
+	uint32_t longest =
+		netlink_watch_packet_max(if_nametoindex(o->interface));
 
 	if (longest > o->snaplen)
 		longest = o->snaplen;
@@ -185,7 +188,7 @@ bool ring_may_be_small(const struct capture_options *o)
 bool ring_listen(struct ring *r, const struct bpf_insn *filter, unsigned n)
 {
 	reading_add(&r->counted, &r->lost, 0, 0);
-	return prefix_attach(r->fd, filter, n);
+	return bpf_exclude_attach(r->fd, filter, n);
 }
 
 bool ring_join(struct ring *r, const struct ring *first)
@@ -199,7 +202,7 @@ bool ring_join(struct ring *r, const struct ring *first)
 		 0)
 		return false;
 	how |= with & 0xffff;
-	return set(r, PACKET_FANOUT, &how, sizeof(how));
+	return ring_set(r, PACKET_FANOUT, &how, sizeof(how));
 }
 
 /*
@@ -219,7 +222,7 @@ bool ring_choose(struct ring *r, unsigned first, unsigned n)
 	struct sock_fprog program = {.len = sizeof(code) / sizeof(*code),
 				     .filter = code};
 
-	return set(r, PACKET_FANOUT_DATA, &program, sizeof(program));
+	return ring_set(r, PACKET_FANOUT_DATA, &program, sizeof(program));
 }
 
 void ring_close(struct ring *r)
@@ -254,7 +257,7 @@ static void listen_for_errors(struct ring *r)
 
 /* Called when there is nothing to take. Down is not gone; who is told by the
  * kernel which of them it is closes the source. */
-static bool look(struct ring *r, struct err *e)
+static bool ring_look(struct ring *r, struct err *e)
 {
 	listen_for_errors(r);
 	return !r->error ||
@@ -269,7 +272,7 @@ static struct tpacket_block_desc *block_of(const struct ring *r, uint32_t i)
 }
 
 /* The kernel hands over whole blocks, in order. */
-static bool is_ours(const struct tpacket_block_desc *b)
+static bool ring_is_ours(const struct tpacket_block_desc *b)
 {
 	return __atomic_load_n(&b->hdr.bh1.block_status, __ATOMIC_ACQUIRE) &
 	       TP_STATUS_USER;
@@ -293,7 +296,7 @@ static int64_t last_of(const struct tpacket_block_desc *b)
 }
 
 /* The kernel forgets what it told. */
-static bool count(struct ring *r)
+static bool ring_count(struct ring *r)
 {
 	struct tpacket_stats_v3 s;
 	socklen_t n = sizeof(s);
@@ -303,7 +306,7 @@ static bool count(struct ring *r)
 		const struct tpacket_block_desc *b =
 			block_of(r, (r->block + i) % r->n_blocks);
 
-		if (!is_ours(b))
+		if (!ring_is_ours(b))
 			break;
 		if (is_clean(b) && b->hdr.bh1.num_pkts)
 			r->clean_ns = last_of(b);
@@ -322,27 +325,27 @@ static bool count(struct ring *r)
  */
 static bool is_last(struct ring *r, const struct tpacket_block_desc *b)
 {
-	return r->ended && count(r) && b->hdr.bh1.num_pkts &&
+	return r->ended && ring_count(r) && b->hdr.bh1.num_pkts &&
 	       r->accepted - r->taken == b->hdr.bh1.num_pkts;
 }
 
 static bool is_ours_at(const struct ring *r, uint32_t ahead)
 {
-	return is_ours(block_of(r, (r->block + ahead) % r->n_blocks));
+	return ring_is_ours(block_of(r, (r->block + ahead) % r->n_blocks));
 }
 
-static bool next_block(struct ring *r)
+static bool ring_next_block(struct ring *r)
 {
 	struct tpacket_block_desc *b = block_of(r, r->block);
 
-	if (!is_ours(b) && !is_last(r, b))
+	if (!ring_is_ours(b) && !is_last(r, b))
 		return false;
-	if (!(b->hdr.bh1.block_status & TP_STATUS_BLK_TMO) && is_ours(b))
+	if (!(b->hdr.bh1.block_status & TP_STATUS_BLK_TMO) && ring_is_ours(b))
 		r->busy = true;
 	/* Whoever gets these packets can know what is missing before them. */
 	if (!is_clean(b))
-		count(r);
-	else if (b->hdr.bh1.num_pkts && is_ours(b))
+		ring_count(r);
+	else if (b->hdr.bh1.num_pkts && ring_is_ours(b))
 		r->clean_ns = last_of(b);
 	r->left = b->hdr.bh1.num_pkts;
 	r->next = (struct tpacket3_hdr *)((uint8_t *)b +
@@ -350,7 +353,7 @@ static bool next_block(struct ring *r)
 	return true;
 }
 
-static void give_back(struct ring *r)
+static void ring_give_back(struct ring *r)
 {
 	struct tpacket_block_desc *b = block_of(r, r->block);
 
@@ -361,16 +364,16 @@ static void give_back(struct ring *r)
 }
 
 /* The next one is done with. */
-static void pass(struct ring *r)
+static void ring_pass(struct ring *r)
 {
 	r->taken++;
 	r->next = (struct tpacket3_hdr *)((uint8_t *)r->next +
 					  r->next->tp_next_offset);
 	if (--r->left == 0)
-		give_back(r);
+		ring_give_back(r);
 }
 
-static int64_t time_of(const struct tpacket3_hdr *t)
+static int64_t ring_time_of(const struct tpacket3_hdr *t)
 {
 	return (int64_t)t->tp_sec * NS_PER_S + t->tp_nsec;
 }
@@ -426,16 +429,16 @@ static bool hand_over(struct ring *r, const struct tpacket3_hdr *t,
 /* The next packet that is one; blocks without one are given back. */
 static struct tpacket3_hdr *next_packet(struct ring *r)
 {
-	while (r->next || next_block(r)) {
+	while (r->next || ring_next_block(r)) {
 		struct tpacket3_hdr *t = r->next;
 
 		/* A block that the clock ended may be empty. */
 		if (r->left > 0 && !is_copy(r, t))
 			return t;
 		if (r->left > 0)
-			pass(r);
+			ring_pass(r);
 		else
-			give_back(r);
+			ring_give_back(r);
 	}
 	return NULL;
 }
@@ -445,7 +448,7 @@ bool ring_head(struct ring *r, int64_t *ns)
 	const struct tpacket3_hdr *t = next_packet(r);
 
 	if (t)
-		*ns = time_of(t);
+		*ns = ring_time_of(t);
 	return t;
 }
 
@@ -457,14 +460,14 @@ int ring_take(struct ring *r, int max, int64_t until_ns, source_packet packet,
 	int n = 0;
 
 	while (more && n < max && (t = next_packet(r)) &&
-	       time_of(t) <= until_ns) {
+	       ring_time_of(t) <= until_ns) {
 		block_ask((const uint8_t *)t + BLOCK_AHEAD,
 			  t->tp_mac + t->tp_snaplen, false);
 		more = hand_over(r, t, packet, ctx);
 		n++;
-		pass(r);
+		ring_pass(r);
 	}
-	if (n == 0 && !look(r, e))
+	if (n == 0 && !ring_look(r, e))
 		return -1;
 	return n;
 }
@@ -479,13 +482,14 @@ void ring_add_known(struct ring *r, struct loss *l)
 
 void ring_add_drops(struct ring *r, struct loss *l)
 {
-	count(r);
+	ring_count(r);
 	ring_add_known(r, l);
 }
 
 uint64_t ring_left(struct ring *r)
 {
-	return count(r) && r->accepted > r->taken ? r->accepted - r->taken : 0;
+	return ring_count(r) && r->accepted > r->taken ? r->accepted - r->taken
+						       : 0;
 }
 
 bool ring_was_down(struct ring *r)
@@ -498,11 +502,11 @@ bool ring_was_down(struct ring *r)
 
 bool ring_drained(struct ring *r)
 {
-	return count(r) && r->accepted == r->taken;
+	return ring_count(r) && r->accepted == r->taken;
 }
 
 /* A packet that is held may keep a small one from being read for ten of its
- * blocks (SIEVE_HOLD_MAX_NS). */
+ * blocks (OWN_TRAFFIC_HOLD_MAX_NS). */
 bool ring_is_filling(const struct ring *r)
 {
 	return is_ours_at(r, r->small ? r->n_blocks / 4 * 3 : r->n_blocks / 2);

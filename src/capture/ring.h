@@ -9,8 +9,8 @@
  * Ownership: ring_open gives, ring_close takes.
  * Limits: Ethernet and loopback; the rest is libpcap's (source.c).
  */
-#ifndef PCAPD_RING_H
-#define PCAPD_RING_H
+#ifndef PCAPD_CAPTURE_RING_H
+#define PCAPD_CAPTURE_RING_H
 
 #include "capture/source.h"
 

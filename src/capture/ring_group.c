@@ -1,9 +1,9 @@
 /*
  * Several rings, merged by time, and rings in the place of others. Guarantees
  * that a packet waits only while an older one may still come from another ring,
- * and never longer than FANOUT_HOLD_NS; that a ring is closed only after the
- * kernel was told to use others, and all that it had was taken. Leaves out the
- * rings themselves.
+ * and never longer than RING_GROUP_HOLD_NS; that a ring is closed only after
+ * the kernel was told to use others, and all that it had was taken. Leaves out
+ * the rings themselves.
  */
 #include "capture/ring_group.h"
 
@@ -22,13 +22,13 @@
 
 /* The kernel hands over a ring's block at its second timer tick at the latest.
  */
-#define FANOUT_HOLD_NS (3 * SOURCE_TIMEOUT_MS * 1000000ll)
+#define RING_GROUP_HOLD_NS (3 * SOURCE_TIMEOUT_MS * 1000000ll)
 /* Large rings without a filled block for so long are too large. */
-#define FANOUT_QUIET_NS (600 * NS_PER_S)
+#define RING_GROUP_QUIET_NS (600 * NS_PER_S)
 /* After one that failed. */
-#define FANOUT_RETRY_NS (10 * NS_PER_S)
+#define RING_GROUP_RETRY_NS (10 * NS_PER_S)
 
-struct lane {
+struct ring_group_lane {
 	struct ring *ring;
 	bool has_head;
 	int64_t head_ns; /* of its next packet */
@@ -38,21 +38,21 @@ struct lane {
 
 /* Rings are being replaced: what is done about it now. But for the third, by
  * the thread. */
-enum fanout_state {
-	FANOUT_STEADY,
-	FANOUT_OPENING,	  /* next is made, and joins the group */
-	FANOUT_SWITCHING, /* the kernel is told to use the last ones */
-	FANOUT_DRAINING,  /* what the first ones have is taken */
-	FANOUT_CLOSING,	  /* gone is closed */
+enum ring_group_state {
+	RING_GROUP_STEADY,
+	RING_GROUP_OPENING,   /* next is made, and joins the group */
+	RING_GROUP_SWITCHING, /* the kernel is told to use the last ones */
+	RING_GROUP_DRAINING,  /* what the first ones have is taken */
+	RING_GROUP_CLOSING,   /* gone is closed */
 };
 
-struct fanout {
+struct ring_group {
 	const struct capture_options *options;
 	unsigned rings; /* that packets are spread over */
 	/* In the order in which they joined the group: those that it has, and
 	 * then those that it will have. */
 	unsigned n;
-	struct lane *lanes[2 * CAPTURE_RINGS_MAX];
+	struct ring_group_lane *lanes[2 * CAPTURE_RINGS_MAX];
 	/* With several: readable when a ring that had nothing has something, or
 	 * when what waits need not wait any longer. */
 	int epoll_fd, timer_fd;
@@ -64,8 +64,9 @@ struct fanout {
 	bool small;    /* the rings that packets come to from now on */
 	bool one_size; /* they stay as they are */
 	int64_t busy_ns, retry_ns;
-	enum fanout_state state;
-	struct lane *next[CAPTURE_RINGS_MAX], *gone[CAPTURE_RINGS_MAX];
+	enum ring_group_state state;
+	struct ring_group_lane *next[CAPTURE_RINGS_MAX],
+		*gone[CAPTURE_RINGS_MAX];
 	pthread_t thread;
 	bool joinable;
 	atomic_bool done;
@@ -74,7 +75,7 @@ struct fanout {
 
 /* --- lanes --- */
 
-static void lane_close(struct lane *l)
+static void lane_close(struct ring_group_lane *l)
 {
 	if (!l)
 		return;
@@ -82,7 +83,7 @@ static void lane_close(struct lane *l)
 	free(l);
 }
 
-static void lanes_close(struct lane **lanes)
+static void lanes_close(struct ring_group_lane **lanes)
 {
 	for (unsigned i = 0; i < CAPTURE_RINGS_MAX; i++) {
 		lane_close(lanes[i]);
@@ -90,31 +91,32 @@ static void lanes_close(struct lane **lanes)
 	}
 }
 
-static uint64_t fanout_large_bytes(const struct fanout *f)
+static uint64_t ring_group_large_bytes(const struct ring_group *f)
 {
 	return f->options->buffer_bytes / f->rings;
 }
 
 /* Who asks for more room has more of it at first, too. */
-static uint64_t fanout_small_bytes(const struct fanout *f)
+static uint64_t ring_group_small_bytes(const struct ring_group *f)
 {
-	uint64_t part = fanout_large_bytes(f) / 16;
+	uint64_t part = ring_group_large_bytes(f) / 16;
 
 	return part > RING_SMALL_MIN ? part : RING_SMALL_MIN;
 }
 
 /* They join the group of first; NULL: they make one. */
-static bool fanout_open_lanes(const struct fanout *f, bool small,
-			      const struct ring *first, struct lane **lanes)
+static bool ring_group_open_lanes(const struct ring_group *f, bool small,
+				  const struct ring *first,
+				  struct ring_group_lane **lanes)
 {
 	for (unsigned i = 0; i < f->rings; i++) {
-		struct lane *l = lanes[i] = calloc(1, sizeof(*l));
+		struct ring_group_lane *l = lanes[i] = calloc(1, sizeof(*l));
 
 		if (!l)
 			return false;
 		l->ring = ring_open(f->options,
-				    small ? fanout_small_bytes(f)
-					  : fanout_large_bytes(f),
+				    small ? ring_group_small_bytes(f)
+					  : ring_group_large_bytes(f),
 				    small);
 		if (!l->ring || !ring_join(l->ring, first))
 			return false;
@@ -123,7 +125,8 @@ static bool fanout_open_lanes(const struct fanout *f, bool small,
 	return true;
 }
 
-static bool arm(struct fanout *f, struct lane *l, int how)
+static bool ring_group_arm(struct ring_group *f, struct ring_group_lane *l,
+			   int how)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLONESHOT,
 				 .data.ptr = l};
@@ -132,7 +135,7 @@ static bool arm(struct fanout *f, struct lane *l, int how)
 	return epoll_ctl(f->epoll_fd, how, ring_fd(l->ring), &ev) == 0;
 }
 
-static bool fanout_poll_begin(struct fanout *f)
+static bool ring_group_poll_begin(struct ring_group *f)
 {
 	struct epoll_event timer = {.events = EPOLLIN};
 
@@ -142,7 +145,7 @@ static bool fanout_poll_begin(struct fanout *f)
 	       epoll_ctl(f->epoll_fd, EPOLL_CTL_ADD, f->timer_fd, &timer) == 0;
 }
 
-static void fanout_poll_end(struct fanout *f)
+static void ring_group_poll_end(struct ring_group *f)
 {
 	if (f->epoll_fd >= 0)
 		close(f->epoll_fd);
@@ -152,29 +155,29 @@ static void fanout_poll_end(struct fanout *f)
 }
 
 /* Behind those that are there, or none of them. */
-static bool fanout_add(struct fanout *f, struct lane **lanes)
+static bool ring_group_add(struct ring_group *f, struct ring_group_lane **lanes)
 {
 	bool several = f->n + f->rings > 1, first = f->epoll_fd < 0;
-	bool ok = !several || !first || fanout_poll_begin(f);
+	bool ok = !several || !first || ring_group_poll_begin(f);
 
 	for (unsigned i = 0; i < f->n && ok && first; i++)
-		ok = arm(f, f->lanes[i], EPOLL_CTL_ADD);
+		ok = ring_group_arm(f, f->lanes[i], EPOLL_CTL_ADD);
 	for (unsigned i = 0; i < f->rings && ok && several; i++)
-		ok = arm(f, lanes[i], EPOLL_CTL_ADD);
+		ok = ring_group_arm(f, lanes[i], EPOLL_CTL_ADD);
 	for (unsigned i = 0; i < f->rings && ok; i++) {
 		f->lanes[f->n++] = lanes[i];
 		lanes[i] = NULL;
 	}
 	if (!ok && first)
-		fanout_poll_end(f);
+		ring_group_poll_end(f);
 	return ok;
 }
 
 /* Those from first on: what they have is taken, or they have nothing. */
-static void fanout_remove(struct fanout *f, unsigned first)
+static void ring_group_remove(struct ring_group *f, unsigned first)
 {
 	for (unsigned i = 0; i < f->rings; i++) {
-		struct lane *l = f->lanes[first + i];
+		struct ring_group_lane *l = f->lanes[first + i];
 
 		ring_add_drops(l->ring, &f->lost.kernel);
 		if (f->epoll_fd >= 0)
@@ -186,11 +189,11 @@ static void fanout_remove(struct fanout *f, unsigned first)
 	memmove(f->lanes + first, f->lanes + first + f->rings,
 		(f->n - first) * sizeof(*f->lanes));
 	if (f->n == 1)
-		fanout_poll_end(f);
+		ring_group_poll_end(f);
 }
 
 /* As libpcap: what the device had no room for. */
-static uint64_t fanout_interface_drops(const struct fanout *f)
+static uint64_t ring_group_interface_drops(const struct ring_group *f)
 {
 	static const char *const names[] = {"rx_missed_errors",
 					    "rx_fifo_errors"};
@@ -212,10 +215,11 @@ static uint64_t fanout_interface_drops(const struct fanout *f)
 	return sum;
 }
 
-struct fanout *fanout_open(const struct capture_options *o,
-			   const struct filter *filter, int64_t *opened_ns)
+struct ring_group *ring_group_open(const struct capture_options *o,
+				   const struct bpf_filter *filter,
+				   int64_t *opened_ns)
 {
-	struct fanout *f = calloc(1, sizeof(*f));
+	struct ring_group *f = calloc(1, sizeof(*f));
 	bool ok = f;
 
 	if (!f)
@@ -224,41 +228,41 @@ struct fanout *fanout_open(const struct capture_options *o,
 	f->rings = o->rings ? o->rings : 1;
 	f->epoll_fd = f->timer_fd = -1;
 	f->small = o->quiet_ns >= 0 &&
-		   fanout_large_bytes(f) > fanout_small_bytes(f) &&
+		   ring_group_large_bytes(f) > ring_group_small_bytes(f) &&
 		   ring_may_be_small(o);
 	f->one_size = !f->small;
-	ok = fanout_open_lanes(f, f->small, NULL, f->next) &&
+	ok = ring_group_open_lanes(f, f->small, NULL, f->next) &&
 	     ring_choose(f->next[0]->ring, 0, f->rings) &&
-	     fanout_add(f, f->next);
+	     ring_group_add(f, f->next);
 	*opened_ns = realtime_ns();
-	f->interface_drops = fanout_interface_drops(f);
+	f->interface_drops = ring_group_interface_drops(f);
 	reading_add(&f->interface_counted, &f->lost.interface, 0, 0);
 	for (unsigned i = 0; ok && i < f->n; i++)
 		ok = ring_listen(f->lanes[i]->ring, filter->program.bf_insns,
 				 filter->program.bf_len);
 	if (ok)
 		return f;
-	fanout_close(f);
+	ring_group_close(f);
 	return NULL;
 }
 
-static void fanout_join(struct fanout *f)
+static void ring_group_join(struct ring_group *f)
 {
 	if (f->joinable)
 		pthread_join(f->thread, NULL);
 	f->joinable = false;
 }
 
-void fanout_close(struct fanout *f)
+void ring_group_close(struct ring_group *f)
 {
 	if (!f)
 		return;
-	fanout_join(f);
+	ring_group_join(f);
 	for (unsigned i = 0; i < f->n; i++)
 		lane_close(f->lanes[i]);
 	lanes_close(f->next);
 	lanes_close(f->gone);
-	fanout_poll_end(f);
+	ring_group_poll_end(f);
 	free(f);
 }
 
@@ -269,7 +273,7 @@ void fanout_close(struct fanout *f)
  * use those places behind the first `rings` ones that are still there then, and
  * any of them after the last one of gone.
  */
-static bool fanout_close_gone(struct fanout *f, struct ring *first)
+static bool ring_group_close_gone(struct ring_group *f, struct ring *first)
 {
 	for (unsigned i = 0; i < f->rings; i++) {
 		unsigned left = f->rings - i - 1;
@@ -282,22 +286,22 @@ static bool fanout_close_gone(struct fanout *f, struct ring *first)
 	return ring_choose(first, 0, f->rings);
 }
 
-static void *fanout_work(void *arg)
+static void *ring_group_work(void *arg)
 {
-	struct fanout *f = arg;
+	struct ring_group *f = arg;
 	struct ring *first = f->lanes[0]->ring;
 	bool ok;
 
 	errno = 0;
 	switch (f->state) {
-	case FANOUT_OPENING:
-		ok = fanout_open_lanes(f, !f->small, first, f->next);
+	case RING_GROUP_OPENING:
+		ok = ring_group_open_lanes(f, !f->small, first, f->next);
 		break;
-	case FANOUT_SWITCHING:
+	case RING_GROUP_SWITCHING:
 		ok = ring_choose(first, f->rings, f->rings);
 		break;
 	default:
-		ok = fanout_close_gone(f, first);
+		ok = ring_group_close_gone(f, first);
 	}
 	f->error = ok ? 0 : errno ? errno : ENOMEM;
 	atomic_store(&f->done, true);
@@ -305,20 +309,20 @@ static void *fanout_work(void *arg)
 }
 
 /* By a thread of its own, if there is one. */
-static void fanout_begin(struct fanout *f, enum fanout_state state)
+static void ring_group_begin(struct ring_group *f, enum ring_group_state state)
 {
 	f->state = state;
 	atomic_store(&f->done, false);
-	f->joinable = pthread_create(&f->thread, NULL, fanout_work, f) == 0;
+	f->joinable = pthread_create(&f->thread, NULL, ring_group_work, f) == 0;
 	if (!f->joinable)
-		fanout_work(f);
+		ring_group_work(f);
 }
 
 /* The rings that come next have the filter that the others have now. */
-static bool fanout_listen_as(struct fanout *f, struct ring *first)
+static bool ring_group_listen_as(struct ring_group *f, struct ring *first)
 {
-	struct bpf_insn *filter = calloc(FILTER_INSNS_MAX, sizeof(*filter));
-	int n = filter ? prefix_read(ring_fd(first), filter) : -1;
+	struct bpf_insn *filter = calloc(BPF_FILTER_INSNS_MAX, sizeof(*filter));
+	int n = filter ? bpf_exclude_read(ring_fd(first), filter) : -1;
 	bool ok = n > 0;
 
 	for (unsigned i = 0; ok && i < f->rings; i++)
@@ -327,11 +331,11 @@ static bool fanout_listen_as(struct fanout *f, struct ring *first)
 	return ok;
 }
 
-static void fanout_opened(struct fanout *f, int64_t now)
+static void ring_group_opened(struct ring_group *f, int64_t now)
 {
-	if (!f->error && fanout_listen_as(f, f->lanes[0]->ring) &&
-	    fanout_add(f, f->next)) {
-		fanout_begin(f, FANOUT_SWITCHING);
+	if (!f->error && ring_group_listen_as(f, f->lanes[0]->ring) &&
+	    ring_group_add(f, f->next)) {
+		ring_group_begin(f, RING_GROUP_SWITCHING);
 		return;
 	}
 	/* One that is down comes back. */
@@ -340,29 +344,29 @@ static void fanout_opened(struct fanout *f, int64_t now)
 			 "again every %d s",
 			 f->options->interface, f->small ? "large" : "small",
 			 strerror(f->error ? f->error : ENOMEM),
-			 (int)(FANOUT_RETRY_NS / NS_PER_S));
+			 (int)(RING_GROUP_RETRY_NS / NS_PER_S));
 	lanes_close(f->next);
-	f->retry_ns = now + FANOUT_RETRY_NS;
-	f->state = FANOUT_STEADY;
+	f->retry_ns = now + RING_GROUP_RETRY_NS;
+	f->state = RING_GROUP_STEADY;
 }
 
-static void fanout_switched(struct fanout *f, int64_t now)
+static void ring_group_switched(struct ring_group *f, int64_t now)
 {
 	/* Then the last ones get no packet. */
 	if (f->error) {
-		fanout_remove(f, f->rings);
+		ring_group_remove(f, f->rings);
 		lanes_close(f->gone);
-		f->retry_ns = now + FANOUT_RETRY_NS;
-		f->state = FANOUT_STEADY;
+		f->retry_ns = now + RING_GROUP_RETRY_NS;
+		f->state = RING_GROUP_STEADY;
 		return;
 	}
 	for (unsigned i = 0; i < f->rings; i++)
 		ring_end(f->lanes[i]->ring);
 	f->small = !f->small;
-	f->state = FANOUT_DRAINING;
+	f->state = RING_GROUP_DRAINING;
 }
 
-static bool fanout_is_drained(struct fanout *f)
+static bool ring_group_is_drained(struct ring_group *f)
 {
 	for (unsigned i = 0; i < f->rings; i++)
 		if (!ring_drained(f->lanes[i]->ring))
@@ -370,10 +374,10 @@ static bool fanout_is_drained(struct fanout *f)
 	return true;
 }
 
-static bool fanout_is_wrong_size(struct fanout *f, int64_t now)
+static bool ring_group_is_wrong_size(struct ring_group *f, int64_t now)
 {
-	int64_t quiet =
-		f->options->quiet_ns ? f->options->quiet_ns : FANOUT_QUIET_NS;
+	int64_t quiet = f->options->quiet_ns ? f->options->quiet_ns
+					     : RING_GROUP_QUIET_NS;
 	bool busy = false;
 
 	for (unsigned i = 0; i < f->n; i++)
@@ -384,54 +388,54 @@ static bool fanout_is_wrong_size(struct fanout *f, int64_t now)
 	       (f->small ? busy : now - f->busy_ns >= quiet);
 }
 
-void fanout_resize(struct fanout *f)
+void ring_group_resize(struct ring_group *f)
 {
 	int64_t now;
 
 	if (f->one_size)
 		return;
-	if (f->state == FANOUT_DRAINING) {
-		if (!fanout_is_drained(f))
+	if (f->state == RING_GROUP_DRAINING) {
+		if (!ring_group_is_drained(f))
 			return;
-		fanout_remove(f, 0);
-		fanout_begin(f, FANOUT_CLOSING);
+		ring_group_remove(f, 0);
+		ring_group_begin(f, RING_GROUP_CLOSING);
 		return;
 	}
 	now = monotonic_ns();
-	if (f->state == FANOUT_STEADY) {
-		if (fanout_is_wrong_size(f, now))
-			fanout_begin(f, FANOUT_OPENING);
+	if (f->state == RING_GROUP_STEADY) {
+		if (ring_group_is_wrong_size(f, now))
+			ring_group_begin(f, RING_GROUP_OPENING);
 		return;
 	}
 	if (!atomic_load(&f->done))
 		return;
-	fanout_join(f);
-	if (f->state == FANOUT_OPENING) {
-		fanout_opened(f, now);
-	} else if (f->state == FANOUT_SWITCHING) {
-		fanout_switched(f, now);
+	ring_group_join(f);
+	if (f->state == RING_GROUP_OPENING) {
+		ring_group_opened(f, now);
+	} else if (f->state == RING_GROUP_SWITCHING) {
+		ring_group_switched(f, now);
 	} else {
 		/* The group is as it was at first, or nothing may join it. */
 		f->one_size = f->error;
 		f->busy_ns = now;
 		f->retry_ns = 0;
-		f->state = FANOUT_STEADY;
+		f->state = RING_GROUP_STEADY;
 	}
 }
 
-int fanout_fd(const struct fanout *f)
+int ring_group_fd(const struct ring_group *f)
 {
 	return f->n == 1 ? ring_fd(f->lanes[0]->ring) : f->epoll_fd;
 }
 
-int fanout_socket(const struct fanout *f, unsigned i)
+int ring_group_socket(const struct ring_group *f, unsigned i)
 {
 	return i < f->n ? ring_fd(f->lanes[i]->ring) : -1;
 }
 
 /* --- merging --- */
 
-static void look(struct lane *l)
+static void ring_group_look(struct ring_group_lane *l)
 {
 	l->has_head = ring_head(l->ring, &l->head_ns);
 	/* Without one the kernel may still keep some. */
@@ -439,14 +443,15 @@ static void look(struct lane *l)
 }
 
 /* The oldest head; *next: the oldest of the other lanes. */
-static struct lane *oldest(struct fanout *f, int64_t *next, bool *sure)
+static struct ring_group_lane *ring_group_oldest(struct ring_group *f,
+						 int64_t *next, bool *sure)
 {
-	struct lane *first = NULL;
+	struct ring_group_lane *first = NULL;
 
 	*next = INT64_MAX;
 	*sure = true;
 	for (unsigned i = 0; i < f->n; i++) {
-		struct lane *l = f->lanes[i];
+		struct ring_group_lane *l = f->lanes[i];
 
 		*sure = *sure && l->sure;
 		if (!l->has_head)
@@ -465,7 +470,7 @@ static struct lane *oldest(struct fanout *f, int64_t *next, bool *sure)
  * Wakes up when a lane that has nothing gets something, and after wait_ns (0:
  * not by the clock).
  */
-static void wait_for_more(struct fanout *f, int64_t wait_ns)
+static void wait_for_more(struct ring_group *f, int64_t wait_ns)
 {
 	struct epoll_event seen[2 * CAPTURE_RINGS_MAX + 1];
 	struct itimerspec when = {
@@ -475,12 +480,13 @@ static void wait_for_more(struct fanout *f, int64_t wait_ns)
 
 	for (int i = 0; i < n; i++)
 		if (seen[i].data.ptr)
-			((struct lane *)seen[i].data.ptr)->armed = false;
+			((struct ring_group_lane *)seen[i].data.ptr)->armed =
+				false;
 	/* Setting it also forgets that it went off. */
 	timerfd_settime(f->timer_fd, 0, &when, NULL);
 	for (unsigned i = 0; i < f->n; i++)
 		if (!f->lanes[i]->has_head && !f->lanes[i]->armed)
-			arm(f, f->lanes[i], EPOLL_CTL_MOD);
+			ring_group_arm(f, f->lanes[i], EPOLL_CTL_MOD);
 }
 
 struct giving {
@@ -489,7 +495,8 @@ struct giving {
 	bool ended;
 };
 
-static bool give(void *ctx, const struct packet_head *h, const uint8_t *body)
+static bool ring_group_give(void *ctx, const struct packet_head *h,
+			    const uint8_t *body)
 {
 	struct giving *g = ctx;
 
@@ -498,10 +505,11 @@ static bool give(void *ctx, const struct packet_head *h, const uint8_t *body)
 }
 
 /* Whether the interface is well is found out by taking from it. */
-static int take_nothing(struct fanout *f, struct giving *g, struct err *e)
+static int take_nothing(struct ring_group *f, struct giving *g, struct err *e)
 {
 	for (unsigned i = 0; i < f->n; i++)
-		if (ring_take(f->lanes[i]->ring, 0, 0, give, g, e) < 0)
+		if (ring_take(f->lanes[i]->ring, 0, 0, ring_group_give, g, e) <
+		    0)
 			return -1;
 	return 0;
 }
@@ -509,41 +517,45 @@ static int take_nothing(struct fanout *f, struct giving *g, struct err *e)
 /* How long the head of l waits for lanes of which it is not sure that they
  * have nothing older. A head from the future is one from before the clock was
  * set back. */
-static int64_t hold_ns(const struct lane *l, int64_t now)
+static int64_t hold_ns(const struct ring_group_lane *l, int64_t now)
 {
 	int64_t age = now - l->head_ns;
 
-	return age < 0 || age >= FANOUT_HOLD_NS ? 0 : FANOUT_HOLD_NS - age;
+	return age < 0 || age >= RING_GROUP_HOLD_NS ? 0
+						    : RING_GROUP_HOLD_NS - age;
 }
 
-static int take_merged(struct fanout *f, int max, struct giving *g,
+static int take_merged(struct ring_group *f, int max, struct giving *g,
 		       struct err *e)
 {
 	int64_t now = realtime_ns(), next, wait = 0;
 	int taken = 0;
 	bool sure;
-	struct lane *l = NULL;
+	struct ring_group_lane *l = NULL;
 
 	for (unsigned i = 0; i < f->n; i++)
-		look(f->lanes[i]);
-	while (taken < max && !g->ended && (l = oldest(f, &next, &sure))) {
+		ring_group_look(f->lanes[i]);
+	while (taken < max && !g->ended &&
+	       (l = ring_group_oldest(f, &next, &sure))) {
 		wait = sure ? 0 : hold_ns(l, now);
 		if (wait)
 			break;
-		if (!sure && l->head_ns <= now && next > now - FANOUT_HOLD_NS)
-			next = now - FANOUT_HOLD_NS;
-		int n = ring_take(l->ring, max - taken, next, give, g, e);
+		if (!sure && l->head_ns <= now &&
+		    next > now - RING_GROUP_HOLD_NS)
+			next = now - RING_GROUP_HOLD_NS;
+		int n = ring_take(l->ring, max - taken, next, ring_group_give,
+				  g, e);
 		if (n < 0)
 			return -1;
 		taken += n;
-		look(l);
+		ring_group_look(l);
 	}
 	wait_for_more(f, wait);
 	return taken || l ? taken : take_nothing(f, g, e);
 }
 
-int fanout_take(struct fanout *f, int max, source_packet packet, void *ctx,
-		struct err *e)
+int ring_group_take(struct ring_group *f, int max, source_packet packet,
+		    void *ctx, struct err *e)
 {
 	struct giving g = {.packet = packet, .ctx = ctx};
 
@@ -554,7 +566,7 @@ int fanout_take(struct fanout *f, int max, source_packet packet, void *ctx,
 
 /* --- counts --- */
 
-void fanout_add_known(struct fanout *f, struct source_drops *d)
+void ring_group_add_known(struct ring_group *f, struct source_drops *d)
 {
 	struct source_drops *l = &f->lost;
 
@@ -567,12 +579,12 @@ void fanout_add_known(struct fanout *f, struct source_drops *d)
 	f->lost = (struct source_drops){0};
 }
 
-void fanout_add_drops(struct fanout *f, struct source_drops *d)
+void ring_group_add_drops(struct ring_group *f, struct source_drops *d)
 {
 	for (unsigned i = 0; i < f->n; i++)
 		ring_add_drops(f->lanes[i]->ring, &f->lost.kernel);
 	if (f->options->promiscuous) {
-		uint64_t now = fanout_interface_drops(f);
+		uint64_t now = ring_group_interface_drops(f);
 		/* Another one of that name begins at 0. */
 		uint64_t more =
 			now > f->interface_drops ? now - f->interface_drops : 0;
@@ -580,10 +592,10 @@ void fanout_add_drops(struct fanout *f, struct source_drops *d)
 		reading_add(&f->interface_counted, &f->lost.interface, more, 0);
 		f->interface_drops = now;
 	}
-	fanout_add_known(f, d);
+	ring_group_add_known(f, d);
 }
 
-uint64_t fanout_left(struct fanout *f)
+uint64_t ring_group_left(struct ring_group *f)
 {
 	uint64_t left = 0;
 
@@ -592,7 +604,7 @@ uint64_t fanout_left(struct fanout *f)
 	return left;
 }
 
-bool fanout_was_down(struct fanout *f)
+bool ring_group_was_down(struct ring_group *f)
 {
 	bool down = false;
 
@@ -601,7 +613,7 @@ bool fanout_was_down(struct fanout *f)
 	return down;
 }
 
-bool fanout_drained(struct fanout *f)
+bool ring_group_drained(struct ring_group *f)
 {
 	for (unsigned i = 0; i < f->n; i++)
 		if (!ring_drained(f->lanes[i]->ring))
@@ -609,7 +621,7 @@ bool fanout_drained(struct fanout *f)
 	return true;
 }
 
-bool fanout_is_filling(const struct fanout *f)
+bool ring_group_is_filling(const struct ring_group *f)
 {
 	for (unsigned i = 0; i < f->n; i++)
 		if (ring_is_filling(f->lanes[i]->ring))

@@ -1,7 +1,7 @@
 /*
- * Savefiles into a feed. Guarantees that whole packets before the place where
- * a file ends or breaks go in, that this is told apart from its good end, and
- * that each packet that does not go in is counted, with its time. Times and
+ * Savefiles into a capture tail. Guarantees that whole packets before the place
+ * where a file ends or breaks go in, that this is told apart from its good end,
+ * and that each packet that does not go in is counted, with its time. Times and
  * lengths are libpcap's. Leaves out other formats than pcap and pcapng.
  */
 #include "capture/capture.h"
@@ -17,7 +17,7 @@
 struct savefile {
 	savefile_read read;
 	void *ctx;
-	struct input *input;
+	struct savefile_stream *input;
 	FILE *file; /* until libpcap closes it */
 	pcap_t *pcap;
 	struct pcapng *pcapng; /* one of the two */
@@ -25,7 +25,7 @@ struct savefile {
 	uint32_t link_type, snaplen;
 	char name[128]; /* for messages */
 	/* While it is copied. */
-	struct fill *fill;
+	struct block_filler *fill;
 	int64_t block_age_ns;
 	struct savefile_result *result;
 	/* Of the packed frame whose packets come: whether it is whole is known
@@ -40,10 +40,10 @@ static int64_t savefile_bytes(void *ctx, void *to, size_t n, struct err *e)
 	struct savefile *s = ctx;
 
 	if (s->fill) {
-		fill_publish(s->fill);
-		if (fill_deadline_ns(s->fill, s->block_age_ns) <=
+		block_filler_publish(s->fill);
+		if (block_filler_deadline_ns(s->fill, s->block_age_ns) <=
 		    monotonic_ns())
-			fill_seal(s->fill);
+			block_filler_seal(s->fill);
 	}
 	return s->read(s->ctx, to, n, e);
 }
@@ -54,11 +54,11 @@ static int64_t savefile_bytes(void *ctx, void *to, size_t n, struct err *e)
 static void header_error(const struct savefile *s, const char *said,
 			 struct err *e)
 {
-	const char *broken = input_broken(s->input);
-	const char *packing = input_packing(s->input);
+	const char *broken = savefile_stream_broken(s->input);
+	const char *packing = savefile_stream_packing(s->input);
 
-	if (input_error(s->input)) {
-		*e = *input_error(s->input);
+	if (savefile_stream_error(s->input)) {
+		*e = *savefile_stream_error(s->input);
 		err_wrap(e, "%s", s->name);
 		return;
 	}
@@ -120,7 +120,7 @@ static uint32_t savefile_limit(uint32_t link_type)
  * so it is not told of any. */
 static void savefile_hide_snaplen(struct savefile *s)
 {
-	uint8_t *head = input_head(s->input);
+	uint8_t *head = savefile_stream_head(s->input);
 
 	if (!head)
 		return;
@@ -163,18 +163,18 @@ struct savefile *savefile_open(savefile_read read, void *ctx, const char *name,
 	struct savefile *s = calloc(1, sizeof(*s));
 	uint32_t magic = 0;
 
-	if (!s || !(s->input = input_open(savefile_bytes, s))) {
+	if (!s || !(s->input = savefile_stream_open(savefile_bytes, s))) {
 		err_errno(e, "%s", name);
 		goto fail;
 	}
 	s->read = read;
 	s->ctx = ctx;
 	snprintf(s->name, sizeof(s->name), "%s", name);
-	s->file = input_file(s->input, e);
+	s->file = savefile_stream_file(s->input, e);
 	if (!s->file)
 		goto fail;
-	if (input_head(s->input))
-		memcpy(&magic, input_head(s->input), sizeof(magic));
+	if (savefile_stream_head(s->input))
+		memcpy(&magic, savefile_stream_head(s->input), sizeof(magic));
 	if (!(magic == PCAPNG_MAGIC ? savefile_open_pcapng(s, e)
 				    : savefile_open_pcap(s, e)))
 		goto fail;
@@ -240,7 +240,8 @@ static void savefile_break(struct savefile *s, const char *why)
 	snprintf(cut->why, sizeof(cut->why), "%s", why);
 	cut->from_ns = r->packets ? r->last_ns : 0;
 	cut->to_ns = INT64_MAX;
-	if (!input_doubtful(s->input) || s->frame != input_frames(s->input))
+	if (!savefile_stream_doubtful(s->input) ||
+	    s->frame != savefile_stream_frames(s->input))
 		return;
 	snprintf(doubtful->why, sizeof(doubtful->why),
 		 "may have been altered: %s", why);
@@ -338,7 +339,7 @@ static void savefile_count(struct savefile *s, const struct record *r,
 	sum->untimed += r->untimed;
 	sum->over_limit += r->caplen > sum->limit;
 	/* It began in the frame before or not: its end is in this one. */
-	s->frame = input_frames(s->input);
+	s->frame = savefile_stream_frames(s->input);
 	if (s->frame != frame_before || !s->frame_packets) {
 		s->frame_packets = 0;
 		s->frame_min_ns = s->frame_max_ns = ns;
@@ -350,7 +351,7 @@ static void savefile_count(struct savefile *s, const struct record *r,
 
 /* A header must not say less than a packet has, and what is said is raised in
  * few steps, as each begins a segment. */
-static void savefile_raise(struct savefile *s, struct fill *fill,
+static void savefile_raise(struct savefile *s, struct block_filler *fill,
 			   const struct record *r)
 {
 	uint32_t least = s->snaplen;
@@ -361,10 +362,10 @@ static void savefile_raise(struct savefile *s, struct fill *fill,
 		least = r->caplen > CAPTURE_SNAPLEN_MAX ? BLOCK_PACKET_MAX
 							: CAPTURE_SNAPLEN_MAX;
 	s->snaplen = least;
-	fill_set_type(fill, s->link_type, s->snaplen);
+	block_filler_set_type(fill, s->link_type, s->snaplen);
 }
 
-static bool savefile_put(struct savefile *s, struct fill *fill,
+static bool savefile_put(struct savefile *s, struct block_filler *fill,
 			 const struct record *r, struct err *e)
 {
 	struct packet_head h = {
@@ -378,11 +379,11 @@ static bool savefile_put(struct savefile *s, struct fill *fill,
 	if (!savefile_fits(s, r))
 		return true;
 	savefile_raise(s, fill, r);
-	if (fill_packet(fill, &h, r->body)) {
+	if (block_filler_packet(fill, &h, r->body)) {
 		savefile_count(s, r, frame);
 		return true;
 	}
-	if (feed_room(fill->feed))
+	if (capture_tail_room(fill->feed))
 		return err_set(e, ERR_FAILED, "%s: out of memory for a block",
 			       s->name);
 	return err_set(e, ERR_UNREACHABLE, "%s: pcapd is stopping", s->name);
@@ -392,7 +393,7 @@ static bool savefile_put(struct savefile *s, struct fill *fill,
 static bool savefile_end(struct savefile *s, int got, const char *why,
 			 struct err *e)
 {
-	const struct err *read = input_error(s->input);
+	const struct err *read = savefile_stream_error(s->input);
 
 	if (read) {
 		savefile_break(s, read->what);
@@ -400,18 +401,19 @@ static bool savefile_end(struct savefile *s, int got, const char *why,
 		e->kind = read->kind;
 		return err_hint(e, "%s", read->hint);
 	}
-	if (input_broken(s->input))
-		savefile_break(s, input_broken(s->input));
+	if (savefile_stream_broken(s->input))
+		savefile_break(s, savefile_stream_broken(s->input));
 	else if (got < 0)
 		savefile_break(s, why);
 	return savefile_incomplete(s, e);
 }
 
-bool savefile_copy(struct savefile *s, struct feed *f, int64_t block_age_ns,
-		   struct savefile_result *r, struct err *e)
+bool savefile_copy(struct savefile *s, struct capture_tail *f,
+		   int64_t block_age_ns, struct savefile_result *r,
+		   struct err *e)
 {
 	struct record record;
-	struct fill fill;
+	struct block_filler fill;
 	const char *why = "";
 	bool ok = true;
 	int got;
@@ -419,8 +421,8 @@ bool savefile_copy(struct savefile *s, struct feed *f, int64_t block_age_ns,
 	*r = (struct savefile_result){.limit = savefile_limit(s->link_type)};
 	s->result = r;
 	s->block_age_ns = block_age_ns;
-	fill_init(&fill, f, true);
-	fill_set_type(&fill, s->link_type, s->snaplen);
+	block_filler_init(&fill, f, true);
+	block_filler_set_type(&fill, s->link_type, s->snaplen);
 	s->fill = &fill;
 	while ((got = savefile_next(s, &record, &why)) == 1) {
 		ok = savefile_put(s, &fill, &record, e);
@@ -432,7 +434,7 @@ bool savefile_copy(struct savefile *s, struct feed *f, int64_t block_age_ns,
 		ok = savefile_end(s, got, why, e);
 	else
 		savefile_break(s, "pcapd could not go on");
-	fill_seal(&fill);
+	block_filler_seal(&fill);
 	r->raw_bytes = fill.raw_bytes;
 	return ok;
 }
@@ -446,6 +448,6 @@ void savefile_close(struct savefile *s)
 	if (s->file)
 		fclose(s->file);
 	pcapng_close(s->pcapng);
-	input_close(s->input);
+	savefile_stream_close(s->input);
 	free(s);
 }

@@ -12,15 +12,19 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#define INPUT_BYTES (128u << 10)
+#define SAVEFILE_STREAM_BYTES (128u << 10)
 #define MAGIC_BYTES 4
 /* A frame may ask for this much memory to be unpacked, as zstd -d allows. */
 #define WINDOW_LOG_MAX 27
 
-struct input {
+struct savefile_stream {
 	savefile_read read;
 	void *ctx;
-	enum { INPUT_PLAIN, INPUT_ZSTD, INPUT_GZIP } packing;
+	enum {
+		SAVEFILE_STREAM_PLAIN,
+		SAVEFILE_STREAM_ZSTD,
+		SAVEFILE_STREAM_GZIP
+	} packing;
 	ZSTD_DStream *zstd;
 	z_stream gzip;
 	bool started, ended, failed;
@@ -30,16 +34,16 @@ struct input {
 	bool doubtful;
 	uint64_t frames;
 	bool frame_gave; /* bytes, so that it is counted */
-	uint8_t head[INPUT_HEAD];
+	uint8_t head[SAVEFILE_STREAM_HEAD];
 	size_t n_head, head_given;
 	struct err error;
 	size_t from, to; /* what is in bytes */
-	uint8_t bytes[INPUT_BYTES];
+	uint8_t bytes[SAVEFILE_STREAM_BYTES];
 };
 
-struct input *input_open(savefile_read read, void *ctx)
+struct savefile_stream *savefile_stream_open(savefile_read read, void *ctx)
 {
-	struct input *in = calloc(1, sizeof(*in));
+	struct savefile_stream *in = calloc(1, sizeof(*in));
 
 	if (!in)
 		return NULL;
@@ -48,45 +52,45 @@ struct input *input_open(savefile_read read, void *ctx)
 	return in;
 }
 
-void input_close(struct input *in)
+void savefile_stream_close(struct savefile_stream *in)
 {
 	if (!in)
 		return;
 	ZSTD_freeDStream(in->zstd);
-	if (in->packing == INPUT_GZIP)
+	if (in->packing == SAVEFILE_STREAM_GZIP)
 		inflateEnd(&in->gzip);
 	free(in);
 }
 
-const struct err *input_error(const struct input *in)
+const struct err *savefile_stream_error(const struct savefile_stream *in)
 {
 	return in->failed ? &in->error : NULL;
 }
 
-const char *input_broken(const struct input *in)
+const char *savefile_stream_broken(const struct savefile_stream *in)
 {
 	return in->broken;
 }
 
-bool input_doubtful(const struct input *in)
+bool savefile_stream_doubtful(const struct savefile_stream *in)
 {
 	return in->doubtful;
 }
 
-uint64_t input_frames(const struct input *in)
+uint64_t savefile_stream_frames(const struct savefile_stream *in)
 {
 	return in->frames;
 }
 
 /* More bytes behind what there is. false at the end and on an error. */
-static bool more(struct input *in)
+static bool savefile_stream_more(struct savefile_stream *in)
 {
 	if (in->ended)
 		return false;
 	if (in->from == in->to)
 		in->from = in->to = 0;
-	int64_t n = in->read(in->ctx, in->bytes + in->to, INPUT_BYTES - in->to,
-			     &in->error);
+	int64_t n = in->read(in->ctx, in->bytes + in->to,
+			     SAVEFILE_STREAM_BYTES - in->to, &in->error);
 	if (n <= 0) {
 		in->ended = true;
 		in->failed = n < 0;
@@ -111,7 +115,7 @@ static bool is_gzip(const uint8_t *bytes)
 	return bytes[0] == 0x1f && bytes[1] == 0x8b && bytes[2] == Z_DEFLATED;
 }
 
-const char *input_packing(const struct input *in)
+const char *savefile_stream_packing(const struct savefile_stream *in)
 {
 	static const struct {
 		const char *magic, *name;
@@ -132,11 +136,11 @@ const char *input_packing(const struct input *in)
 }
 
 /* What the first bytes of the file say. false: out of memory. */
-static bool input_start(struct input *in)
+static bool savefile_stream_start(struct savefile_stream *in)
 {
 	in->started = true;
 	while (in->to < MAGIC_BYTES)
-		if (!more(in))
+		if (!savefile_stream_more(in))
 			return true;
 	if (is_zstd(in->bytes)) {
 		in->zstd = ZSTD_createDStream();
@@ -144,18 +148,18 @@ static bool input_start(struct input *in)
 			return false;
 		ZSTD_DCtx_setParameter(in->zstd, ZSTD_d_windowLogMax,
 				       WINDOW_LOG_MAX);
-		in->packing = INPUT_ZSTD;
+		in->packing = SAVEFILE_STREAM_ZSTD;
 	} else if (is_gzip(in->bytes)) {
 		if (inflateInit2(&in->gzip, 16 + MAX_WBITS) != Z_OK)
 			return false;
-		in->packing = INPUT_GZIP;
+		in->packing = SAVEFILE_STREAM_GZIP;
 	}
 	return true;
 }
 
-static size_t read_plain(struct input *in, char *to, size_t n)
+static size_t read_plain(struct savefile_stream *in, char *to, size_t n)
 {
-	if (in->from == in->to && !more(in))
+	if (in->from == in->to && !savefile_stream_more(in))
 		return 0;
 	if (n > in->to - in->from)
 		n = in->to - in->from;
@@ -165,7 +169,8 @@ static size_t read_plain(struct input *in, char *to, size_t n)
 }
 
 /* The decoder gave n bytes, and the frame goes on or not. */
-static void input_gave(struct input *in, size_t n, bool in_frame)
+static void savefile_stream_gave(struct savefile_stream *in, size_t n,
+				 bool in_frame)
 {
 	if (n && !in->frame_gave) {
 		in->frames++;
@@ -176,13 +181,13 @@ static void input_gave(struct input *in, size_t n, bool in_frame)
 		in->frame_gave = false;
 }
 
-static void input_break(struct input *in, const char *why)
+static void savefile_stream_break(struct savefile_stream *in, const char *why)
 {
 	in->broken = why;
 	in->doubtful = in->in_frame;
 }
 
-static size_t unpack_zstd(struct input *in, char *to, size_t n)
+static size_t unpack_zstd(struct savefile_stream *in, char *to, size_t n)
 {
 	ZSTD_outBuffer out = {to, n, 0};
 	ZSTD_inBuffer bytes = {in->bytes, in->to, in->from};
@@ -191,13 +196,13 @@ static size_t unpack_zstd(struct input *in, char *to, size_t n)
 	in->from = bytes.pos;
 	in->pending = out.pos == out.size;
 	if (ZSTD_isError(r))
-		input_break(in, ZSTD_getErrorName(r));
+		savefile_stream_break(in, ZSTD_getErrorName(r));
 	else
-		input_gave(in, out.pos, r != 0);
+		savefile_stream_gave(in, out.pos, r != 0);
 	return out.pos;
 }
 
-static size_t unpack_gzip(struct input *in, char *to, size_t n)
+static size_t unpack_gzip(struct savefile_stream *in, char *to, size_t n)
 {
 	z_stream *z = &in->gzip;
 
@@ -209,7 +214,9 @@ static size_t unpack_gzip(struct input *in, char *to, size_t n)
 	z->next_in = in->bytes + in->from;
 	z->avail_in = (unsigned)(in->to - in->from);
 	z->next_out = (uint8_t *)to;
-	z->avail_out = (unsigned)(n < INPUT_BYTES ? n : INPUT_BYTES);
+	z->avail_out =
+		(unsigned)(n < SAVEFILE_STREAM_BYTES ? n
+						     : SAVEFILE_STREAM_BYTES);
 	unsigned room = z->avail_out;
 	int r = inflate(z, Z_NO_FLUSH);
 
@@ -218,9 +225,10 @@ static size_t unpack_gzip(struct input *in, char *to, size_t n)
 	size_t got = room - z->avail_out;
 	bool good = r == Z_OK || r == Z_BUF_ERROR || r == Z_STREAM_END;
 	if (good || got)
-		input_gave(in, got, r != Z_STREAM_END);
+		savefile_stream_gave(in, got, r != Z_STREAM_END);
 	if (!good)
-		input_break(in, z->msg ? z->msg : "gzip data is damaged");
+		savefile_stream_break(in,
+				      z->msg ? z->msg : "gzip data is damaged");
 	if (r == Z_STREAM_END) {
 		in->pending = false;
 		inflateReset(z);
@@ -228,13 +236,14 @@ static size_t unpack_gzip(struct input *in, char *to, size_t n)
 	return got;
 }
 
-static size_t read_packed(struct input *in, char *to, size_t n)
+static size_t read_packed(struct savefile_stream *in, char *to, size_t n)
 {
-	bool zstd = in->packing == INPUT_ZSTD;
+	bool zstd = in->packing == SAVEFILE_STREAM_ZSTD;
 	size_t got = 0;
 
 	while (got == 0 && !in->broken) {
-		if (in->from == in->to && !in->pending && !more(in)) {
+		if (in->from == in->to && !in->pending &&
+		    !savefile_stream_more(in)) {
 			if (in->in_frame && !in->failed)
 				in->broken = zstd ? "the zstd stream ends in "
 						    "the middle of a frame"
@@ -247,19 +256,21 @@ static size_t read_packed(struct input *in, char *to, size_t n)
 	return got;
 }
 
-static size_t input_read(struct input *in, char *to, size_t n)
+static size_t savefile_stream_read(struct savefile_stream *in, char *to,
+				   size_t n)
 {
-	return in->packing == INPUT_PLAIN ? read_plain(in, to, n)
-					  : read_packed(in, to, n);
+	return in->packing == SAVEFILE_STREAM_PLAIN ? read_plain(in, to, n)
+						    : read_packed(in, to, n);
 }
 
-uint8_t *input_head(struct input *in)
+uint8_t *savefile_stream_head(struct savefile_stream *in)
 {
-	if (!in->started && !input_start(in))
+	if (!in->started && !savefile_stream_start(in))
 		return NULL;
-	while (in->n_head < INPUT_HEAD) {
-		size_t n = input_read(in, (char *)in->head + in->n_head,
-				      INPUT_HEAD - in->n_head);
+	while (in->n_head < SAVEFILE_STREAM_HEAD) {
+		size_t n =
+			savefile_stream_read(in, (char *)in->head + in->n_head,
+					     SAVEFILE_STREAM_HEAD - in->n_head);
 		if (n == 0)
 			return NULL;
 		in->n_head += n;
@@ -269,11 +280,11 @@ uint8_t *input_head(struct input *in)
 
 static ssize_t cookie_read(void *cookie, char *to, size_t n)
 {
-	struct input *in = cookie;
+	struct savefile_stream *in = cookie;
 	size_t front = in->n_head - in->head_given;
 	size_t got;
 
-	if (!in->started && !input_start(in)) {
+	if (!in->started && !savefile_stream_start(in)) {
 		errno = ENOMEM;
 		return -1;
 	}
@@ -283,8 +294,8 @@ static ssize_t cookie_read(void *cookie, char *to, size_t n)
 		in->head_given += got;
 		return (ssize_t)got;
 	}
-	got = input_read(in, to, n);
-	/* Its text is never shown: input_error has the words. */
+	got = savefile_stream_read(in, to, n);
+	/* Its text is never shown: savefile_stream_error has the words. */
 	if (got == 0 && in->failed) {
 		errno = EIO;
 		return -1;
@@ -292,7 +303,7 @@ static ssize_t cookie_read(void *cookie, char *to, size_t n)
 	return (ssize_t)got;
 }
 
-FILE *input_file(struct input *in, struct err *e)
+FILE *savefile_stream_file(struct savefile_stream *in, struct err *e)
 {
 	cookie_io_functions_t functions = {.read = cookie_read};
 	FILE *file = fopencookie(in, "r", functions);
@@ -302,6 +313,6 @@ FILE *input_file(struct input *in, struct err *e)
 		return NULL;
 	}
 	/* Not for libpcap's small reads to become small reads of ours. */
-	setvbuf(file, NULL, _IOFBF, INPUT_BYTES);
+	setvbuf(file, NULL, _IOFBF, SAVEFILE_STREAM_BYTES);
 	return file;
 }

@@ -20,7 +20,7 @@
 #define CLOCK_STEP_NS (NS_PER_S / 4)
 
 struct source {
-	struct fanout *ring; /* or NULL; then */
+	struct ring_group *ring; /* or NULL; then */
 	pcap_t *pcap;
 	int fd;
 	uint32_t link_type, snaplen;
@@ -36,7 +36,7 @@ struct source {
 	unsigned n_own;
 };
 
-static bool options_check(const struct capture_options *o, struct err *e)
+static bool source_options_check(const struct capture_options *o, struct err *e)
 {
 	if (o->snaplen < 1 || o->snaplen > CAPTURE_SNAPLEN_MAX)
 		return err_set(e, ERR_USAGE, "snaplen %u is not in 1 to %u",
@@ -80,8 +80,8 @@ static bool activation_error(pcap_t *p, int code, const char *interface,
 	}
 }
 
-static bool activate(pcap_t *p, const struct capture_options *o,
-		     uint64_t buffer_bytes, struct err *e)
+static bool source_activate(pcap_t *p, const struct capture_options *o,
+			    uint64_t buffer_bytes, struct err *e)
 {
 	pcap_set_snaplen(p, (int)o->snaplen);
 	pcap_set_promisc(p, o->promiscuous);
@@ -115,32 +115,32 @@ static pcap_t *source_create(const char *interface, struct err *e)
 	return p;
 }
 
-struct filter *capture_compile(const char *interface, const char *text,
-			       uint32_t snaplen, uint32_t *link_type,
-			       struct err *e)
+struct bpf_filter *capture_compile(const char *interface, const char *text,
+				   uint32_t snaplen, uint32_t *link_type,
+				   struct err *e)
 {
 	struct capture_options o = {.snaplen = snaplen};
 	char why[PCAP_ERRBUF_SIZE];
-	struct filter *f = NULL;
+	struct bpf_filter *f = NULL;
 	bpf_u_int32 net, mask;
 	pcap_t *p = source_create(interface, e);
 
 	snprintf(o.interface, sizeof(o.interface), "%s", interface);
-	if (p && activate(p, &o, CAPTURE_BUFFER_MIN, e)) {
+	if (p && source_activate(p, &o, CAPTURE_BUFFER_MIN, e)) {
 		if (pcap_lookupnet(interface, &net, &mask, why) != 0)
 			mask = PCAP_NETMASK_UNKNOWN;
 		*link_type = link_type_of_dlt(pcap_datalink(p));
-		f = filter_compile_live(p, text, mask, e);
+		f = bpf_filter_compile_live(p, text, mask, e);
 	}
 	if (p)
 		pcap_close(p);
 	return f;
 }
 
-static struct filter *source_filter(const struct capture_options *o,
-				    bool absent, bool (*go_on)(void *ctx),
-				    void *ctx, uint32_t *link_type,
-				    struct err *e)
+static struct bpf_filter *source_filter(const struct capture_options *o,
+					bool absent, bool (*go_on)(void *ctx),
+					void *ctx, uint32_t *link_type,
+					struct err *e)
 {
 	struct filter_request q = {.text = o->filter,
 				   .snaplen = o->snaplen,
@@ -150,17 +150,17 @@ static struct filter *source_filter(const struct capture_options *o,
 				   .go_on = go_on,
 				   .ctx = ctx};
 
-	if (!options_check(o, e))
+	if (!source_options_check(o, e))
 		return NULL;
-	if (filter_compiler_runs())
-		return filter_compiler_run(&q, link_type, e);
-	return absent ? filter_compile_absent(o->filter, o->snaplen, e)
+	if (bpf_compiler_runs())
+		return bpf_compiler_run(&q, link_type, e);
+	return absent ? bpf_filter_compile_absent(o->filter, o->snaplen, e)
 		      : capture_compile(o->interface, o->filter, o->snaplen,
 					link_type, e);
 }
 
 bool capture_probe(const struct capture_options *o, bool (*go_on)(void *ctx),
-		   void *ctx, uint32_t *link_type, struct filter **filter,
+		   void *ctx, uint32_t *link_type, struct bpf_filter **filter,
 		   struct err *e)
 {
 	*filter = source_filter(o, false, go_on, ctx, link_type, e);
@@ -169,7 +169,7 @@ bool capture_probe(const struct capture_options *o, bool (*go_on)(void *ctx),
 
 bool capture_probe_absent(const struct capture_options *o,
 			  bool (*go_on)(void *ctx), void *ctx,
-			  struct filter **filter, struct err *e)
+			  struct bpf_filter **filter, struct err *e)
 {
 	uint32_t ignored;
 
@@ -178,7 +178,7 @@ bool capture_probe_absent(const struct capture_options *o,
 }
 
 static bool open_pcap(struct source *s, const struct capture_options *o,
-		      uint64_t buffer_bytes, const struct filter *filter,
+		      uint64_t buffer_bytes, const struct bpf_filter *filter,
 		      int64_t filter_type, bool *other_type, struct err *e)
 {
 	s->pcap = source_create(o->interface, e);
@@ -186,7 +186,7 @@ static bool open_pcap(struct source *s, const struct capture_options *o,
 		return false;
 	s->opened_ns = realtime_ns();
 	s->read = (struct reading){s->opened_ns, monotonic_ns()};
-	if (!activate(s->pcap, o, buffer_bytes, e))
+	if (!source_activate(s->pcap, o, buffer_bytes, e))
 		return false;
 	s->link_type = link_type_of_dlt(pcap_datalink(s->pcap));
 	*other_type = s->link_type != filter_type;
@@ -210,12 +210,12 @@ static bool open_pcap(struct source *s, const struct capture_options *o,
 }
 
 static bool open_best(struct source *s, const struct capture_options *o,
-		      const struct filter *filter, int64_t filter_type,
+		      const struct bpf_filter *filter, int64_t filter_type,
 		      bool *other_type, struct err *e)
 {
 	if (filter_type == LINK_TYPE_ETHERNET && !o->libpcap &&
 	    strcmp(o->interface, "any") != 0)
-		s->ring = fanout_open(o, filter, &s->opened_ns);
+		s->ring = ring_group_open(o, filter, &s->opened_ns);
 	if (!s->ring)
 		return open_pcap(s, o,
 				 filter ? o->buffer_bytes : CAPTURE_BUFFER_MIN,
@@ -227,13 +227,13 @@ static bool open_best(struct source *s, const struct capture_options *o,
 }
 
 struct source *source_open(const struct capture_options *o,
-			   const struct filter *filter, int64_t filter_type,
+			   const struct bpf_filter *filter, int64_t filter_type,
 			   bool *other_type, struct err *e)
 {
 	struct source *s;
 
 	*other_type = false;
-	if (!options_check(o, e))
+	if (!source_options_check(o, e))
 		return NULL;
 	s = calloc(1, sizeof(*s));
 	if (!s) {
@@ -253,7 +253,7 @@ void source_close(struct source *s)
 {
 	if (!s)
 		return;
-	fanout_close(s->ring);
+	ring_group_close(s->ring);
 	if (s->pcap)
 		pcap_close(s->pcap);
 	free(s->own);
@@ -282,17 +282,17 @@ int64_t source_listening_ns(const struct source *s)
 
 int source_fd(const struct source *s)
 {
-	return s->ring ? fanout_fd(s->ring) : s->fd;
+	return s->ring ? ring_group_fd(s->ring) : s->fd;
 }
 
 void source_resize(struct source *s)
 {
 	if (s->ring)
-		fanout_resize(s->ring);
+		ring_group_resize(s->ring);
 }
 
-static void deliver(u_char *user, const struct pcap_pkthdr *from,
-		    const u_char *body)
+static void source_deliver(u_char *user, const struct pcap_pkthdr *from,
+			   const u_char *body)
 {
 	struct source *s = (struct source *)user;
 	struct packet_head h = {
@@ -313,10 +313,10 @@ int source_take(struct source *s, int max, source_packet packet, void *ctx,
 	unsigned before = s->taken;
 
 	if (s->ring)
-		return fanout_take(s->ring, max, packet, ctx, e);
+		return ring_group_take(s->ring, max, packet, ctx, e);
 	s->packet = packet;
 	s->ctx = ctx;
-	int n = pcap_dispatch(s->pcap, max, deliver, (u_char *)s);
+	int n = pcap_dispatch(s->pcap, max, source_deliver, (u_char *)s);
 	if (n >= 0 || n == PCAP_ERROR_BREAK)
 		return (int)(s->taken - before);
 	err_set(e, ERR_FAILED, "%s", pcap_geterr(s->pcap));
@@ -328,7 +328,7 @@ int source_take(struct source *s, int max, source_packet packet, void *ctx,
 static int socket_of(const struct source *s, unsigned i)
 {
 	if (s->ring)
-		return fanout_socket(s->ring, i);
+		return ring_group_socket(s->ring, i);
 	return i == 0 ? pcap_fileno(s->pcap) : -1;
 }
 
@@ -344,8 +344,8 @@ static bool read_own(struct source *s)
 {
 	if (s->own)
 		return true;
-	struct bpf_insn *own = calloc(FILTER_INSNS_MAX, sizeof(*own));
-	int n = own ? prefix_read(socket_of(s, 0), own) : -1;
+	struct bpf_insn *own = calloc(BPF_FILTER_INSNS_MAX, sizeof(*own));
+	int n = own ? bpf_exclude_read(socket_of(s, 0), own) : -1;
 	if (n < 0) {
 		free(own);
 		return false;
@@ -361,7 +361,7 @@ static bool attach_all(struct source *s, const struct bpf_insn *program,
 	bool ok = true;
 
 	for (unsigned i = 0; socket_of(s, i) >= 0; i++)
-		ok = prefix_attach(socket_of(s, i), program, n) && ok;
+		ok = bpf_exclude_attach(socket_of(s, i), program, n) && ok;
 	return ok;
 }
 
@@ -371,8 +371,8 @@ static unsigned build_most(struct source *s, const struct flow *flows,
 {
 	unsigned length;
 
-	while (!(length = prefix_build(flows, *n, layout_of(s), s->own,
-				       s->n_own, program)) &&
+	while (!(length = bpf_exclude_build(flows, *n, layout_of(s), s->own,
+					    s->n_own, program)) &&
 	       *n > 0)
 		*n -= *n / 16 + 1;
 	return length;
@@ -386,14 +386,14 @@ unsigned source_exclude(struct source *s, const struct flow *flows, unsigned n)
 		return 0;
 	if (layout_of(s) == LAYOUT_OTHER || !read_own(s))
 		return 0;
-	program = calloc(FILTER_INSNS_MAX, sizeof(*program));
+	program = calloc(BPF_FILTER_INSNS_MAX, sizeof(*program));
 	if (!program)
 		return 0;
 	unsigned length = build_most(s, flows, &n, program);
 	if (!attach_all(s, program, length)) {
 		n = 0;
-		length = prefix_build(NULL, 0, layout_of(s), s->own, s->n_own,
-				      program);
+		length = bpf_exclude_build(NULL, 0, layout_of(s), s->own,
+					   s->n_own, program);
 		attach_all(s, program, length);
 	}
 	free(program);
@@ -422,14 +422,14 @@ void reading_add(struct reading *r, struct loss *l, uint64_t packets,
 void source_add_known(struct source *s, struct source_drops *d)
 {
 	if (s->ring)
-		fanout_add_known(s->ring, d);
+		ring_group_add_known(s->ring, d);
 	else if (realtime_ns() - s->read.real_ns > STATISTICS_NS)
 		source_add_drops(s, d);
 }
 
 uint64_t source_left(struct source *s)
 {
-	return s->ring ? fanout_left(s->ring) : 0;
+	return s->ring ? ring_group_left(s->ring) : 0;
 }
 
 void source_close_intake(struct source *s)
@@ -441,7 +441,7 @@ void source_close_intake(struct source *s)
 
 bool source_was_down(struct source *s)
 {
-	return s->ring && fanout_was_down(s->ring);
+	return s->ring && ring_group_was_down(s->ring);
 }
 
 void source_add_drops(struct source *s, struct source_drops *d)
@@ -449,7 +449,7 @@ void source_add_drops(struct source *s, struct source_drops *d)
 	struct pcap_stat now;
 
 	if (s->ring)
-		fanout_add_drops(s->ring, d);
+		ring_group_add_drops(s->ring, d);
 	if (s->ring || pcap_stats(s->pcap, &now) != 0)
 		return;
 	/* 32 bits that wrap: differences are right, sums are not. */
@@ -466,7 +466,7 @@ bool source_drained(struct source *s)
 	struct pcap_stat now;
 
 	if (s->ring)
-		return fanout_drained(s->ring);
+		return ring_group_drained(s->ring);
 	/* libpcap swallows some packets that the kernel counts (copies on
 	 * loopback, what came before the filter); then this never holds. */
 	return pcap_stats(s->pcap, &now) == 0 &&
@@ -475,5 +475,5 @@ bool source_drained(struct source *s)
 
 bool source_is_filling(const struct source *s)
 {
-	return s->ring && fanout_is_filling(s->ring);
+	return s->ring && ring_group_is_filling(s->ring);
 }

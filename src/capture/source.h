@@ -6,8 +6,8 @@
  * Threads: one at a time.
  * Ownership: source_open gives, source_close takes. The options outlive it.
  */
-#ifndef PCAPD_SOURCE_H
-#define PCAPD_SOURCE_H
+#ifndef PCAPD_CAPTURE_SOURCE_H
+#define PCAPD_CAPTURE_SOURCE_H
 
 #include "capture/capture.h"
 #include "capture/own_connections.h"
@@ -29,7 +29,7 @@ struct source;
 /* ERR_NOT_FOUND: no such interface; ERR_STATE: it is down, or (*other_type)
  * the interface is of another link type than the filter is for. */
 struct source *source_open(const struct capture_options *o,
-			   const struct filter *filter, int64_t filter_type,
+			   const struct bpf_filter *filter, int64_t filter_type,
 			   bool *other_type, struct err *e);
 void source_close(struct source *s); /* NULL is fine */
 

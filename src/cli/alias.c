@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t alias_parse(int key, char *arg, struct argp_state *state)
 {
 	struct words *words = state->input;
 
@@ -32,7 +32,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
 	NULL,
-	parse,
+	alias_parse,
 	"add [REMOTE:]ID|ALIAS ALIAS\nremove [REMOTE:]ALIAS",
 	"Gives a capture another name, or takes one away. An alias has "
 	"letters, "
@@ -41,7 +41,7 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static int run(int argc, char **argv)
+static int alias_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	struct words words = {0};
@@ -61,4 +61,5 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_alias = {
-	"alias", "give a capture another name, or take one away", &argp, run};
+	"alias", "give a capture another name, or take one away", &argp,
+	alias_run};

@@ -6,14 +6,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-struct line {
+struct audit_line {
 	struct time_range range;
 	const char *target, *count;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t audit_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct audit_line *line = state->input;
 
 	if (time_range_option(&line->range, key, arg))
 		return 0;
@@ -39,7 +39,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	audit_parse,
 	"[REMOTE:]",
 	"Lists who replayed, listened, imported and changed what, from where, "
 	"and what was refused. For operators.",
@@ -74,7 +74,7 @@ static const char *status_text(const Pcap__V1__AuditRow *r)
 	return r->status < n ? status_names[r->status] : "?";
 }
 
-static void print_json(const Pcap__V1__AuditResponse *m)
+static void audit_print_json(const Pcap__V1__AuditResponse *m)
 {
 	struct json j;
 
@@ -91,7 +91,7 @@ static void print_json(const Pcap__V1__AuditResponse *m)
 }
 
 /* "udp port 53, 2026-11-23 10:00:00 to ..., mark=start" */
-static void what(struct table *t, const Pcap__V1__AuditRow *r)
+static void audit_what(struct table *t, const Pcap__V1__AuditRow *r)
 {
 	char a[TIME_TEXT], b[TIME_TEXT], range[2 * TIME_TEXT + 8] = "";
 
@@ -104,7 +104,7 @@ static void what(struct table *t, const Pcap__V1__AuditRow *r)
 		   r->detail);
 }
 
-static void print_table(const Pcap__V1__AuditResponse *m)
+static void audit_print_table(const Pcap__V1__AuditResponse *m)
 {
 	char at[TIME_TEXT], size[SIZE_TEXT];
 	struct table t;
@@ -128,15 +128,15 @@ static void print_table(const Pcap__V1__AuditResponse *m)
 		table_cell(&t, "%s", r->hidden ? "(others')" : r->capture);
 		table_cell(&t, "%s", r->bytes ? size_text(r->bytes, size) : "");
 		table_cell(&t, "%s", status_text(r));
-		what(&t, r);
+		audit_what(&t, r);
 	}
 	table_done(&t);
 }
 
-static int run(int argc, char **argv)
+static int audit_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct audit_line line = {0};
 	Pcap__V1__AuditRequest ask = PCAP__V1__AUDIT_REQUEST__INIT;
 	const char *name = "";
 
@@ -158,11 +158,12 @@ static int run(int argc, char **argv)
 	if (!m)
 		return cli_fail(&e);
 	if (cli_json())
-		print_json(m);
+		audit_print_json(m);
 	else
-		print_table(m);
+		audit_print_table(m);
 	pcap__v1__audit_response__free_unpacked(m, NULL);
 	return cli_done();
 }
 
-const struct command command_audit = {"audit", "list who did what", &argp, run};
+const struct command command_audit = {"audit", "list who did what", &argp,
+				      audit_run};

@@ -27,7 +27,7 @@ static void signals_of_ours(sigset_t *set)
 		sigaddset(set, SIGHUP);
 }
 
-bool watch_init(struct watch *w, struct err *e)
+bool canceller_init(struct canceller *w, struct err *e)
 {
 	sigset_t set;
 
@@ -40,7 +40,7 @@ bool watch_init(struct watch *w, struct err *e)
 	if (w->signals >= 0 && w->stop >= 0)
 		return true;
 	err_errno(e, "watch for signals");
-	watch_done(w);
+	canceller_done(w);
 	return false;
 }
 
@@ -55,17 +55,17 @@ static void die_of(int signal_number)
 	raise(signal_number);
 }
 
-static void because(struct watch *w, enum watch_reason reason)
+static void canceller_because(struct canceller *w, enum canceller_reason reason)
 {
-	int none = WATCH_NONE;
+	int none = CANCELLER_NONE;
 
 	if (atomic_compare_exchange_strong(&w->reason, &none, (int)reason))
 		client_cancel(w->client);
 }
 
-static void *watch_all(void *arg)
+static void *canceller_all(void *arg)
 {
-	struct watch *w = arg;
+	struct canceller *w = arg;
 	struct pollfd p[] = {{.fd = w->stop, .events = POLLIN},
 			     {.fd = w->signals, .events = POLLIN},
 			     {.fd = w->timer, .events = POLLIN},
@@ -79,23 +79,23 @@ static void *watch_all(void *arg)
 			return NULL;
 		if (p[1].revents &&
 		    read(w->signals, &info, sizeof(info)) == sizeof(info)) {
-			if (atomic_load(&w->reason) == WATCH_SIGNAL)
+			if (atomic_load(&w->reason) == CANCELLER_SIGNAL)
 				die_of((int)info.ssi_signo);
-			because(w, WATCH_SIGNAL);
+			canceller_because(w, CANCELLER_SIGNAL);
 		}
 		if (p[2].revents) {
-			because(w, WATCH_TIME);
+			canceller_because(w, CANCELLER_TIME);
 			p[2].fd = -1;
 		}
 		if (p[3].revents) {
-			because(w, WATCH_READER_GONE);
+			canceller_because(w, CANCELLER_READER_GONE);
 			p[3].fd = -1;
 		}
 	}
 }
 
-bool watch_start(struct watch *w, struct client *c, int64_t for_ns, int out,
-		 struct err *e)
+bool canceller_start(struct canceller *w, struct client *c, int64_t for_ns,
+		     int out, struct err *e)
 {
 	struct itimerspec at = {
 		.it_value = {for_ns / NS_PER_S, for_ns % NS_PER_S}};
@@ -108,7 +108,7 @@ bool watch_start(struct watch *w, struct client *c, int64_t for_ns, int out,
 		    timerfd_settime(w->timer, 0, &at, NULL) != 0)
 			return err_errno(e, "set a timer");
 	}
-	errno = pthread_create(&w->thread, NULL, watch_all, w);
+	errno = pthread_create(&w->thread, NULL, canceller_all, w);
 	if (errno) {
 		w->client = NULL;
 		return err_errno(e, "make a thread");
@@ -116,7 +116,7 @@ bool watch_start(struct watch *w, struct client *c, int64_t for_ns, int out,
 	return true;
 }
 
-enum watch_reason watch_done(struct watch *w)
+enum canceller_reason canceller_done(struct canceller *w)
 {
 	uint64_t one = 1;
 
@@ -132,5 +132,5 @@ enum watch_reason watch_done(struct watch *w)
 			close(fds[i]);
 	w->signals = w->stop = w->timer = -1;
 	pthread_sigmask(SIG_SETMASK, &w->before, NULL);
-	return (enum watch_reason)atomic_load(&w->reason);
+	return (enum canceller_reason)atomic_load(&w->reason);
 }

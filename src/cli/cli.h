@@ -6,8 +6,8 @@
  * Threads: one, but for stream.c, which says so.
  * Ownership: stated at each function.
  */
-#ifndef PCAPD_CLI_H
-#define PCAPD_CLI_H
+#ifndef PCAPD_CLI_CLI_H
+#define PCAPD_CLI_CLI_H
 
 #include "base/clock.h"
 #include "base/err.h"

@@ -17,7 +17,7 @@
 #define PATIENCE_S 5
 #define WORDS_MAX 64
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t complete_parse(int key, char *arg, struct argp_state *state)
 {
 	const char **line = state->input;
 
@@ -30,16 +30,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {
-	NULL,	    parse, "LINE", "Lists what may stand at the end of LINE.",
-	cli_common, NULL,  NULL};
+	NULL,	    complete_parse,
+	"LINE",	    "Lists what may stand at the end of LINE.",
+	cli_common, NULL,
+	NULL};
 
 /* --- what may stand there --- */
 
 /* The word that is begun. */
 static const char *begun;
 
-static void offer(const char *prefix, size_t n, const char *word,
-		  const char *suffix)
+static void complete_offer(const char *prefix, size_t n, const char *word,
+			   const char *suffix)
 {
 	char all[2 * ADDRESS_TEXT_MAX];
 
@@ -51,7 +53,7 @@ static void offer(const char *prefix, size_t n, const char *word,
 static void offer_options(const struct argp *a)
 {
 	for (const struct argp_option *o = a->options; o && o->name; o++)
-		offer("--", 2, o->name, "");
+		complete_offer("--", 2, o->name, "");
 	for (const struct argp_child *c = a->children; c && c->argp; c++)
 		offer_options(c->argp);
 }
@@ -66,7 +68,7 @@ static void offer_remotes(const char *suffix)
 	if (!remotes_path(path, &e) || !remotes_read(path, &all, &n, &e))
 		return;
 	for (size_t i = 0; i < n; i++)
-		offer("", 0, all[i].name, suffix);
+		complete_offer("", 0, all[i].name, suffix);
 	free(all);
 }
 
@@ -95,9 +97,9 @@ static void offer_captures(const char *command, const char *prefix, size_t n)
 		if (!is_for(command, c))
 			continue;
 		snprintf(id, sizeof(id), "%" PRIu64, c->id);
-		offer(prefix, n, id, "");
+		complete_offer(prefix, n, id, "");
 		for (size_t k = 0; k < c->n_aliases; k++)
-			offer(prefix, n, c->aliases[k], "");
+			complete_offer(prefix, n, c->aliases[k], "");
 	}
 	if (m)
 		pcap__v1__list_response__free_unpacked(m, NULL);
@@ -112,7 +114,7 @@ static void offer_interfaces(const char *prefix, size_t n)
 							 &ask.base, &e);
 
 	for (size_t i = 0; m && i < m->n_interfaces; i++)
-		offer(prefix, n, m->interfaces[i]->name, "");
+		complete_offer(prefix, n, m->interfaces[i]->name, "");
 	if (m)
 		pcap__v1__interfaces_response__free_unpacked(m, NULL);
 }
@@ -152,10 +154,10 @@ static void offer_kept(const char *capture, bool holds)
 
 		for (size_t k = 0; holds && k < s->n_holds; k++) {
 			snprintf(id, sizeof(id), "%" PRIu64, s->holds[k]->id);
-			offer("", 0, id, "");
+			complete_offer("", 0, id, "");
 		}
 		for (size_t k = 0; !holds && k < s->n_marks; k++)
-			offer("", 0, s->marks[k]->name, "");
+			complete_offer("", 0, s->marks[k]->name, "");
 	}
 	if (m)
 		pcap__v1__status_response__free_unpacked(m, NULL);
@@ -180,13 +182,13 @@ static void offer_value(const char *what, const char *capture)
 	     (strcmp(what, "TIME") == 0 || strcmp(what, "LENGTH") == 0) &&
 	     i < sizeof(lengths) / sizeof(lengths[0]);
 	     i++)
-		offer("", 0, lengths[i], "");
+		complete_offer("", 0, lengths[i], "");
 }
 
 static void offer_commands(void)
 {
 	for (size_t i = 0; commands[i]; i++)
-		offer("", 0, commands[i]->name, "");
+		complete_offer("", 0, commands[i]->name, "");
 }
 
 /* By a word of argp's description of arguments. */
@@ -204,12 +206,12 @@ static void offer_argument(const char *command, const char *what,
 	else if (strstr(what, "COMMAND"))
 		offer_commands();
 	else if (!strpbrk(what, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-		offer("", 0, what, "");
+		complete_offer("", 0, what, "");
 }
 
 /* --- where the line is --- */
 
-struct place {
+struct complete_place {
 	const char *words[WORDS_MAX]; /* behind the command, no options */
 	size_t n;
 	const struct argp_option *value; /* whose value comes next, or NULL */
@@ -230,7 +232,8 @@ static const struct argp_option *option_find(const struct argp *a,
 	return NULL;
 }
 
-static void place_add(struct place *p, const struct argp *a, const char *word)
+static void place_add(struct complete_place *p, const struct argp *a,
+		      const char *word)
 {
 	const struct argp_option *o;
 	bool is_value = p->value;
@@ -250,7 +253,8 @@ static void place_add(struct place *p, const struct argp *a, const char *word)
 
 /* One form of the command, "remove [REMOTE:]ALIAS". Its words that are no names
  * have to be there. */
-static void offer_form(const char *command, char *form, const struct place *p)
+static void offer_form(const char *command, char *form,
+		       const struct complete_place *p)
 {
 	char *rest = NULL, *what = strtok_r(form, " ", &rest);
 
@@ -268,7 +272,7 @@ static void offer_form(const char *command, char *form, const struct place *p)
 }
 
 static void offer_words(const char *command, const struct argp *a,
-			const struct place *p)
+			const struct complete_place *p)
 {
 	char *forms = strdup(a->args_doc ? a->args_doc : ""), *rest = NULL;
 
@@ -286,7 +290,7 @@ static void complete(char *line)
 	const struct argp *a = cli_argp();
 	const struct command *command = NULL;
 	const char *nearest, *before = NULL;
-	struct place p = {0};
+	struct complete_place p = {0};
 	size_t n = 0;
 
 	begun = last ? last + 1 : line;
@@ -316,7 +320,7 @@ static void complete(char *line)
 		offer_words(command ? command->name : "", a, &p);
 }
 
-static int run(int argc, char **argv)
+static int complete_run(int argc, char **argv)
 {
 	const char *line = NULL;
 
@@ -331,4 +335,4 @@ static int run(int argc, char **argv)
 
 const struct command command_complete = {
 	"complete", "list what a command line may go on with, for shells",
-	&argp, run};
+	&argp, complete_run};

@@ -6,15 +6,15 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-struct line {
+struct count_line {
 	struct time_range range;
 	const char *by;
 	struct words words;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t count_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct count_line *line = state->input;
 
 	if (time_range_option(&line->range, key, arg))
 		return 0;
@@ -43,7 +43,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	count_parse,
 	"[REMOTE:]ID|ALIAS [FILTER...]",
 	"Counts the packets of a capture. Without a filter the catalog knows, "
 	"and hardly a packet is read; with one (pcap-filter(7)), the blocks "
@@ -53,7 +53,7 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static void print_json(const Pcap__V1__CountResponse *m)
+static void count_print_json(const Pcap__V1__CountResponse *m)
 {
 	struct json j;
 
@@ -62,7 +62,7 @@ static void print_json(const Pcap__V1__CountResponse *m)
 	json_end(&j);
 }
 
-static void print_table(const Pcap__V1__CountResponse *m, bool by)
+static void count_print_table(const Pcap__V1__CountResponse *m, bool by)
 {
 	char from[TIME_TEXT];
 	struct table t;
@@ -81,7 +81,8 @@ static void print_table(const Pcap__V1__CountResponse *m, bool by)
 	table_done(&t);
 }
 
-static bool fill(Pcap__V1__CountRequest *ask, struct line *line, struct err *e)
+static bool count_fill(Pcap__V1__CountRequest *ask, struct count_line *line,
+		       struct err *e)
 {
 	char room[2][MARKED_TEXT];
 	int64_t now = realtime_ns();
@@ -99,14 +100,14 @@ static bool fill(Pcap__V1__CountRequest *ask, struct line *line, struct err *e)
 	return true;
 }
 
-static int run(int argc, char **argv)
+static int count_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct count_line line = {0};
 	Pcap__V1__CountRequest ask = PCAP__V1__COUNT_REQUEST__INIT;
 
 	cli_parse(&argp, argc, argv, &line);
-	if (!fill(&ask, &line, &e))
+	if (!count_fill(&ask, &line, &e))
 		return cli_fail(&e);
 	ask.filter = words_join(&line.words, 1);
 	Pcap__V1__CountResponse *m =
@@ -115,9 +116,9 @@ static int run(int argc, char **argv)
 	if (!m)
 		return cli_fail(&e);
 	if (cli_json())
-		print_json(m);
+		count_print_json(m);
 	else
-		print_table(m, line.by);
+		count_print_table(m, line.by);
 	/* 1 may stand for any number. */
 	if (m->lost <= 1 && *m->lost_reason)
 		err_set(&e, ERR_INCOMPLETE, "not all could be looked at: %s",
@@ -134,4 +135,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_count = {"count", "say how many packets there are",
-				      &argp, run};
+				      &argp, count_run};

@@ -8,14 +8,14 @@
 #include <stdio.h>
 #include <unistd.h>
 
-struct line {
+struct delete_line {
 	const char *name;
 	bool yes;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t delete_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct delete_line *line = state->input;
 
 	switch (key) {
 	case 'y':
@@ -37,7 +37,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	delete_parse,
 	"[REMOTE:]ID|ALIAS",
 	"Deletes a stopped capture with its packets and aliases.",
 	cli_common,
@@ -45,7 +45,7 @@ static const struct argp argp = {
 	NULL};
 
 /* false: no, or an error in *e. */
-static bool agreed(const char *name, struct err *e)
+static bool delete_agreed(const char *name, struct err *e)
 {
 	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
 	char text[CAPTURE_TEXT], size[SIZE_TEXT];
@@ -65,10 +65,10 @@ static bool agreed(const char *name, struct err *e)
 	return yes || err_set(e, ERR_FAILED, "nothing was deleted");
 }
 
-static int run(int argc, char **argv)
+static int delete_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct delete_line line = {0};
 	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
 	const char *name;
 
@@ -81,11 +81,11 @@ static int run(int argc, char **argv)
 		err_hint(&e, "Say --yes to delete without being asked.");
 		return cli_fail(&e);
 	}
-	if (!line.yes && !agreed(name, &e))
+	if (!line.yes && !delete_agreed(name, &e))
 		return cli_fail(&e);
 	ask.name = (char *)name;
 	return cli_change("Delete", &ask.base, "deleted");
 }
 
 const struct command command_delete = {
-	"delete", "delete a capture and its packets", &argp, run};
+	"delete", "delete a capture and its packets", &argp, delete_run};

@@ -4,8 +4,8 @@
 
 #include <inttypes.h>
 
-static void row(struct table *t, const char *step,
-		const Pcap__V1__ExplainResponse__Step *s)
+static void explain_row(struct table *t, const char *step,
+			const Pcap__V1__ExplainResponse__Step *s)
 {
 	char stored[SIZE_TEXT], raw[SIZE_TEXT];
 
@@ -33,9 +33,9 @@ int explain_run(const Pcap__V1__ExplainRequest *ask)
 	table_column(&t, "PACKETS", TABLE_RIGHT);
 	table_column(&t, "ON-DISK", TABLE_RIGHT);
 	table_column(&t, "DECOMPRESSED", TABLE_RIGHT);
-	row(&t, "in range", m->in_range);
-	row(&t, "by segment", m->after_unions);
-	row(&t, "to read", m->to_read);
+	explain_row(&t, "in range", m->in_range);
+	explain_row(&t, "by segment", m->after_unions);
+	explain_row(&t, "to read", m->to_read);
 	table_done(&t);
 	if (m->in_memory)
 		cli_print("%" PRIu64 " blocks in memory are read, too",

@@ -8,15 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct line {
+struct gaps_line {
 	struct time_range range;
 	const char *target;
 	bool all;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t gaps_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct gaps_line *line = state->input;
 
 	if (time_range_option(&line->range, key, arg))
 		return 0;
@@ -47,7 +47,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	gaps_parse,
 	"[REMOTE:]ID|ALIAS",
 	"Lists the intervals in which packets of a capture are missing, with "
 	"their cause, and steps of the clock. PACKETS is what is known to be "
@@ -77,7 +77,7 @@ static uint64_t leave_excluded(Pcap__V1__Coverage *c)
 	return packets;
 }
 
-static void print_json(const Pcap__V1__Coverage *c)
+static void gaps_print_json(const Pcap__V1__Coverage *c)
 {
 	struct json j;
 
@@ -87,7 +87,7 @@ static void print_json(const Pcap__V1__Coverage *c)
 	json_end(&j);
 }
 
-static void print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
+static void gaps_print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
 {
 	char from[TIME_TEXT], to[TIME_TEXT], span[SPAN_TEXT];
 	struct table t;
@@ -211,10 +211,10 @@ static bool pages_read(struct pages *p, Pcap__V1__GapsRequest *ask,
 	return more == 0;
 }
 
-static int run(int argc, char **argv)
+static int gaps_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct gaps_line line = {0};
 	struct pages pages = {0};
 	Pcap__V1__GapsRequest ask = PCAP__V1__GAPS_REQUEST__INIT;
 	char room[2][MARKED_TEXT];
@@ -232,9 +232,9 @@ static int run(int argc, char **argv)
 	bool ok = pages_read(&pages, &ask, &e);
 	uint64_t excluded = line.all ? 0 : leave_excluded(&pages.all);
 	if (ok && cli_json())
-		print_json(&pages.all);
+		gaps_print_json(&pages.all);
 	else if (ok)
-		print_table(&pages.all, now);
+		gaps_print_table(&pages.all, now);
 	if (ok && excluded && !cli_json())
 		cli_say("%" PRIu64 " packets of pcapd's own connections were "
 			"left out; --all lists them",
@@ -244,4 +244,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_gaps = {"gaps", "list what is missing, and why",
-				     &argp, run};
+				     &argp, gaps_run};

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t help_parse(int key, char *arg, struct argp_state *state)
 {
 	const char **name = state->input;
 
@@ -16,10 +16,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {
-	NULL,	    parse, "[COMMAND]", "Tells what a command does and takes.",
-	cli_common, NULL,  NULL};
+	NULL,	     help_parse,
+	"[COMMAND]", "Tells what a command does and takes.",
+	cli_common,  NULL,
+	NULL};
 
-static int run(int argc, char **argv)
+static int help_run(int argc, char **argv)
 {
 	const char *name = NULL, *nearest;
 	char full[64];
@@ -43,4 +45,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_help = {"help", "tell about a command", &argp,
-				     run};
+				     help_run};

@@ -6,14 +6,14 @@
 
 /* --- hold --- */
 
-struct line {
+struct hold_line {
 	const char *name, *reason;
 	struct time_range range;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t hold_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct hold_line *line = state->input;
 
 	if (time_range_option(&line->range, key, arg))
 		return 0;
@@ -48,7 +48,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	hold_parse,
 	"[REMOTE:]ID|ALIAS",
 	"Keeps a range of a capture from retention, until 'pcap release'. "
 	"'pcap status' lists what is held.",
@@ -56,10 +56,10 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static int run(int argc, char **argv)
+static int hold_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct hold_line line = {0};
 	Pcap__V1__HoldRequest ask = PCAP__V1__HOLD_REQUEST__INIT;
 	char room[2][MARKED_TEXT], a[TIME_TEXT], b[TIME_TEXT];
 	char text[CAPTURE_TEXT];
@@ -93,7 +93,7 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_hold = {"hold", "keep a range from retention",
-				     &argp, run};
+				     &argp, hold_run};
 
 /* --- release --- */
 

@@ -27,7 +27,7 @@
 /* How long we look at one thing before we look at the others. */
 #define LOOK_MS 100
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t import_parse(int key, char *arg, struct argp_state *state)
 {
 	struct words *words = state->input;
 
@@ -47,7 +47,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
 	NULL,
-	parse,
+	import_parse,
 	"[REMOTE:]ALIAS FILE...",
 	"Stores the packets of savefiles (pcap, pcapng, and either of them "
 	"compressed with zstd or gzip) in the capture of that alias, which is "
@@ -152,8 +152,8 @@ static void upload_run(struct upload *u, Pcap__V1__ImportRequest *m)
 	}
 }
 
-static bool say(const Pcap__V1__ImportResponse *m, const char *file,
-		struct err *e)
+static bool import_say_end(const Pcap__V1__ImportResponse *m, const char *file,
+			   struct err *e)
 {
 	char name[CAPTURE_TEXT], size[SIZE_TEXT];
 
@@ -190,7 +190,7 @@ static bool import_fd(struct client *c, const char *alias, const char *file,
 		errno = u.error;
 		return err_errno(e, "read %s", file);
 	}
-	bool ok = answer && say(answer, file, e);
+	bool ok = answer && import_say_end(answer, file, e);
 	/* What an older pcapd does not know. */
 	if (ok && *u.cut)
 		ok = err_set(e, ERR_INCOMPLETE, "%s: %s", file, u.cut);
@@ -199,8 +199,9 @@ static bool import_fd(struct client *c, const char *alias, const char *file,
 	return ok;
 }
 
-static bool import_file(struct client *c, const char *alias, const char *file,
-			int signals, bool *stopped, struct err *e)
+static bool import_import_file(struct client *c, const char *alias,
+			       const char *file, int signals, bool *stopped,
+			       struct err *e)
 {
 	if (strcmp(file, "-") == 0)
 		return import_fd(c, alias, "stdin", STDIN_FILENO, signals,
@@ -240,7 +241,8 @@ static int import_files(struct client *c, const char *alias,
 	int code = 0;
 
 	for (int i = 1; i < words->n && !stopped; i++) {
-		if (import_file(c, alias, words->v[i], signals, &stopped, &e))
+		if (import_import_file(c, alias, words->v[i], signals, &stopped,
+				       &e))
 			continue;
 		int failed = cli_fail(&e);
 		/* What failed weighs more than what is incomplete. */
@@ -252,7 +254,7 @@ static int import_files(struct client *c, const char *alias,
 	return code;
 }
 
-static int run(int argc, char **argv)
+static int import_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	struct words words = {0};
@@ -274,4 +276,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_import = {
-	"import", "store the packets of savefiles", &argp, run};
+	"import", "store the packets of savefiles", &argp, import_run};

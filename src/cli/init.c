@@ -12,16 +12,16 @@
 #define RINGS_MAX 16
 #define SNAPLEN_MAX 262144
 
-struct line {
+struct init_line {
 	const char *alias, *snaplen, *ring, *rings, *people;
 	bool no_promiscuous, start;
 	struct keep keep;
 	struct words words;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t init_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct init_line *line = state->input;
 
 	switch (key) {
 	case 'a':
@@ -78,7 +78,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	init_parse,
 	"[REMOTE:][INTERFACE] [FILTER...]",
 	"Defines a capture. The filter is a pcap-filter(7) expression. Without "
 	"an interface, and with 'any', it is every interface. An interface and "
@@ -88,7 +88,8 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static void say(const Pcap__V1__InitResponse *m, const struct line *line)
+static void init_say(const Pcap__V1__InitResponse *m,
+		     const struct init_line *line)
 {
 	const Pcap__V1__Capture *c = m->capture;
 	char name[CAPTURE_TEXT];
@@ -114,7 +115,8 @@ static void say(const Pcap__V1__InitResponse *m, const struct line *line)
 
 /* Limits are set with a capture that is made; of one that was there already
  * they are not changed unasked. */
-static void say_keep(const Pcap__V1__InitResponse *m, const struct line *line)
+static void say_keep(const Pcap__V1__InitResponse *m,
+		     const struct init_line *line)
 {
 	struct err ignored = ERR_INIT;
 	char id[24];
@@ -133,7 +135,8 @@ static void say_keep(const Pcap__V1__InitResponse *m, const struct line *line)
 	pcap__v1__status_response__free_unpacked(s, NULL);
 }
 
-static bool fill(Pcap__V1__InitRequest *ask, struct line *line, struct err *e)
+static bool init_fill(Pcap__V1__InitRequest *ask, struct init_line *line,
+		      struct err *e)
 {
 	uint64_t snaplen = 0, mib = 0, rings = 0;
 	const char *name = "";
@@ -165,14 +168,14 @@ static bool fill(Pcap__V1__InitRequest *ask, struct line *line, struct err *e)
 	return true;
 }
 
-static int run(int argc, char **argv)
+static int init_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct init_line line = {0};
 	Pcap__V1__InitRequest ask = PCAP__V1__INIT_REQUEST__INIT;
 
 	cli_parse(&argp, argc, argv, &line);
-	if (!fill(&ask, &line, &e))
+	if (!init_fill(&ask, &line, &e))
 		return cli_fail(&e);
 	ask.filter = words_join(&line.words, 1);
 	Pcap__V1__InitResponse *m =
@@ -180,10 +183,11 @@ static int run(int argc, char **argv)
 	free(ask.filter);
 	if (!m)
 		return cli_fail(&e);
-	say(m, &line);
+	init_say(m, &line);
 	say_keep(m, &line);
 	pcap__v1__init_response__free_unpacked(m, NULL);
 	return 0;
 }
 
-const struct command command_init = {"init", "define a capture", &argp, run};
+const struct command command_init = {"init", "define a capture", &argp,
+				     init_run};

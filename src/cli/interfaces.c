@@ -5,13 +5,13 @@
 
 #include <string.h>
 
-struct line {
+struct interfaces_line {
 	const char *target;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t interfaces_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct interfaces_line *line = state->input;
 
 	switch (key) {
 	case ARGP_KEY_ARG:
@@ -24,14 +24,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {NULL,
-				 parse,
+				 interfaces_parse,
 				 "[REMOTE:][INTERFACE]",
 				 "Lists what can be captured on.",
 				 cli_tables,
 				 NULL,
 				 NULL};
 
-static void row(struct table *t, const Pcap__V1__Interface *i)
+static void interfaces_row(struct table *t, const Pcap__V1__Interface *i)
 {
 	table_cell(t, "%s", i->name);
 	table_cell(t, "%s%s%s", i->up ? "up" : "down",
@@ -41,7 +41,7 @@ static void row(struct table *t, const Pcap__V1__Interface *i)
 	table_cell(t, "%s", i->description);
 }
 
-static void columns(struct table *t)
+static void interfaces_columns(struct table *t)
 {
 	table_column(t, "INTERFACE", 0);
 	table_column(t, "STATE", 0);
@@ -49,7 +49,7 @@ static void columns(struct table *t)
 	table_column(t, "DESCRIPTION", TABLE_CUT);
 }
 
-static void print_json(const Pcap__V1__InterfacesResponse *m)
+static void interfaces_print_json(const Pcap__V1__InterfacesResponse *m)
 {
 	struct json j;
 
@@ -58,20 +58,20 @@ static void print_json(const Pcap__V1__InterfacesResponse *m)
 	json_end(&j);
 }
 
-static void print(const Pcap__V1__InterfacesResponse *m)
+static void interfaces_print(const Pcap__V1__InterfacesResponse *m)
 {
 	struct table t;
 
 	table_init(&t);
-	columns(&t);
+	interfaces_columns(&t);
 	for (size_t i = 0; i < m->n_interfaces; i++)
-		row(&t, m->interfaces[i]);
+		interfaces_row(&t, m->interfaces[i]);
 	table_done(&t);
 }
 
 /* Leaves the one of that name, first. */
-static bool only(Pcap__V1__InterfacesResponse *m, const char *name,
-		 struct err *e)
+static bool interfaces_only(Pcap__V1__InterfacesResponse *m, const char *name,
+			    struct err *e)
 {
 	for (size_t i = 0; i < m->n_interfaces; i++) {
 		Pcap__V1__Interface *found = m->interfaces[i];
@@ -85,10 +85,10 @@ static bool only(Pcap__V1__InterfacesResponse *m, const char *name,
 	return err_set(e, ERR_NOT_FOUND, "no such interface '%s'", name);
 }
 
-static int run(int argc, char **argv)
+static int interfaces_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct interfaces_line line = {0};
 	const char *name = "";
 	Pcap__V1__InterfacesRequest ask = PCAP__V1__INTERFACES_REQUEST__INIT;
 
@@ -101,15 +101,15 @@ static int run(int argc, char **argv)
 	if (!m)
 		return cli_fail(&e);
 	size_t all = m->n_interfaces;
-	bool ok = !*name || only(m, name, &e);
+	bool ok = !*name || interfaces_only(m, name, &e);
 	if (ok && *name)
 		m->n_interfaces = 1;
 	if (ok)
-		(cli_json() ? print_json : print)(m);
+		(cli_json() ? interfaces_print_json : interfaces_print)(m);
 	m->n_interfaces = all;
 	pcap__v1__interfaces_response__free_unpacked(m, NULL);
 	return ok ? cli_done() : cli_fail(&e);
 }
 
 const struct command command_interfaces = {
-	"interfaces", "list what can be captured on", &argp, run};
+	"interfaces", "list what can be captured on", &argp, interfaces_run};

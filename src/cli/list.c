@@ -9,13 +9,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-struct line {
+struct list_line {
 	const char *target;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t list_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct list_line *line = state->input;
 
 	switch (key) {
 	case ARGP_KEY_ARG:
@@ -28,7 +28,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {NULL,
-				 parse,
+				 list_parse,
 				 "[REMOTE:][ID|ALIAS]",
 				 "Lists the captures. SIZE is that of the "
 				 "packets as a savefile, DROPPED "
@@ -37,7 +37,7 @@ static const struct argp argp = {NULL,
 				 NULL,
 				 NULL};
 
-static void columns(struct table *t)
+static void list_columns(struct table *t)
 {
 	table_column(t, "ID", TABLE_RIGHT);
 	table_column(t, "ALIASES", TABLE_CUT);
@@ -51,7 +51,7 @@ static void columns(struct table *t)
 	table_column(t, "FILTER", TABLE_CUT);
 }
 
-static void row(struct table *t, const Pcap__V1__Capture *c)
+static void list_row(struct table *t, const Pcap__V1__Capture *c)
 {
 	char size[SIZE_TEXT], oldest[TIME_TEXT], newest[TIME_TEXT];
 
@@ -69,7 +69,7 @@ static void row(struct table *t, const Pcap__V1__Capture *c)
 	table_cell(t, "%s", c->filter);
 }
 
-static void print_json(const Pcap__V1__ListResponse *m)
+static void list_print_json(const Pcap__V1__ListResponse *m)
 {
 	struct json j;
 
@@ -78,15 +78,15 @@ static void print_json(const Pcap__V1__ListResponse *m)
 	json_end(&j);
 }
 
-static void print(const Pcap__V1__ListResponse *m)
+static void list_print(const Pcap__V1__ListResponse *m)
 {
 	char name[CAPTURE_TEXT];
 	struct table t;
 
 	table_init(&t);
-	columns(&t);
+	list_columns(&t);
 	for (size_t i = 0; i < m->n_captures; i++)
-		row(&t, m->captures[i]);
+		list_row(&t, m->captures[i]);
 	table_done(&t);
 	fflush(stdout);
 	if (m->n_captures == 0)
@@ -98,10 +98,10 @@ static void print(const Pcap__V1__ListResponse *m)
 				m->captures[i]->waiting_for);
 }
 
-static int run(int argc, char **argv)
+static int list_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct list_line line = {0};
 	const char *name = "";
 	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
 
@@ -113,9 +113,10 @@ static int run(int argc, char **argv)
 		(Pcap__V1__ListResponse *)cli_call("List", &ask.base, &e);
 	if (!m)
 		return cli_fail(&e);
-	(cli_json() ? print_json : print)(m);
+	(cli_json() ? list_print_json : list_print)(m);
 	pcap__v1__list_response__free_unpacked(m, NULL);
 	return cli_done();
 }
 
-const struct command command_list = {"list", "list the captures", &argp, run};
+const struct command command_list = {"list", "list the captures", &argp,
+				     list_run};

@@ -5,15 +5,15 @@
 
 #define SNAPLEN_MAX 262144
 
-struct line {
+struct listen_line {
 	const char *count, *snaplen, *length, *file;
 	bool force;
 	struct words words;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t listen_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct listen_line *line = state->input;
 
 	switch (key) {
 	case 'c':
@@ -54,7 +54,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	listen_parse,
 	"[REMOTE:]ID|ALIAS [FILTER...]",
 	"Writes what is captured from now on as a savefile. The filter is a "
 	"pcap-filter(7) expression. Captures never wait for a listener: one "
@@ -64,8 +64,8 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static bool fill(Pcap__V1__ListenRequest *ask, struct stream *s,
-		 const struct line *line, struct err *e)
+static bool listen_fill(Pcap__V1__ListenRequest *ask, struct stream *s,
+			const struct listen_line *line, struct err *e)
 {
 	uint64_t snaplen = 0;
 	const char *name;
@@ -86,16 +86,16 @@ static bool fill(Pcap__V1__ListenRequest *ask, struct stream *s,
 	return true;
 }
 
-static int run(int argc, char **argv)
+static int listen_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct listen_line line = {0};
 	Pcap__V1__ListenRequest ask = PCAP__V1__LISTEN_REQUEST__INIT;
 	struct stream s = {
 		.method = "Listen", .request = &ask.base, .listen = true};
 
 	cli_parse(&argp, argc, argv, &line);
-	if (!fill(&ask, &s, &line, &e))
+	if (!listen_fill(&ask, &s, &line, &e))
 		return cli_fail(&e);
 	ask.filter = words_join(&line.words, 1);
 	s.name = ask.name;
@@ -107,4 +107,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_listen = {
-	"listen", "write what is captured from now on", &argp, run};
+	"listen", "write what is captured from now on", &argp, listen_run};

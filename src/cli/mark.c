@@ -3,15 +3,15 @@
 
 #include <stdio.h>
 
-struct line {
+struct mark_line {
 	struct words words;
 	const char *at;
 	bool remove;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t mark_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct mark_line *line = state->input;
 
 	switch (key) {
 	case 1:
@@ -40,7 +40,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	mark_parse,
 	"[REMOTE:]ID|ALIAS NAME",
 	"Gives an instant of a capture a name, which '--since', '--until' and "
 	"'--around' understand. A name is written as an alias is.",
@@ -48,10 +48,10 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static int run(int argc, char **argv)
+static int mark_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT, no_time = ERR_INIT;
-	struct line line = {0};
+	struct mark_line line = {0};
 	Pcap__V1__MarkRequest ask = PCAP__V1__MARK_REQUEST__INIT;
 	int64_t now = realtime_ns(), ignored;
 	const char *name;
@@ -75,4 +75,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_mark = {"mark", "give an instant a name", &argp,
-				     run};
+				     mark_run};

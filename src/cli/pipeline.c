@@ -19,8 +19,8 @@
 /* --- decoding --- */
 
 /* All pieces in one run, at the end of to[0, room). NULL: they do not fit. */
-static const uint8_t *gather(const struct client_event *ev, uint8_t *to,
-			     size_t room)
+static const uint8_t *pipeline_gather(const struct client_event *ev,
+				      uint8_t *to, size_t room)
 {
 	if (ev->n_pieces == 1)
 		return ev->pieces[0].iov_base;
@@ -35,10 +35,12 @@ static const uint8_t *gather(const struct client_event *ev, uint8_t *to,
 }
 
 /* Into p->decoded; frame is a buffer of BLOCK_MAX bytes. */
-static bool decode(struct sink_place *p, ZSTD_DCtx *zstd, uint8_t *frame)
+static bool pipeline_decode(struct pipeline_place *p, ZSTD_DCtx *zstd,
+			    uint8_t *frame)
 {
 	const struct client_event *ev = p->event;
-	const uint8_t *from = frame ? gather(ev, frame, BLOCK_MAX) : NULL;
+	const uint8_t *from =
+		frame ? pipeline_gather(ev, frame, BLOCK_MAX) : NULL;
 
 	if (!p->decoded)
 		p->decoded = malloc(BLOCK_MAX);
@@ -49,10 +51,11 @@ static bool decode(struct sink_place *p, ZSTD_DCtx *zstd, uint8_t *frame)
 }
 
 /* The lock is held. */
-static struct sink_place *next_raw(struct sink *s)
+static struct pipeline_place *next_raw(struct pipeline *s)
 {
 	for (unsigned i = 0; i < s->count; i++) {
-		struct sink_place *p = &s->ring[(s->head + i) % SINK_EVENTS];
+		struct pipeline_place *p =
+			&s->ring[(s->head + i) % PIPELINE_EVENTS];
 
 		if (p->state == PLACE_RAW)
 			return p;
@@ -62,10 +65,10 @@ static struct sink_place *next_raw(struct sink *s)
 
 static void *decode_all(void *arg)
 {
-	struct sink *s = arg;
+	struct pipeline *s = arg;
 	ZSTD_DCtx *zstd = ZSTD_createDCtx();
 	uint8_t *frame = malloc(BLOCK_MAX);
-	struct sink_place *p;
+	struct pipeline_place *p;
 
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
@@ -76,7 +79,7 @@ static void *decode_all(void *arg)
 		p->state = PLACE_DECODING;
 		p->decoded = s->n_spare ? s->spare[--s->n_spare] : NULL;
 		pthread_mutex_unlock(&s->lock);
-		bool ok = decode(p, zstd, frame);
+		bool ok = pipeline_decode(p, zstd, frame);
 		pthread_mutex_lock(&s->lock);
 		p->damaged = !ok;
 		p->state = PLACE_READY;
@@ -91,7 +94,7 @@ static void *decode_all(void *arg)
 
 /* --- writing --- */
 
-static int write_place(struct out *o, struct sink_place *p)
+static int write_place(struct savefile_writer *o, struct pipeline_place *p)
 {
 	struct client_event *ev = p->event;
 	struct iovec v = {p->decoded, ev->zstd_raw_bytes};
@@ -101,23 +104,23 @@ static int write_place(struct out *o, struct sink_place *p)
 
 		v = (struct iovec){h->data, h->len};
 	} else if (!ev->zstd_raw_bytes) {
-		return out_bytes(o, ev->pieces, ev->n_pieces);
+		return savefile_writer_bytes(o, ev->pieces, ev->n_pieces);
 	} else if (o->packed) {
-		return out_frame(o, ev->pieces, ev->n_pieces);
+		return savefile_writer_frame(o, ev->pieces, ev->n_pieces);
 	}
-	return p->damaged ? 0 : out_bytes(o, &v, 1);
+	return p->damaged ? 0 : savefile_writer_bytes(o, &v, 1);
 }
 
 /* The lock is held. The first place, when it may be written. */
-static struct sink_place *first_ready(struct sink *s)
+static struct pipeline_place *first_ready(struct pipeline *s)
 {
-	struct sink_place *p = &s->ring[s->head];
+	struct pipeline_place *p = &s->ring[s->head];
 
 	return s->count && p->state == PLACE_READY ? p : NULL;
 }
 
 /* The lock is held. */
-static void count_written(struct sink *s, const struct sink_place *p)
+static void count_written(struct pipeline *s, const struct pipeline_place *p)
 {
 	const struct client_event *ev = p->event;
 
@@ -130,16 +133,16 @@ static void count_written(struct sink *s, const struct sink_place *p)
 }
 
 /* With the lock held, when everything that was put is written. */
-static void end_writing(struct sink *s)
+static void end_writing(struct pipeline *s)
 {
 	if (!s->error)
-		s->error = out_end(&s->out);
+		s->error = savefile_writer_end(&s->out);
 }
 
-static void *write_all(void *arg)
+static void *pipeline_write_all(void *arg)
 {
-	struct sink *s = arg;
-	struct sink_place *p;
+	struct pipeline *s = arg;
+	struct pipeline_place *p;
 
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
@@ -164,7 +167,7 @@ static void *write_all(void *arg)
 			s->spare[s->n_spare++] = p->decoded;
 		p->decoded = NULL;
 		struct client_event *done = p->event;
-		s->head = (s->head + 1) % SINK_EVENTS;
+		s->head = (s->head + 1) % PIPELINE_EVENTS;
 		s->count--;
 		pthread_cond_signal(&s->room);
 		pthread_mutex_unlock(&s->lock);
@@ -179,7 +182,7 @@ static void *write_all(void *arg)
 /* --- the receiving thread --- */
 
 /* Adds a thread; counts it when it runs. */
-static bool add_thread(struct sink *s, pthread_t *t, void *(*run)(void *),
+static bool add_thread(struct pipeline *s, pthread_t *t, void *(*run)(void *),
 		       struct err *e)
 {
 	errno = pthread_create(t, NULL, run, s);
@@ -189,27 +192,27 @@ static bool add_thread(struct sink *s, pthread_t *t, void *(*run)(void *),
 	return true;
 }
 
-bool sink_start(struct sink *s, int fd, bool packed, struct client *c,
-		struct err *e)
+bool pipeline_start(struct pipeline *s, int fd, bool packed, struct client *c,
+		    struct err *e)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	bool ok;
 
-	*s = (struct sink){.client = c};
-	if (!out_init(&s->out, fd, packed))
+	*s = (struct pipeline){.client = c};
+	if (!savefile_writer_init(&s->out, fd, packed))
 		return err_set(e, ERR_FAILED, "out of memory");
 	pthread_mutex_init(&s->lock, NULL);
 	cond_init(&s->room);
 	pthread_cond_init(&s->raw, NULL);
 	pthread_cond_init(&s->ready, NULL);
-	ok = add_thread(s, &s->writer, write_all, e);
-	for (long i = 0; ok && i < cores && i < SINK_DECODERS_MAX; i++)
+	ok = add_thread(s, &s->writer, pipeline_write_all, e);
+	for (long i = 0; ok && i < cores && i < PIPELINE_DECODERS_MAX; i++)
 		ok = add_thread(s, &s->decoders[i], decode_all, e);
 	return ok;
 }
 
 /* The lock is held, and released while it waits. */
-static void wait_for_room(struct sink *s)
+static void wait_for_room(struct pipeline *s)
 {
 	if (!cond_wait_until(&s->room, &s->lock, monotonic_ns() + TEND_NS)) {
 		pthread_mutex_unlock(&s->lock);
@@ -218,16 +221,17 @@ static void wait_for_room(struct sink *s)
 	}
 }
 
-void sink_put(struct sink *s, struct client_event *ev)
+void pipeline_put(struct pipeline *s, struct client_event *ev)
 {
 	bool raw = ev->zstd_raw_bytes && !s->out.packed;
 	unsigned decoders = s->n_threads - 1;
-	unsigned most = raw ? decoders + 2 : SINK_EVENTS;
+	unsigned most = raw ? decoders + 2 : PIPELINE_EVENTS;
 
 	pthread_mutex_lock(&s->lock);
 	while (s->count >= most)
 		wait_for_room(s);
-	struct sink_place *p = &s->ring[(s->head + s->count++) % SINK_EVENTS];
+	struct pipeline_place *p =
+		&s->ring[(s->head + s->count++) % PIPELINE_EVENTS];
 	p->event = ev;
 	p->damaged = false;
 	p->state = raw ? PLACE_RAW : PLACE_READY;
@@ -235,7 +239,7 @@ void sink_put(struct sink *s, struct client_event *ev)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void sink_stop(struct sink *s)
+void pipeline_stop(struct pipeline *s)
 {
 	if (!s->n_threads)
 		return;
@@ -249,7 +253,7 @@ void sink_stop(struct sink *s)
 		pthread_join(s->decoders[i], NULL);
 	pthread_join(s->writer, NULL);
 	s->n_threads = 0;
-	out_done(&s->out);
+	savefile_writer_done(&s->out);
 	while (s->n_spare)
 		free(s->spare[--s->n_spare]);
 	pthread_mutex_destroy(&s->lock);

@@ -27,7 +27,7 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static bool write_all(int fd, const char *bytes, size_t n)
+static bool proxy_write_all(int fd, const char *bytes, size_t n)
 {
 	while (n) {
 		ssize_t wrote = write(fd, bytes, n);
@@ -48,7 +48,7 @@ static bool write_all(int fd, const char *bytes, size_t n)
 }
 
 /* One direction; each has a thread, as it waits in reads and in writes. */
-static void carry(int from, int to)
+static void proxy_carry(int from, int to)
 {
 	char *bytes = malloc(LANE_BYTES);
 
@@ -62,27 +62,27 @@ static void carry(int from, int to)
 		}
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0 || !write_all(to, bytes, (size_t)n))
+		if (n <= 0 || !proxy_write_all(to, bytes, (size_t)n))
 			break;
 	}
 	free(bytes);
 }
 
-struct lane {
+struct proxy_lane {
 	int from, to;
 };
 
-static void *upward(void *arg)
+static void *proxy_upward(void *arg)
 {
-	const struct lane *l = arg;
+	const struct proxy_lane *l = arg;
 
-	carry(l->from, l->to);
+	proxy_carry(l->from, l->to);
 	/* ssh is gone, or the daemon does not read: both ends end. */
 	shutdown(l->to, SHUT_RDWR);
 	return NULL;
 }
 
-static int run(int argc, char **argv)
+static int proxy_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	char line[CLIENT_CARRIER_MAX];
@@ -96,20 +96,21 @@ static int run(int argc, char **argv)
 	/* A first line makes pcapd speak first. */
 	if (n == 0)
 		n = (size_t)snprintf(line, sizeof(line), "PROXY UNKNOWN\r\n");
-	struct lane up = {STDIN_FILENO, fd};
-	if (!write_all(fd, line, n)) {
+	struct proxy_lane up = {STDIN_FILENO, fd};
+	if (!proxy_write_all(fd, line, n)) {
 		err_errno(&e, "write to pcapd");
 		return cli_fail(&e);
 	}
-	errno = pthread_create(&thread, NULL, upward, &up);
+	errno = pthread_create(&thread, NULL, proxy_upward, &up);
 	if (errno) {
 		err_errno(&e, "make a thread");
 		return cli_fail(&e);
 	}
-	carry(fd, STDOUT_FILENO);
+	proxy_carry(fd, STDOUT_FILENO);
 	/* The other thread may wait for the standard input for ever. */
 	_exit(0);
 }
 
 const struct command command_proxy = {
-	"proxy", "what ssh:// remotes run on the other machine", &argp, run};
+	"proxy", "what ssh:// remotes run on the other machine", &argp,
+	proxy_run};

@@ -15,14 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct line {
+struct remote_line {
 	const char *bundle, *cert, *key, *ca;
 	struct words words;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t remote_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct remote_line *line = state->input;
 
 	switch (key) {
 	case 'b':
@@ -55,7 +55,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	remote_parse,
 	"add NAME URL\nlist\nremove REMOTE\ntest REMOTE",
 	"Names other machines with a pcapd; 'NAME:' before a capture means "
 	"that machine. URLs are tls://HOST[:PORT] (port 2020, needs a "
@@ -91,7 +91,8 @@ static bool file_take(char to[ADDRESS_TEXT_MAX], const char *file,
 	return ok;
 }
 
-static bool add(const struct line *line, const char *path, struct err *e)
+static bool remote_add(const struct remote_line *line, const char *path,
+		       struct err *e)
 {
 	struct remote r = {.name = ""};
 	struct address to;
@@ -155,7 +156,7 @@ static void list_table(const struct remote *all, size_t n)
 	table_done(&t);
 }
 
-static bool list(const char *path, struct err *e)
+static bool remote_list(const char *path, struct err *e)
 {
 	struct remote *all;
 	size_t n;
@@ -167,7 +168,7 @@ static bool list(const char *path, struct err *e)
 	return true;
 }
 
-static bool test(const char *name, struct err *e)
+static bool remote_test(const char *name, struct err *e)
 {
 	Pcap__V1__VersionRequest ask = PCAP__V1__VERSION_REQUEST__INIT;
 	int64_t began = realtime_ns();
@@ -187,7 +188,7 @@ static bool test(const char *name, struct err *e)
 	return true;
 }
 
-static bool dispatch(const struct line *line, struct err *e)
+static bool remote_dispatch(const struct remote_line *line, struct err *e)
 {
 	const char *verb = line->words.n ? line->words.v[0] : "";
 	char path[ADDRESS_TEXT_MAX];
@@ -195,13 +196,13 @@ static bool dispatch(const struct line *line, struct err *e)
 	if (!remotes_path(path, e))
 		return false;
 	if (strcmp(verb, "add") == 0)
-		return add(line, path, e);
+		return remote_add(line, path, e);
 	if (strcmp(verb, "list") == 0 && line->words.n == 1)
-		return list(path, e);
+		return remote_list(path, e);
 	if (strcmp(verb, "remove") == 0 && line->words.n == 2)
 		return remotes_remove(path, line->words.v[1], e);
 	if (strcmp(verb, "test") == 0 && line->words.n == 2)
-		return test(line->words.v[1], e);
+		return remote_test(line->words.v[1], e);
 	err_set(e, ERR_USAGE,
 		"expected 'add NAME URL', 'list', 'remove REMOTE' or 'test "
 		"REMOTE'%s%s",
@@ -209,14 +210,14 @@ static bool dispatch(const struct line *line, struct err *e)
 	return err_hint(e, "'pcap help remote' tells more.");
 }
 
-static int run(int argc, char **argv)
+static int remote_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct remote_line line = {0};
 
 	cli_parse(&argp, argc, argv, &line);
-	return dispatch(&line, &e) ? cli_done() : cli_fail(&e);
+	return remote_dispatch(&line, &e) ? cli_done() : cli_fail(&e);
 }
 
 const struct command command_remote = {
-	"remote", "name other machines with a pcapd", &argp, run};
+	"remote", "name other machines with a pcapd", &argp, remote_run};

@@ -34,8 +34,8 @@ bool remote_name_check(const char *name, struct err *e)
 
 /* Copies [from, from + n), of those letters and not empty; a '-' in front would
  * be an option of ssh. */
-static bool part(char *to, size_t room, const char *from, size_t n,
-		 const char *more)
+static bool remotes_part(char *to, size_t room, const char *from, size_t n,
+			 const char *more)
 {
 	if (n == 0 || n >= room || *from == '-')
 		return false;
@@ -82,8 +82,8 @@ static bool place_parse(const char *text, bool with_user, struct address *to)
 
 	if (text[n] && text[n + 1])
 		return false; /* something behind the '/' */
-	if (at && (!with_user || !part(to->user, sizeof(to->user), text,
-				       (size_t)(at - text), "")))
+	if (at && (!with_user || !remotes_part(to->user, sizeof(to->user), text,
+					       (size_t)(at - text), "")))
 		return false;
 	if (at) {
 		n -= (size_t)(at + 1 - text);
@@ -91,8 +91,8 @@ static bool place_parse(const char *text, bool with_user, struct address *to)
 	}
 	if (n && *text == '[') {
 		end = memchr(text, ']', n);
-		if (!end || !part(to->host, sizeof(to->host), text + 1,
-				  (size_t)(end - text - 1), ":%"))
+		if (!end || !remotes_part(to->host, sizeof(to->host), text + 1,
+					  (size_t)(end - text - 1), ":%"))
 			return false;
 		zone_decode(to->host);
 		end++;
@@ -100,8 +100,8 @@ static bool place_parse(const char *text, bool with_user, struct address *to)
 		end = memchr(text, ':', n);
 		if (!end)
 			end = text + n;
-		if (!part(to->host, sizeof(to->host), text,
-			  (size_t)(end - text), ""))
+		if (!remotes_part(to->host, sizeof(to->host), text,
+				  (size_t)(end - text), ""))
 			return false;
 	}
 	return port_parse(end, n - (size_t)(end - text), to->port);
@@ -177,7 +177,7 @@ bool remotes_path(char out[ADDRESS_TEXT_MAX], struct err *e)
 		       "expected $XDG_CONFIG_HOME or $HOME to keep remotes in");
 }
 
-struct reading {
+struct remotes_reading {
 	FILE *file;
 	unsigned line;
 	bool too_long;
@@ -186,9 +186,9 @@ struct reading {
 	struct err err;
 };
 
-static char *read_line(char *to, int n, void *ctx)
+static char *remotes_read_line(char *to, int n, void *ctx)
 {
-	struct reading *r = ctx;
+	struct remotes_reading *r = ctx;
 
 	if (r->too_long || r->err.kind || !fgets(to, n, r->file))
 		return NULL;
@@ -199,7 +199,7 @@ static char *read_line(char *to, int n, void *ctx)
 	return r->too_long ? NULL : to;
 }
 
-static struct remote *section_of(struct reading *r, const char *name)
+static struct remote *section_of(struct remotes_reading *r, const char *name)
 {
 	if (r->n && strcmp(r->all[r->n - 1].name, name) == 0)
 		return &r->all[r->n - 1];
@@ -223,7 +223,7 @@ static struct remote *section_of(struct reading *r, const char *name)
 	return one;
 }
 
-static char *field(struct remote *one, const char *key)
+static char *remotes_field(struct remote *one, const char *key)
 {
 	if (strcmp(key, "url") == 0)
 		return one->url;
@@ -236,15 +236,15 @@ static char *field(struct remote *one, const char *key)
 	return strcmp(key, "ca") == 0 ? one->ca : NULL;
 }
 
-static int read_key(void *ctx, const char *section, const char *key,
-		    const char *value)
+static int remotes_read_key(void *ctx, const char *section, const char *key,
+			    const char *value)
 {
-	struct reading *r = ctx;
+	struct remotes_reading *r = ctx;
 
 	if (r->err.kind)
 		return 1;
 	struct remote *one = section_of(r, section);
-	char *to = one ? field(one, key) : NULL;
+	char *to = one ? remotes_field(one, key) : NULL;
 	if (one && !to)
 		err_set(&r->err, ERR_USAGE,
 			"expected url, bundle, cert, key or ca, not '%.40s'",
@@ -257,14 +257,15 @@ static int read_key(void *ctx, const char *section, const char *key,
 }
 
 /* inih ends with the first line that is none of ours. */
-static bool parse(struct reading *r, const char *path, struct err *e)
+static bool remotes_parse(struct remotes_reading *r, const char *path,
+			  struct err *e)
 {
 	/* As for pcapd.conf: inih's variables are the program's. */
 	ini_allow_multiline = false;
 	ini_stop_on_first_error = true;
 	ini_use_stack = false;
 	ini_initial_alloc = ini_max_line = LINE_MAX_BYTES;
-	int bad = ini_parse_stream(read_line, r, read_key, r);
+	int bad = ini_parse_stream(remotes_read_line, r, remotes_read_key, r);
 
 	if (r->err.kind) {
 		*e = r->err;
@@ -289,14 +290,14 @@ static bool parse(struct reading *r, const char *path, struct err *e)
 bool remotes_read(const char *path, struct remote **all, size_t *n,
 		  struct err *e)
 {
-	struct reading r = {.err = ERR_INIT};
+	struct remotes_reading r = {.err = ERR_INIT};
 
 	*all = NULL;
 	*n = 0;
 	r.file = fopen(path, "re");
 	if (!r.file)
 		return errno == ENOENT || err_errno(e, "read %s", path);
-	bool ok = parse(&r, path, e);
+	bool ok = remotes_parse(&r, path, e);
 	fclose(r.file);
 	if (!ok) {
 		free(r.all);
@@ -352,7 +353,7 @@ static bool is_section(const char *line, const char *name)
 }
 
 /* Everything but the section of that name; NULL: everything. */
-static void copy(FILE *from, FILE *to, const char *without)
+static void remotes_copy(FILE *from, FILE *to, const char *without)
 {
 	char line[LINE_MAX_BYTES];
 	bool skip = false;
@@ -381,8 +382,8 @@ static void write_section(FILE *f, const struct remote *r)
 		fprintf(f, "ca = %s\n", r->ca);
 }
 
-static bool rewrite(const char *path, const char *without,
-		    const struct remote *with, struct err *e)
+static bool remotes_rewrite(const char *path, const char *without,
+			    const struct remote *with, struct err *e)
 {
 	char temporary[ADDRESS_TEXT_MAX + 8];
 
@@ -394,7 +395,7 @@ static bool rewrite(const char *path, const char *without,
 		return err_errno(e, "write %s", temporary);
 	FILE *from = fopen(path, "re");
 	if (from) {
-		copy(from, to, without);
+		remotes_copy(from, to, without);
 		fclose(from);
 	}
 	if (with)
@@ -408,8 +409,8 @@ static bool rewrite(const char *path, const char *without,
 	return false;
 }
 
-static bool is_there(const char *path, const char *name, bool *there,
-		     struct err *e)
+static bool remotes_is_there(const char *path, const char *name, bool *there,
+			     struct err *e)
 {
 	struct remote *all;
 	size_t n;
@@ -427,10 +428,10 @@ bool remotes_add(const char *path, const struct remote *r, struct err *e)
 {
 	bool there;
 
-	if (!is_there(path, r->name, &there, e))
+	if (!remotes_is_there(path, r->name, &there, e))
 		return false;
 	if (!there)
-		return rewrite(path, NULL, r, e);
+		return remotes_rewrite(path, NULL, r, e);
 	err_set(e, ERR_EXISTS, "the remote '%s' is there already", r->name);
 	return err_hint(e, "'pcap remote remove %s' first.", r->name);
 }
@@ -439,9 +440,9 @@ bool remotes_remove(const char *path, const char *name, struct err *e)
 {
 	bool there;
 
-	if (!is_there(path, name, &there, e))
+	if (!remotes_is_there(path, name, &there, e))
 		return false;
 	if (there)
-		return rewrite(path, name, NULL, e);
+		return remotes_rewrite(path, name, NULL, e);
 	return err_set(e, ERR_NOT_FOUND, "unknown remote '%s'", name);
 }

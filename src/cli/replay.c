@@ -6,7 +6,7 @@
 
 #define SNAPLEN_MAX 262144
 
-struct line {
+struct replay_line {
 	struct time_range range;
 	const char *count, *snaplen, *file, *around, *window;
 	bool live, force, strict, explain;
@@ -14,9 +14,9 @@ struct line {
 	struct words words;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t replay_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct replay_line *line = state->input;
 
 	if (time_range_option(&line->range, key, arg))
 		return 0;
@@ -82,7 +82,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	replay_parse,
 	"[REMOTE:]ID|ALIAS [FILTER...]",
 	"Writes what a capture has stored, oldest first, as a savefile. The "
 	"filter is a pcap-filter(7) expression.\vA TIME is "
@@ -94,7 +94,7 @@ static const struct argp argp = {
 	NULL};
 
 /* What a replay that ends says at its end. */
-static void say_live(const struct line *line,
+static void say_live(const struct replay_line *line,
 		     const Pcap__V1__ReplayRequest *ask)
 {
 	char text[TIME_TEXT];
@@ -105,8 +105,8 @@ static void say_live(const struct line *line,
 }
 
 /* Makes --since and --until of it. */
-static bool around(struct line *line, const char *name, int64_t now_ns,
-		   struct err *e)
+static bool replay_around(struct replay_line *line, const char *name,
+			  int64_t now_ns, struct err *e)
 {
 	int64_t at, window = 30 * NS_PER_S;
 
@@ -132,7 +132,8 @@ static bool around(struct line *line, const char *name, int64_t now_ns,
 	return true;
 }
 
-static bool fill(Pcap__V1__ReplayRequest *ask, struct line *line, struct err *e)
+static bool replay_fill(Pcap__V1__ReplayRequest *ask, struct replay_line *line,
+			struct err *e)
 {
 	uint64_t snaplen = 0;
 	int64_t now = realtime_ns();
@@ -158,7 +159,7 @@ static bool fill(Pcap__V1__ReplayRequest *ask, struct line *line, struct err *e)
 	ask->snaplen = (uint32_t)snaplen;
 	ask->live = line->live;
 	ask->accept_zstd = true;
-	if (!around(line, name, now, e) ||
+	if (!replay_around(line, name, now, e) ||
 	    (!line->around &&
 	     !range_marks(&line->range, line->marked, name, now, e)) ||
 	    !time_range_parse(&line->range, now, &ask->since_ns, &ask->until_ns,
@@ -168,7 +169,7 @@ static bool fill(Pcap__V1__ReplayRequest *ask, struct line *line, struct err *e)
 	return true;
 }
 
-static int explain(const Pcap__V1__ReplayRequest *replay)
+static int replay_explain(const Pcap__V1__ReplayRequest *replay)
 {
 	Pcap__V1__ExplainRequest ask = PCAP__V1__EXPLAIN_REQUEST__INIT;
 
@@ -185,18 +186,18 @@ static bool is_picked(const Pcap__V1__ReplayRequest *ask)
 	return *ask->filter || ask->max_packets || ask->snaplen;
 }
 
-static int run(int argc, char **argv)
+static int replay_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct replay_line line = {0};
 	Pcap__V1__ReplayRequest ask = PCAP__V1__REPLAY_REQUEST__INIT;
 
 	cli_parse(&argp, argc, argv, &line);
-	if (!fill(&ask, &line, &e))
+	if (!replay_fill(&ask, &line, &e))
 		return cli_fail(&e);
 	ask.filter = words_join(&line.words, 1);
 	if (line.explain) {
-		int told = explain(&ask);
+		int told = replay_explain(&ask);
 
 		free(ask.filter);
 		return told;
@@ -216,4 +217,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_replay = {
-	"replay", "write what was captured as a savefile", &argp, run};
+	"replay", "write what was captured as a savefile", &argp, replay_run};

@@ -190,7 +190,8 @@ const char *cause_text(Pcap__V1__Gap__Cause cause)
 }
 
 /* "stopped, kernel": the causes of the gaps, each once. */
-static void causes(const Pcap__V1__Coverage *c, char *out, size_t room)
+static void retention_text_causes(const Pcap__V1__Coverage *c, char *out,
+				  size_t room)
 {
 	/* These are no gaps. */
 	unsigned seen = 1u << PCAP__V1__GAP__CAUSE__CLOCK |
@@ -227,7 +228,7 @@ void coverage_say(const Pcap__V1__Coverage *c)
 	/* One range is said once. */
 	if (strcmp(covered, range) == 0)
 		but = strcpy(covered, "");
-	causes(c, why, sizeof(why));
+	retention_text_causes(c, why, sizeof(why));
 	if (c->gaps == 0)
 		cli_say("range: %s%s%s%s", range, but, covered,
 			c->to_ns ? "; no gaps" : "");

@@ -41,9 +41,9 @@ static int write_pieces(int fd, struct iovec *v, size_t n)
 	return 0;
 }
 
-bool out_init(struct out *o, int fd, bool packed)
+bool savefile_writer_init(struct savefile_writer *o, int fd, bool packed)
 {
-	*o = (struct out){.fd = fd, .packed = packed};
+	*o = (struct savefile_writer){.fd = fd, .packed = packed};
 	if (!packed)
 		return true;
 	o->zstd = ZSTD_createCCtx();
@@ -52,11 +52,12 @@ bool out_init(struct out *o, int fd, bool packed)
 		ZSTD_CCtx_setParameter(o->zstd, ZSTD_c_checksumFlag, 1);
 		return true;
 	}
-	out_done(o);
+	savefile_writer_done(o);
 	return false;
 }
 
-static int pack(struct out *o, const struct iovec *v, ZSTD_EndDirective how)
+static int savefile_writer_pack(struct savefile_writer *o,
+				const struct iovec *v, ZSTD_EndDirective how)
 {
 	ZSTD_inBuffer in = {v->iov_base, v->iov_len, 0};
 	size_t left;
@@ -76,32 +77,34 @@ static int pack(struct out *o, const struct iovec *v, ZSTD_EndDirective how)
 	return 0;
 }
 
-int out_bytes(struct out *o, struct iovec *pieces, size_t n)
+int savefile_writer_bytes(struct savefile_writer *o, struct iovec *pieces,
+			  size_t n)
 {
 	int error = 0;
 
 	if (!o->packed)
 		return write_pieces(o->fd, pieces, n);
 	for (size_t i = 0; i < n && !error; i++)
-		error = pack(o, &pieces[i], ZSTD_e_flush);
+		error = savefile_writer_pack(o, &pieces[i], ZSTD_e_flush);
 	return error;
 }
 
-int out_frame(struct out *o, struct iovec *pieces, size_t n)
+int savefile_writer_frame(struct savefile_writer *o, struct iovec *pieces,
+			  size_t n)
 {
-	int error = out_end(o);
+	int error = savefile_writer_end(o);
 
 	return error ? error : write_pieces(o->fd, pieces, n);
 }
 
-int out_end(struct out *o)
+int savefile_writer_end(struct savefile_writer *o)
 {
 	struct iovec nothing = {NULL, 0};
 
-	return o->in_frame ? pack(o, &nothing, ZSTD_e_end) : 0;
+	return o->in_frame ? savefile_writer_pack(o, &nothing, ZSTD_e_end) : 0;
 }
 
-void out_done(struct out *o)
+void savefile_writer_done(struct savefile_writer *o)
 {
 	ZSTD_freeCCtx(o->zstd);
 	free(o->room);

@@ -1,5 +1,6 @@
 /*
- * out: a file descriptor that takes a savefile, plain or as zstd frames.
+ * savefile_writer: a file descriptor that takes a savefile, plain or as zstd
+ * frames.
  *
  * What: savefile bytes go in and are written, compressed if it is packed;
  * frames that are compressed already go in as they are. Whatever was put can be
@@ -7,15 +8,15 @@
  * Threads: one at a time.
  * Errors: an errno, 0 for none.
  */
-#ifndef PCAPD_CLI_OUT_H
-#define PCAPD_CLI_OUT_H
+#ifndef PCAPD_CLI_SAVEFILE_WRITER_H
+#define PCAPD_CLI_SAVEFILE_WRITER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
-struct out {
+struct savefile_writer {
 	int fd;
 	bool packed;
 	/* Its own. */
@@ -25,13 +26,15 @@ struct out {
 };
 
 /* false: out of memory. */
-bool out_init(struct out *o, int fd, bool packed);
+bool savefile_writer_init(struct savefile_writer *o, int fd, bool packed);
 /* Savefile bytes; the pieces are changed. */
-int out_bytes(struct out *o, struct iovec *pieces, size_t n);
+int savefile_writer_bytes(struct savefile_writer *o, struct iovec *pieces,
+			  size_t n);
 /* A whole zstd frame of savefile bytes, into one that is packed. */
-int out_frame(struct out *o, struct iovec *pieces, size_t n);
+int savefile_writer_frame(struct savefile_writer *o, struct iovec *pieces,
+			  size_t n);
 /* Nothing more comes. */
-int out_end(struct out *o);
-void out_done(struct out *o);
+int savefile_writer_end(struct savefile_writer *o);
+void savefile_writer_done(struct savefile_writer *o);
 
 #endif

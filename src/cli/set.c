@@ -3,15 +3,15 @@
 
 #include <stdio.h>
 
-struct line {
+struct set_line {
 	const char *name, *people;
 	struct keep keep;
 	bool yes, dry_run;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t set_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct set_line *line = state->input;
 
 	switch (key) {
 	case 1:
@@ -61,7 +61,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	set_parse,
 	"[REMOTE:]ID|ALIAS",
 	"Changes how much of a capture is kept, also while it runs. What is "
 	"over the bound goes at once, but for what 'pcap hold' keeps; before "
@@ -70,10 +70,10 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static int run(int argc, char **argv)
+static int set_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct set_line line = {0};
 	Pcap__V1__SetRequest ask = PCAP__V1__SET_REQUEST__INIT;
 	const char *name;
 
@@ -112,4 +112,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_set = {"set", "change how much is kept", &argp,
-				    run};
+				    set_run};

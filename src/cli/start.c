@@ -4,14 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-struct line {
+struct start_line {
 	const char *name;
 	bool all;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t start_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct start_line *line = state->input;
 
 	switch (key) {
 	case 'a':
@@ -31,7 +31,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	start_parse,
 	"[REMOTE:][ID|ALIAS]",
 	"Starts a capture; it goes on until it is stopped, also when pcapd or "
 	"the machine is started again. Without a name the only capture there "
@@ -72,10 +72,10 @@ static bool only_one(char id[24], struct err *e)
 	return found == 1;
 }
 
-static int run(int argc, char **argv)
+static int start_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct start_line line = {0};
 	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
 	const char *name = "";
 	char id[24];
@@ -102,4 +102,5 @@ static int run(int argc, char **argv)
 	return cli_change("Start", &ask.base, "started");
 }
 
-const struct command command_start = {"start", "start a capture", &argp, run};
+const struct command command_start = {"start", "start a capture", &argp,
+				      start_run};

@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct line {
+struct status_line {
 	const char *target;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t status_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct status_line *line = state->input;
 
 	switch (key) {
 	case ARGP_KEY_ARG:
@@ -32,7 +32,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
 	NULL,
-	parse,
+	status_parse,
 	"[REMOTE:][ID|ALIAS]",
 	"Tells whether captures are well. NEWEST and SYNCED are the ages of "
 	"the newest packet and of the last instant before which everything "
@@ -67,7 +67,7 @@ static void keep_cell(struct table *t, const Pcap__V1__Capture *c)
 		table_cell(t, "%s", "everything");
 }
 
-static void columns(struct table *t)
+static void status_columns(struct table *t)
 {
 	table_column(t, "ID", TABLE_RIGHT);
 	table_column(t, "ALIASES", TABLE_CUT);
@@ -81,8 +81,8 @@ static void columns(struct table *t)
 	table_column(t, "KEEP", 0);
 }
 
-static void row(struct table *t, const Pcap__V1__CaptureStatus *s,
-		int64_t now_ns)
+static void status_row(struct table *t, const Pcap__V1__CaptureStatus *s,
+		       int64_t now_ns)
 {
 	const Pcap__V1__Capture *c = s->capture;
 	bool runs = s->synced_ns || s->queue_blocks;
@@ -160,15 +160,15 @@ static void say_names(const Pcap__V1__CaptureStatus *s)
 				    at));
 }
 
-static void print(const Pcap__V1__StatusResponse *m)
+static void status_print(const Pcap__V1__StatusResponse *m)
 {
 	char size[SIZE_TEXT];
 	struct table t;
 
 	table_init(&t);
-	columns(&t);
+	status_columns(&t);
 	for (size_t i = 0; i < m->n_captures; i++)
-		row(&t, m->captures[i], m->now_ns);
+		status_row(&t, m->captures[i], m->now_ns);
 	table_done(&t);
 	for (size_t i = 0; i < m->n_captures; i++)
 		say_more(m->captures[i]);
@@ -186,7 +186,7 @@ static void print(const Pcap__V1__StatusResponse *m)
 
 /* --- JSON --- */
 
-static void print_json(const Pcap__V1__StatusResponse *m)
+static void status_print_json(const Pcap__V1__StatusResponse *m)
 {
 	struct json j;
 
@@ -207,10 +207,10 @@ static void print_json(const Pcap__V1__StatusResponse *m)
 	json_end(&j);
 }
 
-static int run(int argc, char **argv)
+static int status_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct status_line line = {0};
 	const char *name = "";
 
 	cli_parse(&argp, argc, argv, &line);
@@ -219,7 +219,7 @@ static int run(int argc, char **argv)
 	Pcap__V1__StatusResponse *m = status_ask(name, &e);
 	if (!m)
 		return cli_fail(&e);
-	(cli_json() ? print_json : print)(m);
+	(cli_json() ? status_print_json : status_print)(m);
 	bool dropped = false;
 	for (size_t i = 0; i < m->n_captures; i++)
 		dropped |= m->captures[i]->dropped_last_ns != 0;
@@ -229,4 +229,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_status = {
-	"status", "tell whether captures are well", &argp, run};
+	"status", "tell whether captures are well", &argp, status_run};

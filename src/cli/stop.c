@@ -3,14 +3,14 @@
 
 #include <string.h>
 
-struct line {
+struct stop_line {
 	const char *name;
 	bool all;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t stop_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct stop_line *line = state->input;
 
 	switch (key) {
 	case 'a':
@@ -29,17 +29,17 @@ static const struct argp_option options[] = {
 	{"all", 'a', NULL, 0, "Stop every capture that runs", 0}, {0}};
 
 static const struct argp argp = {options,
-				 parse,
+				 stop_parse,
 				 "[REMOTE:]ID|ALIAS\n[REMOTE:]--all",
 				 "Stops a capture. What it captured stays.",
 				 cli_common,
 				 NULL,
 				 NULL};
 
-static int run(int argc, char **argv)
+static int stop_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct line line = {0};
+	struct stop_line line = {0};
 	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
 	const char *name = "";
 
@@ -66,4 +66,4 @@ static int run(int argc, char **argv)
 	return cli_change("Stop", &ask.base, "stopped");
 }
 
-const struct command command_stop = {"stop", "stop a capture", &argp, run};
+const struct command command_stop = {"stop", "stop a capture", &argp, stop_run};

@@ -24,12 +24,12 @@
 /* For the counts at the end; a daemon that hangs does not keep us. */
 #define PATIENCE_MS 1000
 
-struct run {
+struct stream_run {
 	const struct stream *s;
 	struct client *client;
 	int out; /* -1: made when the stream has begun */
-	struct sink sink;
-	struct watch watch;
+	struct pipeline sink;
+	struct canceller watch;
 	struct progress progress;
 	uint8_t ticket[CLIENT_TICKET_BYTES]; /* for frames beside gRPC */
 	bool begun, ended;		     /* a Header came, an End came */
@@ -55,9 +55,9 @@ static bool to_stdout(const struct stream *s)
 /* The name says so. */
 static bool is_packed(const struct stream *s)
 {
-	const char *end = s->file ? strrchr(s->file, '.') : NULL;
+	const char *stream_end = s->file ? strrchr(s->file, '.') : NULL;
 
-	return end && strcasecmp(end, ".zst") == 0;
+	return stream_end && strcasecmp(stream_end, ".zst") == 0;
 }
 
 /* What is written is pcap, or that in zstd: a name that says otherwise would
@@ -112,7 +112,7 @@ static bool in_the_way(const struct stream *s, struct err *e)
 }
 
 /* What can be known to be wrong before anything is asked for. */
-static bool out_check(struct run *r, struct err *e)
+static bool out_check(struct stream_run *r, struct err *e)
 {
 	const struct stream *s = r->s;
 
@@ -131,7 +131,7 @@ static bool out_check(struct run *r, struct err *e)
 	return true;
 }
 
-static bool out_open(struct run *r, struct err *e)
+static bool out_open(struct stream_run *r, struct err *e)
 {
 	const char *file = r->s->file;
 	int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
@@ -151,7 +151,7 @@ static bool out_open(struct run *r, struct err *e)
 }
 
 /* A write that came too late to be seen as one, on network file systems. */
-static bool out_close(struct run *r, struct err *e)
+static bool out_close(struct stream_run *r, struct err *e)
 {
 	if (to_stdout(r->s) || r->out < 0 || close(r->out) == 0)
 		return true;
@@ -174,7 +174,8 @@ static void say_idle(const struct stream *s, const Pcap__V1__Capture *c)
 			s->name);
 }
 
-static bool begin(struct run *r, const Pcap__V1__Header *h, struct err *e)
+static bool stream_begin(struct stream_run *r, const Pcap__V1__Header *h,
+			 struct err *e)
 {
 	if (r->begun)
 		return true;
@@ -187,12 +188,13 @@ static bool begin(struct run *r, const Pcap__V1__Header *h, struct err *e)
 		if (r->s->listen || (r->s->live && !r->savefile))
 			say_idle(r->s, h->capture);
 	}
-	r->begun = out_open(r, e) &&
-		   sink_start(&r->sink, r->out, is_packed(r->s), r->client, e);
+	r->begun =
+		out_open(r, e) &&
+		pipeline_start(&r->sink, r->out, is_packed(r->s), r->client, e);
 	return r->begun;
 }
 
-static void lose(struct run *r, const Pcap__V1__Lost *m)
+static void stream_lose(struct stream_run *r, const Pcap__V1__Lost *m)
 {
 	r->lost += m->packets;
 	snprintf(r->lost_why, sizeof(r->lost_why), "%s",
@@ -207,7 +209,7 @@ static void lose(struct run *r, const Pcap__V1__Lost *m)
 		cli_say("pcap: packets are missing here: %s", r->lost_why);
 }
 
-static void end(struct run *r, Pcap__V1__End *m)
+static void stream_end(struct stream_run *r, Pcap__V1__End *m)
 {
 	/* It outlives the message. */
 	r->coverage = m->coverage;
@@ -219,21 +221,22 @@ static void end(struct run *r, Pcap__V1__End *m)
 }
 
 /* Takes the event over. */
-static bool take(struct run *r, struct client_event *ev, struct err *e)
+static bool stream_take(struct stream_run *r, struct client_event *ev,
+			struct err *e)
 {
 	Pcap__V1__PacketStream *m = ev->message;
 	bool ok = true;
 
 	if (m && m->event_case == PCAP__V1__PACKET_STREAM__EVENT_LOST)
-		lose(r, m->lost);
+		stream_lose(r, m->lost);
 	if (m && m->event_case == PCAP__V1__PACKET_STREAM__EVENT_END)
-		end(r, m->end);
+		stream_end(r, m->end);
 	if (m && m->event_case != PCAP__V1__PACKET_STREAM__EVENT_HEADER) {
 		client_event_free(ev);
 		return true;
 	}
 	if (m)
-		ok = begin(r, m->header, e);
+		ok = stream_begin(r, m->header, e);
 	else if (!r->begun)
 		ok = err_set(e, ERR_FAILED, "pcapd sent packets too early");
 	if (!ok) {
@@ -243,11 +246,11 @@ static bool take(struct run *r, struct client_event *ev, struct err *e)
 	r->packets += ev->count;
 	r->bytes += ev->bytes;
 	progress_show(&r->progress, r->packets, r->bytes, ev->blocks_done);
-	sink_put(&r->sink, ev);
+	pipeline_put(&r->sink, ev);
 	return true;
 }
 
-static bool receive(struct run *r, struct err *e)
+static bool stream_receive(struct stream_run *r, struct err *e)
 {
 	struct client_event *ev;
 	struct err ignored = ERR_INIT;
@@ -258,7 +261,7 @@ static bool receive(struct run *r, struct err *e)
 			(ProtobufCBinaryData){sizeof(r->ticket), r->ticket};
 	client_stream(r->client, r->s->method, r->s->request);
 	while ((got = client_next(r->client, &ev, e)) == 1) {
-		if (take(r, ev, e))
+		if (stream_take(r, ev, e))
 			continue;
 		client_cancel(r->client);
 		while (client_next(r->client, &ev, &ignored) == 1)
@@ -271,7 +274,7 @@ static bool receive(struct run *r, struct err *e)
 /* --- what came of it --- */
 
 /* What the capture took in and lost meanwhile, if pcapd still tells. */
-static void say_kernel(struct run *r)
+static void say_kernel(struct stream_run *r)
 {
 	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
 	struct err ignored = ERR_INIT;
@@ -294,7 +297,7 @@ static void say_kernel(struct run *r)
 	pcap__v1__list_response__free_unpacked(m, NULL);
 }
 
-static void say_counts(struct run *r)
+static void say_counts(struct stream_run *r)
 {
 	if (!r->s->listen) {
 		if (r->ended)
@@ -316,23 +319,23 @@ static void say_counts(struct run *r)
 }
 
 /* ok: the call ended well. Turns what is known into one error, or none. */
-static bool verdict(struct run *r, bool ok, enum watch_reason why,
-		    struct err *e)
+static bool stream_verdict(struct stream_run *r, bool ok,
+			   enum canceller_reason why, struct err *e)
 {
 	const char *name = r->s->name;
 	const char *verb = r->s->listen ? "listen" : "replay";
 
-	if (r->sink.error == EPIPE || why == WATCH_READER_GONE)
+	if (r->sink.error == EPIPE || why == CANCELLER_READER_GONE)
 		return true;
 	if (r->sink.error) {
 		errno = r->sink.error;
 		return err_errno(e, "write %s",
 				 to_stdout(r->s) ? "stdout" : r->s->file);
 	}
-	if (!ok && why != WATCH_NONE && e->kind == ERR_CANCELLED)
+	if (!ok && why != CANCELLER_NONE && e->kind == ERR_CANCELLED)
 		return true;
 	/* The terminal's signal ends ssh, too. */
-	if (!ok && why == WATCH_SIGNAL && e->kind == ERR_UNREACHABLE)
+	if (!ok && why == CANCELLER_SIGNAL && e->kind == ERR_UNREACHABLE)
 		return true;
 	if (!ok) {
 		if (r->begun && e->kind == ERR_UNREACHABLE)
@@ -381,14 +384,14 @@ static bool verdict(struct run *r, bool ok, enum watch_reason why,
 	return true;
 }
 
-static int finish(struct run *r, bool ok, struct err *e)
+static int stream_finish(struct stream_run *r, bool ok, struct err *e)
 {
 	struct err closing = ERR_INIT;
 
-	sink_stop(&r->sink);
-	enum watch_reason why = watch_done(&r->watch);
+	pipeline_stop(&r->sink);
+	enum canceller_reason why = canceller_done(&r->watch);
 	progress_clear(&r->progress);
-	ok = verdict(r, ok, why, e);
+	ok = stream_verdict(r, ok, why, e);
 	if (!out_close(r, &closing) && ok) {
 		*e = closing;
 		ok = false;
@@ -400,7 +403,7 @@ static int finish(struct run *r, bool ok, struct err *e)
 
 int stream_run(const struct stream *s)
 {
-	struct run r = {.s = s};
+	struct stream_run r = {.s = s};
 	struct err e = ERR_INIT;
 	int code;
 
@@ -408,20 +411,20 @@ int stream_run(const struct stream *s)
 	 * heap is given back and faulted in again each time. */
 	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
 	mallopt(M_MMAP_THRESHOLD, HEAP_KEPT);
-	if (!out_check(&r, &e) || !watch_init(&r.watch, &e))
+	if (!out_check(&r, &e) || !canceller_init(&r.watch, &e))
 		return cli_fail(&e);
 	/* What is written here may leave by ssh, and would be captured. */
 	if (to_stdout(s))
 		target_tells_carrier();
 	r.client = cli_connect(&e);
 	if (!r.client) {
-		watch_done(&r.watch);
+		canceller_done(&r.watch);
 		return cli_fail(&e);
 	}
 	progress_init(&r.progress, r.out);
-	bool ok = watch_start(&r.watch, r.client, s->for_ns, r.out, &e) &&
-		  receive(&r, &e);
-	code = finish(&r, ok, &e);
+	bool ok = canceller_start(&r.watch, r.client, s->for_ns, r.out, &e) &&
+		  stream_receive(&r, &e);
+	code = stream_finish(&r, ok, &e);
 	if (r.coverage)
 		pcap__v1__coverage__free_unpacked(r.coverage, NULL);
 	client_close(r.client);

@@ -16,7 +16,7 @@
 
 /* --- pieces of text: each moves *p behind what it took --- */
 
-static bool take(const char **p, char c)
+static bool times_take(const char **p, char c)
 {
 	if (**p != c)
 		return false;
@@ -25,7 +25,7 @@ static bool take(const char **p, char c)
 }
 
 /* Exactly `digits` of them, the value in [min, max]. */
-static bool digits(const char **p, int n, int min, int max, int *value)
+static bool times_digits(const char **p, int n, int min, int max, int *value)
 {
 	*value = 0;
 	for (int i = 0; i < n; i++, (*p)++) {
@@ -37,12 +37,12 @@ static bool digits(const char **p, int n, int min, int max, int *value)
 }
 
 /* ".5" and the like: at most nine digits; nothing is fine. */
-static bool fraction(const char **p, int64_t *ns)
+static bool times_fraction(const char **p, int64_t *ns)
 {
 	int64_t scale = NS_PER_S;
 
 	*ns = 0;
-	if (!take(p, '.'))
+	if (!times_take(p, '.'))
 		return true;
 	if (!isdigit((unsigned char)**p))
 		return false;
@@ -55,15 +55,15 @@ static bool fraction(const char **p, int64_t *ns)
 	return true;
 }
 
-static bool date(const char **p, struct tm *tm)
+static bool times_date(const char **p, struct tm *tm)
 {
 	static const int days[] = {31, 29, 31, 30, 31, 30,
 				   31, 31, 30, 31, 30, 31};
 	int y, m, d;
 
-	if (!digits(p, 4, 1970, 2261, &y) || !take(p, '-') ||
-	    !digits(p, 2, 1, 12, &m) || !take(p, '-') ||
-	    !digits(p, 2, 1, days[m - 1], &d))
+	if (!times_digits(p, 4, 1970, 2261, &y) || !times_take(p, '-') ||
+	    !times_digits(p, 2, 1, 12, &m) || !times_take(p, '-') ||
+	    !times_digits(p, 2, 1, days[m - 1], &d))
 		return false;
 	if (m == 2 && d == 29 && (y % 4 || (y % 100 == 0 && y % 400)))
 		return false;
@@ -77,26 +77,27 @@ static bool date(const char **p, struct tm *tm)
 static bool clock_time(const char **p, struct tm *tm, int64_t *ns)
 {
 	*ns = 0;
-	if (!digits(p, 2, 0, 23, &tm->tm_hour) || !take(p, ':') ||
-	    !digits(p, 2, 0, 59, &tm->tm_min))
+	if (!times_digits(p, 2, 0, 23, &tm->tm_hour) || !times_take(p, ':') ||
+	    !times_digits(p, 2, 0, 59, &tm->tm_min))
 		return false;
-	if (!take(p, ':'))
+	if (!times_take(p, ':'))
 		return true;
-	return digits(p, 2, 0, 60, &tm->tm_sec) && fraction(p, ns);
+	return times_digits(p, 2, 0, 60, &tm->tm_sec) && times_fraction(p, ns);
 }
 
 /* Z or +hh:mm; true and *given false when there is none. */
-static bool offset(const char **p, bool *given, int64_t *seconds)
+static bool times_offset(const char **p, bool *given, int64_t *seconds)
 {
 	int h, m;
 
 	*seconds = 0;
 	*given = **p != '\0';
-	if (!*given || take(p, 'Z') || take(p, 'z'))
+	if (!*given || times_take(p, 'Z') || times_take(p, 'z'))
 		return true;
 	bool west = **p == '-';
-	if ((!take(p, '-') && !take(p, '+')) || !digits(p, 2, 0, 23, &h) ||
-	    !take(p, ':') || !digits(p, 2, 0, 59, &m))
+	if ((!times_take(p, '-') && !times_take(p, '+')) ||
+	    !times_digits(p, 2, 0, 23, &h) || !times_take(p, ':') ||
+	    !times_digits(p, 2, 0, 59, &m))
 		return false;
 	*seconds = (west ? -1 : 1) * (h * 3600 + m * 60);
 	return true;
@@ -144,10 +145,11 @@ static bool calendar_parse(const char *p, int64_t now_ns, enum time_edge edge,
 
 	localtime_r(&now, &tm);
 	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
-	if (date(&p, &tm)) {
-		bool timed = take(&p, 'T') || take(&p, 't') || take(&p, ' ');
-		if (timed &&
-		    (!clock_time(&p, &tm, &part) || !offset(&p, &zoned, &east)))
+	if (times_date(&p, &tm)) {
+		bool timed = times_take(&p, 'T') || times_take(&p, 't') ||
+			     times_take(&p, ' ');
+		if (timed && (!clock_time(&p, &tm, &part) ||
+			      !times_offset(&p, &zoned, &east)))
 			return false;
 	} else {
 		p = start;
@@ -174,7 +176,7 @@ static bool epoch_parse(const char *p, int64_t *ns)
 		if (s > SECONDS_MAX)
 			return false;
 	}
-	if (!fraction(&p, &part) || *p)
+	if (!times_fraction(&p, &part) || *p)
 		return false;
 	*ns = s * NS_PER_S + part;
 	return true;

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t version_parse(int key, char *arg, struct argp_state *state)
 {
 	const char **target = state->input;
 
@@ -16,12 +16,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {
-	NULL,	     parse,
+	NULL,	     version_parse,
 	"[REMOTE:]", "Prints the versions of pcap and of the daemon.",
 	cli_common,  NULL,
 	NULL};
 
-static int run(int argc, char **argv)
+static int version_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	Pcap__V1__VersionRequest ask = PCAP__V1__VERSION_REQUEST__INIT;
@@ -44,4 +44,4 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_version = {
-	"version", "print the versions of pcap and pcapd", &argp, run};
+	"version", "print the versions of pcap and pcapd", &argp, version_run};

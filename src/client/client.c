@@ -75,7 +75,7 @@ static grpc_channel *channel_over(int fd)
 	return channel;
 }
 
-static bool labelled(const char *label, struct err *e)
+static bool client_labelled(const char *label, struct err *e)
 {
 	return *label ? err_wrap(e, "%s", label) : false;
 }
@@ -91,7 +91,7 @@ struct client *client_open(const struct address *to, struct err *e)
 	}
 	c->link = client_link_open(to, &fd, e);
 	if (!c->link) {
-		labelled(to->label, e);
+		client_labelled(to->label, e);
 		free(c);
 		return NULL;
 	}
@@ -114,7 +114,8 @@ static void tag_begin(struct client *c, enum tag t)
 	c->pending[t] = true;
 }
 
-static bool batch(struct client *c, enum tag t, const grpc_op *ops, size_t n)
+static bool client_batch(struct client *c, enum tag t, const grpc_op *ops,
+			 size_t n)
 {
 	tag_begin(c, t);
 	grpc_call_error r =
@@ -124,7 +125,7 @@ static bool batch(struct client *c, enum tag t, const grpc_op *ops, size_t n)
 	return r == GRPC_CALL_OK;
 }
 
-static void take(struct client *c, const grpc_event *ev)
+static void client_take(struct client *c, const grpc_event *ev)
 {
 	enum tag t = (enum tag)(uintptr_t)ev->tag;
 
@@ -133,13 +134,13 @@ static void take(struct client *c, const grpc_event *ev)
 	c->ok[t] = ev->success;
 }
 
-static bool wait_for(struct client *c, enum tag t)
+static bool client_wait_for(struct client *c, enum tag t)
 {
 	gpr_timespec never = gpr_inf_future(GPR_CLOCK_REALTIME);
 
 	while (c->pending[t]) {
 		grpc_event ev = grpc_completion_queue_next(c->cq, never, NULL);
-		take(c, &ev);
+		client_take(c, &ev);
 	}
 	return c->ok[t];
 }
@@ -150,10 +151,10 @@ void client_tend(struct client *c)
 	grpc_event ev = grpc_completion_queue_next(c->cq, now, NULL);
 
 	if (ev.type == GRPC_OP_COMPLETE)
-		take(c, &ev);
+		client_take(c, &ev);
 }
 
-static grpc_byte_buffer *pack(const ProtobufCMessage *m)
+static grpc_byte_buffer *client_pack(const ProtobufCMessage *m)
 {
 	size_t n = protobuf_c_message_get_packed_size(m);
 	grpc_slice bytes = grpc_slice_malloc(n);
@@ -164,7 +165,7 @@ static grpc_byte_buffer *pack(const ProtobufCMessage *m)
 	return b;
 }
 
-static ProtobufCMessage *unpack(struct client *c, grpc_byte_buffer *b)
+static ProtobufCMessage *client_unpack(struct client *c, grpc_byte_buffer *b)
 {
 	grpc_byte_buffer_reader reader;
 
@@ -179,7 +180,7 @@ static ProtobufCMessage *unpack(struct client *c, grpc_byte_buffer *b)
 	return m;
 }
 
-static gpr_timespec deadline(const struct client *c)
+static gpr_timespec client_deadline(const struct client *c)
 {
 	gpr_timespec span = gpr_time_from_millis(c->patience_ms, GPR_TIMESPAN);
 
@@ -202,7 +203,7 @@ static void call_begin(struct client *c, const char *method,
 	grpc_slice path_slice = grpc_slice_from_copied_string(path);
 	grpc_call *call = grpc_channel_create_call(
 		c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, c->cq, path_slice,
-		NULL, deadline(c), NULL);
+		NULL, client_deadline(c), NULL);
 	grpc_slice_unref(path_slice);
 	pthread_mutex_lock(&c->lock);
 	c->call = call;
@@ -219,9 +220,9 @@ static void call_begin(struct client *c, const char *method,
 			       .trailing_metadata = &c->trailing,
 			       .status = &c->status,
 			       .status_details = &c->details}};
-	batch(c, TAG_STATUS, &end, 1);
+	client_batch(c, TAG_STATUS, &end, 1);
 
-	grpc_byte_buffer *sent = request ? pack(request) : NULL;
+	grpc_byte_buffer *sent = request ? client_pack(request) : NULL;
 	grpc_op start[] = {
 		{.op = GRPC_OP_SEND_INITIAL_METADATA},
 		{.op = GRPC_OP_RECV_INITIAL_METADATA,
@@ -229,16 +230,16 @@ static void call_begin(struct client *c, const char *method,
 		{.op = GRPC_OP_SEND_MESSAGE, .data.send_message = {sent}},
 		{.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
 	};
-	batch(c, TAG_START, start, request ? 4 : 2);
+	client_batch(c, TAG_START, start, request ? 4 : 2);
 	grpc_byte_buffer_destroy(sent);
 }
 
-static void receive(struct client *c)
+static void client_receive(struct client *c)
 {
 	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE,
 		      .data.recv_message = {&c->received}};
 
-	batch(c, TAG_RECV, &op, 1);
+	client_batch(c, TAG_RECV, &op, 1);
 }
 
 static void hint_from_trailers(struct client *c, struct err *e)
@@ -270,7 +271,7 @@ static bool status_read(struct client *c, bool cancelled, struct err *e)
 		err_set(e, err_from_grpc_status((int)c->status), "%.*s", length,
 			text);
 	hint_from_trailers(c, e);
-	return labelled(c->label, e);
+	return client_labelled(c->label, e);
 }
 
 static void close_data(struct client *c)
@@ -286,7 +287,7 @@ static void close_data(struct client *c)
 static bool call_end(struct client *c, struct err *e)
 {
 	for (enum tag t = TAG_START; t < TAGS; t++)
-		wait_for(c, t);
+		client_wait_for(c, t);
 	close_data(c);
 	pthread_mutex_lock(&c->lock);
 	grpc_call *call = c->call;
@@ -353,10 +354,10 @@ static ProtobufCMessage *answer_or_error(struct client *c, struct err *e)
 	ProtobufCMessage *m = NULL;
 	bool got = false;
 
-	wait_for(c, TAG_RECV);
+	client_wait_for(c, TAG_RECV);
 	if (c->received) {
 		got = true;
-		m = unpack(c, c->received);
+		m = client_unpack(c, c->received);
 	}
 	if (!call_end(c, e)) {
 		if (m)
@@ -373,14 +374,14 @@ ProtobufCMessage *client_call(struct client *c, const char *method,
 			      const ProtobufCMessage *request, struct err *e)
 {
 	call_begin(c, method, request);
-	receive(c);
+	client_receive(c);
 	return answer_or_error(c, e);
 }
 
 void client_upload(struct client *c, const char *method)
 {
 	call_begin(c, method, NULL);
-	receive(c);
+	client_receive(c);
 }
 
 bool client_may_send(struct client *c, int wait_ms)
@@ -393,7 +394,7 @@ bool client_may_send(struct client *c, int wait_ms)
 		grpc_event ev = grpc_completion_queue_next(c->cq, until, NULL);
 		if (ev.type != GRPC_OP_COMPLETE)
 			break;
-		take(c, &ev);
+		client_take(c, &ev);
 	}
 	return !c->pending[TAG_SEND];
 }
@@ -407,11 +408,11 @@ bool client_has_ended(const struct client *c)
  * this one travels. */
 bool client_send(struct client *c, const ProtobufCMessage *m)
 {
-	if (!wait_for(c, TAG_SEND) || !c->pending[TAG_STATUS])
+	if (!client_wait_for(c, TAG_SEND) || !c->pending[TAG_STATUS])
 		return false;
-	grpc_byte_buffer *b = pack(m);
+	grpc_byte_buffer *b = client_pack(m);
 	grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message = {b}};
-	bool ok = batch(c, TAG_SEND, &op, 1);
+	bool ok = client_batch(c, TAG_SEND, &op, 1);
 	grpc_byte_buffer_destroy(b);
 	return ok;
 }
@@ -420,8 +421,8 @@ ProtobufCMessage *client_finish(struct client *c, struct err *e)
 {
 	grpc_op op = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
 
-	wait_for(c, TAG_SEND);
-	batch(c, TAG_SEND, &op, 1);
+	client_wait_for(c, TAG_SEND);
+	client_batch(c, TAG_SEND, &op, 1);
 	return answer_or_error(c, e);
 }
 
@@ -490,8 +491,8 @@ static size_t front_copy(const grpc_slice_buffer *s, uint8_t *front)
 }
 
 /* Points the event at the buffer's bytes behind the first `skip`. */
-static void point(struct client_event *ev, const grpc_slice_buffer *s,
-		  size_t skip)
+static void client_point(struct client_event *ev, const grpc_slice_buffer *s,
+			 size_t skip)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		uint8_t *p = GRPC_SLICE_START_PTR(s->slices[i]);
@@ -512,7 +513,7 @@ static bool event_unpack(struct client *c, struct event *ev)
 {
 	struct client_event *out = &ev->public;
 	Pcap__V1__PacketStream *m =
-		(Pcap__V1__PacketStream *)unpack(c, ev->buffer);
+		(Pcap__V1__PacketStream *)client_unpack(c, ev->buffer);
 
 	ev->unpacked = m;
 	if (!m || m->event_case == PCAP__V1__PACKET_STREAM__EVENT__NOT_SET)
@@ -552,7 +553,7 @@ static struct client_event *event_new(struct client *c, grpc_byte_buffer *b)
 		ev->public.blocks_done = front.blocks_done;
 		ev->public.zstd_raw_bytes = front.zstd ? front.raw_bytes : 0;
 		ev->beside_bytes = front.beside_bytes;
-		point(&ev->public, s, front.data);
+		client_point(&ev->public, s, front.data);
 	} else if (!event_unpack(c, ev)) {
 		client_event_free(&ev->public);
 		return NULL;
@@ -561,7 +562,7 @@ static struct client_event *event_new(struct client *c, grpc_byte_buffer *b)
 }
 
 /* What is not a frame beside gRPC, or too large for one. */
-static bool is_odd(const struct client *c, const struct event *ev)
+static bool client_is_odd(const struct client *c, const struct event *ev)
 {
 	return c->data < 0 || ev->public.bytes || !ev->public.zstd_raw_bytes ||
 	       ev->beside_bytes > MESSAGE_MAX;
@@ -575,7 +576,7 @@ static int take_beside(struct client *c, struct event *ev)
 
 	if (!n)
 		return 1;
-	if (is_odd(c, ev) || !(ev->beside = malloc(n + 1)))
+	if (client_is_odd(c, ev) || !(ev->beside = malloc(n + 1)))
 		return -1;
 	if (!client_data_read(c->data, ev->beside, n + 1))
 		return 0;
@@ -590,10 +591,10 @@ static int take_beside(struct client *c, struct event *ev)
 	return 1;
 }
 
-static grpc_byte_buffer *next_message(struct client *c)
+static grpc_byte_buffer *client_next_message(struct client *c)
 {
-	receive(c);
-	wait_for(c, TAG_RECV);
+	client_receive(c);
+	client_wait_for(c, TAG_RECV);
 	grpc_byte_buffer *b = c->received;
 	c->received = NULL;
 	return b;
@@ -604,19 +605,19 @@ static int end_without_data(struct client *c, struct err *e)
 {
 	grpc_byte_buffer *b;
 
-	while ((b = next_message(c)))
+	while ((b = client_next_message(c)))
 		grpc_byte_buffer_destroy(b);
 	if (!call_end(c, e))
 		return -1;
 	err_set(e, ERR_UNREACHABLE,
 		"the connection to pcapd ended: that of the data");
-	labelled(c->label, e);
+	client_labelled(c->label, e);
 	return -1;
 }
 
 int client_next(struct client *c, struct client_event **ev, struct err *e)
 {
-	grpc_byte_buffer *b = next_message(c);
+	grpc_byte_buffer *b = client_next_message(c);
 
 	if (!b)
 		return call_end(c, e) ? 0 : -1;

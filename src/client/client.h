@@ -9,8 +9,8 @@
  * Ownership: answers are unpacked messages that the caller frees with
  * protobuf_c_message_free_unpacked.
  */
-#ifndef PCAPD_RPC_CLIENT_H
-#define PCAPD_RPC_CLIENT_H
+#ifndef PCAPD_CLIENT_CLIENT_H
+#define PCAPD_CLIENT_CLIENT_H
 
 #include "base/err.h"
 #include "pcap.pb-c.h"

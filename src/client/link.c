@@ -301,7 +301,7 @@ static struct tls_link *connect_tls(const struct address *to, struct err *e)
 	return l;
 }
 
-static void *pump_main(void *arg)
+static void *link_pump_main(void *arg)
 {
 	struct client_link *l = arg;
 
@@ -322,7 +322,7 @@ static bool open_tls(struct client_link *l, const struct address *to, int *fd,
 	if (!tls_pair(fds, e))
 		return false;
 	l->plain = fds[1];
-	errno = pthread_create(&l->thread, NULL, pump_main, l);
+	errno = pthread_create(&l->thread, NULL, link_pump_main, l);
 	if (errno) {
 		close(fds[0]);
 		return err_errno(e, "make a thread");

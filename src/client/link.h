@@ -1,9 +1,9 @@
 /*
- * client_link: a connection to a pcapd, as a descriptor for gRPC. Private to
+ * link: a connection to a pcapd, as a descriptor for gRPC. Private to
  * the client.
  */
-#ifndef PCAPD_RPC_CLIENT_LINK_H
-#define PCAPD_RPC_CLIENT_LINK_H
+#ifndef PCAPD_CLIENT_LINK_H
+#define PCAPD_CLIENT_LINK_H
 
 #include "client/client.h"
 

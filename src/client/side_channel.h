@@ -1,8 +1,8 @@
 /*
- * client_data: stored frames beside gRPC. Private to the client.
+ * side_channel: stored frames beside gRPC. Private to the client.
  */
-#ifndef PCAPD_RPC_CLIENT_DATA_H
-#define PCAPD_RPC_CLIENT_DATA_H
+#ifndef PCAPD_CLIENT_SIDE_CHANNEL_H
+#define PCAPD_CLIENT_SIDE_CHANNEL_H
 
 #include "client/client.h"
 

@@ -1,8 +1,8 @@
 /*
- * client_wire: the front of a PacketStream message. Private to the client.
+ * wire: the front of a PacketStream message. Private to the client.
  */
-#ifndef PCAPD_RPC_CLIENT_WIRE_H
-#define PCAPD_RPC_CLIENT_WIRE_H
+#ifndef PCAPD_CLIENT_WIRE_H
+#define PCAPD_CLIENT_WIRE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -44,7 +44,8 @@ bool row_has_alias(const struct capture_row *r, const char *alias)
 	return false;
 }
 
-struct entry *entry_by_alias(struct control *ctl, const char *alias)
+struct capture_entry *capture_entry_by_alias(struct control *ctl,
+					     const char *alias)
 {
 	for (size_t i = 0; i < ctl->n; i++)
 		if (row_has_alias(&ctl->entries[i]->row, alias))
@@ -53,9 +54,10 @@ struct entry *entry_by_alias(struct control *ctl, const char *alias)
 }
 
 /* With lock or change held. */
-struct entry *entry_find(struct control *ctl, const char *name, struct err *e)
+struct capture_entry *capture_entry_find(struct control *ctl, const char *name,
+					 struct err *e)
 {
-	struct entry *found = NULL;
+	struct capture_entry *found = NULL;
 
 	if (!*name) {
 		err_set(e, ERR_USAGE,
@@ -68,7 +70,7 @@ struct entry *entry_find(struct control *ctl, const char *name, struct err *e)
 			if (ctl->entries[i]->row.id == id)
 				found = ctl->entries[i];
 	} else {
-		found = entry_by_alias(ctl, name);
+		found = capture_entry_by_alias(ctl, name);
 	}
 	if (!found && *name) {
 		err_set(e, ERR_NOT_FOUND, "no capture '%.80s'", name);
@@ -77,7 +79,7 @@ struct entry *entry_find(struct control *ctl, const char *name, struct err *e)
 	return found;
 }
 
-const char *entry_label(const struct entry *t, char room[24])
+const char *capture_entry_label(const struct capture_entry *t, char room[24])
 {
 	if (t->row.n_aliases)
 		return t->row.aliases[0];
@@ -106,21 +108,21 @@ bool row_copy(struct capture_row *to, const struct capture_row *from)
 	return ok;
 }
 
-void entry_free(struct entry *t)
+void capture_entry_free(struct capture_entry *t)
 {
 	if (!t)
 		return;
 	assert(!t->source && !t->writer);
 	capture_row_done(&t->row);
-	feed_unref(t->feed);
+	capture_tail_unref(t->feed);
 	free(t);
 }
 
 /* Takes over the row. NULL when memory is out; the row is done then. */
-struct entry *entry_add(struct control *ctl, struct capture_row *row,
-			struct err *e)
+struct capture_entry *capture_entry_add(struct control *ctl,
+					struct capture_row *row, struct err *e)
 {
-	struct entry *t = calloc(1, sizeof(*t));
+	struct capture_entry *t = calloc(1, sizeof(*t));
 	struct store_newest newest;
 
 	if (!t) {
@@ -136,8 +138,8 @@ struct entry *entry_add(struct control *ctl, struct capture_row *row,
 	/* The row has that of the last start, if the interface was there. */
 	if (!t->row.savefile && newest.any)
 		t->row.link_type = newest.link_type;
-	t->feed = feed_new(row->id, newest.next_seq,
-			   (unsigned)ctl->config.memory_blocks);
+	t->feed = capture_tail_new(row->id, newest.next_seq,
+				   (unsigned)ctl->config.memory_blocks);
 	pthread_mutex_lock(&ctl->lock);
 	void *more = t->feed ? realloc(ctl->entries, (ctl->n + 1) * sizeof(t))
 			     : NULL;
@@ -150,11 +152,11 @@ struct entry *entry_add(struct control *ctl, struct capture_row *row,
 		return t;
 	err_set(e, ERR_FAILED, "out of memory");
 fail:
-	entry_free(t);
+	capture_entry_free(t);
 	return NULL;
 }
 
-void entry_remove(struct control *ctl, struct entry *t)
+void capture_entry_remove(struct control *ctl, struct capture_entry *t)
 {
 	pthread_mutex_lock(&ctl->lock);
 	for (size_t i = 0; i < ctl->n; i++) {
@@ -166,8 +168,8 @@ void entry_remove(struct control *ctl, struct entry *t)
 		break;
 	}
 	pthread_mutex_unlock(&ctl->lock);
-	feed_close(t->feed);
-	entry_free(t);
+	capture_tail_close(t->feed);
+	capture_entry_free(t);
 }
 
 static bool room_for_one(struct control *ctl, struct err *e)
@@ -191,17 +193,18 @@ static void take_back(struct control *ctl, uint64_t id)
 			 id, e.what);
 }
 
-void entry_undo(struct control *ctl, struct entry *t)
+void capture_entry_undo(struct control *ctl, struct capture_entry *t)
 {
 	uint64_t id = t->row.id;
 
-	entry_remove(ctl, t);
+	capture_entry_remove(ctl, t);
 	take_back(ctl, id);
 }
 
 /* Commits a capture as the model row says, and makes its entry. */
-struct entry *entry_create(struct control *ctl, const struct capture_row *model,
-			   struct err *e)
+struct capture_entry *capture_entry_create(struct control *ctl,
+					   const struct capture_row *model,
+					   struct err *e)
 {
 	struct capture_row row;
 
@@ -217,7 +220,7 @@ struct entry *entry_create(struct control *ctl, const struct capture_row *model,
 		return NULL;
 	}
 	uint64_t id = row.id;
-	struct entry *t = entry_add(ctl, &row, e);
+	struct capture_entry *t = capture_entry_add(ctl, &row, e);
 	if (!t)
 		take_back(ctl, id);
 	return t;

@@ -1,13 +1,13 @@
 /*
- * entry: a capture inside control/. Nobody else includes this.
+ * capture_entry: a capture inside control/. Nobody else includes this.
  *
  * Threads: `change` is held across a whole change, its I/O included, so that
  * changes come one after the other; nobody who has packets in hand takes it.
  * `lock` is held for a look. An entry is freed with both held, so that either
  * keeps it. Order: change, lock.
  */
-#ifndef PCAPD_CONTROL_ENTRY_H
-#define PCAPD_CONTROL_ENTRY_H
+#ifndef PCAPD_CONTROL_CAPTURE_ENTRY_H
+#define PCAPD_CONTROL_CAPTURE_ENTRY_H
 
 #include "capture/interface_names.h"
 #include "control/captures.h"
@@ -22,9 +22,9 @@ struct drops {
 	int64_t last_ns; /* CLOCK_MONOTONIC: when it grew */
 };
 
-struct entry {
+struct capture_entry {
 	struct capture_row row;
-	struct feed *feed;
+	struct capture_tail *feed;
 	struct capture *source;
 	struct writer *writer;
 	bool importing;
@@ -36,7 +36,7 @@ struct entry {
 	 * writers had stored by then: for when it cannot be read. */
 	struct store_totals known, known_at;
 	/* The ledger's, while it runs. */
-	struct account account;
+	struct loss_accounting account;
 	int64_t began_ns, ended_ns; /* CLOCK_REALTIME */
 	struct drops drops[LEDGER_DISK + 1 - LEDGER_KERNEL];
 	/* For a watchdog: the oldest block in memory, since when. */
@@ -48,13 +48,13 @@ struct entry {
 struct control {
 	struct store *store;
 	atomic_bool halting; /* control_stop has begun */
-	struct keeper *keeper;
-	struct exclude *exclude;
-	struct interface_names names; /* the keeper's thread's */
+	struct ledger_writer *keeper;
+	struct own_connections *exclude;
+	struct interface_names names; /* the ledger writer's thread's */
 	pthread_mutex_t change;
 	pthread_mutex_t lock; /* guards everything below */
 	struct config config;
-	struct entry **entries; /* by id */
+	struct capture_entry **entries; /* by id */
 	size_t n;
 	bool stopped;
 };
@@ -67,29 +67,32 @@ bool alias_check(const char *alias, struct err *e);
 bool row_has_alias(const struct capture_row *r, const char *alias);
 /* On failure nothing is to be done with *to. */
 bool row_copy(struct capture_row *to, const struct capture_row *from);
-struct entry *entry_by_alias(struct control *ctl, const char *alias);
+struct capture_entry *capture_entry_by_alias(struct control *ctl,
+					     const char *alias);
 /* name: id or alias. */
-struct entry *entry_find(struct control *ctl, const char *name, struct err *e);
+struct capture_entry *capture_entry_find(struct control *ctl, const char *name,
+					 struct err *e);
 /* Its first alias, or its id, written into room. */
-const char *entry_label(const struct entry *t, char room[24]);
+const char *capture_entry_label(const struct capture_entry *t, char room[24]);
 /* Takes over the row, also when it fails. With change held. */
-struct entry *entry_add(struct control *ctl, struct capture_row *row,
-			struct err *e);
+struct capture_entry *capture_entry_add(struct control *ctl,
+					struct capture_row *row, struct err *e);
 /* Commits a capture as the model row says, and adds it. With change held. */
-struct entry *entry_create(struct control *ctl, const struct capture_row *model,
-			   struct err *e);
-/* As if entry_create had failed. With change held. */
-void entry_undo(struct control *ctl, struct entry *t);
-/* Ends its feed and frees it. With change held. */
-void entry_remove(struct control *ctl, struct entry *t);
-void entry_free(struct entry *t);
+struct capture_entry *capture_entry_create(struct control *ctl,
+					   const struct capture_row *model,
+					   struct err *e);
+/* As if capture_entry_create had failed. With change held. */
+void capture_entry_undo(struct control *ctl, struct capture_entry *t);
+/* Ends its capture tail and frees it. With change held. */
+void capture_entry_remove(struct control *ctl, struct capture_entry *t);
+void capture_entry_free(struct capture_entry *t);
 bool control_is_stopping(struct control *ctl, struct err *e);
 
 /* --- snapshot.c --- */
 
 /* With change held. */
-bool entry_view(struct control *ctl, const struct entry *t,
-		struct capture_view *v, struct err *e);
+bool capture_entry_view(struct control *ctl, const struct capture_entry *t,
+			struct capture_view *v, struct err *e);
 /* s += what earlier sources of this capture counted. */
 void status_add(struct capture_status *s, const struct capture_status *past);
 /* t += what more counted behind it; its segments are not known. */
@@ -97,23 +100,24 @@ void totals_join(struct store_totals *t, const struct store_totals *more);
 
 /* --- run.c: with change held --- */
 
-bool entry_run(struct control *ctl, struct entry *t, struct err *e);
+bool capture_entry_run(struct control *ctl, struct capture_entry *t,
+		       struct err *e);
 /* Everything that the source had is stored when this returns. */
-void entry_halt(struct control *ctl, struct entry *t);
-bool entry_set_wanted(struct control *ctl, struct entry *t, bool wanted,
-		      struct err *e);
+void capture_entry_halt(struct control *ctl, struct capture_entry *t);
+bool capture_entry_set_wanted(struct control *ctl, struct capture_entry *t,
+			      bool wanted, struct err *e);
 
 /* --- exclude.c --- */
 
 /* With lock held: the ledgers hear what is left out no longer. */
 void leave_out_look(struct control *ctl);
 /* With lock held: it ran until now. */
-void leave_out_end(struct control *ctl, const struct entry *t,
+void leave_out_end(struct control *ctl, const struct capture_entry *t,
 		   struct capture *c);
 
 /* --- names.c --- */
 
-/* On the keeper's thread, without a lock. */
+/* On the ledger writer's thread, without a lock. */
 void names_look(struct control *ctl);
 
 /* --- report_loss.c --- */
@@ -122,15 +126,17 @@ void tell_row(struct control *ctl, uint64_t capture, enum ledger_cause cause,
 	      int64_t from_ns, int64_t to_ns, uint64_t packets,
 	      const char *detail);
 /* With lock held: it runs since opened_ns; 0: from now on. */
-void tell_begin(struct control *ctl, struct entry *t, int64_t opened_ns);
+void tell_begin(struct control *ctl, struct capture_entry *t,
+		int64_t opened_ns);
 /* With lock held: it ran until last->stopped_ns, past is final; disk: what is
  * not told yet. */
-void tell_end(struct control *ctl, struct entry *t, struct capture *c,
+void tell_end(struct control *ctl, struct capture_entry *t, struct capture *c,
 	      const struct capture_status *last, const struct loss *disk);
 /* It does not run: since it ended, or it never did. */
-void tell_stopped(struct control *ctl, const struct entry *t, const char *why);
-/* The keeper's look at all that run; ctx is the struct control. False: one of
- * them makes no progress. */
+void tell_stopped(struct control *ctl, const struct capture_entry *t,
+		  const char *why);
+/* The ledger writer's look at all that run; ctx is the struct control. False:
+ * one of them makes no progress. */
 bool tell_look(void *ctx, struct clocks now);
 
 #endif

@@ -27,7 +27,7 @@ struct store *control_store(struct control *ctl)
 
 bool control_is_well(struct control *ctl, int64_t within_ns)
 {
-	return monotonic_ns() - keeper_well_ns(ctl->keeper) < within_ns;
+	return monotonic_ns() - ledger_writer_well_ns(ctl->keeper) < within_ns;
 }
 
 struct config control_config(struct control *ctl)
@@ -43,7 +43,7 @@ struct config control_config(struct control *ctl)
  * accounted for, or a packet that is stored and newer. Packets that were being
  * lost just before that one may have gone on being lost. 0: it never ran.
  */
-static int64_t known_until(struct control *ctl, const struct entry *t)
+static int64_t known_until(struct control *ctl, const struct capture_entry *t)
 {
 	struct store_newest newest;
 	int64_t known, lost, now = clocks_now().real_ns;
@@ -66,7 +66,7 @@ static int64_t known_until(struct control *ctl, const struct entry *t)
 }
 
 /* A clock that was set back meanwhile hides how long it was. */
-static void tell_restart(struct control *ctl, const struct entry *t,
+static void tell_restart(struct control *ctl, const struct capture_entry *t,
 			 int64_t known, int64_t now)
 {
 	if (known > now) {
@@ -78,8 +78,8 @@ static void tell_restart(struct control *ctl, const struct entry *t,
 }
 
 /* Before a packet can be stored behind it: a daemon that is killed again before
- * the keeper wrote the row finds this one, which is still open. */
-static void tell_absence(struct control *ctl, const struct entry *t,
+ * the ledger writer wrote the row finds this one, which is still open. */
+static void tell_absence(struct control *ctl, const struct capture_entry *t,
 			 int64_t known)
 {
 	struct ledger_row row = {.capture = t->row.id,
@@ -92,7 +92,7 @@ static void tell_absence(struct control *ctl, const struct entry *t,
 		log_err(LOG_LEVEL_WARN, &e);
 }
 
-static void entry_resume(struct control *ctl, struct entry *t)
+static void entry_resume(struct control *ctl, struct capture_entry *t)
 {
 	struct err e;
 
@@ -105,7 +105,7 @@ static void entry_resume(struct control *ctl, struct entry *t)
 		return;
 	if (known)
 		tell_absence(ctl, t, known);
-	bool runs = entry_run(ctl, t, &e);
+	bool runs = capture_entry_run(ctl, t, &e);
 	if (known)
 		tell_restart(ctl, t, known,
 			     runs ? t->began_ns : clocks_now().real_ns);
@@ -121,7 +121,7 @@ static void entry_resume(struct control *ctl, struct entry *t)
 
 struct every {
 	struct control *ctl;
-	void (*work)(struct control *ctl, struct entry *t);
+	void (*work)(struct control *ctl, struct capture_entry *t);
 	atomic_size_t next;
 };
 
@@ -137,7 +137,8 @@ static void *every_main(void *arg)
 
 /* With change held, or before anybody else can be there. */
 static void every_entry(struct control *ctl,
-			void (*work)(struct control *ctl, struct entry *t))
+			void (*work)(struct control *ctl,
+				     struct capture_entry *t))
 {
 	struct every v = {.ctl = ctl, .work = work};
 	pthread_t threads[ENTRY_THREADS];
@@ -152,7 +153,7 @@ static void every_entry(struct control *ctl,
 		pthread_join(threads[--n], NULL);
 }
 
-static bool load(struct control *ctl, struct err *e)
+static bool captures_load(struct control *ctl, struct err *e)
 {
 	struct capture_row *rows;
 	size_t n;
@@ -165,7 +166,7 @@ static bool load(struct control *ctl, struct err *e)
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (ok)
-			ok = entry_add(ctl, &rows[i], e);
+			ok = capture_entry_add(ctl, &rows[i], e);
 		else
 			capture_row_done(&rows[i]);
 	}
@@ -173,7 +174,7 @@ static bool load(struct control *ctl, struct err *e)
 	if (!ok)
 		return false;
 	every_entry(ctl, entry_resume);
-	keeper_catch_up(ctl->keeper);
+	ledger_writer_catch_up(ctl->keeper);
 	return true;
 }
 
@@ -206,7 +207,7 @@ struct control *control_open(const struct config *c, struct err *e)
 	pthread_mutex_init(&ctl->change, NULL);
 	pthread_mutex_init(&ctl->lock, NULL);
 	ctl->config = *c;
-	ctl->exclude = exclude_new();
+	ctl->exclude = own_connections_new();
 	/* Captures go on without names. */
 	struct err ignored;
 	interface_names_open(&ctl->names, &ignored);
@@ -215,8 +216,9 @@ struct control *control_open(const struct config *c, struct err *e)
 	else
 		err_set(e, ERR_FAILED, "out of memory");
 	if (ctl->store)
-		ctl->keeper = keeper_start(ctl->store, tell_look, ctl, e);
-	if (ctl->keeper && load(ctl, e))
+		ctl->keeper =
+			ledger_writer_start(ctl->store, tell_look, ctl, e);
+	if (ctl->keeper && captures_load(ctl, e))
 		return ctl;
 	control_stop(ctl);
 	control_close(ctl);
@@ -224,7 +226,7 @@ struct control *control_open(const struct config *c, struct err *e)
 }
 
 /* Of which a typing error could remove packets at once. */
-static const struct bound {
+static const struct captures_bound {
 	const char *name;
 	size_t offset; /* of a uint64_t in struct config */
 } bounds[] = {
@@ -235,7 +237,7 @@ static const struct bound {
 };
 #define BOUNDS (sizeof(bounds) / sizeof(bounds[0]))
 
-static uint64_t *bound_of(struct config *c, const struct bound *b)
+static uint64_t *bound_of(struct config *c, const struct captures_bound *b)
 {
 	return (uint64_t *)((char *)c + b->offset);
 }
@@ -331,11 +333,11 @@ void control_stop(struct control *ctl)
 	atomic_store(&ctl->halting, true);
 	pthread_mutex_lock(&ctl->change);
 	ctl->stopped = true;
-	every_entry(ctl, entry_halt);
+	every_entry(ctl, capture_entry_halt);
 	for (size_t i = 0; i < ctl->n; i++)
-		feed_close(ctl->entries[i]->feed);
+		capture_tail_close(ctl->entries[i]->feed);
 	pthread_mutex_unlock(&ctl->change);
-	keeper_stop(ctl->keeper);
+	ledger_writer_stop(ctl->keeper);
 	ctl->keeper = NULL;
 }
 
@@ -345,10 +347,10 @@ void control_close(struct control *ctl)
 		return;
 	for (size_t i = 0; i < ctl->n; i++) {
 		assert(!ctl->entries[i]->importing);
-		entry_free(ctl->entries[i]);
+		capture_entry_free(ctl->entries[i]);
 	}
 	free(ctl->entries);
-	exclude_free(ctl->exclude);
+	own_connections_free(ctl->exclude);
 	interface_names_close(&ctl->names);
 	store_close(ctl->store);
 	pthread_mutex_destroy(&ctl->lock);

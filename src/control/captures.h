@@ -1,15 +1,15 @@
 /*
- * control: the captures that this daemon knows and what can be done to them.
+ * captures: the captures that this daemon knows and what can be done to them.
  *
- * What: joins a capture's row (store), its feed, its source (capture/) and its
- * writer. This is what the API offers, in C: rpc/ only translates.
+ * What: joins a capture's row (store), its capture tail, its source (capture/)
+ * and its writer. This is what the API offers, in C: rpc/ only translates.
  * Threads: every function from any thread. Changes are made one after the
  * other; they wait for the catalog. Nothing here runs on a packet's path.
  * Ownership: stated at each function. Feeds are handed out with a reference.
  * Limits: config's max_captures; ALIASES_MAX aliases a capture.
  */
-#ifndef PCAPD_CONTROL_H
-#define PCAPD_CONTROL_H
+#ifndef PCAPD_CONTROL_CAPTURES_H
+#define PCAPD_CONTROL_CAPTURES_H
 
 #include "capture/capture.h"
 #include "control/config.h"
@@ -101,15 +101,15 @@ bool control_would_remove(struct control *ctl, const char *name,
 			  struct err *e);
 
 /* Before control_find of a reader who wants everything up to now: waits until
- * what the kernel has accepted of this capture is in its feed. */
+ * what the kernel has accepted of this capture is in its capture tail. */
 void control_catch_up(struct control *ctl, const char *name);
 /* The alias that was perhaps meant, of those that sees says yes to; or "". */
 void control_nearest(struct control *ctl, const char *name,
 		     bool (*sees)(void *ctx, const char *people), void *ctx,
 		     char out[ALIAS_MAX + 1]);
-/* For a reader: the view and a reference to the feed. */
+/* For a reader: the view and a reference to the capture tail. */
 bool control_find(struct control *ctl, const char *name, struct capture_view *v,
-		  struct feed **f, struct err *e);
+		  struct capture_tail **f, struct err *e);
 struct store *control_store(struct control *ctl);
 
 /*
@@ -142,12 +142,12 @@ bool control_mark(struct control *ctl, const char *name,
 
 /*
  * A connection that carries packets to another machine: captures leave it out
- * from now on, until EXCLUDE_LINGER_NS after control_include of the number.
- * 0: there is no room. Neither waits for anything.
+ * from now on, until OWN_CONNECTIONS_LINGER_NS after control_include of the
+ * number. 0: there is no room. Neither waits for anything.
  */
 uint64_t control_exclude(struct control *ctl, const struct flow *f);
 /* The same for a socket that listens: what comes to it is left out from the
- * first packet on. ERR_LIMIT: EXCLUDE_LISTENERS_MAX are there. */
+ * first packet on. ERR_LIMIT: OWN_CONNECTIONS_LISTENERS_MAX are there. */
 bool control_listen(struct control *ctl, int fd, struct err *e);
 void control_unlisten(struct control *ctl); /* before they are closed */
 /* accept4 of one of them; *number is control_exclude's, of one that is not
@@ -159,7 +159,7 @@ void control_include(struct control *ctl, uint64_t number);
 /* Of which packets were left out of that capture, of those that are there at
  * the moment. How many. */
 unsigned control_excluded(struct control *ctl, uint64_t id,
-			  struct flow out[EXCLUDE_MAX]);
+			  struct flow out[OWN_CONNECTIONS_MAX]);
 
 /* Captures have made progress within so long: for a watchdog. */
 bool control_is_well(struct control *ctl, int64_t within_ns);

@@ -86,9 +86,9 @@ static const struct key {
 	{"max-message", BYTES, offsetof(struct config, max_message), 64 << 10,
 	 1 << 30},
 	{"max-filter", BYTES, offsetof(struct config, max_filter), 16,
-	 FILTER_TEXT_MAX},
+	 BPF_FILTER_TEXT_MAX},
 	{"max-filter-program", COUNT,
-	 offsetof(struct config, max_filter_program), 16, FILTER_INSNS_MAX},
+	 offsetof(struct config, max_filter_program), 16, BPF_FILTER_INSNS_MAX},
 	{"listener-queue", BYTES, offsetof(struct config, listener_queue),
 	 BLOCK_MAX, 1ll << 32},
 };
@@ -144,8 +144,8 @@ void config_defaults(struct config *c)
 		.max_imports = 16,
 		.max_streams = 512,
 		.max_message = 4 << 20,
-		.max_filter = FILTER_TEXT_MAX,
-		.max_filter_program = FILTER_INSNS_MAX,
+		.max_filter = BPF_FILTER_TEXT_MAX,
+		.max_filter_program = BPF_FILTER_INSNS_MAX,
 		.listener_queue = 32 << 20,
 	};
 }
@@ -176,7 +176,7 @@ const char *config_key(size_t i)
 }
 
 /* What one more letter after the number multiplies with; 0: not a unit. */
-static int64_t unit(enum kind kind, const char *letter)
+static int64_t config_unit(enum kind kind, const char *letter)
 {
 	static const struct {
 		enum kind kind;
@@ -210,7 +210,7 @@ static bool set_number(struct config *c, const struct key *k, const char *value,
 
 	errno = 0;
 	n = strtoll(value, &end, 10);
-	int64_t factor = unit(k->kind, end);
+	int64_t factor = config_unit(k->kind, end);
 	if (end == value || !factor)
 		return err_set(e, ERR_USAGE, "%s: expected %s, got '%.64s'",
 			       k->name, shapes[k->kind], value);
@@ -313,7 +313,7 @@ bool config_set(struct config *c, const char *key, const char *value,
 }
 
 /* inih counts lines for itself only, and cuts long ones silently. */
-struct reading {
+struct config_reading {
 	FILE *file;
 	unsigned line;
 	bool too_long;
@@ -322,9 +322,9 @@ struct reading {
 	unsigned err_line;
 };
 
-static char *read_line(char *to, int n, void *ctx)
+static char *config_read_line(char *to, int n, void *ctx)
 {
-	struct reading *r = ctx;
+	struct config_reading *r = ctx;
 
 	if (r->too_long || r->err_line || !fgets(to, n, r->file))
 		return NULL;
@@ -337,10 +337,10 @@ static char *read_line(char *to, int n, void *ctx)
 	return to;
 }
 
-static int read_key(void *ctx, const char *section, const char *name,
-		    const char *value)
+static int config_read_key(void *ctx, const char *section, const char *name,
+			   const char *value)
 {
-	struct reading *r = ctx;
+	struct config_reading *r = ctx;
 
 	(void)section;
 	if (r->err_line || config_set(&r->config, name, value, &r->err))
@@ -351,7 +351,7 @@ static int read_key(void *ctx, const char *section, const char *name,
 
 bool config_read(struct config *c, const char *path, struct err *e)
 {
-	struct reading r = {.config = *c};
+	struct config_reading r = {.config = *c};
 
 	r.file = fopen(path, "re");
 	if (!r.file) {
@@ -367,7 +367,7 @@ bool config_read(struct config *c, const char *path, struct err *e)
 	ini_stop_on_first_error = true;
 	ini_use_stack = false; /* its stack buffer has 200 bytes */
 	ini_initial_alloc = ini_max_line = CONFIG_PATH_MAX + 64;
-	int bad = ini_parse_stream(read_line, &r, read_key, &r);
+	int bad = ini_parse_stream(config_read_line, &r, config_read_key, &r);
 	int failed = ferror(r.file) ? errno : 0;
 	fclose(r.file);
 	errno = failed;

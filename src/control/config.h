@@ -6,8 +6,8 @@
  * Threads: filled by one thread, then read only.
  * Ownership: plain memory.
  */
-#ifndef PCAPD_CONFIG_H
-#define PCAPD_CONFIG_H
+#ifndef PCAPD_CONTROL_CONFIG_H
+#define PCAPD_CONTROL_CONFIG_H
 
 #include "base/err.h"
 

@@ -18,14 +18,14 @@ static void tell_captures(struct control *ctl)
 			capture_exclude(ctl->entries[i]->source);
 }
 
-static void tell(struct control *ctl, uint64_t number)
+static void exclude_tell(struct control *ctl, uint64_t number)
 {
 	static atomic_flag told = ATOMIC_FLAG_INIT;
 
 	if (!number && !atomic_flag_test_and_set(&told))
 		log_warn("%d connections are left out of captures; more are "
 			 "captured",
-			 EXCLUDE_MAX);
+			 OWN_CONNECTIONS_MAX);
 	pthread_mutex_lock(&ctl->lock);
 	tell_captures(ctl);
 	pthread_mutex_unlock(&ctl->lock);
@@ -33,31 +33,31 @@ static void tell(struct control *ctl, uint64_t number)
 
 uint64_t control_exclude(struct control *ctl, const struct flow *f)
 {
-	uint64_t number = exclude_begin(ctl->exclude, f);
+	uint64_t number = own_connections_begin(ctl->exclude, f);
 
-	tell(ctl, number);
+	exclude_tell(ctl, number);
 	return number;
 }
 
 bool control_listen(struct control *ctl, int fd, struct err *e)
 {
-	return exclude_listen(ctl->exclude, fd) ||
+	return own_connections_listen(ctl->exclude, fd) ||
 	       err_set(e, ERR_LIMIT, "captures know of at most %d sockets",
-		       EXCLUDE_LISTENERS_MAX);
+		       OWN_CONNECTIONS_LISTENERS_MAX);
 }
 
 void control_unlisten(struct control *ctl)
 {
-	exclude_unlisten(ctl->exclude);
+	own_connections_unlisten(ctl->exclude);
 }
 
 int control_accept(struct control *ctl, int fd, struct sockaddr_storage *from,
 		   uint64_t *number)
 {
-	int made = exclude_accept(ctl->exclude, fd, from, number);
+	int made = own_connections_accept(ctl->exclude, fd, from, number);
 
 	if (made >= 0)
-		tell(ctl, *number);
+		exclude_tell(ctl, *number);
 	return made;
 }
 
@@ -65,20 +65,20 @@ void control_known(struct control *ctl, uint64_t number)
 {
 	if (!number)
 		return;
-	exclude_known(ctl->exclude, number);
-	tell(ctl, number);
+	own_connections_known(ctl->exclude, number);
+	exclude_tell(ctl, number);
 }
 
 void control_include(struct control *ctl, uint64_t number)
 {
 	if (number)
-		exclude_end(ctl->exclude, number);
+		own_connections_end(ctl->exclude, number);
 }
 
 unsigned control_excluded(struct control *ctl, uint64_t id,
-			  struct flow out[EXCLUDE_MAX])
+			  struct flow out[OWN_CONNECTIONS_MAX])
 {
-	uint16_t *places = calloc(EXCLUDE_MAX, sizeof(*places));
+	uint16_t *places = calloc(OWN_CONNECTIONS_MAX, sizeof(*places));
 	struct capture *c = NULL;
 	uint64_t ignored;
 	unsigned n = 0;
@@ -90,9 +90,9 @@ unsigned control_excluded(struct control *ctl, uint64_t id,
 	if (c)
 		capture_ref(c);
 	pthread_mutex_unlock(&ctl->lock);
-	unsigned all =
-		places && c ? exclude_list(ctl->exclude, out, places, &ignored)
-			    : 0;
+	unsigned all = places && c ? own_connections_list(ctl->exclude, out,
+							  places, &ignored)
+				   : 0;
 	for (unsigned i = 0; i < all; i++)
 		if (capture_left_out(c, places[i], false))
 			out[n++] = out[i];
@@ -102,15 +102,16 @@ unsigned control_excluded(struct control *ctl, uint64_t id,
 }
 
 /* As long as it ran. */
-static int64_t since(const struct entry *t, const struct exclude_past *p)
+static int64_t exclude_since(const struct capture_entry *t,
+			     const struct own_connections_past *p)
 {
 	return p->from_ns > t->began_ns ? p->from_ns : t->began_ns;
 }
 
 /* One row for those of which packets were left out of this capture. */
-static void tell_past(struct control *ctl, const struct entry *t,
-		      struct capture *c, const struct exclude_past *past,
-		      unsigned n)
+static void tell_past(struct control *ctl, const struct capture_entry *t,
+		      struct capture *c,
+		      const struct own_connections_past *past, unsigned n)
 {
 	int64_t from = INT64_MAX, to = 0;
 	uint64_t packets = 0;
@@ -123,7 +124,9 @@ static void tell_past(struct control *ctl, const struct entry *t,
 		if (!of_it)
 			continue;
 		packets += of_it;
-		from = since(t, &past[i]) < from ? since(t, &past[i]) : from;
+		from = exclude_since(t, &past[i]) < from
+			       ? exclude_since(t, &past[i])
+			       : from;
 		to = past[i].to_ns > to ? past[i].to_ns : to;
 		if (flows++ == 0)
 			flow_text(&past[i].flow, text);
@@ -137,8 +140,11 @@ static void tell_past(struct control *ctl, const struct entry *t,
 
 void leave_out_look(struct control *ctl)
 {
-	struct exclude_past *past = calloc(EXCLUDE_MAX, sizeof(*past));
-	unsigned n = past ? exclude_expire(ctl->exclude, past, EXCLUDE_MAX) : 0;
+	struct own_connections_past *past =
+		calloc(OWN_CONNECTIONS_MAX, sizeof(*past));
+	unsigned n = past ? own_connections_expire(ctl->exclude, past,
+						   OWN_CONNECTIONS_MAX)
+			  : 0;
 
 	for (size_t i = 0; n > 0 && i < ctl->n; i++)
 		if (ctl->entries[i]->source)
@@ -149,12 +155,14 @@ void leave_out_look(struct control *ctl)
 	free(past);
 }
 
-void leave_out_end(struct control *ctl, const struct entry *t,
+void leave_out_end(struct control *ctl, const struct capture_entry *t,
 		   struct capture *c)
 {
-	struct exclude_past *past = calloc(EXCLUDE_MAX, sizeof(*past));
+	struct own_connections_past *past =
+		calloc(OWN_CONNECTIONS_MAX, sizeof(*past));
 
 	if (past)
-		tell_past(ctl, t, c, past, exclude_so_far(ctl->exclude, past));
+		tell_past(ctl, t, c, past,
+			  own_connections_so_far(ctl->exclude, past));
 	free(past);
 }

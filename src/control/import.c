@@ -14,9 +14,9 @@
 #include <string.h>
 #include <time.h>
 
-struct import {
+struct control_import_import {
 	struct control *ctl;
-	struct entry *t;
+	struct capture_entry *t;
 	struct import_row row;
 	struct savefile_result result;
 	uint64_t dropped; /* that could not be written */
@@ -39,8 +39,8 @@ static void import_link_text(uint32_t link_type, char out[64])
 }
 
 /* May this file go into this capture? */
-static bool import_fits(const struct entry *t, const char *name, uint32_t type,
-			struct err *e)
+static bool import_fits(const struct capture_entry *t, const char *name,
+			uint32_t type, struct err *e)
 {
 	char room[24], its[64], ours[64];
 
@@ -48,24 +48,26 @@ static bool import_fits(const struct entry *t, const char *name, uint32_t type,
 		err_set(e, ERR_STATE,
 			"'%s' captures on %s; savefiles do not "
 			"go into it",
-			entry_label(t, room), t->row.interface);
+			capture_entry_label(t, room), t->row.interface);
 		return err_hint(e, "Import into an alias of its own.");
 	}
 	if (t->importing)
 		return err_set(e, ERR_STATE,
 			       "'%s' is being imported into already",
-			       entry_label(t, room));
+			       capture_entry_label(t, room));
 	if (t->row.link_type == type)
 		return true;
 	import_link_text(type, its);
 	import_link_text(t->row.link_type, ours);
 	err_set(e, ERR_STATE, "%s has link type %s, '%s' has %s", name, its,
-		entry_label(t, room), ours);
+		capture_entry_label(t, room), ours);
 	return err_hint(e, "Import it into an alias of its own.");
 }
 
-static struct entry *create_import(struct control *ctl, const char *alias,
-				   const struct savefile *file, struct err *e)
+static struct capture_entry *create_import(struct control *ctl,
+					   const char *alias,
+					   const struct savefile *file,
+					   struct err *e)
 {
 	char *aliases[] = {(char *)alias};
 	struct capture_row row = {
@@ -79,35 +81,37 @@ static struct entry *create_import(struct control *ctl, const char *alias,
 		.n_aliases = 1,
 	};
 
-	return alias_check(alias, e) ? entry_create(ctl, &row, e) : NULL;
+	return alias_check(alias, e) ? capture_entry_create(ctl, &row, e)
+				     : NULL;
 }
 
 /* The row, in the catalog before its first packet. */
-static bool import_enter(struct import *im, const char *name, struct err *e)
+static bool import_enter(struct control_import_import *im, const char *name,
+			 struct err *e)
 {
 	const char *base = strrchr(name, '/');
 	uint32_t at;
 
 	im->row.capture = im->t->row.id;
 	im->row.at_ns = realtime_ns();
-	feed_position(im->t->feed, &im->row.first_seq, &at);
+	capture_tail_position(im->t->feed, &im->row.first_seq, &at);
 	snprintf(im->row.file, sizeof(im->row.file), "%s",
 		 base && base[1] ? base + 1 : name);
 	return imports_begin(im->ctl->store, &im->row, e);
 }
 
 /* im->t: where to; NULL when it may not. */
-static void import_begin(struct import *im, const char *alias, const char *name,
-			 const struct savefile *file, bool *created,
-			 struct err *e)
+static void import_begin(struct control_import_import *im, const char *alias,
+			 const char *name, const struct savefile *file,
+			 bool *created, struct err *e)
 {
 	struct control *ctl = im->ctl;
 	struct err ignored;
-	struct entry *t = NULL;
+	struct capture_entry *t = NULL;
 
 	pthread_mutex_lock(&ctl->change);
 	if (!control_is_stopping(ctl, e)) {
-		t = entry_find(ctl, alias, &ignored);
+		t = capture_entry_find(ctl, alias, &ignored);
 		*created = !t;
 		if (!t)
 			t = create_import(ctl, alias, file, e);
@@ -130,7 +134,7 @@ static bool import_precheck(struct control *ctl, const char *alias,
 	struct err ignored;
 
 	pthread_mutex_lock(&ctl->change);
-	struct entry *t = entry_find(ctl, alias, &ignored);
+	struct capture_entry *t = capture_entry_find(ctl, alias, &ignored);
 	bool ok = t ? import_fits(t, "", t->row.link_type, e)
 		    : alias_check(alias, e);
 	pthread_mutex_unlock(&ctl->change);
@@ -141,7 +145,7 @@ static bool import_precheck(struct control *ctl, const char *alias,
 
 static int64_t import_read(void *ctx, void *to, size_t n, struct err *e)
 {
-	struct import *im = ctx;
+	struct control_import_import *im = ctx;
 	int64_t got = im->read(im->ctx, to, n, e);
 
 	if (got > 0)
@@ -149,7 +153,8 @@ static int64_t import_read(void *ctx, void *to, size_t n, struct err *e)
 	return got;
 }
 
-static bool import_copy(struct import *im, struct savefile *file, struct err *e)
+static bool import_copy(struct control_import_import *im, struct savefile *file,
+			struct err *e)
 {
 	struct control *ctl = im->ctl;
 	int64_t age_ns = (int64_t)control_config(ctl).block_age_s * NS_PER_S;
@@ -184,8 +189,8 @@ import_note(struct import_done *d, const char *fmt, ...)
 	d->n_notes++;
 }
 
-static void import_say(const struct import *im, const struct import_row *before,
-		       struct import_done *d)
+static void import_say(const struct control_import_import *im,
+		       const struct import_row *before, struct import_done *d)
 {
 	const struct savefile_result *r = &im->result;
 	time_t at = (time_t)(before->at_ns / NS_PER_S);
@@ -197,7 +202,8 @@ static void import_say(const struct import *im, const struct import_row *before,
 		import_note(d,
 			    "the same file, by its SHA-256, went into '%s' at "
 			    "%s already, as %s: its packets are in there twice",
-			    entry_label(im->t, room), day, before->file);
+			    capture_entry_label(im->t, room), day,
+			    before->file);
 	}
 	if (r->untimed)
 		import_note(d,
@@ -214,7 +220,7 @@ static void import_say(const struct import *im, const struct import_row *before,
 }
 
 /* What did not come in, as rows: how many. */
-static size_t import_losses(const struct import *im,
+static size_t import_losses(const struct control_import_import *im,
 			    struct ledger_row rows[SAVEFILE_LOSSES + 1])
 {
 	const struct savefile_result *r = &im->result;
@@ -249,8 +255,8 @@ static size_t import_losses(const struct import *im,
 }
 
 /* Ledger and row. */
-static bool import_record(struct import *im, bool whole, struct import_done *d,
-			  struct err *e)
+static bool import_record(struct control_import_import *im, bool whole,
+			  struct import_done *d, struct err *e)
 {
 	struct ledger_row rows[SAVEFILE_LOSSES + 1];
 	struct import_row before;
@@ -258,7 +264,7 @@ static bool import_record(struct import *im, bool whole, struct import_done *d,
 
 	im->row.state = whole ? IMPORT_WHOLE : IMPORT_INCOMPLETE;
 	im->row.packets = im->result.packets;
-	feed_position(im->t->feed, &im->row.end_seq, &at);
+	capture_tail_position(im->t->feed, &im->row.end_seq, &at);
 	sha256_end(im->hash, im->row.sha256);
 	if (!imports_end(im->ctl->store, &im->row, rows,
 			 import_losses(im, rows), &before, e))
@@ -268,18 +274,18 @@ static bool import_record(struct import *im, bool whole, struct import_done *d,
 }
 
 /* Made for nothing: whoever tries again finds what was there before. */
-static void import_remove(struct control *ctl, struct entry *t)
+static void import_remove(struct control *ctl, struct capture_entry *t)
 {
 	struct err e;
 
 	if (store_delete(ctl->store, t->row.id, &e))
-		entry_remove(ctl, t);
+		capture_entry_remove(ctl, t);
 	else
 		log_err(LOG_LEVEL_WARN, &e);
 }
 
-static bool import_end(struct import *im, bool ok, struct import_done *d,
-		       struct err *e)
+static bool import_end(struct control_import_import *im, bool ok,
+		       struct import_done *d, struct err *e)
 {
 	struct control *ctl = im->ctl;
 	struct err seen;
@@ -301,7 +307,7 @@ static bool import_end(struct import *im, bool ok, struct import_done *d,
 				    "made.");
 		import_remove(ctl, im->t);
 	} else if (ok || e->kind == ERR_INCOMPLETE) {
-		d->kept = entry_view(ctl, im->t, &d->view, &seen);
+		d->kept = capture_entry_view(ctl, im->t, &d->view, &seen);
 		if (!d->kept) {
 			*e = seen;
 			ok = false;
@@ -311,8 +317,9 @@ static bool import_end(struct import *im, bool ok, struct import_done *d,
 	return ok;
 }
 
-static bool import_file(struct import *im, const char *alias, const char *name,
-			struct import_done *d, struct err *e)
+static bool control_import_import_file(struct control_import_import *im,
+				       const char *alias, const char *name,
+				       struct import_done *d, struct err *e)
 {
 	struct savefile *file = savefile_open(import_read, im, name, e);
 	bool ok = false;
@@ -332,13 +339,14 @@ bool control_import(struct control *ctl, const char *alias, const char *name,
 		    savefile_read read, void *ctx, struct import_done *d,
 		    struct err *e)
 {
-	struct import im = {.ctl = ctl, .read = read, .ctx = ctx};
+	struct control_import_import im = {
+		.ctl = ctl, .read = read, .ctx = ctx};
 
 	*d = (struct import_done){0};
 	if (!import_precheck(ctl, alias, e))
 		return false;
 	im.hash = sha256_new();
-	bool ok = im.hash ? import_file(&im, alias, name, d, e)
+	bool ok = im.hash ? control_import_import_file(&im, alias, name, d, e)
 			  : err_set(e, ERR_FAILED, "out of memory");
 	sha256_free(im.hash);
 	return ok;

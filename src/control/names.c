@@ -2,7 +2,7 @@
  * Captures on every interface keep numbers; this keeps what they were called.
  * Guarantees that each name which an interface had while such a capture ran is
  * in the catalog a second or two later, however short it was there. On the
- * keeper's thread; never waits for the disk.
+ * ledger writer's thread; never waits for the disk.
  */
 #include "control/capture_entry.h"
 #include "store/interface_names.h"
@@ -14,7 +14,7 @@
 
 _Static_assert(NAME_BYTES == IF_NAMESIZE, "names fit");
 
-static bool names_wanted(const struct entry *t)
+static bool names_wanted(const struct capture_entry *t)
 {
 	return t->source && strcmp(t->row.interface, "any") == 0;
 }
@@ -32,11 +32,11 @@ static void names_give(struct control *ctl, const struct interface_name *v,
 	}
 	pthread_mutex_lock(&ctl->lock);
 	for (size_t i = 0; made && i < ctl->n; i++) {
-		struct entry *t = ctl->entries[i];
+		struct capture_entry *t = ctl->entries[i];
 
 		if (!names_wanted(t) || (only_fresh && t->names_told))
 			continue;
-		names_add(ctl->store, t->row.id, made, n);
+		store_interface_names_add(ctl->store, t->row.id, made, n);
 		t->names_told = t->names_told || only_fresh;
 	}
 	pthread_mutex_unlock(&ctl->lock);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool options_check(struct capture_options *o, struct err *e)
+static bool operations_options_check(struct capture_options *o, struct err *e)
 {
 	if (!o->interface[0])
 		strcpy(o->interface, "any");
@@ -48,14 +48,14 @@ static bool same_filter(const struct capture_row *r, const char *text,
 }
 
 /* One that who asks may not see is none: they get a capture of their own. */
-static struct entry *same_capture(struct control *ctl,
-				  const struct init_options *init,
-				  int64_t link_type,
-				  const struct filter *filter)
+static struct capture_entry *same_capture(struct control *ctl,
+					  const struct init_options *init,
+					  int64_t link_type,
+					  const struct bpf_filter *filter)
 {
 	const struct capture_options *o = &init->capture;
 	size_t n;
-	const void *program = filter_bytes(filter, &n);
+	const void *program = bpf_filter_bytes(filter, &n);
 
 	for (size_t i = 0; i < ctl->n; i++) {
 		const struct capture_row *r = &ctl->entries[i]->row;
@@ -68,10 +68,11 @@ static struct entry *same_capture(struct control *ctl,
 	return NULL;
 }
 
-static struct entry *create_live(struct control *ctl,
-				 const struct init_options *init,
-				 const char *alias, int64_t link_type,
-				 const struct filter *filter, struct err *e)
+static struct capture_entry *create_live(struct control *ctl,
+					 const struct init_options *init,
+					 const char *alias, int64_t link_type,
+					 const struct bpf_filter *filter,
+					 struct err *e)
 {
 	const struct capture_options *o = &init->capture;
 	char *aliases[] = {(char *)alias};
@@ -80,7 +81,7 @@ static struct entry *create_live(struct control *ctl,
 		.promiscuous = o->promiscuous,
 		.interface = (char *)o->interface,
 		.filter = (char *)o->filter,
-		.program = (void *)filter_bytes(filter, &n),
+		.program = (void *)bpf_filter_bytes(filter, &n),
 		.link_type = link_type < 0 ? 0 : (uint32_t)link_type,
 		.program_link_type = link_type,
 		.snaplen = o->snaplen,
@@ -95,17 +96,17 @@ static struct entry *create_live(struct control *ctl,
 	if (init->people)
 		snprintf(row.people, sizeof(row.people), "%s", init->people);
 	row.program_bytes = n;
-	return entry_create(ctl, &row, e);
+	return capture_entry_create(ctl, &row, e);
 }
 
-static int by_name(const void *a, const void *b)
+static int operations_by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 static bool alias_is_free(struct control *ctl, const char *alias, struct err *e)
 {
-	if (!entry_by_alias(ctl, alias))
+	if (!capture_entry_by_alias(ctl, alias))
 		return true;
 	/* Not by which: it may be one that who asks does not see. */
 	err_set(e, ERR_EXISTS, "alias '%s' is taken", alias);
@@ -115,8 +116,8 @@ static bool alias_is_free(struct control *ctl, const char *alias, struct err *e)
 			alias);
 }
 
-static bool add_alias(struct control *ctl, struct entry *t, const char *alias,
-		      struct err *e)
+static bool operations_add_alias(struct control *ctl, struct capture_entry *t,
+				 const char *alias, struct err *e)
 {
 	if (!alias_is_free(ctl, alias, e))
 		return false;
@@ -143,12 +144,12 @@ static bool add_alias(struct control *ctl, struct entry *t, const char *alias,
 	more[t->row.n_aliases++] = copy;
 	free(t->row.aliases);
 	t->row.aliases = more;
-	qsort(more, t->row.n_aliases, sizeof(*more), by_name);
+	qsort(more, t->row.n_aliases, sizeof(*more), operations_by_name);
 	pthread_mutex_unlock(&ctl->lock);
 	return true;
 }
 
-static bool remove_alias(struct control *ctl, struct entry *t,
+static bool remove_alias(struct control *ctl, struct capture_entry *t,
 			 const char *alias, struct err *e)
 {
 	struct capture_row *r = &t->row;
@@ -170,20 +171,21 @@ static bool remove_alias(struct control *ctl, struct entry *t,
 }
 
 /* With change held. */
-static struct entry *init_entry(struct control *ctl,
-				const struct init_options *init,
-				const char *alias, int64_t link_type,
-				const struct filter *filter, bool *created,
-				bool *alias_added, struct err *e)
+static struct capture_entry *init_entry(struct control *ctl,
+					const struct init_options *init,
+					const char *alias, int64_t link_type,
+					const struct bpf_filter *filter,
+					bool *created, bool *alias_added,
+					struct err *e)
 {
-	struct entry *t = same_capture(ctl, init, link_type, filter);
+	struct capture_entry *t = same_capture(ctl, init, link_type, filter);
 
 	*created = !t;
 	*alias_added = false;
 	if (t) {
 		if (!alias || row_has_alias(&t->row, alias))
 			return t;
-		*alias_added = add_alias(ctl, t, alias, e);
+		*alias_added = operations_add_alias(ctl, t, alias, e);
 		return *alias_added ? t : NULL;
 	}
 	if (alias && !alias_is_free(ctl, alias, e))
@@ -196,34 +198,36 @@ static struct entry *init_entry(struct control *ctl,
 }
 
 /* It runs, and goes on after a restart; or neither. */
-static bool run_wanted(struct control *ctl, struct entry *t, struct err *e)
+static bool run_wanted(struct control *ctl, struct capture_entry *t,
+		       struct err *e)
 {
-	if (!entry_run(ctl, t, e))
+	if (!capture_entry_run(ctl, t, e))
 		return false;
-	keeper_catch_up(ctl->keeper);
-	if (entry_set_wanted(ctl, t, true, e))
+	ledger_writer_catch_up(ctl->keeper);
+	if (capture_entry_set_wanted(ctl, t, true, e))
 		return true;
-	entry_halt(ctl, t);
+	capture_entry_halt(ctl, t);
 	tell_stopped(ctl, t, "");
 	return false;
 }
 
 /* What could not be started was not made either. */
-static void init_undo(struct control *ctl, struct entry *t, const char *alias,
-		      bool created, bool alias_added)
+static void init_undo(struct control *ctl, struct capture_entry *t,
+		      const char *alias, bool created, bool alias_added)
 {
 	struct err ignored;
 
 	if (created)
-		entry_undo(ctl, t);
+		capture_entry_undo(ctl, t);
 	else if (alias_added)
 		remove_alias(ctl, t, alias, &ignored);
 }
 
 /* Why it could not be opened is in *e, which changes where that is an error. */
 static bool init_absent(const struct init_options *o,
-			const struct capture_options *c, struct filter **filter,
-			char note[INIT_NOTE_MAX], struct err *e)
+			const struct capture_options *c,
+			struct bpf_filter **filter, char note[INIT_NOTE_MAX],
+			struct err *e)
 {
 	bool down = e->kind == ERR_STATE;
 
@@ -250,7 +254,7 @@ static bool init_absent(const struct init_options *o,
 /* *link_type -1: the interface is not there, or down, and may come. */
 static bool init_probe(const struct init_options *o,
 		       const struct capture_options *c, int64_t *link_type,
-		       struct filter **filter, char note[INIT_NOTE_MAX],
+		       struct bpf_filter **filter, char note[INIT_NOTE_MAX],
 		       struct err *e)
 {
 	uint32_t found;
@@ -269,23 +273,24 @@ bool control_init(struct control *ctl, const struct init_options *o,
 {
 	const char *alias = o->alias && *o->alias ? o->alias : NULL;
 	struct init_options init = *o;
-	struct filter *filter;
+	struct bpf_filter *filter;
 	int64_t link_type;
 
-	if (!options_check(&init.capture, e) ||
+	if (!operations_options_check(&init.capture, e) ||
 	    (alias && !alias_check(alias, e)) ||
 	    !init_probe(o, &init.capture, &link_type, &filter, note, e))
 		return false;
-	if (!filter_fits(init.capture.filter, filter, e)) {
-		filter_free(filter);
+	if (!bpf_filter_fits(init.capture.filter, filter, e)) {
+		bpf_filter_free(filter);
 		return false;
 	}
 	pthread_mutex_lock(&ctl->change);
 	bool ok = false;
-	struct entry *t = control_is_stopping(ctl, e)
-				  ? NULL
-				  : init_entry(ctl, &init, alias, link_type,
-					       filter, created, alias_added, e);
+	struct capture_entry *t =
+		control_is_stopping(ctl, e)
+			? NULL
+			: init_entry(ctl, &init, alias, link_type, filter,
+				     created, alias_added, e);
 	if (t && o->start && !t->source) {
 		ok = run_wanted(ctl, t, e);
 		if (!ok)
@@ -295,15 +300,15 @@ bool control_init(struct control *ctl, const struct init_options *o,
 	}
 	if (ok && *created && !o->start)
 		tell_stopped(ctl, t, "not started yet");
-	keeper_catch_up(ctl->keeper);
-	ok = ok && entry_view(ctl, t, v, e);
+	ledger_writer_catch_up(ctl->keeper);
+	ok = ok && capture_entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
-	filter_free(filter);
+	bpf_filter_free(filter);
 	return ok;
 }
 
-static bool start_entry(struct control *ctl, struct entry *t, const char *name,
-			struct err *e)
+static bool start_entry(struct control *ctl, struct capture_entry *t,
+			const char *name, struct err *e)
 {
 	if (t->row.savefile) {
 		err_set(e, ERR_STATE,
@@ -321,23 +326,25 @@ bool control_start(struct control *ctl, const char *name,
 		   struct capture_view *v, struct err *e)
 {
 	pthread_mutex_lock(&ctl->change);
-	struct entry *t =
-		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
-	bool ok = t && start_entry(ctl, t, name, e) && entry_view(ctl, t, v, e);
+	struct capture_entry *t = control_is_stopping(ctl, e)
+					  ? NULL
+					  : capture_entry_find(ctl, name, e);
+	bool ok = t && start_entry(ctl, t, name, e) &&
+		  capture_entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
 }
 
-static bool stop_entry(struct control *ctl, struct entry *t, const char *name,
-		       struct err *e)
+static bool stop_entry(struct control *ctl, struct capture_entry *t,
+		       const char *name, struct err *e)
 {
 	if (!t->source && !t->row.wanted)
 		return err_set(e, ERR_STATE, "capture '%s' does not run", name);
-	if (!entry_set_wanted(ctl, t, false, e))
+	if (!capture_entry_set_wanted(ctl, t, false, e))
 		return false;
-	entry_halt(ctl, t);
+	capture_entry_halt(ctl, t);
 	tell_stopped(ctl, t, "");
-	keeper_catch_up(ctl->keeper);
+	ledger_writer_catch_up(ctl->keeper);
 	return true;
 }
 
@@ -345,16 +352,19 @@ bool control_stop_one(struct control *ctl, const char *name,
 		      struct capture_view *v, struct err *e)
 {
 	pthread_mutex_lock(&ctl->change);
-	struct entry *t =
-		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
-	bool ok = t && stop_entry(ctl, t, name, e) && entry_view(ctl, t, v, e);
+	struct capture_entry *t = control_is_stopping(ctl, e)
+					  ? NULL
+					  : capture_entry_find(ctl, name, e);
+	bool ok = t && stop_entry(ctl, t, name, e) &&
+		  capture_entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
 }
 
 /* What somebody keeps for a reason is not gone by a slip of somebody else. */
-static bool delete_check_holds(struct control *ctl, const struct entry *t,
-			       const char *name, struct err *e)
+static bool delete_check_holds(struct control *ctl,
+			       const struct capture_entry *t, const char *name,
+			       struct err *e)
 {
 	struct store_hold *holds;
 	size_t n;
@@ -375,8 +385,8 @@ static bool delete_check_holds(struct control *ctl, const struct entry *t,
 	return !n;
 }
 
-static bool delete_entry(struct control *ctl, struct entry *t, const char *name,
-			 struct err *e)
+static bool delete_entry(struct control *ctl, struct capture_entry *t,
+			 const char *name, struct err *e)
 {
 	if (t->source || t->importing) {
 		err_set(e, ERR_STATE, "capture '%s' %s", name,
@@ -389,7 +399,7 @@ static bool delete_entry(struct control *ctl, struct entry *t, const char *name,
 	if (!delete_check_holds(ctl, t, name, e) ||
 	    !store_delete(ctl->store, t->row.id, e))
 		return false;
-	entry_remove(ctl, t);
+	capture_entry_remove(ctl, t);
 	return true;
 }
 
@@ -397,9 +407,10 @@ bool control_delete(struct control *ctl, const char *name,
 		    struct capture_view *v, struct err *e)
 {
 	pthread_mutex_lock(&ctl->change);
-	struct entry *t =
-		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
-	bool ok = t && entry_view(ctl, t, v, e);
+	struct capture_entry *t = control_is_stopping(ctl, e)
+					  ? NULL
+					  : capture_entry_find(ctl, name, e);
+	bool ok = t && capture_entry_view(ctl, t, v, e);
 	if (ok && !delete_entry(ctl, t, name, e)) {
 		capture_view_done(v);
 		ok = false;
@@ -414,9 +425,11 @@ bool control_alias_add(struct control *ctl, const char *name, const char *alias,
 	if (!alias_check(alias, e))
 		return false;
 	pthread_mutex_lock(&ctl->change);
-	struct entry *t =
-		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
-	bool ok = t && add_alias(ctl, t, alias, e) && entry_view(ctl, t, v, e);
+	struct capture_entry *t = control_is_stopping(ctl, e)
+					  ? NULL
+					  : capture_entry_find(ctl, name, e);
+	bool ok = t && operations_add_alias(ctl, t, alias, e) &&
+		  capture_entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
 }
@@ -425,17 +438,18 @@ bool control_alias_remove(struct control *ctl, const char *alias,
 			  struct capture_view *v, struct err *e)
 {
 	pthread_mutex_lock(&ctl->change);
-	struct entry *t =
-		control_is_stopping(ctl, e) ? NULL : entry_by_alias(ctl, alias);
-	bool ok =
-		t && remove_alias(ctl, t, alias, e) && entry_view(ctl, t, v, e);
+	struct capture_entry *t = control_is_stopping(ctl, e)
+					  ? NULL
+					  : capture_entry_by_alias(ctl, alias);
+	bool ok = t && remove_alias(ctl, t, alias, e) &&
+		  capture_entry_view(ctl, t, v, e);
 	if (!t && !ctl->stopped)
 		err_set(e, ERR_NOT_FOUND, "no alias '%.80s'", alias);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
 }
 
-struct change {
+struct operations_change {
 	const uint64_t *keep_bytes;
 	const int64_t *keep_age_ns;
 	struct store_hold *hold;
@@ -445,23 +459,26 @@ struct change {
 	bool remove;
 };
 
-typedef bool change_entry(struct control *ctl, struct entry *t,
-			  const struct change *how, struct err *e);
+typedef bool change_entry(struct control *ctl, struct capture_entry *t,
+			  const struct operations_change *how, struct err *e);
 
-static bool change_named(struct control *ctl, const char *name,
-			 change_entry *change, const struct change *how,
-			 struct capture_view *v, struct err *e)
+static bool operations_change_named(struct control *ctl, const char *name,
+				    change_entry *change,
+				    const struct operations_change *how,
+				    struct capture_view *v, struct err *e)
 {
 	pthread_mutex_lock(&ctl->change);
-	struct entry *t =
-		control_is_stopping(ctl, e) ? NULL : entry_find(ctl, name, e);
-	bool ok = t && change(ctl, t, how, e) && entry_view(ctl, t, v, e);
+	struct capture_entry *t = control_is_stopping(ctl, e)
+					  ? NULL
+					  : capture_entry_find(ctl, name, e);
+	bool ok =
+		t && change(ctl, t, how, e) && capture_entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	return ok;
 }
 
-static bool set_keep(struct control *ctl, struct entry *t,
-		     const struct change *how, struct err *e)
+static bool set_keep(struct control *ctl, struct capture_entry *t,
+		     const struct operations_change *how, struct err *e)
 {
 	uint64_t bytes = how->keep_bytes ? *how->keep_bytes : t->row.keep_bytes;
 	int64_t age = how->keep_age_ns ? *how->keep_age_ns : t->row.keep_age_ns;
@@ -475,8 +492,8 @@ static bool set_keep(struct control *ctl, struct entry *t,
 	return true;
 }
 
-static bool set_people(struct control *ctl, struct entry *t,
-		       const struct change *how, struct err *e)
+static bool set_people(struct control *ctl, struct capture_entry *t,
+		       const struct operations_change *how, struct err *e)
 {
 	if (!store_set_people(ctl->store, t->row.id, how->people, e))
 		return false;
@@ -490,16 +507,16 @@ bool control_set_people(struct control *ctl, const char *name,
 			const char *people, struct capture_view *v,
 			struct err *e)
 {
-	struct change how = {.people = people};
+	struct operations_change how = {.people = people};
 
-	return change_named(ctl, name, set_people, &how, v, e);
+	return operations_change_named(ctl, name, set_people, &how, v, e);
 }
 
 bool control_people(struct control *ctl, const char *name, uint64_t *id,
 		    char people[PEOPLE_MAX + 1], struct err *e)
 {
 	pthread_mutex_lock(&ctl->lock);
-	const struct entry *t = entry_find(ctl, name, e);
+	const struct capture_entry *t = capture_entry_find(ctl, name, e);
 	if (t) {
 		*id = t->row.id;
 		memcpy(people, t->row.people, PEOPLE_MAX + 1);
@@ -512,14 +529,14 @@ bool control_set_keep(struct control *ctl, const char *name,
 		      const uint64_t *keep_bytes, const int64_t *keep_age_ns,
 		      struct capture_view *v, struct err *e)
 {
-	struct change how = {.keep_bytes = keep_bytes,
-			     .keep_age_ns = keep_age_ns};
+	struct operations_change how = {.keep_bytes = keep_bytes,
+					.keep_age_ns = keep_age_ns};
 
-	return change_named(ctl, name, set_keep, &how, v, e);
+	return operations_change_named(ctl, name, set_keep, &how, v, e);
 }
 
-static bool hold(struct control *ctl, struct entry *t, const struct change *how,
-		 struct err *e)
+static bool operations_hold(struct control *ctl, struct capture_entry *t,
+			    const struct operations_change *how, struct err *e)
 {
 	return store_hold_add(ctl->store, t->row.id, how->hold, e);
 }
@@ -527,13 +544,14 @@ static bool hold(struct control *ctl, struct entry *t, const struct change *how,
 bool control_hold(struct control *ctl, const char *name, struct store_hold *h,
 		  struct capture_view *v, struct err *e)
 {
-	struct change how = {.hold = h};
+	struct operations_change how = {.hold = h};
 
-	return change_named(ctl, name, hold, &how, v, e);
+	return operations_change_named(ctl, name, operations_hold, &how, v, e);
 }
 
-static bool release(struct control *ctl, struct entry *t,
-		    const struct change *how, struct err *e)
+static bool operations_release(struct control *ctl, struct capture_entry *t,
+			       const struct operations_change *how,
+			       struct err *e)
 {
 	return store_hold_remove(ctl->store, t->row.id, how->release, e);
 }
@@ -541,13 +559,14 @@ static bool release(struct control *ctl, struct entry *t,
 bool control_release(struct control *ctl, const char *name, uint64_t hold_id,
 		     struct capture_view *v, struct err *e)
 {
-	struct change how = {.release = hold_id};
+	struct operations_change how = {.release = hold_id};
 
-	return change_named(ctl, name, release, &how, v, e);
+	return operations_change_named(ctl, name, operations_release, &how, v,
+				       e);
 }
 
-static bool mark(struct control *ctl, struct entry *t, const struct change *how,
-		 struct err *e)
+static bool operations_mark(struct control *ctl, struct capture_entry *t,
+			    const struct operations_change *how, struct err *e)
 {
 	return how->remove
 		       ? store_mark_remove(ctl->store, t->row.id,
@@ -559,8 +578,8 @@ bool control_mark(struct control *ctl, const char *name,
 		  const struct store_mark *m, bool remove,
 		  struct capture_view *v, struct err *e)
 {
-	struct change how = {.mark = m, .remove = remove};
+	struct operations_change how = {.mark = m, .remove = remove};
 
 	return name_check("mark", m->name, e) &&
-	       change_named(ctl, name, mark, &how, v, e);
+	       operations_change_named(ctl, name, operations_mark, &how, v, e);
 }

@@ -1,6 +1,6 @@
 /*
  * What the ledger hears of a capture that runs. Guarantees that each counter's
- * growth is told once. Never waits: rows go to the keeper's thread.
+ * growth is told once. Never waits: rows go to the ledger writer's thread.
  */
 #include "base/log.h"
 #include "control/capture_entry.h"
@@ -29,10 +29,10 @@ void tell_row(struct control *ctl, uint64_t capture, enum ledger_cause cause,
 				 .packets = packets};
 
 	snprintf(row.detail, sizeof(row.detail), "%.110s", detail);
-	keeper_add(ctl->keeper, &row, 1);
+	ledger_writer_add(ctl->keeper, &row, 1);
 }
 
-static void tell_outages(struct control *ctl, const struct entry *t,
+static void tell_outages(struct control *ctl, const struct capture_entry *t,
 			 struct capture *c)
 {
 	struct capture_outage out[CAPTURE_OUTAGES];
@@ -45,7 +45,7 @@ static void tell_outages(struct control *ctl, const struct entry *t,
 }
 
 /* Rows of what was lost, for the log: drops begin, and end. */
-static void log_drops(struct entry *t, const struct ledger_row *r)
+static void log_drops(struct capture_entry *t, const struct ledger_row *r)
 {
 	static const char *const why[] = {
 		"the kernel's ring was full",
@@ -63,13 +63,13 @@ static void log_drops(struct entry *t, const struct ledger_row *r)
 	struct drops *d = &t->drops[r->cause - LEDGER_KERNEL];
 	if (!d->sum.packets)
 		log_warn("capture %s loses packets, %" PRIu64 " so far: %s",
-			 entry_label(t, label), r->packets,
+			 capture_entry_label(t, label), r->packets,
 			 why[r->cause - LEDGER_KERNEL]);
 	loss_add(&d->sum, r->packets, r->from_ns, r->to_ns);
 	d->last_ns = monotonic_ns();
 }
 
-static void log_drops_end(struct entry *t, bool stopped)
+static void log_drops_end(struct capture_entry *t, bool stopped)
 {
 	int64_t now = monotonic_ns();
 	char label[24];
@@ -82,7 +82,7 @@ static void log_drops_end(struct entry *t, bool stopped)
 			continue;
 		log_warn(
 			"capture %s lost %" PRIu64 " packets (%s) in %.3f s%s",
-			entry_label(t, label), d->sum.packets,
+			capture_entry_label(t, label), d->sum.packets,
 			ledger_cause_name(LEDGER_KERNEL + (enum ledger_cause)i),
 			(double)(d->sum.to_ns - d->sum.from_ns) / NS_PER_S,
 			stopped ? ", until it was stopped"
@@ -91,7 +91,7 @@ static void log_drops_end(struct entry *t, bool stopped)
 	}
 }
 
-static void tell_loss(struct control *ctl, struct entry *t,
+static void tell_loss(struct control *ctl, struct capture_entry *t,
 		      const struct loss *l, const char *detail)
 {
 	struct ledger_row row = {.cause = LEDGER_DISK, .packets = l->packets};
@@ -105,40 +105,43 @@ static void tell_loss(struct control *ctl, struct entry *t,
 	log_drops(t, &row);
 }
 
-static void tell_counts(struct control *ctl, struct entry *t, struct capture *c,
-			struct account_look *look, bool last)
+static void tell_counts(struct control *ctl, struct capture_entry *t,
+			struct capture *c, struct loss_accounting_look *look,
+			bool last)
 {
-	struct ledger_row rows[ACCOUNT_ROWS];
+	struct ledger_row rows[LOSS_ACCOUNTING_ROWS];
 	struct loss lost[CAPTURE_LOSSES];
 
 	capture_take_losses(c, lost);
 	look->kernel = lost[CAPTURE_LOST_KERNEL];
 	look->interface = lost[CAPTURE_LOST_INTERFACE];
 	look->memory = lost[CAPTURE_LOST_MEMORY];
-	size_t n = account_take(&t->account, look, last, rows);
-	keeper_add(ctl->keeper, rows, n);
+	size_t n = loss_accounting_take(&t->account, look, last, rows);
+	ledger_writer_add(ctl->keeper, rows, n);
 	for (size_t i = 0; i < n; i++)
 		log_drops(t, &rows[i]);
 	log_drops_end(t, last);
 }
 
-static int64_t earlier(int64_t a, int64_t b)
+static int64_t report_loss_earlier(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
 }
 
 /* With lock held, of one that runs. */
-static void tell_news(struct control *ctl, struct entry *t, struct clocks now)
+static void tell_news(struct control *ctl, struct capture_entry *t,
+		      struct clocks now)
 {
 	struct capture_status live;
 	struct writer_status disk;
 
 	capture_status(t->source, &live);
 	writer_status(t->writer, &disk);
-	struct account_look look = {
+	struct loss_accounting_look look = {
 		.now = now,
 		.received = live.received + t->past.received,
-		.stored_ns = earlier(disk.synced_ns, live.complete_ns),
+		.stored_ns =
+			report_loss_earlier(disk.synced_ns, live.complete_ns),
 		.disk = disk.stuck,
 	};
 	struct loss lost = writer_take_lost(t->writer);
@@ -148,12 +151,12 @@ static void tell_news(struct control *ctl, struct entry *t, struct clocks now)
 }
 
 /* With lock held, of one that runs. */
-static bool is_well(struct entry *t)
+static bool is_well(struct capture_entry *t)
 {
 	struct capture_status live;
 	struct writer_status disk;
 	int64_t now = monotonic_ns();
-	struct block *front = feed_find(t->feed, 0);
+	struct block *front = capture_tail_find(t->feed, 0);
 	uint64_t seq = front ? front->info.seq : 0;
 
 	block_unref(front);
@@ -161,7 +164,7 @@ static bool is_well(struct entry *t)
 	writer_status(t->writer, &disk);
 	/* A disk that says no is well enough; one that says nothing is not. */
 	if (seq != t->front_seq || now - disk.refused_ns < HANGS_NS ||
-	    disk.depth < feed_max(t->feed)) {
+	    disk.depth < capture_tail_max(t->feed)) {
 		t->front_seq = seq;
 		t->front_ns = now;
 	}
@@ -169,7 +172,7 @@ static bool is_well(struct entry *t)
 	       now - t->front_ns < WRITER_HANGS_NS;
 }
 
-/* On the keeper's thread. */
+/* On the ledger writer's thread. */
 bool tell_look(void *ctx, struct clocks now)
 {
 	struct control *ctl = ctx;
@@ -177,7 +180,7 @@ bool tell_look(void *ctx, struct clocks now)
 
 	pthread_mutex_lock(&ctl->lock);
 	for (size_t i = 0; i < ctl->n; i++) {
-		struct entry *t = ctl->entries[i];
+		struct capture_entry *t = ctl->entries[i];
 
 		if (!t->source)
 			continue;
@@ -203,16 +206,17 @@ static struct clocks clocks_at(int64_t real_ns)
 	return c;
 }
 
-void tell_begin(struct control *ctl, struct entry *t, int64_t opened_ns)
+void tell_begin(struct control *ctl, struct capture_entry *t, int64_t opened_ns)
 {
 	struct clocks now = clocks_at(opened_ns);
-	struct account_look look = {.now = now, .received = t->past.received};
+	struct loss_accounting_look look = {.now = now,
+					    .received = t->past.received};
 
 	t->began_ns = now.real_ns;
 	tell_row(ctl, t->row.id, LEDGER_STOPPED, LEDGER_ANY, t->began_ns, 0,
 		 "");
 	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, t->began_ns, 0, "");
-	account_begin(&t->account, t->row.id, &look);
+	loss_accounting_begin(&t->account, t->row.id, &look);
 	/* A kill may come before the first row of what is received. */
 	tell_row(ctl, t->row.id, LEDGER_RECEIVED, now.real_ns, now.real_ns, 0,
 		 "");
@@ -220,13 +224,13 @@ void tell_begin(struct control *ctl, struct entry *t, int64_t opened_ns)
 	tell_outages(ctl, t, t->source);
 }
 
-void tell_end(struct control *ctl, struct entry *t, struct capture *c,
+void tell_end(struct control *ctl, struct capture_entry *t, struct capture *c,
 	      const struct capture_status *last, const struct loss *disk)
 {
 	struct clocks now = clocks_at(last->stopped_ns);
-	struct account_look look = {.now = now,
-				    .received = t->past.received,
-				    .disk = disk->packets > 0};
+	struct loss_accounting_look look = {.now = now,
+					    .received = t->past.received,
+					    .disk = disk->packets > 0};
 
 	tell_loss(ctl, t, disk, "");
 	tell_outages(ctl, t, c);
@@ -236,7 +240,8 @@ void tell_end(struct control *ctl, struct entry *t, struct capture *c,
 	t->ended_ns = now.real_ns;
 }
 
-void tell_stopped(struct control *ctl, const struct entry *t, const char *why)
+void tell_stopped(struct control *ctl, const struct capture_entry *t,
+		  const char *why)
 {
 	tell_row(ctl, t->row.id, LEDGER_STOPPED,
 		 t->ended_ns ? t->ended_ns : clocks_now().real_ns, LEDGER_OPEN,

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void entry_options(struct control *ctl, const struct entry *t,
+static void entry_options(struct control *ctl, const struct capture_entry *t,
 			  struct capture_options *o)
 {
 	memset(o, 0, sizeof(*o));
@@ -27,7 +27,8 @@ static void entry_options(struct control *ctl, const struct entry *t,
 }
 
 /* Writer first: a source has somebody to write for it from its first block. */
-bool entry_run(struct control *ctl, struct entry *t, struct err *e)
+bool capture_entry_run(struct control *ctl, struct capture_entry *t,
+		       struct err *e)
 {
 	struct capture_options o;
 	struct capture_status now;
@@ -66,16 +67,16 @@ bool entry_run(struct control *ctl, struct entry *t, struct err *e)
 
 /* It was compiled again, as the interface is of another kind now, or it came
  * from a catalog that does not know what it was compiled for. */
-static void keep_program(struct control *ctl, struct entry *t,
+static void keep_program(struct control *ctl, struct capture_entry *t,
 			 const struct capture *c)
 {
 	struct capture_row row = {.id = t->row.id};
-	const struct filter *f = capture_filter(c, &row.program_link_type);
+	const struct bpf_filter *f = capture_filter(c, &row.program_link_type);
 	struct err e;
 
 	if (!f || row.program_link_type == t->row.program_link_type)
 		return;
-	const void *bytes = filter_bytes(f, &row.program_bytes);
+	const void *bytes = bpf_filter_bytes(f, &row.program_bytes);
 	row.program = malloc(row.program_bytes);
 	if (!row.program)
 		return;
@@ -94,7 +95,7 @@ static void keep_program(struct control *ctl, struct entry *t,
 }
 
 /* Everything that the source had is stored when this returns. */
-void entry_halt(struct control *ctl, struct entry *t)
+void capture_entry_halt(struct control *ctl, struct capture_entry *t)
 {
 	struct capture_status last = {0};
 	struct writer_status disk;
@@ -125,8 +126,8 @@ void entry_halt(struct control *ctl, struct entry *t)
 	capture_unref(c);
 }
 
-bool entry_set_wanted(struct control *ctl, struct entry *t, bool wanted,
-		      struct err *e)
+bool capture_entry_set_wanted(struct control *ctl, struct capture_entry *t,
+			      bool wanted, struct err *e)
 {
 	if (!store_set_wanted(ctl->store, t->row.id, wanted, e))
 		return false;

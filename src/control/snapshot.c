@@ -26,7 +26,7 @@ void status_add(struct capture_status *s, const struct capture_status *p)
 		s->newest_ns = p->newest_ns;
 }
 
-static enum capture_state state_of(const struct entry *t,
+static enum capture_state state_of(const struct capture_entry *t,
 				   struct capture_status *s)
 {
 	if (t->importing)
@@ -54,7 +54,7 @@ void totals_join(struct store_totals *t, const struct store_totals *more)
 }
 
 /* What the catalog would say. */
-static struct store_totals view_known(const struct entry *t,
+static struct store_totals view_known(const struct capture_entry *t,
 				      const struct store_totals *stored)
 {
 	struct store_totals known = t->known, since = *stored;
@@ -68,7 +68,7 @@ static struct store_totals view_known(const struct entry *t,
 
 /* With lock held: everything but the totals, which are as far as memory knows
  * them. */
-static bool view_entry(const struct entry *t, struct capture_view *v,
+static bool view_entry(const struct capture_entry *t, struct capture_view *v,
 		       struct err *e)
 {
 	memset(v, 0, sizeof(*v));
@@ -101,7 +101,7 @@ static void view_remember(struct control *ctl, const struct capture_view *v,
 		return;
 	snprintf(id, sizeof(id), "%llu", (unsigned long long)v->row.id);
 	pthread_mutex_lock(&ctl->lock);
-	struct entry *t = entry_find(ctl, id, &ignored);
+	struct capture_entry *t = capture_entry_find(ctl, id, &ignored);
 	if (t) {
 		t->known = *read;
 		t->known_at = *stored;
@@ -124,16 +124,17 @@ static void view_snaplen(struct capture_view *v)
 /* What is in memory is looked at first: a block that is committed in between
  * is then in both and counted once, by its number. Where the catalog cannot be
  * read the totals are what memory knows. */
-static bool view_totals(struct control *ctl, struct feed *f,
+static bool view_totals(struct control *ctl, struct capture_tail *f,
 			struct capture_view *v, struct err *e)
 {
-	struct block_info *in_memory = calloc(feed_max(f), sizeof(*in_memory));
+	struct block_info *in_memory =
+		calloc(capture_tail_max(f), sizeof(*in_memory));
 	struct store_totals read;
 	struct err ignored;
 
 	if (!in_memory)
 		return err_set(e, ERR_FAILED, "out of memory");
-	unsigned n = feed_blocks(f, in_memory);
+	unsigned n = capture_tail_blocks(f, in_memory);
 	if (store_totals(ctl->store, v->row.id, &read, &ignored)) {
 		view_remember(ctl, v, &read);
 		v->totals = read;
@@ -146,8 +147,8 @@ static bool view_totals(struct control *ctl, struct feed *f,
 }
 
 /* With change held, so that the entry stays. */
-bool entry_view(struct control *ctl, const struct entry *t,
-		struct capture_view *v, struct err *e)
+bool capture_entry_view(struct control *ctl, const struct capture_entry *t,
+			struct capture_view *v, struct err *e)
 {
 	pthread_mutex_lock(&ctl->lock);
 	bool ok = view_entry(t, v, e);
@@ -166,7 +167,7 @@ void control_catch_up(struct control *ctl, const char *name)
 	struct err ignored;
 
 	pthread_mutex_lock(&ctl->lock);
-	struct entry *t = entry_find(ctl, name, &ignored);
+	struct capture_entry *t = capture_entry_find(ctl, name, &ignored);
 	if (t && t->source)
 		source = capture_ref(t->source);
 	pthread_mutex_unlock(&ctl->lock);
@@ -196,21 +197,21 @@ void control_nearest(struct control *ctl, const char *name,
 }
 
 bool control_find(struct control *ctl, const char *name, struct capture_view *v,
-		  struct feed **f, struct err *e)
+		  struct capture_tail **f, struct err *e)
 {
 	struct capture_view view;
-	struct feed *feed = NULL;
+	struct capture_tail *feed = NULL;
 
 	pthread_mutex_lock(&ctl->lock);
-	struct entry *t = entry_find(ctl, name, e);
+	struct capture_entry *t = capture_entry_find(ctl, name, e);
 	if (t && view_entry(t, &view, e))
-		feed = feed_ref(t->feed);
+		feed = capture_tail_ref(t->feed);
 	pthread_mutex_unlock(&ctl->lock);
 	if (!feed)
 		return false;
 	if (!view_totals(ctl, feed, &view, e)) {
 		capture_view_done(&view);
-		feed_unref(feed);
+		capture_tail_unref(feed);
 		return false;
 	}
 	*v = view;
@@ -221,30 +222,31 @@ bool control_find(struct control *ctl, const char *name, struct capture_view *v,
 bool control_list(struct control *ctl, const char *name,
 		  struct capture_view **v, size_t *n, struct err *e)
 {
-	struct entry *one = NULL;
+	struct capture_entry *one = NULL;
 	bool ok = true;
 
 	*n = 0;
 	pthread_mutex_lock(&ctl->lock);
 	size_t max = ctl->n;
-	struct feed **feeds = calloc(max + 1, sizeof(struct feed *));
+	struct capture_tail **feeds =
+		calloc(max + 1, sizeof(struct capture_tail *));
 	*v = calloc(max + 1, sizeof(**v));
 	if (!feeds || !*v)
 		ok = err_set(e, ERR_FAILED, "out of memory");
 	else if (name && *name)
-		ok = (one = entry_find(ctl, name, e));
+		ok = (one = capture_entry_find(ctl, name, e));
 	for (size_t i = 0; ok && i < max; i++) {
 		if (one && ctl->entries[i] != one)
 			continue;
 		ok = view_entry(ctl->entries[i], &(*v)[*n], e);
 		if (ok)
-			feeds[(*n)++] = feed_ref(ctl->entries[i]->feed);
+			feeds[(*n)++] = capture_tail_ref(ctl->entries[i]->feed);
 	}
 	pthread_mutex_unlock(&ctl->lock);
 	for (size_t i = 0; ok && i < *n; i++)
 		ok = view_totals(ctl, feeds[i], &(*v)[i], e);
 	for (size_t i = 0; i < *n; i++)
-		feed_unref(feeds[i]);
+		capture_tail_unref(feeds[i]);
 	free(feeds);
 	while (!ok && *n > 0)
 		capture_view_done(&(*v)[--*n]);
@@ -259,11 +261,11 @@ bool control_would_remove(struct control *ctl, const char *name,
 			  struct capture_view *v, struct store_removal *r,
 			  struct err *e)
 {
-	struct feed *f;
+	struct capture_tail *f;
 
 	if (!control_find(ctl, name, v, &f, e))
 		return false;
-	feed_unref(f);
+	capture_tail_unref(f);
 	if (store_would_remove(ctl->store, v->row.id,
 			       keep_bytes ? *keep_bytes : v->row.keep_bytes,
 			       keep_age_ns ? *keep_age_ns : v->row.keep_age_ns,
@@ -273,10 +275,10 @@ bool control_would_remove(struct control *ctl, const char *name,
 	return false;
 }
 
-static int64_t oldest_in_memory(struct feed *f)
+static int64_t oldest_in_memory(struct capture_tail *f)
 {
-	struct block_info *all = calloc(feed_max(f), sizeof(*all));
-	unsigned n = all ? feed_blocks(f, all) : 0;
+	struct block_info *all = calloc(capture_tail_max(f), sizeof(*all));
+	unsigned n = all ? capture_tail_blocks(f, all) : 0;
 	int64_t ns = n ? all->min_ns : 0;
 
 	free(all);
@@ -287,13 +289,13 @@ bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
 		      int64_t until_ns, struct coverage *c,
 		      struct capture_view *v, struct err *e)
 {
-	struct feed *f;
+	struct capture_tail *f;
 
-	keeper_catch_up(ctl->keeper);
+	ledger_writer_catch_up(ctl->keeper);
 	if (!control_find(ctl, name, v, &f, e))
 		return false;
 	int64_t memory_ns = oldest_in_memory(f);
-	feed_unref(f);
+	capture_tail_unref(f);
 	struct coverage_of of = {
 		.capture = v->row.id,
 		.savefile = v->row.savefile,

@@ -13,7 +13,7 @@
  *	pcapd-accept	connections on the socket and over TCP
  *	pcapd-tls	one a connection over TCP: TLS <-> gRPC
  *	pcapd-grpc	gRPC's events; never waits; sends what comes next
- *	pcapd-fanout	slices of captures -> queues of listeners
+ *	pcapd-ring group	slices of captures -> queues of listeners
  *	pcapd-pump	slices -> listeners that filter
  *	pcapd-worker	requests with one answer; wait for the catalog
  *	replay, import	a thread each while they last; wait for their client
@@ -158,7 +158,7 @@ static const char *config_file(const struct args *a)
 	return access(CONFIG_FILE, F_OK) == 0 ? CONFIG_FILE : NULL;
 }
 
-static bool load(const struct args *a, struct config *c, struct err *e)
+static bool pcapd_load(const struct args *a, struct config *c, struct err *e)
 {
 	const char *file = config_file(a);
 
@@ -227,14 +227,15 @@ static void tell_waiting(const struct config *running, const struct config *c)
 	sd_notifyf(0, "STATUS=Changed, and waits for a restart: %s", names);
 }
 
-static void reload(const struct args *a, struct control *ctl, struct server *s)
+static void pcapd_reload(const struct args *a, struct control *ctl,
+			 struct server *s)
 {
 	struct config c, running;
 	struct err e = ERR_INIT;
 
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
 		   monotonic_ns() / 1000);
-	if (load(a, &c, &e)) {
+	if (pcapd_load(a, &c, &e)) {
 		server_configure(s, &c);
 		control_configure(ctl, &c);
 		log_info("read the settings again");
@@ -262,8 +263,8 @@ static void feed_watchdog(struct control *ctl)
 }
 
 /* Until one of the signals says stop. */
-static void run(const struct args *a, struct control *ctl, struct server *s,
-		int signals)
+static void pcapd_run(const struct args *a, struct control *ctl,
+		      struct server *s, int signals)
 {
 	struct signalfd_siginfo info;
 	uint64_t watchdog_us = 0;
@@ -293,7 +294,7 @@ static void run(const struct args *a, struct control *ctl, struct server *s,
 				 strsignal((int)info.ssi_signo));
 			return;
 		}
-		reload(a, ctl, s);
+		pcapd_reload(a, ctl, s);
 	}
 }
 
@@ -347,8 +348,8 @@ static void end_is_written(struct ending *n)
 	pthread_mutex_unlock(&n->lock);
 }
 
-static bool serve(const struct args *a, const struct config *c, int signals,
-		  struct err *e)
+static bool pcapd_serve(const struct args *a, const struct config *c,
+			int signals, struct err *e)
 {
 	/* Nobody waits for the thread that looks at it. */
 	static struct ending ending = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -358,12 +359,12 @@ static bool serve(const struct args *a, const struct config *c, int signals,
 		return false;
 	/* They got ready meanwhile. */
 	struct server *s =
-		filter_compiler_ready(e) ? server_start(ctl, c, e) : NULL;
+		bpf_compiler_ready(e) ? server_start(ctl, c, e) : NULL;
 	if (s) {
 		log_info("pcapd " PCAPD_VERSION ": spool %s, socket %s",
 			 c->spool, c->socket);
 		sd_notify(0, "READY=1");
-		run(a, ctl, s, signals);
+		pcapd_run(a, ctl, s, signals);
 		sd_notify(0, "STOPPING=1");
 		end_in_time(&ending, ctl);
 		control_end_waits(ctl);
@@ -407,7 +408,7 @@ struct confinement {
 
 /* A process that compiles filters. The file system is that of pcapd, since
  * names are looked up by it. */
-static bool confine(void *ctx, bool names, struct err *e)
+static bool pcapd_confine(void *ctx, bool names, struct err *e)
 {
 	const struct confinement *c = ctx;
 
@@ -464,12 +465,12 @@ int main(int argc, char **argv)
 	/* Packets, and what is known of them, are nobody else's; certificates
 	 * are everybody's, and keys have a mode of their own. */
 	umask(args.words ? 022 : 077);
-	if (!load(&args, &config, &e))
+	if (!pcapd_load(&args, &config, &e))
 		goto fail;
 	if (args.check_config)
 		return 0;
 	if (args.words) {
-		if (!tls_verbs(&config, args.n_words, args.words, &e) ||
+		if (!tls_admin(&config, args.n_words, args.words, &e) ||
 		    !sandbox_give_key(&config, &e))
 			goto fail;
 		return 0;
@@ -486,8 +487,8 @@ int main(int argc, char **argv)
 		goto fail;
 	sandbox_tell();
 	interface_configure(config.other_devices);
-	if (!filter_compiler_start(capture_compile, confine, &confinement,
-				   &e) ||
+	if (!bpf_compiler_start(capture_compile, pcapd_confine, &confinement,
+				&e) ||
 	    !sandbox_enter(&config, confinement.file, &e))
 		goto fail;
 	signals = open_signals(&e);
@@ -498,7 +499,7 @@ int main(int argc, char **argv)
 	grpc_init();
 	bool ok = private_tmp_check("spool", config.spool, &e) &&
 		  private_tmp_check("socket", config.socket, &e) &&
-		  serve(&args, &config, signals, &e);
+		  pcapd_serve(&args, &config, signals, &e);
 	grpc_shutdown();
 	close(signals);
 	log_held(INT64_MAX);

@@ -665,7 +665,7 @@ static int add_conditions(scmp_filter_ctx s)
 #define CALLS_MAX 512
 static const char *names[CALLS_MAX];
 
-static void put_text(const char *text)
+static void sandbox_put_text(const char *text)
 {
 	if (write(STDERR_FILENO, text, strlen(text)) < 0)
 		return;
@@ -676,10 +676,11 @@ static void on_forbidden(int signal_no, siginfo_t *info, void *context)
 	int n = info->si_syscall;
 
 	(void)context;
-	put_text("pcapd: the system call ");
-	put_text(n >= 0 && n < CALLS_MAX && names[n] ? names[n] : "?");
-	put_text(" is not on the list of those that pcapd makes; it ends "
-		 "here\n");
+	sandbox_put_text("pcapd: the system call ");
+	sandbox_put_text(n >= 0 && n < CALLS_MAX && names[n] ? names[n] : "?");
+	sandbox_put_text(
+		" is not on the list of those that pcapd makes; it ends "
+		"here\n");
 	signal(signal_no, SIG_DFL);
 	raise(signal_no);
 }

@@ -8,8 +8,8 @@
  * Threads: none may be there yet; those made later inherit it all.
  * Limits: what the kernel does not have is left out, and the log says so.
  */
-#ifndef PCAPD_SANDBOX_H
-#define PCAPD_SANDBOX_H
+#ifndef PCAPD_DAEMON_SANDBOX_H
+#define PCAPD_DAEMON_SANDBOX_H
 
 #include "control/config.h"
 

@@ -22,19 +22,19 @@
 #define DAY_S INT64_C(86400)
 #define DAYS_DEFAULT 365
 #define DAYS_MAX 3650
-#define NAMES_MAX 32
+#define STORE_INTERFACE_NAMES_MAX 32
 #define PATH_ROOM (CONFIG_PATH_MAX + 16)
 
-struct line {
+struct tls_admin_line {
 	const char *role, *days, *out, *cert;
 	const char *verb;
 	char **words;
 	int n;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t tls_admin_parse(int key, char *arg, struct argp_state *state)
 {
-	struct line *line = state->input;
+	struct tls_admin_line *line = state->input;
 
 	switch (key) {
 	case 'r':
@@ -74,7 +74,7 @@ static const struct argp_option options[] = {
 
 static const struct argp argp = {
 	options,
-	parse,
+	tls_admin_parse,
 	"init [NAME|ADDRESS...]\n"
 	"issue NAME --role ROLE\n"
 	"allow NAME --role ROLE --cert FILE\n"
@@ -96,7 +96,7 @@ struct paths {
 
 /* --- init --- */
 
-static bool name_check(const char *name, struct err *e)
+static bool tls_admin_name_check(const char *name, struct err *e)
 {
 	struct in6_addr any;
 	size_t n = strlen(name);
@@ -112,8 +112,8 @@ static bool name_check(const char *name, struct err *e)
 		       name);
 }
 
-static size_t names_collect(const struct line *line, char host[256],
-			    const char *names[NAMES_MAX])
+static size_t names_collect(const struct tls_admin_line *line, char host[256],
+			    const char *names[STORE_INTERFACE_NAMES_MAX])
 {
 	size_t n = 0;
 
@@ -122,7 +122,7 @@ static size_t names_collect(const struct line *line, char host[256],
 	names[n++] = "localhost";
 	names[n++] = "127.0.0.1";
 	names[n++] = "::1";
-	for (int i = 0; i < line->n && n < NAMES_MAX; i++)
+	for (int i = 0; i < line->n && n < STORE_INTERFACE_NAMES_MAX; i++)
 		names[n++] = line->words[i];
 	return n;
 }
@@ -154,16 +154,17 @@ static bool folder_make(const char *path, struct err *e)
 	       err_errno(e, "make %s", part);
 }
 
-static bool init(const struct config *c, const struct line *line,
-		 struct paths *p, struct err *e)
+static bool tls_admin_init(const struct config *c,
+			   const struct tls_admin_line *line, struct paths *p,
+			   struct err *e)
 {
-	const char *names[NAMES_MAX];
+	const char *names[STORE_INTERFACE_NAMES_MAX];
 	char host[256] = "";
 	struct tls_cert made;
 	int64_t now = time(NULL);
 
 	for (int i = 0; i < line->n; i++)
-		if (!name_check(line->words[i], e))
+		if (!tls_admin_name_check(line->words[i], e))
 			return false;
 	struct tls_wanted w = {.names = names, .from_s = now - 300};
 	w.n_names = names_collect(line, host, names);
@@ -173,10 +174,10 @@ static bool init(const struct config *c, const struct line *line,
 		return false;
 	if (access(p->of[TLS_CA], F_OK) == 0)
 		printf("%s is there already and is used\n", p->of[TLS_CA]);
-	else if (!tls_make_ca(p->of[TLS_CA], p->of[TLS_CA_KEY], e))
+	else if (!ca_ca(p->of[TLS_CA], p->of[TLS_CA_KEY], e))
 		return false;
-	if (!tls_make_cert(p->of[TLS_CA], p->of[TLS_CA_KEY], &w,
-			   p->of[TLS_CERT], p->of[TLS_KEY], &made, e))
+	if (!ca_cert(p->of[TLS_CA], p->of[TLS_CA_KEY], &w, p->of[TLS_CERT],
+		     p->of[TLS_KEY], &made, e))
 		return false;
 	give_away(p->of[TLS_KEY], c->tls_dir);
 	printf("made %s for", p->of[TLS_CERT]);
@@ -189,7 +190,8 @@ static bool init(const struct config *c, const struct line *line,
 
 /* --- who --- */
 
-static bool person(const struct line *line, struct allowed *one, struct err *e)
+static bool tls_admin_person(const struct tls_admin_line *line,
+			     struct allowed *one, struct err *e)
 {
 	if (line->n != 1) {
 		err_set(e, ERR_USAGE, "%s takes one name", line->verb);
@@ -221,22 +223,24 @@ static bool days_parse(const char *text, int64_t *days, struct err *e)
 		       DAYS_MAX, text);
 }
 
-static bool issue(const struct line *line, struct paths *p, struct err *e)
+static bool tls_admin_issue(const struct tls_admin_line *line, struct paths *p,
+			    struct err *e)
 {
 	struct allowed one;
 	struct tls_cert made;
 	char out[PERSON_MAX + 8], time_room[TLS_TIME_TEXT];
 	int64_t days, now = time(NULL);
 
-	if (!person(line, &one, e) || !days_parse(line->days, &days, e))
+	if (!tls_admin_person(line, &one, e) ||
+	    !days_parse(line->days, &days, e))
 		return false;
 	snprintf(out, sizeof(out), "%s.pem", one.name);
 	const char *path = line->out ? line->out : out;
 	struct tls_wanted w = {.name = one.name,
 			       .from_s = now - 300,
 			       .until_s = now + days * DAY_S};
-	if (!tls_make_cert(p->of[TLS_CA], p->of[TLS_CA_KEY], &w, path, NULL,
-			   &made, e))
+	if (!ca_cert(p->of[TLS_CA], p->of[TLS_CA_KEY], &w, path, NULL, &made,
+		     e))
 		return false;
 	memcpy(one.fingerprint, made.fingerprint, sizeof(one.fingerprint));
 	one.until_s = made.until_s;
@@ -252,12 +256,13 @@ static bool issue(const struct line *line, struct paths *p, struct err *e)
 	return true;
 }
 
-static bool allow(const struct line *line, struct paths *p, struct err *e)
+static bool tls_admin_allow(const struct tls_admin_line *line, struct paths *p,
+			    struct err *e)
 {
 	struct allowed one;
 	struct tls_cert cert;
 
-	if (!person(line, &one, e))
+	if (!tls_admin_person(line, &one, e))
 		return false;
 	if (!line->cert)
 		return err_set(e, ERR_USAGE,
@@ -273,7 +278,7 @@ static bool allow(const struct line *line, struct paths *p, struct err *e)
 	return true;
 }
 
-static bool list(struct paths *p, struct err *e)
+static bool tls_admin_list(struct paths *p, struct err *e)
 {
 	struct allowed *all;
 	size_t n;
@@ -295,7 +300,8 @@ static bool list(struct paths *p, struct err *e)
 	return true;
 }
 
-static bool revoke_one(const struct line *line, struct paths *p, struct err *e)
+static bool revoke_one(const struct tls_admin_line *line, struct paths *p,
+		       struct err *e)
 {
 	size_t n = 0;
 
@@ -308,10 +314,10 @@ static bool revoke_one(const struct line *line, struct paths *p, struct err *e)
 	return true;
 }
 
-bool tls_verbs(const struct config *c, int argc, char **argv, struct err *e)
+bool tls_admin(const struct config *c, int argc, char **argv, struct err *e)
 {
 	static char self[] = "pcapd tls";
-	struct line line = {0};
+	struct tls_admin_line line = {0};
 	struct paths p;
 
 	argv[0] = self; /* for argp's messages */
@@ -319,13 +325,13 @@ bool tls_verbs(const struct config *c, int argc, char **argv, struct err *e)
 	for (int i = 0; i < TLS_FILES; i++)
 		config_tls_path(c, (enum tls_file)i, p.of[i]);
 	if (strcmp(line.verb, "init") == 0)
-		return init(c, &line, &p, e);
+		return tls_admin_init(c, &line, &p, e);
 	if (strcmp(line.verb, "issue") == 0)
-		return issue(&line, &p, e);
+		return tls_admin_issue(&line, &p, e);
 	if (strcmp(line.verb, "allow") == 0)
-		return allow(&line, &p, e);
+		return tls_admin_allow(&line, &p, e);
 	if (strcmp(line.verb, "list") == 0)
-		return list(&p, e);
+		return tls_admin_list(&p, e);
 	if (strcmp(line.verb, "revoke") == 0)
 		return revoke_one(&line, &p, e);
 	err_set(e, ERR_USAGE, "there is no 'pcapd tls %s'", line.verb);

@@ -1,15 +1,15 @@
 /*
- * tls_verbs: pcapd tls init, issue, allow, list, revoke.
+ * tls_admin: pcapd tls init, issue, allow, list, revoke.
  *
  * What: certificates and the allow-list, for who administers a pcapd; a daemon
  * that runs sees the changes by itself.
  */
-#ifndef PCAPD_TLS_VERBS_H
-#define PCAPD_TLS_VERBS_H
+#ifndef PCAPD_DAEMON_TLS_ADMIN_H
+#define PCAPD_DAEMON_TLS_ADMIN_H
 
 #include "control/config.h"
 
 /* argv[0] is "tls". Does not come back when the line is wrong. */
-bool tls_verbs(const struct config *c, int argc, char **argv, struct err *e);
+bool tls_admin(const struct config *c, int argc, char **argv, struct err *e);
 
 #endif

@@ -34,7 +34,7 @@ struct check {
 };
 
 static void __attribute__((format(printf, 2, 3)))
-say(struct check *c, const char *fmt, ...)
+check_say(struct check *c, const char *fmt, ...)
 {
 	char line[512];
 	va_list ap;
@@ -46,7 +46,7 @@ say(struct check *c, const char *fmt, ...)
 	c->say(c->ctx, line);
 }
 
-static const char *when(int64_t ns, char out[40])
+static const char *check_when(int64_t ns, char out[40])
 {
 	time_t s = (time_t)(ns / NS_PER_S);
 	struct tm tm;
@@ -64,13 +64,13 @@ struct expected {
 	struct block_info *rows;
 	size_t n;
 	bool row;
-	struct segment_entry entry; /* the row */
+	struct segment_row entry; /* the row */
 };
 
 static bool expected_rows(struct check *c, uint64_t id, uint64_t seq,
 			  uint64_t next, struct expected *x, struct err *e)
 {
-	int got = segment_entry_read(c->db, id, seq, &x->entry, e);
+	int got = segment_row_read(c->db, id, seq, &x->entry, e);
 	sqlite3_stmt *q = NULL;
 
 	x->row = got == 1;
@@ -96,8 +96,8 @@ static bool expected_rows(struct check *c, uint64_t id, uint64_t seq,
 	return got == 0;
 }
 
-static void say_damages(struct check *c, const char *name,
-			const struct survey *v)
+static void check_say_damages(struct check *c, const char *name,
+			      const struct segment_scan *v)
 {
 	char from[40], to[40];
 
@@ -107,62 +107,67 @@ static void say_damages(struct check *c, const char *name,
 		c->found->damaged_frames++;
 		c->found->damaged_packets += b->packets;
 		if (v->damages[i].known)
-			say(c,
-			    "%s: byte %" PRIu64 ": damaged frame: block "
-			    "%" PRIu64 ", %" PRIu64 " packets from %s to %s",
-			    name, b->offset, b->seq, b->packets,
-			    when(b->min_ns, from), when(b->max_ns, to));
+			check_say(c,
+				  "%s: byte %" PRIu64 ": damaged frame: block "
+				  "%" PRIu64 ", %" PRIu64
+				  " packets from %s to %s",
+				  name, b->offset, b->seq, b->packets,
+				  check_when(b->min_ns, from),
+				  check_when(b->max_ns, to));
 		else
-			say(c,
-			    "%s: byte %" PRIu64 ": damage of %" PRIu64
-			    " bytes, which nothing names",
-			    name, b->offset, b->stored_bytes);
+			check_say(c,
+				  "%s: byte %" PRIu64 ": damage of %" PRIu64
+				  " bytes, which nothing names",
+				  name, b->offset, b->stored_bytes);
 	}
 }
 
 static void say_rows(struct check *c, const char *name, const struct segment *g,
-		     const struct survey *v, const struct expected *x)
+		     const struct segment_scan *v, const struct expected *x)
 {
-	struct segment_entry file;
+	struct segment_row file;
 	char what[128];
 
 	if (!x->row) {
-		say(c, "%s: the catalog does not have it", name);
+		check_say(c, "%s: the catalog does not have it", name);
 		return;
 	}
 	if (!x->entry.closed)
-		say(c, "%s: it is open in the catalog", name);
+		check_say(c, "%s: it is open in the catalog", name);
 	if (x->n != v->n_blocks ||
 	    (x->n && memcmp(x->rows, v->blocks, x->n * sizeof(*x->rows))))
-		say(c,
-		    "%s: the catalog has %zu blocks, the file %zu, or other "
-		    "ones",
-		    name, x->n, v->n_blocks);
+		check_say(c,
+			  "%s: the catalog has %zu blocks, the file %zu, or "
+			  "other "
+			  "ones",
+			  name, x->n, v->n_blocks);
 	if (!v->n_blocks)
 		return;
-	segment_entry_of(&file, g, v->blocks, v->n_blocks, v->file_bytes);
-	if (!segment_entry_same(&x->entry, &file, what))
-		say(c, "%s: in the catalog its %s", name, what);
+	segment_row_of(&file, g, v->blocks, v->n_blocks, v->file_bytes);
+	if (!segment_row_same(&x->entry, &file, what))
+		check_say(c, "%s: in the catalog its %s", name, what);
 }
 
 static void say_segment(struct check *c, const char *name,
-			const struct segment *g, const struct survey *v,
+			const struct segment *g, const struct segment_scan *v,
 			const struct expected *x)
 {
-	say_damages(c, name, v);
+	check_say_damages(c, name, v);
 	c->found->blocks += v->n_blocks - v->n_damages;
 	if (v->tail_bytes)
-		say(c,
-		    "%s: byte %" PRIu64 ": a torn frame of %" PRIu32 " bytes",
-		    name, v->frames_end, v->tail_bytes);
+		check_say(c,
+			  "%s: byte %" PRIu64 ": a torn frame of %" PRIu32
+			  " bytes",
+			  name, v->frames_end, v->tail_bytes);
 	else if (!v->footer)
-		say(c, "%s: %s", name,
-		    v->frames_end == v->file_bytes ? "it was not closed"
-						   : "the footer is damaged");
+		check_say(c, "%s: %s", name,
+			  v->frames_end == v->file_bytes
+				  ? "it was not closed"
+				  : "the footer is damaged");
 	else if (!v->table)
-		say(c, "%s: the seek table is damaged", name);
+		check_say(c, "%s: the seek table is damaged", name);
 	else if (v->index_bytes && !v->index_whole && !v->index_older)
-		say(c, "%s: the index is damaged", name);
+		check_say(c, "%s: the index is damaged", name);
 	if (c->db)
 		say_rows(c, name, g, v, x);
 }
@@ -187,7 +192,7 @@ static bool check_segment(struct check *c, uint64_t id, uint64_t seq,
 {
 	char name[SEGMENT_NAME_BYTES];
 	struct expected x = {0};
-	struct survey v = {0};
+	struct segment_scan v = {0};
 	struct segment_footer head;
 	struct capture_row says = {0};
 	struct err why;
@@ -204,7 +209,7 @@ static bool check_segment(struct check *c, uint64_t id, uint64_t seq,
 	struct segment *g = segment_look(c->spool_fd, id, seq, &why);
 	c->found->segments++;
 	if (!g) {
-		say(c, "%s: %s", name, why.what);
+		check_say(c, "%s: %s", name, why.what);
 	} else {
 		struct block_info *known = footer_read(g->fd, &head, &says);
 
@@ -213,18 +218,18 @@ static bool check_segment(struct check *c, uint64_t id, uint64_t seq,
 		v.n_known = known ? head.blocks : x.n;
 		v.closed = known || x.entry.closed;
 		if (known && is_foreign(c, id, seq, &head, &says, &why))
-			say(c,
-			    "%s: its footer says that it is segment %" PRIu64
-			    " of capture %" PRIu64 "%s",
-			    name, head.first_seq, head.capture,
-			    head.capture == id && head.first_seq == seq
-				    ? " of another spool"
-				    : "");
-		else if (survey_file(&v, g, &why))
+			check_say(c,
+				  "%s: its footer says that it is segment "
+				  "%" PRIu64 " of capture %" PRIu64 "%s",
+				  name, head.first_seq, head.capture,
+				  head.capture == id && head.first_seq == seq
+					  ? " of another spool"
+					  : "");
+		else if (segment_scan_file(&v, g, &why))
 			say_segment(c, name, g, &v, &x);
 		else
-			say(c, "%s: %s", name, why.what);
-		survey_done(&v);
+			check_say(c, "%s: %s", name, why.what);
+		segment_scan_done(&v);
 		capture_row_done(&says);
 		free(known);
 	}
@@ -250,8 +255,8 @@ static bool check_missing(struct check *c, struct err *e)
 		segment_name(name, (uint64_t)sqlite3_column_int64(q, 0),
 			     (uint64_t)sqlite3_column_int64(q, 1));
 		if (fstatat(c->spool_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			say(c, "%s: %s, and the catalog has it", name,
-			    strerror(errno));
+			check_say(c, "%s: %s, and the catalog has it", name,
+				  strerror(errno));
 	}
 	sqlite3_finalize(q);
 	return got == 0;
@@ -261,14 +266,14 @@ static bool check_definition(struct check *c, uint64_t id, struct err *e)
 {
 	struct store s = {.spool_fd = c->spool_fd};
 	char what[128];
-	bool ok = identity_compare(&s, c->db, id, what, e);
+	bool ok = manifest_compare(&s, c->db, id, what, e);
 
 	if (ok && what[0])
-		say(c, "%" PRIu64 ": %s", id, what);
+		check_say(c, "%" PRIu64 ": %s", id, what);
 	return ok;
 }
 
-static bool check_capture(struct check *c, uint64_t id, struct err *e)
+static bool check_check_capture(struct check *c, uint64_t id, struct err *e)
 {
 	struct dirent **files;
 	uint64_t seq;
@@ -279,8 +284,9 @@ static bool check_capture(struct check *c, uint64_t id, struct err *e)
 	if (there < 0)
 		ok = false;
 	else if (there == 0 && n > 0)
-		say(c, "%" PRIu64 ": the catalog does not have this capture",
-		    id);
+		check_say(c,
+			  "%" PRIu64 ": the catalog does not have this capture",
+			  id);
 	for (int i = 0; i < n; i++) {
 		uint64_t next = 0;
 
@@ -297,7 +303,7 @@ static bool check_capture(struct check *c, uint64_t id, struct err *e)
 
 static bool check_each(void *arg, uint64_t id, struct err *e)
 {
-	return check_capture(arg, id, e);
+	return check_check_capture(arg, id, e);
 }
 
 /* --- the catalog --- */
@@ -434,7 +440,7 @@ static bool check_count(struct check *c, const char *sql, const char *what,
 	int64_t n = ok ? sqlite3_column_int64(q, 0) : 0;
 
 	if (n)
-		say(c, "catalog.db: %" PRId64 " %s", n, what);
+		check_say(c, "catalog.db: %" PRId64 " %s", n, what);
 	sqlite3_finalize(q);
 	return ok;
 }
@@ -489,7 +495,7 @@ bool store_check(const char *spool, store_say say_line, void *ctx,
 	if (c.db)
 		check_version(c.db, path, other);
 	if (other[0]) {
-		say(&c, "%s", other);
+		check_say(&c, "%s", other);
 		sqlite3_close(c.db);
 		c.db = NULL;
 	}

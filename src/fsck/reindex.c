@@ -30,14 +30,15 @@ static bool has_index(const struct reindex *r)
 			O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return true; /* nothing can be made of that */
-	struct index_place at = index_locate(fd);
-	struct index *x = index_read(fd, &at, r->capture, r->first_seq);
-	struct summary *all =
-		index_read_union(fd, &at, r->capture, r->first_seq, &none);
+	struct segment_index_place at = segment_index_locate(fd);
+	struct segment_index *x =
+		segment_index_read(fd, &at, r->capture, r->first_seq);
+	struct synopsis *all = segment_index_read_union(fd, &at, r->capture,
+							r->first_seq, &none);
 	bool has = x && (all || none);
 
-	index_unref(x);
-	summary_free(all);
+	segment_index_unref(x);
+	synopsis_free(all);
 	close(fd);
 	return has;
 }

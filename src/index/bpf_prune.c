@@ -1,5 +1,5 @@
 /*
- * Pruning. Guarantees that a program which accepts some packet of a summary
+ * Pruning. Guarantees that a program which accepts some packet of a synopsis
  * reaches an accepting return here: each class of packets is run by itself,
  * every step keeps at least what the packets of the class can do, and paths
  * that meet are united. Leaves out which values occur together in one packet.
@@ -31,25 +31,25 @@ struct state {
 
 /* A word's set: values and which of their low bits stand for either. */
 struct set {
-	const uint32_t *values; /* as in the summary */
+	const uint32_t *values; /* as in the synopsis */
 	uint32_t n;
 	unsigned shift;
 	uint32_t mask; /* as wide as the word */
 	uint32_t either;
 	uint32_t first; /* in possible, in uint64_t */
 	/* NULL: all values are there. */
-	struct summary_pages *pages;
-	const struct summary_page *page; /* its own */
-	uint32_t number;		 /* of the set, for them */
+	struct synopsis_pages *pages;
+	const struct synopsis_page *page; /* its own */
+	uint32_t number;		  /* of the set, for them */
 };
 
-struct run {
+struct bpf_prune_run {
 	const struct bpf_insn *insns;
 	uint32_t n_insns;
-	const struct layout *layout;
-	struct set sets[SUMMARY_WORDS];
+	const struct synopsis_layout *layout;
+	struct set sets[SYNOPSIS_WORDS];
 	uint32_t possible_n; /* uint64_t in a state */
-	uint32_t *effort;    /* steps left, shared by a summary's classes */
+	uint32_t *effort;    /* steps left, shared by a synopsis's classes */
 	struct state **at;   /* what may arrive at each instruction, or NULL */
 };
 
@@ -60,14 +60,14 @@ static uint32_t blocks_of(uint32_t bits)
 	return (bits + 63) / 64;
 }
 
-#define PAGE_BLOCKS (SUMMARY_PAGE / 64)
+#define PAGE_BLOCKS (SYNOPSIS_PAGE / 64)
 
 static uint32_t mask_of(unsigned bytes)
 {
 	return UINT32_MAX >> (32 - 8 * bytes);
 }
 
-static bool spend(struct run *r, uint32_t steps)
+static bool bpf_prune_spend(struct bpf_prune_run *r, uint32_t steps)
 {
 	if (*r->effort < steps) {
 		*r->effort = 0;
@@ -79,25 +79,26 @@ static bool spend(struct run *r, uint32_t steps)
 
 /* --- values --- */
 
-static struct value unknown(void)
+static struct value bpf_prune_unknown(void)
 {
 	return (struct value){.is = UNKNOWN};
 }
 
-static struct value constant(uint32_t k)
+static struct value bpf_prune_constant(uint32_t k)
 {
 	return (struct value){.is = CONSTANT, .k = k};
 }
 
-static bool same(struct value a, struct value b)
+static bool bpf_prune_same(struct value a, struct value b)
 {
 	return a.is == b.is && a.word == b.word && a.shift == b.shift &&
 	       a.k == b.k;
 }
 
 /* The word that holds bytes [offset, offset + bytes), as a value. */
-static struct value load(const struct run *r, enum word_place place,
-			 uint64_t offset, unsigned bytes)
+static struct value bpf_prune_load(const struct bpf_prune_run *r,
+				   enum word_place place, uint64_t offset,
+				   unsigned bytes)
 {
 	for (uint32_t i = 0; i < r->layout->n; i++) {
 		const struct word *w = &r->layout->words[i];
@@ -112,66 +113,73 @@ static struct value load(const struct run *r, enum word_place place,
 						bytes)),
 			.k = mask_of(bytes)};
 	}
-	return unknown();
+	return bpf_prune_unknown();
 }
 
-static struct value load_indexed(const struct run *r, struct value x,
+static struct value load_indexed(const struct bpf_prune_run *r, struct value x,
 				 uint32_t k, unsigned bytes)
 {
 	if (x.is == CONSTANT)
-		return load(r, WORD_AT, (uint64_t)x.k + k, bytes);
+		return bpf_prune_load(r, WORD_AT, (uint64_t)x.k + k, bytes);
 	if (x.is == HEADER_LENGTH)
-		return load(r, WORD_AFTER_HEADER, k, bytes);
-	return unknown();
+		return bpf_prune_load(r, WORD_AFTER_HEADER, k, bytes);
+	return bpf_prune_unknown();
 }
 
 /* The few operations that filters need; the rest is not known. */
-static struct value calculate(unsigned op, struct value a, struct value b)
+static struct value bpf_prune_calculate(unsigned op, struct value a,
+					struct value b)
 {
 	if (b.is != CONSTANT)
-		return unknown();
+		return bpf_prune_unknown();
 	uint32_t k = b.k;
 	switch (op) {
 	case BPF_AND:
 		if (a.is != CONSTANT && a.is != WORD)
-			return unknown();
+			return bpf_prune_unknown();
 		a.k &= k;
 		return a;
 	case BPF_RSH:
 		if (k > 31)
-			return constant(0);
+			return bpf_prune_constant(0);
 		if (a.is == CONSTANT)
-			return constant(a.k >> k);
+			return bpf_prune_constant(a.k >> k);
 		if (a.is != WORD || a.shift + k > 31)
-			return k ? unknown() : a;
+			return k ? bpf_prune_unknown() : a;
 		a.shift = (uint8_t)(a.shift + k);
 		a.k >>= k;
 		return a;
 	case BPF_LSH:
 		if (k > 31)
-			return constant(0);
-		return a.is == CONSTANT ? constant(a.k << k)
-		       : k		? unknown()
+			return bpf_prune_constant(0);
+		return a.is == CONSTANT ? bpf_prune_constant(a.k << k)
+		       : k		? bpf_prune_unknown()
 					: a;
 	case BPF_ADD:
-		return a.is == CONSTANT ? constant(a.k + k) : k ? unknown() : a;
+		return a.is == CONSTANT ? bpf_prune_constant(a.k + k)
+		       : k		? bpf_prune_unknown()
+					: a;
 	case BPF_SUB:
-		return a.is == CONSTANT ? constant(a.k - k) : k ? unknown() : a;
+		return a.is == CONSTANT ? bpf_prune_constant(a.k - k)
+		       : k		? bpf_prune_unknown()
+					: a;
 	case BPF_OR:
-		return a.is == CONSTANT ? constant(a.k | k) : k ? unknown() : a;
+		return a.is == CONSTANT ? bpf_prune_constant(a.k | k)
+		       : k		? bpf_prune_unknown()
+					: a;
 	case BPF_MUL:
-		return a.is == CONSTANT ? constant(a.k * k)
-		       : k != 1		? unknown()
+		return a.is == CONSTANT ? bpf_prune_constant(a.k * k)
+		       : k != 1		? bpf_prune_unknown()
 					: a;
 	default:
-		return unknown();
+		return bpf_prune_unknown();
 	}
 }
 
 /* Can `value op k` be true (bit 0), can it be false (bit 1), when the bits in
  * `either`, which are 0 in value, may be anything? */
-static unsigned outcomes(unsigned op, uint32_t value, uint32_t either,
-			 uint32_t k)
+static unsigned bpf_prune_outcomes(unsigned op, uint32_t value, uint32_t either,
+				   uint32_t k)
 {
 	switch (op) {
 	case BPF_JEQ:
@@ -190,16 +198,17 @@ static unsigned outcomes(unsigned op, uint32_t value, uint32_t either,
 
 /* --- states --- */
 
-static size_t state_bytes(const struct run *r)
+static size_t state_bytes(const struct bpf_prune_run *r)
 {
 	return sizeof(struct state) + r->possible_n * sizeof(uint64_t);
 }
 
-static struct state *state_copy(struct run *r, const struct state *from)
+static struct state *state_copy(struct bpf_prune_run *r,
+				const struct state *from)
 {
 	struct state *s;
 
-	if (!spend(r, (uint32_t)(state_bytes(r) / 8)))
+	if (!bpf_prune_spend(r, (uint32_t)(state_bytes(r) / 8)))
 		return NULL;
 	s = malloc(state_bytes(r));
 	if (s)
@@ -207,15 +216,16 @@ static struct state *state_copy(struct run *r, const struct state *from)
 	return s;
 }
 
-static void unite(struct value *a, struct value b)
+static void bpf_prune_unite(struct value *a, struct value b)
 {
-	if (!same(*a, b))
-		*a = unknown();
+	if (!bpf_prune_same(*a, b))
+		*a = bpf_prune_unknown();
 }
 
 /* Takes s over. false: out of effort, or out of the program, which a code that
  * bpf_validate does not know by all of its bits can be. */
-static bool arrive(struct run *r, uint32_t pc, struct state *s)
+static bool bpf_prune_arrive(struct bpf_prune_run *r, uint32_t pc,
+			     struct state *s)
 {
 	struct state *there;
 
@@ -228,14 +238,14 @@ static bool arrive(struct run *r, uint32_t pc, struct state *s)
 		r->at[pc] = s;
 		return true;
 	}
-	unite(&there->a, s->a);
-	unite(&there->x, s->x);
+	bpf_prune_unite(&there->a, s->a);
+	bpf_prune_unite(&there->x, s->x);
 	for (unsigned i = 0; i < BPF_MEMWORDS; i++)
-		unite(&there->m[i], s->m[i]);
+		bpf_prune_unite(&there->m[i], s->m[i]);
 	for (uint32_t i = 0; i < r->possible_n; i++)
 		there->possible[i] |= s->possible[i];
 	free(s);
-	return spend(r, r->possible_n + BPF_MEMWORDS);
+	return bpf_prune_spend(r, r->possible_n + BPF_MEMWORDS);
 }
 
 /* Is v the whole word, and all of its values exact? */
@@ -244,7 +254,7 @@ static bool is_whole(const struct set *set, struct value v)
 	return v.shift == 0 && v.k == set->mask && set->either == 0;
 }
 
-static bool load_page(const struct set *set, uint32_t page)
+static bool bpf_prune_load_page(const struct set *set, uint32_t page)
 {
 	return !set->pages || set->pages->load(set->pages, set->number, page);
 }
@@ -256,7 +266,7 @@ static bool find_value(const struct set *set, uint32_t k, uint32_t *at,
 	uint32_t low = 0, high = set->n;
 
 	if (set->pages) {
-		uint32_t pages = summary_pages_of(set->n);
+		uint32_t pages = synopsis_pages_of(set->n);
 
 		while (low < pages) {
 			uint32_t middle = low + (pages - low) / 2;
@@ -269,11 +279,11 @@ static bool find_value(const struct set *set, uint32_t k, uint32_t *at,
 		*there = false;
 		if (low == 0)
 			return true;
-		if (!load_page(set, --low))
+		if (!bpf_prune_load_page(set, --low))
 			return false;
-		low *= SUMMARY_PAGE;
-		if (high - low > SUMMARY_PAGE)
-			high = low + SUMMARY_PAGE;
+		low *= SYNOPSIS_PAGE;
+		if (high - low > SYNOPSIS_PAGE)
+			high = low + SYNOPSIS_PAGE;
 	}
 	uint32_t end = high;
 	while (low < high) {
@@ -327,7 +337,7 @@ struct comparison {
 static unsigned page_outcomes(const struct set *set, uint32_t page,
 			      const struct comparison *c)
 {
-	bool last = page + 1 == summary_pages_of(set->n);
+	bool last = page + 1 == synopsis_pages_of(set->n);
 	uint32_t least = set->page[page].least;
 	uint32_t most =
 		last ? set->mask >> set->shift : set->page[page + 1].least - 1;
@@ -336,7 +346,7 @@ static unsigned page_outcomes(const struct set *set, uint32_t page,
 	uint32_t value = ((least & ~low) << set->shift >> c->v.shift) & c->v.k;
 	uint32_t either = (low << set->shift >> c->v.shift) & c->v.k;
 
-	return outcomes(c->op, value, either | c->either, c->k);
+	return bpf_prune_outcomes(c->op, value, either | c->either, c->k);
 }
 
 static uint64_t narrow_64(const struct set *set, uint32_t b, uint64_t possible,
@@ -351,7 +361,8 @@ static uint64_t narrow_64(const struct set *set, uint32_t b, uint64_t possible,
 		/* A shift by 32 is for sets of anything: {0}. */
 		value = set->shift < 32 ? value << set->shift : 0;
 		value = (value >> c->v.shift) & c->v.k;
-		if (outcomes(c->op, value, c->either, c->k) & c->outcome)
+		if (bpf_prune_outcomes(c->op, value, c->either, c->k) &
+		    c->outcome)
 			kept |= 1ull << bit;
 	}
 	return kept;
@@ -361,8 +372,9 @@ static uint64_t narrow_64(const struct set *set, uint32_t b, uint64_t possible,
  * Leaves in s the elements of v's word for which v op k can have the outcome;
  * false if there are none. `outcome` is a bit as `outcomes` gives it.
  */
-static bool narrow(const struct run *r, struct state *s, struct value v,
-		   unsigned op, uint32_t k, unsigned outcome)
+static bool bpf_prune_narrow(const struct bpf_prune_run *r, struct state *s,
+			     struct value v, unsigned op, uint32_t k,
+			     unsigned outcome)
 {
 	const struct set *set = &r->sets[v.word];
 	uint64_t *possible = s->possible + set->first, any = 0;
@@ -381,7 +393,7 @@ static bool narrow(const struct run *r, struct state *s, struct value v,
 		if (set->pages)
 			can = page_outcomes(set, page, &c);
 		/* All of it stays, or goes. */
-		bool look = can == 3 && load_page(set, page);
+		bool look = can == 3 && bpf_prune_load_page(set, page);
 		for (uint32_t b = from; b < to; b++) {
 			if (look)
 				possible[b] =
@@ -398,14 +410,15 @@ static bool narrow(const struct run *r, struct state *s, struct value v,
 static unsigned branch_outcomes(const struct state *s, const struct bpf_insn *i,
 				struct value *k)
 {
-	*k = BPF_SRC(i->code) == BPF_X ? s->x : constant(i->k);
+	*k = BPF_SRC(i->code) == BPF_X ? s->x : bpf_prune_constant(i->k);
 	if (s->a.is == CONSTANT && k->is == CONSTANT)
-		return outcomes(BPF_OP(i->code), s->a.k, 0, k->k);
+		return bpf_prune_outcomes(BPF_OP(i->code), s->a.k, 0, k->k);
 	return 3;
 }
 
 /* Sends s on along the branches that are possible. */
-static bool branch(struct run *r, uint32_t pc, struct state *s)
+static bool bpf_prune_branch(struct bpf_prune_run *r, uint32_t pc,
+			     struct state *s)
 {
 	const struct bpf_insn *i = &r->insns[pc];
 	unsigned op = BPF_OP(i->code);
@@ -421,34 +434,34 @@ static bool branch(struct run *r, uint32_t pc, struct state *s)
 			return false;
 		}
 	}
-	if (look && !spend(r, 2 * r->sets[s->a.word].n)) {
+	if (look && !bpf_prune_spend(r, 2 * r->sets[s->a.word].n)) {
 		free(no);
 		free(s);
 		return false;
 	}
-	if (no && look && !narrow(r, no, s->a, op, k.k, 2)) {
+	if (no && look && !bpf_prune_narrow(r, no, s->a, op, k.k, 2)) {
 		free(no);
 		no = NULL;
 	}
-	if ((can & 1) && look && !narrow(r, s, s->a, op, k.k, 1)) {
+	if ((can & 1) && look && !bpf_prune_narrow(r, s, s->a, op, k.k, 1)) {
 		free(s);
 		can &= 2;
 	}
-	bool ok = !(can & 1) || arrive(r, pc + 1 + i->jt, s);
+	bool ok = !(can & 1) || bpf_prune_arrive(r, pc + 1 + i->jt, s);
 	if (no && ok)
-		return arrive(r, pc + 1 + i->jf, no);
+		return bpf_prune_arrive(r, pc + 1 + i->jf, no);
 	free(no);
 	return ok;
 }
 
-static bool accepts(const struct run *r, struct state *s, uint32_t code,
-		    uint32_t k)
+static bool bpf_prune_accepts(const struct bpf_prune_run *r, struct state *s,
+			      uint32_t code, uint32_t k)
 {
 	if (BPF_RVAL(code) == BPF_K)
 		return k != 0;
 	if (s->a.is == CONSTANT)
 		return s->a.k != 0;
-	return s->a.is != WORD || narrow(r, s, s->a, BPF_JEQ, 0, 2);
+	return s->a.is != WORD || bpf_prune_narrow(r, s, s->a, BPF_JEQ, 0, 2);
 }
 
 /* --- instructions --- */
@@ -456,43 +469,52 @@ static bool accepts(const struct run *r, struct state *s, uint32_t code,
 enum step { GO_ON, REJECT, CANNOT_TELL };
 
 /* A load of a word that no packet of the class has in full rejects. */
-static enum step loaded(const struct run *r, struct value v, struct value *to)
+static enum step bpf_prune_loaded(const struct bpf_prune_run *r, struct value v,
+				  struct value *to)
 {
 	*to = v;
 	return v.is == WORD && r->sets[v.word].n == 0 ? REJECT : GO_ON;
 }
 
 /* Everything but jumps and returns. */
-static enum step step(const struct run *r, const struct bpf_insn *i,
-		      struct state *s)
+static enum step bpf_prune_step(const struct bpf_prune_run *r,
+				const struct bpf_insn *i, struct state *s)
 {
 	switch (i->code) {
 	case BPF_LD | BPF_W | BPF_ABS:
-		return loaded(r, load(r, WORD_AT, i->k, 4), &s->a);
+		return bpf_prune_loaded(r, bpf_prune_load(r, WORD_AT, i->k, 4),
+					&s->a);
 	case BPF_LD | BPF_H | BPF_ABS:
-		return loaded(r, load(r, WORD_AT, i->k, 2), &s->a);
+		return bpf_prune_loaded(r, bpf_prune_load(r, WORD_AT, i->k, 2),
+					&s->a);
 	case BPF_LD | BPF_B | BPF_ABS:
-		return loaded(r, load(r, WORD_AT, i->k, 1), &s->a);
+		return bpf_prune_loaded(r, bpf_prune_load(r, WORD_AT, i->k, 1),
+					&s->a);
 	case BPF_LD | BPF_W | BPF_IND:
-		return loaded(r, load_indexed(r, s->x, i->k, 4), &s->a);
+		return bpf_prune_loaded(r, load_indexed(r, s->x, i->k, 4),
+					&s->a);
 	case BPF_LD | BPF_H | BPF_IND:
-		return loaded(r, load_indexed(r, s->x, i->k, 2), &s->a);
+		return bpf_prune_loaded(r, load_indexed(r, s->x, i->k, 2),
+					&s->a);
 	case BPF_LD | BPF_B | BPF_IND:
-		return loaded(r, load_indexed(r, s->x, i->k, 1), &s->a);
+		return bpf_prune_loaded(r, load_indexed(r, s->x, i->k, 1),
+					&s->a);
 	case BPF_LD | BPF_W | BPF_LEN:
-		return loaded(r, load(r, WORD_WIRE_LENGTH, 0, 4), &s->a);
+		return bpf_prune_loaded(
+			r, bpf_prune_load(r, WORD_WIRE_LENGTH, 0, 4), &s->a);
 	case BPF_LDX | BPF_W | BPF_LEN:
-		return loaded(r, load(r, WORD_WIRE_LENGTH, 0, 4), &s->x);
+		return bpf_prune_loaded(
+			r, bpf_prune_load(r, WORD_WIRE_LENGTH, 0, 4), &s->x);
 	case BPF_LDX | BPF_B | BPF_MSH:
-		s->x = unknown();
+		s->x = bpf_prune_unknown();
 		if (i->k == r->layout->header)
 			s->x.is = HEADER_LENGTH;
 		return GO_ON;
 	case BPF_LD | BPF_IMM:
-		s->a = constant(i->k);
+		s->a = bpf_prune_constant(i->k);
 		return GO_ON;
 	case BPF_LDX | BPF_IMM:
-		s->x = constant(i->k);
+		s->x = bpf_prune_constant(i->k);
 		return GO_ON;
 	case BPF_LD | BPF_MEM:
 	case BPF_LDX | BPF_MEM:
@@ -516,15 +538,16 @@ static enum step step(const struct run *r, const struct bpf_insn *i,
 	default:
 		if (BPF_CLASS(i->code) != BPF_ALU)
 			return CANNOT_TELL;
-		s->a = calculate(BPF_OP(i->code), s->a,
-				 BPF_SRC(i->code) == BPF_X ? s->x
-							   : constant(i->k));
+		s->a = bpf_prune_calculate(BPF_OP(i->code), s->a,
+					   BPF_SRC(i->code) == BPF_X
+						   ? s->x
+						   : bpf_prune_constant(i->k));
 		return GO_ON;
 	}
 }
 
 /* Takes over what has arrived at pc. false: stop, it may match. */
-static bool walk(struct run *r, uint32_t pc)
+static bool bpf_prune_walk(struct bpf_prune_run *r, uint32_t pc)
 {
 	const struct bpf_insn *i = &r->insns[pc];
 	struct state *s = r->at[pc];
@@ -534,17 +557,17 @@ static bool walk(struct run *r, uint32_t pc)
 	if (!s)
 		return true;
 	if (BPF_CLASS(i->code) == BPF_RET) {
-		yes = accepts(r, s, i->code, i->k);
+		yes = bpf_prune_accepts(r, s, i->code, i->k);
 		free(s);
 		return !yes;
 	}
 	if (i->code == (BPF_JMP | BPF_JA))
-		return arrive(r, pc + 1 + i->k, s);
+		return bpf_prune_arrive(r, pc + 1 + i->k, s);
 	if (BPF_CLASS(i->code) == BPF_JMP)
-		return branch(r, pc, s);
-	switch (step(r, i, s)) {
+		return bpf_prune_branch(r, pc, s);
+	switch (bpf_prune_step(r, i, s)) {
 	case GO_ON:
-		return arrive(r, pc + 1, s);
+		return bpf_prune_arrive(r, pc + 1, s);
 	case REJECT:
 		free(s);
 		return true;
@@ -556,20 +579,21 @@ static bool walk(struct run *r, uint32_t pc)
 
 /* --- a class of packets --- */
 
-static void find_sets(struct run *r, const struct summary *s, uint32_t class)
+static void find_sets(struct bpf_prune_run *r, const struct synopsis *s,
+		      uint32_t class)
 {
 	for (uint32_t i = 0; i < r->layout->n; i++) {
 		const struct word *w = &r->layout->words[i];
-		uint32_t n = class * SUMMARY_WORDS + i;
+		uint32_t n = class * SYNOPSIS_WORDS + i;
 		unsigned level = s->level[n];
 		struct set *set = &r->sets[i];
 
 		*set = (struct set){.values = s->values + s->first[n],
 				    .n = s->count[n],
-				    .shift = summary_shift(w, level),
+				    .shift = synopsis_shift(w, level),
 				    .first = r->possible_n,
 				    .number = n};
-		if (s->pages && level != SUMMARY_ANY && !w->fixed) {
+		if (s->pages && level != SYNOPSIS_ANY && !w->fixed) {
 			set->pages = s->pages;
 			set->page = s->pages->page + s->pages->first[n];
 		}
@@ -577,7 +601,7 @@ static void find_sets(struct run *r, const struct summary *s, uint32_t class)
 			set->values = &w->value;
 			set->n = 1;
 			set->shift = 0;
-		} else if (level == SUMMARY_ANY) {
+		} else if (level == SYNOPSIS_ANY) {
 			set->values = &zero;
 			set->n = 1;
 		}
@@ -590,16 +614,16 @@ static void find_sets(struct run *r, const struct summary *s, uint32_t class)
 
 /* A and X are 0 when a program begins, M is not known; every element of every
  * set is possible. */
-static struct state *start(struct run *r)
+static struct state *bpf_prune_start(struct bpf_prune_run *r)
 {
 	struct state *s;
 
-	if (!spend(r, (uint32_t)(state_bytes(r) / 8)))
+	if (!bpf_prune_spend(r, (uint32_t)(state_bytes(r) / 8)))
 		return NULL;
 	s = calloc(1, state_bytes(r));
 	if (!s)
 		return NULL;
-	s->a = s->x = constant(0);
+	s->a = s->x = bpf_prune_constant(0);
 	for (uint32_t i = 0; i < r->layout->n; i++) {
 		const struct set *set = &r->sets[i];
 
@@ -612,22 +636,22 @@ static struct state *start(struct run *r)
 	return s;
 }
 
-static bool class_may_match(struct run *r, const struct summary *s,
+static bool class_may_match(struct bpf_prune_run *r, const struct synopsis *s,
 			    uint32_t class)
 {
-	struct layout l;
+	struct synopsis_layout l;
 	bool no = true;
 
-	summary_layout(s->link_type, class, &l);
+	synopsis_layout(s->link_type, class, &l);
 	r->layout = &l;
 	r->possible_n = 0;
 	find_sets(r, s, class);
-	r->at[0] = start(r);
+	r->at[0] = bpf_prune_start(r);
 	if (!r->at[0])
 		return true;
 	for (uint32_t pc = 0; pc < r->n_insns; pc++)
 		if (no) {
-			no = walk(r, pc);
+			no = bpf_prune_walk(r, pc);
 		} else {
 			free(r->at[pc]);
 			r->at[pc] = NULL;
@@ -645,7 +669,8 @@ static bool forward_only(const struct bpf_program *p)
 	return true;
 }
 
-bool prune_may_match(const struct bpf_program *program, const struct summary *s)
+bool bpf_prune_may_match(const struct bpf_program *program,
+			 const struct synopsis *s)
 {
 	uint32_t effort = EFFORT_MAX;
 	bool may = false;
@@ -654,13 +679,13 @@ bool prune_may_match(const struct bpf_program *program, const struct summary *s)
 	    !bpf_validate(program->bf_insns, (int)program->bf_len) ||
 	    !forward_only(program))
 		return true;
-	struct run r = {.insns = program->bf_insns,
-			.n_insns = program->bf_len,
-			.effort = &effort};
+	struct bpf_prune_run r = {.insns = program->bf_insns,
+				  .n_insns = program->bf_len,
+				  .effort = &effort};
 	r.at = calloc(program->bf_len, sizeof(*r.at));
 	if (!r.at)
 		return true;
-	for (uint32_t class = 0; class < SUMMARY_CLASSES && !may; class ++)
+	for (uint32_t class = 0; class < SYNOPSIS_CLASSES && !may; class ++)
 		if (s->present >> class & 1)
 			may = class_may_match(&r, s, class);
 	free(r.at);
@@ -674,17 +699,17 @@ static unsigned bytes_of(uint16_t code)
 	return BPF_SIZE(code) == BPF_W ? 4 : BPF_SIZE(code) == BPF_H ? 2 : 1;
 }
 
-static uint32_t words_at(const struct layout *l, enum word_place place,
+static uint32_t words_at(const struct synopsis_layout *l, enum word_place place,
 			 const struct bpf_insn *i)
 {
-	struct run r = {.layout = l};
-	struct value v = load(&r, place, i->k, bytes_of(i->code));
+	struct bpf_prune_run r = {.layout = l};
+	struct value v = bpf_prune_load(&r, place, i->k, bytes_of(i->code));
 
 	return v.is == WORD ? 1u << v.word : 0;
 }
 
-void prune_needs(const struct bpf_program *program, uint32_t link_type,
-		 uint32_t need[SUMMARY_CLASSES])
+void bpf_prune_needs(const struct bpf_program *program, uint32_t link_type,
+		     uint32_t need[SYNOPSIS_CLASSES])
 {
 	bool constant_x = false;
 
@@ -697,10 +722,10 @@ void prune_needs(const struct bpf_program *program, uint32_t link_type,
 			      code == (BPF_LDX | BPF_MEM) ||
 			      code == (BPF_MISC | BPF_TAX);
 	}
-	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
-		struct layout l;
+	for (uint32_t class = 0; class < SYNOPSIS_CLASSES; class ++) {
+		struct synopsis_layout l;
 
-		summary_layout(link_type, class, &l);
+		synopsis_layout(link_type, class, &l);
 		need[class] = constant_x ? UINT32_MAX : 0;
 		for (uint32_t pc = 0; pc < program->bf_len; pc++) {
 			const struct bpf_insn *i = &program->bf_insns[pc];
@@ -722,19 +747,19 @@ void prune_needs(const struct bpf_program *program, uint32_t link_type,
 static bool is_known(uint32_t link_type, enum word_place place, uint32_t offset,
 		     unsigned bytes)
 {
-	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
-		struct layout l;
-		struct run r = {.layout = &l};
+	for (uint32_t class = 0; class < SYNOPSIS_CLASSES; class ++) {
+		struct synopsis_layout l;
+		struct bpf_prune_run r = {.layout = &l};
 
-		summary_layout(link_type, class, &l);
-		if (load(&r, place, offset, bytes).is == WORD)
+		synopsis_layout(link_type, class, &l);
+		if (bpf_prune_load(&r, place, offset, bytes).is == WORD)
 			return true;
 	}
 	return false;
 }
 
-size_t prune_doubts(const struct bpf_program *program, uint32_t link_type,
-		    char (*doubts)[PRUNE_DOUBT], size_t max)
+size_t bpf_prune_doubts(const struct bpf_program *program, uint32_t link_type,
+			char (*doubts)[BPF_PRUNE_DOUBT], size_t max)
 {
 	size_t n = 0;
 
@@ -748,15 +773,15 @@ size_t prune_doubts(const struct bpf_program *program, uint32_t link_type,
 		    is_known(link_type, indexed ? WORD_AFTER_HEADER : WORD_AT,
 			     i->k, bytes))
 			continue;
-		snprintf(doubts[n], PRUNE_DOUBT,
+		snprintf(doubts[n], BPF_PRUNE_DOUBT,
 			 "no summary has the %u byte%s at %u%s, which the "
 			 "filter looks at",
 			 bytes, bytes == 1 ? "" : "s", i->k,
 			 indexed ? " and more" : "");
-		size_t same = 0;
-		while (strcmp(doubts[same], doubts[n]) != 0)
-			same++;
-		n += same == n;
+		size_t bpf_prune_same = 0;
+		while (strcmp(doubts[bpf_prune_same], doubts[n]) != 0)
+			bpf_prune_same++;
+		n += bpf_prune_same == n;
 	}
 	return n;
 }

@@ -19,25 +19,26 @@ enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
 
 /* --- layouts: one table for those who fill sets and those who ask --- */
 
-static void add_word(struct layout *l, uint32_t offset, unsigned bytes,
+static void add_word(struct synopsis_layout *l, uint32_t offset, unsigned bytes,
 		     enum word_place place, const char *name)
 {
-	assert(l->n < SUMMARY_WORDS);
+	assert(l->n < SYNOPSIS_WORDS);
 	l->words[l->n++] = (struct word){.offset = (uint16_t)offset,
 					 .bytes = (uint8_t)bytes,
 					 .place = (uint8_t)place,
 					 .name = name};
 }
 
-static void add_fixed(struct layout *l, uint32_t offset, unsigned bytes,
-		      uint32_t value)
+static void add_fixed(struct synopsis_layout *l, uint32_t offset,
+		      unsigned bytes, uint32_t value)
 {
 	add_word(l, offset, bytes, WORD_AT, "");
 	l->words[l->n - 1].fixed = true;
 	l->words[l->n - 1].value = value;
 }
 
-static void add_link_words(struct layout *l, uint32_t link_type, bool tagged)
+static void add_link_words(struct synopsis_layout *l, uint32_t link_type,
+			   bool tagged)
 {
 	if (link_type == LINKTYPE_ETHERNET) {
 		/* A filter loads an address as its last 4 bytes, then the
@@ -60,8 +61,8 @@ static void add_link_words(struct layout *l, uint32_t link_type, bool tagged)
 	}
 }
 
-static void add_type(struct layout *l, const struct link *k, uint32_t type_at,
-		     enum summary_kind kind)
+static void add_type(struct synopsis_layout *l, const struct link_layer *k,
+		     uint32_t type_at, enum synopsis_kind kind)
 {
 	if (k->type == ETHERTYPE && kind <= KIND_IP4_FRAGMENT)
 		add_fixed(l, type_at, 2, TYPE_IP4);
@@ -75,7 +76,7 @@ static void add_type(struct layout *l, const struct link *k, uint32_t type_at,
 		add_word(l, 0, 1, WORD_AT, "IP version");
 }
 
-static unsigned protocol_of(enum summary_kind kind)
+static unsigned protocol_of(enum synopsis_kind kind)
 {
 	switch (kind) {
 	case KIND_IP4_TCP:
@@ -96,7 +97,8 @@ static unsigned protocol_of(enum summary_kind kind)
 }
 
 /* at: of the byte that names the protocol. */
-static void add_protocol(struct layout *l, uint32_t at, enum summary_kind kind)
+static void add_protocol(struct synopsis_layout *l, uint32_t at,
+			 enum synopsis_kind kind)
 {
 	if (protocol_of(kind))
 		add_fixed(l, at, 1, protocol_of(kind));
@@ -104,7 +106,8 @@ static void add_protocol(struct layout *l, uint32_t at, enum summary_kind kind)
 		add_word(l, at, 1, WORD_AT, "protocol");
 }
 
-static void add_ip4(struct layout *l, uint32_t at, enum summary_kind kind)
+static void add_ip4(struct synopsis_layout *l, uint32_t at,
+		    enum synopsis_kind kind)
 {
 	add_protocol(l, at + 9, kind);
 	add_word(l, at + 6, 2, WORD_AT, "IPv4 fragment");
@@ -118,7 +121,8 @@ static void add_ip4(struct layout *l, uint32_t at, enum summary_kind kind)
 	add_word(l, at + 2, 2, WORD_AFTER_HEADER, "destination port");
 }
 
-static void add_ip6(struct layout *l, uint32_t at, enum summary_kind kind)
+static void add_ip6(struct synopsis_layout *l, uint32_t at,
+		    enum synopsis_kind kind)
 {
 	add_protocol(l, at + 6, kind);
 	for (uint32_t i = 8; i < 40; i += 4)
@@ -129,14 +133,15 @@ static void add_ip6(struct layout *l, uint32_t at, enum summary_kind kind)
 	add_word(l, at + 42, 2, WORD_AT, "destination port");
 }
 
-void summary_layout(uint32_t link_type, unsigned class, struct layout *l)
+void synopsis_layout(uint32_t link_type, unsigned class,
+		     struct synopsis_layout *l)
 {
-	struct link k = link_of(link_type);
-	bool tagged = class >= SUMMARY_KINDS;
-	enum summary_kind kind = class % SUMMARY_KINDS;
+	struct link_layer k = link_layer_of(link_type);
+	bool tagged = class >= SYNOPSIS_KINDS;
+	enum synopsis_kind kind = class % SYNOPSIS_KINDS;
 	uint32_t tag = tagged ? 4 : 0, at = k.header + tag;
 
-	*l = (struct layout){.header = NO_HEADER};
+	*l = (struct synopsis_layout){.header = NO_HEADER};
 	if (k.type == NO_TYPE || (tagged && !k.tags))
 		return;
 	add_word(l, 0, 4, WORD_WIRE_LENGTH, "length");
@@ -164,7 +169,7 @@ static bool has_port(const uint8_t *ports, uint32_t port)
 	return be16(ports) == port || be16(ports + 2) == port;
 }
 
-static enum summary_kind kind_of_ip4(const uint8_t *ip, uint32_t n)
+static enum synopsis_kind kind_of_ip4(const uint8_t *ip, uint32_t n)
 {
 	if (n >= 8 && be16(ip + 6) & 0x1fff)
 		return KIND_IP4_FRAGMENT;
@@ -182,7 +187,7 @@ static enum summary_kind kind_of_ip4(const uint8_t *ip, uint32_t n)
 	return tcp ? KIND_IP4_TCP : KIND_IP4_UDP;
 }
 
-static enum summary_kind kind_of_ip6(const uint8_t *ip, uint32_t n)
+static enum synopsis_kind kind_of_ip6(const uint8_t *ip, uint32_t n)
 {
 	if (n < 7 || (ip[6] != PROTOCOL_TCP && ip[6] != PROTOCOL_UDP))
 		return KIND_IP6_OTHER;
@@ -195,7 +200,8 @@ static enum summary_kind kind_of_ip6(const uint8_t *ip, uint32_t n)
 
 /* An EtherType that tells the kind, from whatever the link type has. The
  * family is AF_INET or some system's AF_INET6 in either byte order. */
-static uint32_t type_of(const struct link *k, const uint8_t *p, uint32_t n)
+static uint32_t type_of(const struct link_layer *k, const uint8_t *p,
+			uint32_t n)
 {
 	uint32_t family;
 
@@ -228,13 +234,14 @@ static uint32_t type_of(const struct link *k, const uint8_t *p, uint32_t n)
 	}
 }
 
-static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
+static unsigned class_of(const struct link_layer *k, const uint8_t *p,
+			 uint32_t n)
 {
 	uint32_t type = type_of(k, p, n), at = k->header;
 	unsigned tagged = 0;
 
-	if (k->tags && link_is_tag(type)) {
-		tagged = SUMMARY_KINDS;
+	if (k->tags && link_layer_is_tag(type)) {
+		tagged = SYNOPSIS_KINDS;
 		at += 4;
 		type = n >= at ? be16(p + at - 2) : 0;
 	}
@@ -259,7 +266,7 @@ static unsigned class_of(const struct link *k, const uint8_t *p, uint32_t n)
 #define EPOCH (1ull << 42)
 #define KEY(m, set, value) ((m)->epoch | (uint64_t)(set) << 32 | (value))
 #define KEY_SET(key) ((uint32_t)((key) >> 32) & (EPOCH - 1) >> 32)
-_Static_assert(SUMMARY_SETS <= EPOCH >> 32, "a set fits into a key");
+_Static_assert(SYNOPSIS_SETS <= EPOCH >> 32, "a set fits into a key");
 
 #define SMALL_BITS 16u
 #define SMALL_WORDS ((1u << SMALL_BITS) / 64)
@@ -284,7 +291,7 @@ struct maker_class {
 	uint32_t end;		   /* of the last word */
 	uint64_t mask[HEAD_PARTS]; /* the bytes that words have */
 	uint32_t hashed;	   /* the first part that recent_of looks at */
-	struct stored_word words[SUMMARY_WORDS];
+	struct stored_word words[SYNOPSIS_WORDS];
 };
 
 /* What was added not long ago: most packets have the words of one of these, and
@@ -296,9 +303,9 @@ struct recent {
 	uint8_t head[HEAD_BYTES];
 };
 
-struct summary_maker {
+struct synopsis_maker {
 	uint32_t link_type;
-	struct link link;
+	struct link_layer link;
 	uint32_t present;
 	uint32_t max_keys, n_keys;
 	unsigned slot_bits;
@@ -308,26 +315,26 @@ struct summary_maker {
 	uint64_t *small; /* SMALL_WORDS a set; NULL: the table fits a cache */
 	uint64_t *keys;	 /* those in slots and small, room for one more */
 	uint32_t *spare; /* max_keys */
-	bool is_small[SUMMARY_SETS];
-	uint32_t count[SUMMARY_SETS];
-	uint8_t base[SUMMARY_SETS];
-	uint8_t level[SUMMARY_SETS];
-	uint8_t shift[SUMMARY_SETS];	   /* 32: any */
-	uint64_t lengths[SUMMARY_CLASSES]; /* bit l: l << LENGTH_BASE was added
-					    */
-	struct maker_class classes[SUMMARY_CLASSES];
-	uint8_t last[SUMMARY_CLASSES]; /* the newest of a class in recent */
+	bool is_small[SYNOPSIS_SETS];
+	uint32_t count[SYNOPSIS_SETS];
+	uint8_t base[SYNOPSIS_SETS];
+	uint8_t level[SYNOPSIS_SETS];
+	uint8_t shift[SYNOPSIS_SETS];	    /* 32: any */
+	uint64_t lengths[SYNOPSIS_CLASSES]; /* bit l: l << LENGTH_BASE was added
+					     */
+	struct maker_class classes[SYNOPSIS_CLASSES];
+	uint8_t last[SYNOPSIS_CLASSES]; /* the newest of a class in recent */
 	struct recent recent[1u << RECENT_BITS];
 };
 
-static inline uint64_t *slot_of(const struct summary_maker *m, uint64_t key)
+static inline uint64_t *slot_of(const struct synopsis_maker *m, uint64_t key)
 {
 	return &m->slots[key * m->multiplier >> (64 - m->slot_bits)];
 }
 
 /* The key's slot, or the free one where it belongs. Nothing foretells which, so
  * neither this nor put_key has a branch on it. */
-static inline uint64_t *slot_find(const struct summary_maker *m, uint64_t key)
+static inline uint64_t *slot_find(const struct synopsis_maker *m, uint64_t key)
 {
 	const uint64_t *end = m->slots + ((size_t)1 << m->slot_bits);
 	uint64_t *slot = slot_of(m, key);
@@ -338,19 +345,19 @@ static inline uint64_t *slot_find(const struct summary_maker *m, uint64_t key)
 	return slot;
 }
 
-static inline uint64_t *small_word(const struct summary_maker *m, uint32_t set,
+static inline uint64_t *small_word(const struct synopsis_maker *m, uint32_t set,
 				   uint32_t value)
 {
 	return &m->small[(size_t)set * SMALL_WORDS + value / 64];
 }
 
-static inline bool has_small(const struct summary_maker *m, uint32_t set,
+static inline bool has_small(const struct synopsis_maker *m, uint32_t set,
 			     uint32_t value)
 {
 	return *small_word(m, set, value) >> value % 64 & 1;
 }
 
-static inline bool has_key(const struct summary_maker *m, uint64_t key)
+static inline bool has_key(const struct synopsis_maker *m, uint64_t key)
 {
 	uint32_t set = KEY_SET(key);
 
@@ -358,7 +365,7 @@ static inline bool has_key(const struct summary_maker *m, uint64_t key)
 				: *slot_find(m, key) == key;
 }
 
-static inline void put_key(struct summary_maker *m, uint64_t key)
+static inline void put_key(struct synopsis_maker *m, uint64_t key)
 {
 	uint32_t set = KEY_SET(key), value = (uint32_t)key;
 	bool is_new;
@@ -377,7 +384,7 @@ static inline void put_key(struct summary_maker *m, uint64_t key)
 	m->count[set] += is_new;
 }
 
-static void empty_small(struct summary_maker *m)
+static void empty_small(struct synopsis_maker *m)
 {
 	if (!m->small)
 		return;
@@ -390,13 +397,13 @@ static void empty_small(struct summary_maker *m)
 }
 
 /* Brings the table to these levels, none of them finer than before. */
-static void rebuild(struct summary_maker *m, const uint8_t *level)
+static void synopsis_rebuild(struct synopsis_maker *m, const uint8_t *level)
 {
 	uint32_t n = m->n_keys;
-	uint8_t more[SUMMARY_SETS];
+	uint8_t more[SYNOPSIS_SETS];
 
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
-		uint8_t shift = level[set] == SUMMARY_ANY
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
+		uint8_t shift = level[set] == SYNOPSIS_ANY
 					? 32
 					: m->base[set] + 4 * level[set];
 
@@ -411,7 +418,7 @@ static void rebuild(struct summary_maker *m, const uint8_t *level)
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t set = KEY_SET(m->keys[i]);
 
-		if (level[set] == SUMMARY_ANY)
+		if (level[set] == SYNOPSIS_ANY)
 			continue;
 		put_key(m, KEY(m, set, (uint32_t)m->keys[i] >> more[set]));
 	}
@@ -419,20 +426,20 @@ static void rebuild(struct summary_maker *m, const uint8_t *level)
 
 /* Keys of such a set stay in the table until it is built again: packets that
  * are cut must not cost more than whole ones. */
-static void set_any(struct summary_maker *m, uint32_t set)
+static void set_any(struct synopsis_maker *m, uint32_t set)
 {
-	m->level[set] = SUMMARY_ANY;
+	m->level[set] = SYNOPSIS_ANY;
 	m->shift[set] = 32;
 }
 
 /* The largest of the sets that are not `any`. */
-static uint32_t largest(const uint32_t *size, const uint8_t *level)
+static uint32_t synopsis_largest(const uint32_t *size, const uint8_t *level)
 {
 	uint32_t most = 0;
 
-	for (uint32_t i = 1; i < SUMMARY_SETS; i++)
-		if (level[i] != SUMMARY_ANY &&
-		    (size[i] > size[most] || level[most] == SUMMARY_ANY))
+	for (uint32_t i = 1; i < SYNOPSIS_SETS; i++)
+		if (level[i] != SYNOPSIS_ANY &&
+		    (size[i] > size[most] || level[most] == SYNOPSIS_ANY))
 			most = i;
 	return most;
 }
@@ -442,31 +449,31 @@ static uint32_t largest(const uint32_t *size, const uint8_t *level)
  * become coarser until a quarter of it is free. Much at a time, so that what
  * floods every word costs a few steps a value, too.
  */
-static void make_room(struct summary_maker *m)
+static void synopsis_make_room(struct synopsis_maker *m)
 {
-	uint8_t level[SUMMARY_SETS], left[SUMMARY_SETS];
+	uint8_t level[SYNOPSIS_SETS], left[SYNOPSIS_SETS];
 	uint32_t sum = 0;
 
 	memcpy(left, m->level, sizeof(left));
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		if (left[set] == SUMMARY_ANY)
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
+		if (left[set] == SYNOPSIS_ANY)
 			sum += m->count[set];
 	while (sum < (m->max_keys + 1) / 2) {
-		uint32_t most = largest(m->count, left);
+		uint32_t most = synopsis_largest(m->count, left);
 
 		sum += m->count[most];
-		left[most] = SUMMARY_ANY;
+		left[most] = SYNOPSIS_ANY;
 	}
 	do {
-		for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
 			level[set] =
 				m->level[set] + (left[set] != m->level[set]);
-		rebuild(m, level);
+		synopsis_rebuild(m, level);
 	} while (m->n_keys > m->max_keys - (m->max_keys + 3) / 4);
 }
 
 /* Apart from add_value, which has little to do where this is not called. */
-static __attribute__((noinline)) void add_new(struct summary_maker *m,
+static __attribute__((noinline)) void add_new(struct synopsis_maker *m,
 					      uint32_t set, uint32_t value)
 {
 	while (m->shift[set] != 32) {
@@ -478,13 +485,13 @@ static __attribute__((noinline)) void add_new(struct summary_maker *m,
 		}
 		if (has_key(m, key))
 			return;
-		make_room(m);
+		synopsis_make_room(m);
 	}
 }
 
 /* Looks into the table only: small sets are a union's, which is not made of
  * packets. */
-static inline void add_value(struct summary_maker *m, uint32_t set,
+static inline void add_value(struct synopsis_maker *m, uint32_t set,
 			     uint32_t value)
 {
 	uint64_t key = KEY(m, set, (uint64_t)value >> m->shift[set]);
@@ -493,7 +500,8 @@ static inline void add_value(struct summary_maker *m, uint32_t set,
 		add_new(m, set, value);
 }
 
-static void add_length(struct summary_maker *m, unsigned class, uint32_t length)
+static void add_length(struct synopsis_maker *m, unsigned class,
+		       uint32_t length)
 {
 	uint32_t kept = length >> LENGTH_BASE;
 
@@ -502,11 +510,11 @@ static void add_length(struct summary_maker *m, unsigned class, uint32_t length)
 			return;
 		m->lengths[class] |= 1ull << kept;
 	}
-	add_value(m, class * SUMMARY_WORDS, length);
+	add_value(m, class * SYNOPSIS_WORDS, length);
 }
 
 /* Some of the packet's words are behind its end, or may be. */
-static void add_short_packet(struct summary_maker *m,
+static void add_short_packet(struct synopsis_maker *m,
 			     const struct maker_class *c, const uint8_t *p,
 			     uint32_t n, uint32_t header)
 {
@@ -521,7 +529,7 @@ static void add_short_packet(struct summary_maker *m,
 				  w->bytes == 4	  ? be32(p + at)
 				  : w->bytes == 2 ? be16(p + at)
 						  : p[at]);
-		else if (at < n && m->level[w->set] != SUMMARY_ANY)
+		else if (at < n && m->level[w->set] != SYNOPSIS_ANY)
 			set_any(m, w->set);
 	}
 }
@@ -551,7 +559,7 @@ static bool is_like(const struct maker_class *c, const uint8_t *head,
 
 /* Only the words that are not as in a recent packet of the class: those were
  * added with that. */
-static void add_head(struct summary_maker *m, unsigned class,
+static void add_head(struct synopsis_maker *m, unsigned class,
 		     const uint8_t *head)
 {
 	const struct maker_class *c = &m->classes[class];
@@ -578,7 +586,7 @@ static void add_head(struct summary_maker *m, unsigned class,
 }
 
 /* left: what can be read at p, h->caplen or more. */
-static void add_packet(struct summary_maker *m, const struct packet_head *h,
+static void add_packet(struct synopsis_maker *m, const struct packet_head *h,
 		       const uint8_t *p, uint32_t left)
 {
 	uint32_t n = h->caplen, class = class_of(&m->link, p, n);
@@ -606,8 +614,8 @@ static void add_packet(struct summary_maker *m, const struct packet_head *h,
 	add_head(m, class, p);
 }
 
-void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
-			   uint32_t n)
+void synopsis_maker_packets(struct synopsis_maker *m, const uint8_t *records,
+			    uint32_t n)
 {
 	struct packet_head h;
 	const uint8_t *body;
@@ -630,8 +638,8 @@ void summary_maker_packets(struct summary_maker *m, const uint8_t *records,
 /* So many values ahead their slots are asked for. */
 #define UNION_AHEAD 16
 
-static void add_values(struct summary_maker *m, uint32_t set, const uint32_t *v,
-		       uint32_t n, unsigned shift)
+static void add_values(struct synopsis_maker *m, uint32_t set,
+		       const uint32_t *v, uint32_t n, unsigned shift)
 {
 	for (uint32_t i = 0; i < n && m->shift[set] != 32; i++) {
 		uint32_t ahead = i + UNION_AHEAD < n ? i + UNION_AHEAD : i;
@@ -647,21 +655,21 @@ static void add_values(struct summary_maker *m, uint32_t set, const uint32_t *v,
 	}
 }
 
-void summary_maker_union(struct summary_maker *m, const struct summary *s)
+void synopsis_maker_union(struct synopsis_maker *m, const struct synopsis *s)
 {
-	uint8_t level[SUMMARY_SETS];
+	uint8_t level[SYNOPSIS_SETS];
 	bool coarser = false;
 
 	assert(s->link_type == m->link_type);
 	m->present |= s->present;
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 		coarser |= s->level[set] > m->level[set];
 		level[set] = s->level[set] > m->level[set] ? s->level[set]
 							   : m->level[set];
 	}
 	if (coarser)
-		rebuild(m, level);
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+		synopsis_rebuild(m, level);
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
 		if (s->count[set])
 			add_values(m, set, s->values + s->first[set],
 				   s->count[set],
@@ -690,20 +698,20 @@ static void learn_word(struct maker_class *c, const struct word *w,
 		c->end = at + w->bytes;
 }
 
-static void learn_layouts(struct summary_maker *m)
+static void learn_layouts(struct synopsis_maker *m)
 {
-	struct layout l;
+	struct synopsis_layout l;
 
 	memset(m->base, 0, sizeof(m->base));
 	memset(m->is_small, 0, sizeof(m->is_small));
-	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
+	for (uint32_t class = 0; class < SYNOPSIS_CLASSES; class ++) {
 		struct maker_class *c = &m->classes[class];
 
-		summary_layout(m->link_type, class, &l);
+		synopsis_layout(m->link_type, class, &l);
 		*c = (struct maker_class){.header = l.header};
 		for (uint32_t i = 0; i < l.n; i++) {
 			const struct word *w = &l.words[i];
-			uint32_t set = class * SUMMARY_WORDS + i;
+			uint32_t set = class * SYNOPSIS_WORDS + i;
 
 			m->base[set] = w->base;
 			m->is_small[set] =
@@ -717,7 +725,7 @@ static void learn_layouts(struct summary_maker *m)
 }
 
 /* Empties slots and recent. */
-static void new_epoch(struct summary_maker *m)
+static void new_epoch(struct synopsis_maker *m)
 {
 	m->epoch += EPOCH;
 	if (m->epoch)
@@ -728,12 +736,12 @@ static void new_epoch(struct summary_maker *m)
 	memset(m->recent, 0, sizeof(m->recent));
 }
 
-void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
+void synopsis_maker_reset(struct synopsis_maker *m, uint32_t link_type)
 {
 	empty_small(m);
 	if (link_type != m->link_type) {
 		m->link_type = link_type;
-		m->link = link_of(link_type);
+		m->link = link_layer_of(link_type);
 		learn_layouts(m);
 	}
 	new_epoch(m);
@@ -745,9 +753,9 @@ void summary_maker_reset(struct summary_maker *m, uint32_t link_type)
 	memcpy(m->shift, m->base, sizeof(m->shift));
 }
 
-struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
+struct synopsis_maker *synopsis_maker_new(uint32_t link_type, uint32_t max_keys)
 {
-	struct summary_maker *m = calloc(1, sizeof(*m));
+	struct synopsis_maker *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return NULL;
@@ -758,23 +766,23 @@ struct summary_maker *summary_maker_new(uint32_t link_type, uint32_t max_keys)
 	m->slots = calloc((size_t)1 << m->slot_bits, sizeof(*m->slots));
 	bool large = m->slot_bits > SMALL_BITS;
 	if (large)
-		m->small = calloc((size_t)SUMMARY_SETS * SMALL_WORDS,
+		m->small = calloc((size_t)SYNOPSIS_SETS * SMALL_WORDS,
 				  sizeof(*m->small));
 	m->keys = calloc(m->max_keys + 1ul, sizeof(*m->keys));
 	m->spare = calloc(m->max_keys, sizeof(*m->spare));
 	if (!m->slots || (large && !m->small) || !m->keys || !m->spare ||
 	    getrandom(&m->multiplier, sizeof(m->multiplier), 0) !=
 		    sizeof(m->multiplier)) {
-		summary_maker_free(m);
+		synopsis_maker_free(m);
 		return NULL;
 	}
 	m->multiplier |= 1;
 	m->link_type = ~link_type;
-	summary_maker_reset(m, link_type);
+	synopsis_maker_reset(m, link_type);
 	return m;
 }
 
-void summary_maker_free(struct summary_maker *m)
+void synopsis_maker_free(struct synopsis_maker *m)
 {
 	if (!m)
 		return;
@@ -823,10 +831,11 @@ static void sort_values(uint32_t *v, uint32_t n, uint32_t *spare)
 		memcpy(v, from, n * sizeof(*v));
 }
 
-struct summary *summary_make(struct summary_maker *m)
+struct synopsis *synopsis_make(struct synopsis_maker *m)
 {
-	struct summary *s = malloc(sizeof(*s) + m->n_keys * sizeof(*s->values));
-	uint32_t at[SUMMARY_SETS], total = 0;
+	struct synopsis *s =
+		malloc(sizeof(*s) + m->n_keys * sizeof(*s->values));
+	uint32_t at[SYNOPSIS_SETS], total = 0;
 
 	if (!s)
 		return NULL;
@@ -834,26 +843,26 @@ struct summary *summary_make(struct summary_maker *m)
 	s->present = m->present;
 	s->pages = NULL;
 	memcpy(s->level, m->level, sizeof(s->level));
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 		s->count[set] =
-			s->level[set] == SUMMARY_ANY ? 0 : m->count[set];
+			s->level[set] == SYNOPSIS_ANY ? 0 : m->count[set];
 		s->first[set] = at[set] = total;
 		total += s->count[set];
 	}
 	for (uint32_t i = 0; i < m->n_keys; i++) {
 		uint32_t set = KEY_SET(m->keys[i]);
 
-		if (s->level[set] != SUMMARY_ANY)
+		if (s->level[set] != SYNOPSIS_ANY)
 			s->values[at[set]++] = (uint32_t)m->keys[i];
 	}
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
 		if (s->count[set] > 1)
 			sort_values(s->values + s->first[set], s->count[set],
 				    m->spare);
 	return s;
 }
 
-void summary_free(struct summary *s)
+void synopsis_free(struct synopsis *s)
 {
 	free(s);
 }
@@ -861,7 +870,7 @@ void summary_free(struct summary *s)
 /* --- as bytes: version, link type, classes, then each class's sets: level and
  * count, the first value, and how much more each of the others is --- */
 
-static uint8_t *put_number(uint8_t *to, uint32_t v)
+static uint8_t *synopsis_put_number(uint8_t *to, uint32_t v)
 {
 	for (; v >= 0x80; v >>= 7)
 		*to++ = (uint8_t)(v | 0x80);
@@ -893,7 +902,7 @@ static bool get_number(const uint8_t **from, const uint8_t *end, uint32_t *v)
 	return false;
 }
 
-static size_t set_bytes(const struct summary *s, uint32_t set)
+static size_t set_bytes(const struct synopsis *s, uint32_t set)
 {
 	const uint32_t *v = s->values + s->first[set];
 	uint32_t count = s->count[set];
@@ -907,26 +916,27 @@ static size_t set_bytes(const struct summary *s, uint32_t set)
 }
 
 /* The sets that are written, in order: set from *at on; false at the end. */
-static bool next_set(const struct summary *s, struct layout *l, uint32_t *at)
+static bool next_set(const struct synopsis *s, struct synopsis_layout *l,
+		     uint32_t *at)
 {
-	for (; *at < SUMMARY_SETS; ++*at) {
-		uint32_t class = *at / SUMMARY_WORDS, i = *at % SUMMARY_WORDS;
+	for (; *at < SYNOPSIS_SETS; ++*at) {
+		uint32_t class = *at / SYNOPSIS_WORDS, i = *at % SYNOPSIS_WORDS;
 
 		if (!(s->present >> class & 1)) {
-			*at += SUMMARY_WORDS - 1;
+			*at += SYNOPSIS_WORDS - 1;
 			continue;
 		}
 		if (i == 0)
-			summary_layout(s->link_type, class, l);
+			synopsis_layout(s->link_type, class, l);
 		if (i < l->n && !l->words[i].fixed)
 			return true;
 	}
 	return false;
 }
 
-size_t summary_bytes(const struct summary *s)
+size_t synopsis_bytes(const struct synopsis *s)
 {
-	struct layout l;
+	struct synopsis_layout l;
 	size_t n = 1 + number_bytes(s->link_type) + number_bytes(s->present);
 
 	for (uint32_t set = 0; next_set(s, &l, &set); set++)
@@ -934,11 +944,11 @@ size_t summary_bytes(const struct summary *s)
 	return n;
 }
 
-static void coarsen(struct summary *s, uint32_t set)
+static void synopsis_coarsen(struct synopsis *s, uint32_t set)
 {
 	uint32_t *v = s->values + s->first[set], n = 0;
 
-	if (++s->level[set] != SUMMARY_ANY)
+	if (++s->level[set] != SYNOPSIS_ANY)
 		for (uint32_t i = 0; i < s->count[set]; i++)
 			if (n == 0 || v[n - 1] != v[i] >> 4)
 				v[n++] = v[i] >> 4;
@@ -948,44 +958,46 @@ static void coarsen(struct summary *s, uint32_t set)
 /* How much sooner a lesser set pays than another of its size. */
 #define LESSER 16
 
-bool summary_fit(struct summary *s, size_t max_bytes)
+bool synopsis_fit(struct synopsis *s, size_t max_bytes)
 {
-	uint32_t cost[SUMMARY_SETS] = {0}, weight[SUMMARY_SETS];
-	struct layout l;
-	size_t total = summary_bytes(s);
+	uint32_t cost[SYNOPSIS_SETS] = {0}, weight[SYNOPSIS_SETS];
+	struct synopsis_layout l;
+	size_t total = synopsis_bytes(s);
 
 	if (total <= max_bytes)
 		return true;
 	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
-		weight[set] = l.words[set % SUMMARY_WORDS].lesser ? LESSER : 1;
+		weight[set] = l.words[set % SYNOPSIS_WORDS].lesser ? LESSER : 1;
 		cost[set] = (uint32_t)set_bytes(s, set) * weight[set];
 	}
 	while (total > max_bytes) {
-		uint32_t most = largest(cost, s->level);
+		uint32_t most = synopsis_largest(cost, s->level);
 
-		if (!cost[most] || s->level[most] == SUMMARY_ANY)
+		if (!cost[most] || s->level[most] == SYNOPSIS_ANY)
 			return false;
 		total -= cost[most] / weight[most];
-		coarsen(s, most);
+		synopsis_coarsen(s, most);
 		total += set_bytes(s, most);
 		cost[most] = (uint32_t)set_bytes(s, most) * weight[most];
 	}
 	return true;
 }
 
-void summary_write(const struct summary *s, uint8_t *to)
+void synopsis_write(const struct synopsis *s, uint8_t *to)
 {
-	struct layout l;
+	struct synopsis_layout l;
 
 	*to++ = VERSION;
-	to = put_number(to, s->link_type);
-	to = put_number(to, s->present);
+	to = synopsis_put_number(to, s->link_type);
+	to = synopsis_put_number(to, s->present);
 	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
 		const uint32_t *v = s->values + s->first[set];
 
-		to = put_number(to, s->count[set] << 2 | s->level[set]);
+		to = synopsis_put_number(to,
+					 s->count[set] << 2 | s->level[set]);
 		for (uint32_t i = 0; i < s->count[set]; i++)
-			to = put_number(to, i ? v[i] - v[i - 1] - 1 : v[0]);
+			to = synopsis_put_number(to, i ? v[i] - v[i - 1] - 1
+						       : v[0]);
 	}
 }
 
@@ -1024,29 +1036,29 @@ static bool skip_values(const uint8_t **from, const uint8_t *end,
 	return count == 0;
 }
 
-/* need: as in summary_read_some, or NULL. */
-static bool get_sets(struct summary *s, const uint8_t **from,
+/* need: as in synopsis_read_some, or NULL. */
+static bool get_sets(struct synopsis *s, const uint8_t **from,
 		     const uint8_t *end, const uint32_t *need)
 {
-	struct layout l;
+	struct synopsis_layout l;
 	uint32_t total = 0;
 
 	for (uint32_t set = 0; next_set(s, &l, &set); set++) {
-		const struct word *w = &l.words[set % SUMMARY_WORDS];
+		const struct word *w = &l.words[set % SYNOPSIS_WORDS];
 		uint32_t head;
 
 		if (!get_number(from, end, &head))
 			return false;
 		unsigned level = head & 3, count = head >> 2;
-		unsigned shift = summary_shift(w, level);
+		unsigned shift = synopsis_shift(w, level);
 		/* A byte a value at least, so values[] has the room. */
 		if (count > (size_t)(end - *from) ||
 		    (count && shift > 8u * w->bytes))
 			return false;
 		s->first[set] = total;
 		if (need &&
-		    !(need[set / SUMMARY_WORDS] >> set % SUMMARY_WORDS & 1)) {
-			s->level[set] = SUMMARY_ANY;
+		    !(need[set / SYNOPSIS_WORDS] >> set % SYNOPSIS_WORDS & 1)) {
+			s->level[set] = SYNOPSIS_ANY;
 			if (!skip_values(from, end, count))
 				return false;
 			continue;
@@ -1061,23 +1073,23 @@ static bool get_sets(struct summary *s, const uint8_t **from,
 	return *from == end;
 }
 
-struct summary *summary_read(const uint8_t *from, size_t n, struct err *e)
+struct synopsis *synopsis_read(const uint8_t *from, size_t n, struct err *e)
 {
-	return summary_read_some(from, n, NULL, e);
+	return synopsis_read_some(from, n, NULL, e);
 }
 
-struct summary *summary_read_some(const uint8_t *from, size_t n,
-				  const uint32_t need[SUMMARY_CLASSES],
-				  struct err *e)
+struct synopsis *synopsis_read_some(const uint8_t *from, size_t n,
+				    const uint32_t need[SYNOPSIS_CLASSES],
+				    struct err *e)
 {
 	const uint8_t *end = from + n;
-	struct summary *s;
+	struct synopsis *s;
 
-	if (n == 0 || n > SUMMARY_BYTES_MAX || *from++ != VERSION) {
+	if (n == 0 || n > SYNOPSIS_BYTES_MAX || *from++ != VERSION) {
 		err_set(e, ERR_FAILED,
 			"summary: expected version %d and at most %u bytes, "
 			"got version %d and %zu bytes",
-			VERSION, SUMMARY_BYTES_MAX, n ? from[-1] : 0, n);
+			VERSION, SYNOPSIS_BYTES_MAX, n ? from[-1] : 0, n);
 		return NULL;
 	}
 	s = malloc(sizeof(*s) + n * sizeof(*s->values));
@@ -1089,10 +1101,11 @@ struct summary *summary_read_some(const uint8_t *from, size_t n,
 	}
 	if (get_number(&from, end, &s->link_type) &&
 	    get_number(&from, end, &s->present) &&
-	    s->present >> SUMMARY_CLASSES == 0 && get_sets(s, &from, end, need))
+	    s->present >> SYNOPSIS_CLASSES == 0 &&
+	    get_sets(s, &from, end, need))
 		return s;
 	err_set(e, ERR_FAILED, "summary: damaged after %zu of %zu bytes",
 		n - (size_t)(end - from), n);
-	summary_free(s);
+	synopsis_free(s);
 	return NULL;
 }

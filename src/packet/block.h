@@ -18,8 +18,8 @@
  * Limits: BLOCK_MAX bytes; a packet of more than BLOCK_PACKET_MAX bytes does
  * not fit into any block.
  */
-#ifndef PCAPD_BLOCK_H
-#define PCAPD_BLOCK_H
+#ifndef PCAPD_PACKET_BLOCK_H
+#define PCAPD_PACKET_BLOCK_H
 
 #include "base/clock.h"
 
@@ -84,7 +84,8 @@ struct block {
 	/* The writing thread's until the block is sealed. */
 	uint32_t used; /* appended, not all of it published */
 	struct block_info info;
-	struct block_info published; /* info at the last publish; the feed's */
+	struct block_info
+		published; /* info at the last publish; the capture tail's */
 };
 
 /* A published part of a block. Holds a reference to it. */
@@ -97,7 +98,7 @@ struct slice {
 /*
  * Arenas are kept for reuse, up to `keep` of them. Never blocks but for a
  * short lock; never refuses but when memory is out: the bound on how many
- * blocks may wait for the disk is the feed's.
+ * blocks may wait for the disk is the capture tail's.
  */
 struct block_pool *block_pool_new(unsigned keep);
 void block_pool_unref(struct block_pool *p);

@@ -11,11 +11,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-struct cache_entry {
-	struct cache_entry *next;
+struct bpf_cache_entry {
+	struct bpf_cache_entry *next;
 	struct filter_key key; /* its text is text */
 	bool compiling;
-	struct filter *filter; /* NULL: error, or it is being compiled */
+	struct bpf_filter *filter; /* NULL: error, or it is being compiled */
 	struct err *error;
 	int64_t end_ns; /* INT64_MAX: as long as there is room */
 	size_t bytes;
@@ -24,7 +24,7 @@ struct cache_entry {
 
 static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER;
 /* It guards this list: what was asked for last comes first. */
-static struct cache_entry *cache;
+static struct bpf_cache_entry *cache;
 
 /* --- names --- */
 
@@ -52,7 +52,7 @@ static const char *const cache_keywords[] = {
 	"icmp-unreach", "icmp6type", "icmp6code"};
 
 /* NULL: it is none. */
-static const char *cache_keyword(const char *word, size_t n)
+static const char *bpf_cache_keyword(const char *word, size_t n)
 {
 	for (size_t i = 0; i < sizeof(cache_keywords) / sizeof(*cache_keywords);
 	     i++)
@@ -64,7 +64,7 @@ static const char *cache_keyword(const char *word, size_t n)
 
 /* 80, 10.0.0.0, 0x1f; with a colon 00:00:5e:00:53:01 and ::1; a range: 1-1024.
  * Hosts may be called "cafe.de", "1.2.3.4.5" and "1-2". */
-static bool cache_is_number(const char *word, size_t n, bool range)
+static bool bpf_cache_is_number(const char *word, size_t n, bool range)
 {
 	bool hex = memchr(word, ':', n);
 	unsigned dots = 0;
@@ -96,10 +96,10 @@ bool filter_has_names(const char *text)
 		if (n == 0)
 			return false;
 		/* With a backslash a keyword is a name, and none here. */
-		const char *word = cache_keyword(text, n);
+		const char *word = bpf_cache_keyword(text, n);
 		if (word && strcmp(word, "or") != 0)
 			range = !strcmp(word, "portrange");
-		if (!word && !cache_is_number(text, n, range))
+		if (!word && !bpf_cache_is_number(text, n, range))
 			return true;
 		text += n;
 	}
@@ -107,37 +107,37 @@ bool filter_has_names(const char *text)
 
 /* --- entries --- */
 
-static bool cache_is_key(const struct cache_entry *c,
-			 const struct filter_key *k)
+static bool bpf_cache_is_key(const struct bpf_cache_entry *c,
+			     const struct filter_key *k)
 {
 	return c->key.link_type == k->link_type &&
 	       c->key.snaplen == k->snaplen &&
 	       c->key.operator== k->operator&& !strcmp(c->text, k->text);
 }
 
-static void cache_remove(struct cache_entry **at)
+static void bpf_cache_remove(struct bpf_cache_entry **at)
 {
-	struct cache_entry *c = *at;
+	struct bpf_cache_entry *c = *at;
 
 	*at = c->next;
-	filter_free(c->filter);
+	bpf_filter_free(c->filter);
 	free(c->error);
 	free(c);
 }
 
 /* To the front, when it is there and not over. */
-static struct cache_entry *cache_touch(const struct filter_key *k,
-				       int64_t now_ns)
+static struct bpf_cache_entry *bpf_cache_touch(const struct filter_key *k,
+					       int64_t now_ns)
 {
-	struct cache_entry **at = &cache, *c;
+	struct bpf_cache_entry **at = &cache, *c;
 
-	while (*at && !cache_is_key(*at, k))
+	while (*at && !bpf_cache_is_key(*at, k))
 		at = &(*at)->next;
 	c = *at;
 	if (!c)
 		return NULL;
 	if (!c->compiling && now_ns >= c->end_ns) {
-		cache_remove(at);
+		bpf_cache_remove(at);
 		return NULL;
 	}
 	*at = c->next;
@@ -147,9 +147,9 @@ static struct cache_entry *cache_touch(const struct filter_key *k,
 }
 
 /* From the first one on that is over a bound, all go that are older. */
-static void cache_bound(int64_t now_ns)
+static void bpf_cache_bound(int64_t now_ns)
 {
-	struct cache_entry **at = &cache, *c;
+	struct bpf_cache_entry **at = &cache, *c;
 	size_t n = 0, bytes = 0;
 
 	while ((c = *at)) {
@@ -159,21 +159,20 @@ static void cache_bound(int64_t now_ns)
 		if (!c->compiling && !over) {
 			n++;
 			bytes += c->bytes;
-			over = n > FILTER_CACHE_MAX ||
-			       bytes > FILTER_CACHE_BYTES;
+			over = n > BPF_CACHE_MAX || bytes > BPF_CACHE_BYTES;
 		}
 		if (over)
-			cache_remove(at);
+			bpf_cache_remove(at);
 		else
 			at = &c->next;
 	}
 }
 
 /* Without memory there is no entry, and each compiles for himself. */
-static void cache_begin(const struct filter_key *k)
+static void bpf_cache_begin(const struct filter_key *k)
 {
 	size_t n = strlen(k->text) + 1;
-	struct cache_entry *c = calloc(1, sizeof(*c) + n);
+	struct bpf_cache_entry *c = calloc(1, sizeof(*c) + n);
 
 	if (!c)
 		return;
@@ -186,29 +185,30 @@ static void cache_begin(const struct filter_key *k)
 	cache = c;
 }
 
-static struct filter *cache_copy(const struct filter *f, struct err *e)
+static struct bpf_filter *bpf_cache_copy(const struct bpf_filter *f,
+					 struct err *e)
 {
 	size_t n;
-	const void *program = filter_bytes(f, &n);
+	const void *program = bpf_filter_bytes(f, &n);
 
-	return filter_from_program(program, n, e);
+	return bpf_filter_from_program(program, n, e);
 }
 
-enum filter_found filter_cache_find(const struct filter_key *k, int64_t now_ns,
-				    struct filter **f, struct err *e)
+enum filter_found bpf_cache_find(const struct filter_key *k, int64_t now_ns,
+				 struct bpf_filter **f, struct err *e)
 {
 	enum filter_found found = FILTER_COMPILING;
 
 	pthread_mutex_lock(&cache_lock);
-	struct cache_entry *c = cache_touch(k, now_ns);
+	struct bpf_cache_entry *c = bpf_cache_touch(k, now_ns);
 	if (!c) {
-		cache_begin(k);
+		bpf_cache_begin(k);
 		found = FILTER_MISSING;
 	} else if (c->error) {
 		*e = *c->error;
 		found = FILTER_FOUND_ERROR;
 	} else if (c->filter) {
-		*f = cache_copy(c->filter, e);
+		*f = bpf_cache_copy(c->filter, e);
 		found = *f ? FILTER_FOUND : FILTER_FOUND_ERROR;
 	}
 	pthread_mutex_unlock(&cache_lock);
@@ -216,38 +216,38 @@ enum filter_found filter_cache_find(const struct filter_key *k, int64_t now_ns,
 }
 
 /* False: nothing of it can be kept. */
-static bool cache_fill(struct cache_entry *c, int64_t now_ns,
-		       const struct filter *f, const struct err *e)
+static bool bpf_cache_fill(struct bpf_cache_entry *c, int64_t now_ns,
+			   const struct bpf_filter *f, const struct err *e)
 {
 	struct err ignored = ERR_INIT;
 
 	c->compiling = false;
 	if (!f && e->kind == ERR_USAGE) {
 		c->error = malloc(sizeof(*c->error));
-		c->end_ns = now_ns + FILTER_CACHE_ERROR_NS;
+		c->end_ns = now_ns + BPF_CACHE_ERROR_NS;
 		c->bytes += sizeof(*c->error);
 		if (c->error)
 			*c->error = *e;
 		return c->error;
 	}
-	c->filter = f ? cache_copy(f, &ignored) : NULL;
+	c->filter = f ? bpf_cache_copy(f, &ignored) : NULL;
 	if (!c->filter)
 		return false;
-	c->end_ns = filter_has_names(c->text) ? now_ns + FILTER_CACHE_NAMES_NS
+	c->end_ns = filter_has_names(c->text) ? now_ns + BPF_CACHE_NAMES_NS
 					      : INT64_MAX;
 	c->bytes += f->program.bf_len * sizeof(*f->program.bf_insns);
 	return true;
 }
 
-void filter_cache_put(const struct filter_key *k, int64_t now_ns,
-		      const struct filter *f, const struct err *e)
+void bpf_cache_put(const struct filter_key *k, int64_t now_ns,
+		   const struct bpf_filter *f, const struct err *e)
 {
 	pthread_mutex_lock(&cache_lock);
-	struct cache_entry **at = &cache;
-	while (*at && !((*at)->compiling && cache_is_key(*at, k)))
+	struct bpf_cache_entry **at = &cache;
+	while (*at && !((*at)->compiling && bpf_cache_is_key(*at, k)))
 		at = &(*at)->next;
-	if (*at && !cache_fill(*at, now_ns, f, e))
-		cache_remove(at);
-	cache_bound(now_ns);
+	if (*at && !bpf_cache_fill(*at, now_ns, f, e))
+		bpf_cache_remove(at);
+	bpf_cache_bound(now_ns);
 	pthread_mutex_unlock(&cache_lock);
 }

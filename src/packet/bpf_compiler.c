@@ -30,7 +30,7 @@ struct compile_request {
 	uint32_t text_max, program_max;
 	char interface[FILTER_INTERFACE_MAX]; /* "": for packets in memory */
 	bool absent;
-	char text[FILTER_TEXT_MAX + 1];
+	char text[BPF_FILTER_TEXT_MAX + 1];
 };
 
 /* Back, with n instructions behind it; with an error there are none. */
@@ -39,9 +39,9 @@ struct compile_answer {
 	struct err error;
 };
 
-enum compiler_kind { COMPILER_PLAIN, COMPILER_NAMES, COMPILERS };
+enum bpf_compiler_kind { BPF_COMPILER_PLAIN, BPF_COMPILER_NAMES, COMPILERS };
 /* Who waits for whom: viewers hold up no operator, names hold up nobody else.*/
-enum compiler_lane {
+enum bpf_compiler_lane {
 	LANE_VIEWERS,
 	LANE_OPERATORS,
 	LANE_INTERFACES,
@@ -66,14 +66,14 @@ static bool text_is_long(const char *text)
 	return strlen(text) > LONG_TEXT;
 }
 
-static int64_t compiler_time_ns(const char *text)
+static int64_t bpf_compiler_time_ns(const char *text)
 {
 	return text_is_long(text) ? FILTER_COMPILE_LONG_NS : FILTER_COMPILE_NS;
 }
 
 /* --- in a process that compiles --- */
 
-static void *compiler_watch(void *arg)
+static void *bpf_compiler_watch(void *arg)
 {
 	struct pollfd fd = {.fd = *(int *)arg, .events = POLLRDHUP};
 
@@ -82,7 +82,7 @@ static void *compiler_watch(void *arg)
 	_exit(0);
 }
 
-static bool compiler_write(int fd, const void *bytes, size_t n)
+static bool bpf_compiler_write(int fd, const void *bytes, size_t n)
 {
 	const char *at = bytes;
 
@@ -97,9 +97,9 @@ static bool compiler_write(int fd, const void *bytes, size_t n)
 	return true;
 }
 
-static void compiler_limit(const struct compile_request *q)
+static void bpf_compiler_limit(const struct compile_request *q)
 {
-	const rlim_t seconds = compiler_time_ns(q->text) / NS_PER_S;
+	const rlim_t seconds = bpf_compiler_time_ns(q->text) / NS_PER_S;
 	struct rlimit cpu = {seconds, seconds}, none = {0, 0};
 
 	setrlimit(RLIMIT_CPU, &cpu);
@@ -112,37 +112,38 @@ static void compiler_limit(const struct compile_request *q)
 		setpriority(PRIO_PROCESS, 0, 10);
 }
 
-static struct filter *compiler_compile(const struct compile_request *q,
-				       uint32_t *link_type, struct err *e)
+static struct bpf_filter *bpf_compiler_compile(const struct compile_request *q,
+					       uint32_t *link_type,
+					       struct err *e)
 {
 	*link_type = q->link_type;
-	filter_configure(q->text_max, q->program_max);
+	bpf_filter_configure(q->text_max, q->program_max);
 	if (q->absent)
-		return filter_compile_absent(q->text, q->snaplen, e);
+		return bpf_filter_compile_absent(q->text, q->snaplen, e);
 	if (*q->interface)
 		return compile_on(q->interface, q->text, q->snaplen, link_type,
 				  e);
-	return filter_compile(q->text, q->link_type, q->snaplen, e);
+	return bpf_filter_compile(q->text, q->link_type, q->snaplen, e);
 }
 
-static void compiler_serve(const struct compile_request *q, int fd)
+static void bpf_compiler_serve(const struct compile_request *q, int fd)
 {
 	struct compile_answer a = {0};
 	pthread_t thread;
 
-	compiler_limit(q);
-	if (pthread_create(&thread, NULL, compiler_watch, &fd) != 0)
+	bpf_compiler_limit(q);
+	if (pthread_create(&thread, NULL, bpf_compiler_watch, &fd) != 0)
 		return;
-	struct filter *f = compiler_compile(q, &a.link_type, &a.error);
+	struct bpf_filter *f = bpf_compiler_compile(q, &a.link_type, &a.error);
 	if (f)
 		a.n = f->program.bf_len;
-	if (compiler_write(fd, &a, sizeof(a)) && f)
-		compiler_write(fd, f->program.bf_insns,
-			       f->program.bf_len * sizeof(struct bpf_insn));
+	if (bpf_compiler_write(fd, &a, sizeof(a)) && f)
+		bpf_compiler_write(fd, f->program.bf_insns,
+				   f->program.bf_len * sizeof(struct bpf_insn));
 }
 
 /* A request, and the connection that wants the answer. */
-static bool compiler_receive(int from, struct compile_request *q, int *fd)
+static bool bpf_compiler_receive(int from, struct compile_request *q, int *fd)
 {
 	union {
 		struct cmsghdr head;
@@ -166,16 +167,16 @@ static bool compiler_receive(int from, struct compile_request *q, int *fd)
 
 /* Until pcapd is gone. Those that were made are not waited for: the kernel
  * takes them away. */
-static void compiler_main(int from)
+static void bpf_compiler_main(int from)
 {
 	static struct compile_request q;
 	int fd;
 
 	signal(SIGCHLD, SIG_IGN);
-	while (compiler_receive(from, &q, &fd)) {
+	while (bpf_compiler_receive(from, &q, &fd)) {
 		if (fork() == 0) {
 			close(from);
-			compiler_serve(&q, fd);
+			bpf_compiler_serve(&q, fd);
 			_exit(0);
 		}
 		close(fd);
@@ -186,19 +187,19 @@ static void compiler_main(int from)
 /* --- in pcapd --- */
 
 /* Its first word is whether it is confined. */
-static void compiler_begin(int fd, enum compiler_kind kind,
-			   filter_confine *confine, void *ctx)
+static void bpf_compiler_begin(int fd, enum bpf_compiler_kind kind,
+			       filter_confine *confine, void *ctx)
 {
 	struct err e = ERR_INIT;
 
-	confine(ctx, kind == COMPILER_NAMES, &e);
-	if (compiler_write(fd, &e, sizeof(e)) && !e.kind)
-		compiler_main(fd);
+	confine(ctx, kind == BPF_COMPILER_NAMES, &e);
+	if (bpf_compiler_write(fd, &e, sizeof(e)) && !e.kind)
+		bpf_compiler_main(fd);
 	_exit(1);
 }
 
-static bool compiler_make(enum compiler_kind kind, filter_confine *confine,
-			  void *ctx, struct err *e)
+static bool bpf_compiler_make(enum bpf_compiler_kind kind,
+			      filter_confine *confine, void *ctx, struct err *e)
 {
 	int pair[2];
 
@@ -207,7 +208,7 @@ static bool compiler_make(enum compiler_kind kind, filter_confine *confine,
 	pid_t pid = fork();
 	if (pid == 0) {
 		close(pair[0]);
-		compiler_begin(pair[1], kind, confine, ctx);
+		bpf_compiler_begin(pair[1], kind, confine, ctx);
 	}
 	close(pair[1]);
 	compiler_fds[kind] = pair[0];
@@ -215,7 +216,7 @@ static bool compiler_make(enum compiler_kind kind, filter_confine *confine,
 }
 
 /* Until it is confined. */
-static bool compiler_await(enum compiler_kind kind, struct err *e)
+static bool bpf_compiler_await(enum bpf_compiler_kind kind, struct err *e)
 {
 	struct err said = ERR_INIT;
 
@@ -226,35 +227,35 @@ static bool compiler_await(enum compiler_kind kind, struct err *e)
 	return !said.kind;
 }
 
-bool filter_compiler_start(filter_compile_on *on, filter_confine *confine,
-			   void *ctx, struct err *e)
+bool bpf_compiler_start(filter_compile_on *on, filter_confine *confine,
+			void *ctx, struct err *e)
 {
 	compile_on = on;
-	return compiler_make(COMPILER_PLAIN, confine, ctx, e) &&
-	       compiler_make(COMPILER_NAMES, confine, ctx, e);
+	return bpf_compiler_make(BPF_COMPILER_PLAIN, confine, ctx, e) &&
+	       bpf_compiler_make(BPF_COMPILER_NAMES, confine, ctx, e);
 }
 
-bool filter_compiler_ready(struct err *e)
+bool bpf_compiler_ready(struct err *e)
 {
-	return compiler_await(COMPILER_PLAIN, e) &&
-	       compiler_await(COMPILER_NAMES, e);
+	return bpf_compiler_await(BPF_COMPILER_PLAIN, e) &&
+	       bpf_compiler_await(BPF_COMPILER_NAMES, e);
 }
 
-bool filter_compiler_runs(void)
+bool bpf_compiler_runs(void)
 {
-	return compiler_fds[COMPILER_NAMES] >= 0;
+	return compiler_fds[BPF_COMPILER_NAMES] >= 0;
 }
 
 /* False: the deadline is over, or nobody waits. */
-static bool compiler_may_wait(const struct filter_request *q,
-			      int64_t deadline_ns, struct err *e)
+static bool bpf_compiler_may_wait(const struct filter_request *q,
+				  int64_t deadline_ns, struct err *e)
 {
 	if (q->go_on && !q->go_on(q->ctx))
 		return err_set(e, ERR_CANCELLED, "filter: nobody waits for it");
 	if (monotonic_ns() < deadline_ns)
 		return true;
 	err_set(e, ERR_LIMIT, "filter: it was not compiled within %lld s",
-		(long long)(compiler_time_ns(q->text) / NS_PER_S));
+		(long long)(bpf_compiler_time_ns(q->text) / NS_PER_S));
 	return err_hint(e, "Give addresses for names of hosts, and networks "
 			   "or ranges for lists.");
 }
@@ -301,8 +302,8 @@ static void lane_leave(struct lane_place *place)
 }
 
 /* The end of a connection to a process that compiles this. -1: see e. */
-static int compiler_ask(enum compiler_kind kind, const struct filter_request *q,
-			struct err *e)
+static int bpf_compiler_ask(enum bpf_compiler_kind kind,
+			    const struct filter_request *q, struct err *e)
 {
 	union {
 		struct cmsghdr head;
@@ -321,7 +322,7 @@ static int compiler_ask(enum compiler_kind kind, const struct filter_request *q,
 	r->link_type = q->link_type;
 	r->snaplen = q->snaplen;
 	r->absent = q->absent;
-	filter_bounds(&r->text_max, &r->program_max);
+	bpf_filter_bounds(&r->text_max, &r->program_max);
 	snprintf(r->interface, sizeof(r->interface), "%s",
 		 q->interface ? q->interface : "");
 	snprintf(r->text, sizeof(r->text), "%s", q->text);
@@ -344,15 +345,15 @@ fail:
 }
 
 /* Exactly n bytes. */
-static bool compiler_read(int fd, void *to, size_t n,
-			  const struct filter_request *q, int64_t deadline_ns,
-			  struct err *e)
+static bool bpf_compiler_read(int fd, void *to, size_t n,
+			      const struct filter_request *q,
+			      int64_t deadline_ns, struct err *e)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	char *at = to;
 
 	while (n) {
-		if (!compiler_may_wait(q, deadline_ns, e))
+		if (!bpf_compiler_may_wait(q, deadline_ns, e))
 			return false;
 		if (poll(&p, 1, LOOK_MS) <= 0)
 			continue;
@@ -369,15 +370,16 @@ static bool compiler_read(int fd, void *to, size_t n,
 	return true;
 }
 
-static struct filter *compiler_take(int fd, const struct filter_request *q,
-				    uint32_t *link_type, int64_t deadline_ns,
-				    struct err *e)
+static struct bpf_filter *bpf_compiler_take(int fd,
+					    const struct filter_request *q,
+					    uint32_t *link_type,
+					    int64_t deadline_ns, struct err *e)
 {
 	static struct bpf_insn nothing;
 	struct compile_answer a;
-	struct filter *f = NULL;
+	struct bpf_filter *f = NULL;
 
-	if (!compiler_read(fd, &a, sizeof(a), q, deadline_ns, e))
+	if (!bpf_compiler_read(fd, &a, sizeof(a), q, deadline_ns, e))
 		return NULL;
 	a.error.what[sizeof(a.error.what) - 1] = '\0';
 	a.error.hint[sizeof(a.error.hint) - 1] = '\0';
@@ -385,7 +387,7 @@ static struct filter *compiler_take(int fd, const struct filter_request *q,
 		*e = a.error;
 		return NULL;
 	}
-	if (a.n == 0 || a.n > FILTER_INSNS_MAX) {
+	if (a.n == 0 || a.n > BPF_FILTER_INSNS_MAX) {
 		err_set(e, ERR_FAILED, "filter: the compiler gave no program");
 		return NULL;
 	}
@@ -393,108 +395,108 @@ static struct filter *compiler_take(int fd, const struct filter_request *q,
 	void *program = malloc(bytes);
 	if (!program)
 		err_set(e, ERR_FAILED, "filter: out of memory");
-	else if (compiler_read(fd, program, bytes, q, deadline_ns, e))
-		f = filter_from_program(program, bytes, e);
+	else if (bpf_compiler_read(fd, program, bytes, q, deadline_ns, e))
+		f = bpf_filter_from_program(program, bytes, e);
 	free(program);
 	*link_type = a.link_type;
 	return f;
 }
 
-static struct filter *compiler_try(enum compiler_kind kind,
-				   enum compiler_lane lane,
-				   const struct filter_request *q,
-				   uint32_t *link_type, int64_t deadline_ns,
-				   struct err *e)
+static struct bpf_filter *bpf_compiler_try(enum bpf_compiler_kind kind,
+					   enum bpf_compiler_lane lane,
+					   const struct filter_request *q,
+					   uint32_t *link_type,
+					   int64_t deadline_ns, struct err *e)
 {
 	bool is_long = text_is_long(q->text);
 	struct timespec pause = {0, 10 * 1000000};
 	struct lane_place *place;
-	struct filter *f = NULL;
+	struct bpf_filter *f = NULL;
 
 	while (!(place = lane_enter(lanes[lane], is_long, q->person))) {
-		if (!compiler_may_wait(q, deadline_ns, e))
+		if (!bpf_compiler_may_wait(q, deadline_ns, e))
 			return NULL;
 		nanosleep(&pause, NULL);
 	}
-	int fd = compiler_ask(kind, q, e);
+	int fd = bpf_compiler_ask(kind, q, e);
 	if (fd >= 0) {
-		f = compiler_take(fd, q, link_type, deadline_ns, e);
+		f = bpf_compiler_take(fd, q, link_type, deadline_ns, e);
 		close(fd);
 	}
 	lane_leave(place);
 	return f;
 }
 
-static struct filter *compiler_in_place(const struct filter_request *q,
-					uint32_t *link_type, struct err *e)
+static struct bpf_filter *bpf_compiler_in_place(const struct filter_request *q,
+						uint32_t *link_type,
+						struct err *e)
 {
 	*link_type = q->link_type;
-	return filter_compile(q->text, q->link_type, q->snaplen, e);
+	return bpf_filter_compile(q->text, q->link_type, q->snaplen, e);
 }
 
 /* For packets in memory. */
-static struct filter *compiler_compile_beside(const struct filter_request *q,
-					      uint32_t *link_type,
-					      int64_t deadline_ns,
-					      struct err *e)
+static struct bpf_filter *
+bpf_compiler_compile_beside(const struct filter_request *q, uint32_t *link_type,
+			    int64_t deadline_ns, struct err *e)
 {
-	struct filter *f = compiler_try(
-		COMPILER_PLAIN, q->operator? LANE_OPERATORS : LANE_VIEWERS, q,
-		link_type, deadline_ns, e);
+	struct bpf_filter *f = bpf_compiler_try(
+		BPF_COMPILER_PLAIN, q->operator? LANE_OPERATORS : LANE_VIEWERS,
+		q, link_type, deadline_ns, e);
 
 	if (f || e->kind != ERR_USAGE)
 		return f;
 	if (q->operator)
-		return compiler_try(COMPILER_NAMES, LANE_NAMES, q, link_type,
-				    deadline_ns, e);
+		return bpf_compiler_try(BPF_COMPILER_NAMES, LANE_NAMES, q,
+					link_type, deadline_ns, e);
 	err_hint(e, "pcap-filter(7) describes filters. Names of hosts are "
 		    "looked up for operators only: give addresses.");
 	return NULL;
 }
 
 /* Once for all who ask for the same. */
-static struct filter *compiler_once(const struct filter_request *q,
-				    uint32_t *link_type, int64_t deadline_ns,
-				    struct err *e)
+static struct bpf_filter *bpf_compiler_once(const struct filter_request *q,
+					    uint32_t *link_type,
+					    int64_t deadline_ns, struct err *e)
 {
 	const struct filter_key k = {q->text, q->link_type, q->snaplen,
 				     q->operator};
 	struct timespec pause = {0, 10 * 1000000};
 	enum filter_found found;
-	struct filter *f = NULL;
+	struct bpf_filter *f = NULL;
 
-	while ((found = filter_cache_find(&k, monotonic_ns(), &f, e)) ==
+	while ((found = bpf_cache_find(&k, monotonic_ns(), &f, e)) ==
 	       FILTER_COMPILING) {
-		if (!compiler_may_wait(q, deadline_ns, e))
+		if (!bpf_compiler_may_wait(q, deadline_ns, e))
 			return NULL;
 		nanosleep(&pause, NULL);
 	}
 	*link_type = q->link_type;
 	if (found == FILTER_MISSING) {
-		f = compiler_compile_beside(q, link_type, deadline_ns, e);
-		filter_cache_put(&k, monotonic_ns(), f, e);
+		f = bpf_compiler_compile_beside(q, link_type, deadline_ns, e);
+		bpf_cache_put(&k, monotonic_ns(), f, e);
 	}
 	/* max-filter-program may be another since. */
-	if (f && !filter_fits(q->text, f, e)) {
-		filter_free(f);
+	if (f && !bpf_filter_fits(q->text, f, e)) {
+		bpf_filter_free(f);
 		return NULL;
 	}
 	return f;
 }
 
-struct filter *filter_compiler_run(const struct filter_request *q,
-				   uint32_t *link_type, struct err *e)
+struct bpf_filter *bpf_compiler_run(const struct filter_request *q,
+				    uint32_t *link_type, struct err *e)
 {
-	int64_t deadline_ns = monotonic_ns() + compiler_time_ns(q->text);
+	int64_t deadline_ns = monotonic_ns() + bpf_compiler_time_ns(q->text);
 
-	if (!filter_fits(q->text, NULL, e))
+	if (!bpf_filter_fits(q->text, NULL, e))
 		return NULL;
-	if (!filter_compiler_runs())
-		return compiler_in_place(q, link_type, e);
+	if (!bpf_compiler_runs())
+		return bpf_compiler_in_place(q, link_type, e);
 	/* An interface takes a socket to be opened, and its program stays with
 	 * the capture. */
 	if (q->interface)
-		return compiler_try(COMPILER_NAMES, LANE_INTERFACES, q,
-				    link_type, deadline_ns, e);
-	return compiler_once(q, link_type, deadline_ns, e);
+		return bpf_compiler_try(BPF_COMPILER_NAMES, LANE_INTERFACES, q,
+					link_type, deadline_ns, e);
+	return bpf_compiler_once(q, link_type, deadline_ns, e);
 }

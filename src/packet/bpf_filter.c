@@ -22,8 +22,8 @@
 #define SHORT_TEXT 1024
 #define UNOPTIMIZED_TIMES 3
 
-static atomic_uint text_max = FILTER_TEXT_MAX;
-static atomic_uint program_max = FILTER_INSNS_MAX;
+static atomic_uint text_max = BPF_FILTER_TEXT_MAX;
+static atomic_uint program_max = BPF_FILTER_INSNS_MAX;
 
 /*
  * Something that can follow whatever an expression may be cut after: a value
@@ -50,7 +50,7 @@ static const char *const completions[] = {
 	" match",
 };
 
-static bool grammatical(pcap_t *p, const char *text)
+static bool bpf_filter_grammatical(pcap_t *p, const char *text)
 {
 	struct bpf_program program;
 
@@ -78,10 +78,11 @@ static size_t open_parentheses(const char *text, size_t n, size_t max)
 
 /* Can text [0, n) begin an expression? A parenthesis may belong to arithmetic
  * or to a condition, so each way of closing the innermost ones is tried. */
-static bool viable(pcap_t *p, const char *text, size_t n, int64_t deadline_ns)
+static bool bpf_filter_viable(pcap_t *p, const char *text, size_t n,
+			      int64_t deadline_ns)
 {
 	static const char closing[] = "))))))))))))))))))))))))))))))))";
-	char tried[FILTER_TEXT_MAX + 128];
+	char tried[BPF_FILTER_TEXT_MAX + 128];
 	int depth = (int)open_parentheses(text, n, sizeof(closing) - 1);
 
 	for (size_t i = 0; i < sizeof(completions) / sizeof(*completions); i++)
@@ -91,7 +92,7 @@ static bool viable(pcap_t *p, const char *text, size_t n, int64_t deadline_ns)
 			snprintf(tried, sizeof(tried), "%.*s%s%.*s%s%.*s",
 				 (int)n, text, completions[i], k, closing,
 				 k ? " > 0" : "", depth - k, closing);
-			if (grammatical(p, tried))
+			if (bpf_filter_grammatical(p, tried))
 				return true;
 		}
 	return false;
@@ -127,7 +128,8 @@ static void name_the_word(pcap_t *p, const char *text, struct err *e)
 	while (bad - good > 1) {
 		size_t middle = good + (bad - good) / 2;
 
-		if (viable(p, text, end_of_word(text, middle), deadline_ns))
+		if (bpf_filter_viable(p, text, end_of_word(text, middle),
+				      deadline_ns))
 			good = middle;
 		else
 			bad = middle;
@@ -148,13 +150,13 @@ static void name_the_word(pcap_t *p, const char *text, struct err *e)
 		 cut ? WORD_SHOWN : length, word, cut ? "..." : "");
 }
 
-void filter_configure(unsigned text_bytes, unsigned instructions)
+void bpf_filter_configure(unsigned text_bytes, unsigned instructions)
 {
 	atomic_store(&text_max, text_bytes);
 	atomic_store(&program_max, instructions);
 }
 
-void filter_bounds(unsigned *text_bytes, unsigned *instructions)
+void bpf_filter_bounds(unsigned *text_bytes, unsigned *instructions)
 {
 	*text_bytes = atomic_load(&text_max);
 	*instructions = atomic_load(&program_max);
@@ -177,7 +179,8 @@ static bool program_fits(unsigned n, unsigned max, struct err *e)
 				   max, n);
 }
 
-bool filter_fits(const char *text, const struct filter *f, struct err *e)
+bool bpf_filter_fits(const char *text, const struct bpf_filter *f,
+		     struct err *e)
 {
 	return text_fits(text, atomic_load(&text_max), e) &&
 	       (!f ||
@@ -186,8 +189,9 @@ bool filter_fits(const char *text, const struct filter *f, struct err *e)
 
 /* Before the optimizer gets it. Errors of other kinds are left to come up
  * again. */
-static bool optimizable(pcap_t *p, const char *text, uint32_t netmask,
-			unsigned max, struct err *e)
+static bool bpf_filter_optimizable(pcap_t *p, const char *text,
+				   uint32_t netmask, unsigned max,
+				   struct err *e)
 {
 	struct bpf_program program;
 
@@ -203,14 +207,14 @@ static bool optimizable(pcap_t *p, const char *text, uint32_t netmask,
 	return ok;
 }
 
-static struct filter *compile(pcap_t *p, const char *text, uint32_t netmask,
-			      unsigned max_text, unsigned max_program,
-			      struct err *e)
+static struct bpf_filter *bpf_filter_make(pcap_t *p, const char *text,
+					  uint32_t netmask, unsigned max_text,
+					  unsigned max_program, struct err *e)
 {
-	struct filter *f;
+	struct bpf_filter *f;
 
 	if (!text_fits(text, max_text, e) ||
-	    !optimizable(p, text, netmask, max_program, e))
+	    !bpf_filter_optimizable(p, text, netmask, max_program, e))
 		return NULL;
 	f = calloc(1, sizeof(*f));
 	if (!f) {
@@ -226,7 +230,7 @@ static struct filter *compile(pcap_t *p, const char *text, uint32_t netmask,
 		return NULL;
 	}
 	if (!program_fits(f->program.bf_len, max_program, e)) {
-		filter_free(f);
+		bpf_filter_free(f);
 		return NULL;
 	}
 	return f;
@@ -254,57 +258,60 @@ static pcap_t *open_empty_savefile(uint32_t link_type, uint32_t snaplen,
 	return p;
 }
 
-struct filter *filter_compile(const char *text, uint32_t link_type,
-			      uint32_t snaplen, struct err *e)
+struct bpf_filter *bpf_filter_compile(const char *text, uint32_t link_type,
+				      uint32_t snaplen, struct err *e)
 {
 	pcap_t *p = open_empty_savefile(link_type, snaplen, e);
 
 	if (!p)
 		return NULL;
 	/* No netmask, as in tcpdump -r: no interface, none to be known. */
-	struct filter *f = compile(p, text, 0, atomic_load(&text_max),
-				   atomic_load(&program_max), e);
+	struct bpf_filter *f =
+		bpf_filter_make(p, text, 0, atomic_load(&text_max),
+				atomic_load(&program_max), e);
 	pcap_close(p);
 	return f;
 }
 
-struct filter *filter_compile_live(pcap_t *p, const char *text,
-				   uint32_t netmask, struct err *e)
+struct bpf_filter *bpf_filter_compile_live(pcap_t *p, const char *text,
+					   uint32_t netmask, struct err *e)
 {
-	return compile(p, text, netmask, FILTER_TEXT_MAX, FILTER_INSNS_MAX, e);
+	return bpf_filter_make(p, text, netmask, BPF_FILTER_TEXT_MAX,
+			       BPF_FILTER_INSNS_MAX, e);
 }
 
-struct filter *filter_compile_absent(const char *text, uint32_t snaplen,
-				     struct err *e)
+struct bpf_filter *bpf_filter_compile_absent(const char *text, uint32_t snaplen,
+					     struct err *e)
 {
 	pcap_t *p = pcap_open_dead(DLT_EN10MB, (int)snaplen);
-	struct filter *f = NULL;
+	struct bpf_filter *f = NULL;
 
 	if (!p)
 		err_set(e, ERR_FAILED, "filter: out of memory");
 	else
-		f = filter_compile_live(p, text, 0, e);
+		f = bpf_filter_compile_live(p, text, 0, e);
 	if (p)
 		pcap_close(p);
 	return f;
 }
 
 /* "ifname" takes a name, of any kind of interface. */
-bool filter_is_name(const char *word)
+bool bpf_filter_is_name(const char *word)
 {
 	char text[WORD_SHOWN + 16];
 	pcap_t *p = pcap_open_dead(DLT_EN10MB, 65535);
 	int n = snprintf(text, sizeof(text), "ifname %s", word);
-	bool is = p && n < (int)sizeof(text) && grammatical(p, text);
+	bool is = p && n < (int)sizeof(text) && bpf_filter_grammatical(p, text);
 
 	if (p)
 		pcap_close(p);
 	return is;
 }
 
-struct filter *filter_from_program(const void *bytes, size_t n, struct err *e)
+struct bpf_filter *bpf_filter_from_program(const void *bytes, size_t n,
+					   struct err *e)
 {
-	struct filter *f = calloc(1, sizeof(*f));
+	struct bpf_filter *f = calloc(1, sizeof(*f));
 	size_t count = n / sizeof(*f->program.bf_insns);
 	struct bpf_insn *insns = malloc(n ? n : 1);
 
@@ -313,8 +320,8 @@ struct filter *filter_from_program(const void *bytes, size_t n, struct err *e)
 		goto fail;
 	}
 	memcpy(insns, bytes, n);
-	if (count == 0 || count > FILTER_INSNS_MAX || n % sizeof(*insns) != 0 ||
-	    !bpf_validate(insns, (int)count)) {
+	if (count == 0 || count > BPF_FILTER_INSNS_MAX ||
+	    n % sizeof(*insns) != 0 || !bpf_validate(insns, (int)count)) {
 		err_set(e, ERR_FAILED, "filter: %zu bytes are no program", n);
 		goto fail;
 	}
@@ -327,7 +334,7 @@ fail:
 	return NULL;
 }
 
-void filter_free(struct filter *f)
+void bpf_filter_free(struct bpf_filter *f)
 {
 	if (!f)
 		return;
@@ -335,7 +342,7 @@ void filter_free(struct filter *f)
 	free(f);
 }
 
-const void *filter_bytes(const struct filter *f, size_t *n)
+const void *bpf_filter_bytes(const struct bpf_filter *f, size_t *n)
 {
 	*n = f->program.bf_len * sizeof(*f->program.bf_insns);
 	return f->program.bf_insns;

@@ -1,8 +1,8 @@
 /*
- * The in-memory end of a capture. Guarantees that between feed_open and
- * feed_release a block can be found, that sequence numbers have no holes, and
- * that a watch gets every slice after it was registered. Leaves out any
- * policy about what to do when there is no room.
+ * The in-memory end of a capture. Guarantees that between capture_tail_open and
+ * capture_tail_release a block can be found, that sequence numbers have no
+ * holes, and that a watch gets every slice after it was registered. Leaves out
+ * any policy about what to do when there is no room.
  */
 #include "packet/capture_tail.h"
 
@@ -14,7 +14,7 @@
 /* What a producer may fill while the writer waits for the disk. */
 #define WARM_BLOCKS 32
 
-struct feed {
+struct capture_tail {
 	uint64_t capture;
 	unsigned max_blocks;
 	struct block_pool *pool;
@@ -26,7 +26,7 @@ struct feed {
 	unsigned head, count;
 	uint64_t next_seq; /* of the block after the newest in ring */
 	uint64_t refused;  /* blocks from there on */
-	struct feed_watch *watches;
+	struct capture_tail_watch *watches;
 	bool nudged, closed;
 	bool patient; /* the producer waits for room */
 };
@@ -42,9 +42,10 @@ void loss_add(struct loss *l, uint64_t packets, int64_t from_ns, int64_t to_ns)
 	l->packets += packets;
 }
 
-struct feed *feed_new(uint64_t capture, uint64_t next_seq, unsigned max_blocks)
+struct capture_tail *capture_tail_new(uint64_t capture, uint64_t next_seq,
+				      unsigned max_blocks)
 {
-	struct feed *f = calloc(1, sizeof(*f));
+	struct capture_tail *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return NULL;
@@ -68,13 +69,13 @@ struct feed *feed_new(uint64_t capture, uint64_t next_seq, unsigned max_blocks)
 	return f;
 }
 
-struct feed *feed_ref(struct feed *f)
+struct capture_tail *capture_tail_ref(struct capture_tail *f)
 {
 	atomic_fetch_add(&f->refs, 1);
 	return f;
 }
 
-void feed_unref(struct feed *f)
+void capture_tail_unref(struct capture_tail *f)
 {
 	if (!f || atomic_fetch_sub(&f->refs, 1) != 1)
 		return;
@@ -88,19 +89,19 @@ void feed_unref(struct feed *f)
 	free(f);
 }
 
-uint64_t feed_capture(const struct feed *f)
+uint64_t capture_tail_capture(const struct capture_tail *f)
 {
 	return f->capture;
 }
 
-static struct block *newest(struct feed *f)
+static struct block *capture_tail_newest(struct capture_tail *f)
 {
 	return f->count ? f->ring[(f->head + f->count - 1) % f->max_blocks]
 			: NULL;
 }
 
 /* With the lock held. NULL if seq is not here. */
-static struct block *find(struct feed *f, uint64_t seq)
+static struct block *capture_tail_block(struct capture_tail *f, uint64_t seq)
 {
 	uint64_t first = f->next_seq - f->count;
 
@@ -109,12 +110,12 @@ static struct block *find(struct feed *f, uint64_t seq)
 	return f->ring[(f->head + (seq - first)) % f->max_blocks];
 }
 
-static struct block *open_locked(struct feed *f, uint32_t link_type,
+static struct block *open_locked(struct capture_tail *f, uint32_t link_type,
 				 uint32_t snaplen)
 {
 	if (f->closed || f->count == f->max_blocks)
 		return NULL;
-	assert(!newest(f) || block_sealed(newest(f)));
+	assert(!capture_tail_newest(f) || block_sealed(capture_tail_newest(f)));
 	struct block *b = block_new(f->pool, link_type, snaplen);
 	if (!b)
 		return NULL;
@@ -125,7 +126,8 @@ static struct block *open_locked(struct feed *f, uint32_t link_type,
 	return b;
 }
 
-struct block *feed_open(struct feed *f, uint32_t link_type, uint32_t snaplen)
+struct block *capture_tail_open(struct capture_tail *f, uint32_t link_type,
+				uint32_t snaplen)
 {
 	pthread_mutex_lock(&f->lock);
 	f->patient = false;
@@ -136,8 +138,8 @@ struct block *feed_open(struct feed *f, uint32_t link_type, uint32_t snaplen)
 	return b;
 }
 
-struct block *feed_open_wait(struct feed *f, uint32_t link_type,
-			     uint32_t snaplen)
+struct block *capture_tail_open_wait(struct capture_tail *f, uint32_t link_type,
+				     uint32_t snaplen)
 {
 	pthread_mutex_lock(&f->lock);
 	f->patient = true;
@@ -148,17 +150,17 @@ struct block *feed_open_wait(struct feed *f, uint32_t link_type,
 	return b;
 }
 
-void feed_lost(struct feed *f)
+void capture_tail_lost(struct capture_tail *f)
 {
 	atomic_fetch_add(&f->losses, 1);
 }
 
-uint64_t feed_losses(const struct feed *f)
+uint64_t capture_tail_losses(const struct capture_tail *f)
 {
 	return atomic_load(&f->losses);
 }
 
-unsigned feed_room(struct feed *f)
+unsigned capture_tail_room(struct capture_tail *f)
 {
 	pthread_mutex_lock(&f->lock);
 	unsigned room = f->closed ? 0 : f->max_blocks - f->count;
@@ -170,14 +172,14 @@ unsigned feed_room(struct feed *f)
 	return room;
 }
 
-void feed_refuse(struct feed *f, uint64_t seq)
+void capture_tail_refuse(struct capture_tail *f, uint64_t seq)
 {
 	pthread_mutex_lock(&f->lock);
 	f->refused = seq;
 	pthread_mutex_unlock(&f->lock);
 }
 
-bool feed_refuses(struct feed *f)
+bool capture_tail_refuses(struct capture_tail *f)
 {
 	pthread_mutex_lock(&f->lock);
 	bool yes = f->next_seq >= f->refused;
@@ -185,7 +187,7 @@ bool feed_refuses(struct feed *f)
 	return yes;
 }
 
-uint64_t feed_next(struct feed *f)
+uint64_t capture_tail_next(struct capture_tail *f)
 {
 	pthread_mutex_lock(&f->lock);
 	uint64_t seq = f->next_seq;
@@ -193,7 +195,8 @@ uint64_t feed_next(struct feed *f)
 	return seq;
 }
 
-static void publish_locked(struct feed *f, struct block *b, uint64_t packets)
+static void publish_locked(struct capture_tail *f, struct block *b,
+			   uint64_t packets)
 {
 	struct slice s = {b, block_filled(b), b->used, packets};
 
@@ -202,23 +205,24 @@ static void publish_locked(struct feed *f, struct block *b, uint64_t packets)
 	block_publish(b);
 	b->published = b->info;
 	b->published.raw_bytes = b->used;
-	for (struct feed_watch *w = f->watches; w; w = w->next)
+	for (struct capture_tail_watch *w = f->watches; w; w = w->next)
 		w->published(w->ctx, &s);
 }
 
-void feed_publish(struct feed *f, struct block *b, uint64_t packets)
+void capture_tail_publish(struct capture_tail *f, struct block *b,
+			  uint64_t packets)
 {
 	pthread_mutex_lock(&f->lock);
 	publish_locked(f, b, packets);
 	pthread_mutex_unlock(&f->lock);
 }
 
-void feed_seal(struct feed *f, struct block *b)
+void capture_tail_seal(struct capture_tail *f, struct block *b)
 {
 	bool empty = b->used == 0;
 
 	pthread_mutex_lock(&f->lock);
-	assert(b == newest(f) && block_filled(b) == b->used);
+	assert(b == capture_tail_newest(f) && block_filled(b) == b->used);
 	block_seal(b);
 	if (empty) {
 		f->count--;
@@ -231,13 +235,14 @@ void feed_seal(struct feed *f, struct block *b)
 		block_unref(b);
 }
 
-void feed_wait(struct feed *f, uint64_t seq, int64_t deadline_ns)
+void capture_tail_wait(struct capture_tail *f, uint64_t seq,
+		       int64_t deadline_ns)
 {
 	bool late = false;
 
 	pthread_mutex_lock(&f->lock);
 	while (!late && !f->nudged) {
-		struct block *b = find(f, seq);
+		struct block *b = capture_tail_block(f, seq);
 
 		if ((b && block_sealed(b)) || (!b && f->closed))
 			break;
@@ -247,7 +252,7 @@ void feed_wait(struct feed *f, uint64_t seq, int64_t deadline_ns)
 	pthread_mutex_unlock(&f->lock);
 }
 
-void feed_nudge(struct feed *f)
+void capture_tail_nudge(struct capture_tail *f)
 {
 	pthread_mutex_lock(&f->lock);
 	f->nudged = true;
@@ -255,22 +260,22 @@ void feed_nudge(struct feed *f)
 	pthread_mutex_unlock(&f->lock);
 }
 
-unsigned feed_backlog(struct feed *f, uint64_t seq)
+unsigned capture_tail_backlog(struct capture_tail *f, uint64_t seq)
 {
 	pthread_mutex_lock(&f->lock);
-	struct block *b = newest(f);
+	struct block *b = capture_tail_newest(f);
 	uint64_t end = f->next_seq - (b && !block_sealed(b));
 	bool none = f->patient || seq >= end;
 	pthread_mutex_unlock(&f->lock);
 	return none ? 0 : (unsigned)(end - seq);
 }
 
-void feed_warm(struct feed *f)
+void capture_tail_warm(struct capture_tail *f)
 {
 	block_pool_warm(f->pool, WARM_BLOCKS);
 }
 
-void feed_release(struct feed *f, uint64_t seq)
+void capture_tail_release(struct capture_tail *f, uint64_t seq)
 {
 	struct block *gone[16];
 	bool idle;
@@ -297,18 +302,18 @@ void feed_release(struct feed *f, uint64_t seq)
 		block_pool_trim(f->pool);
 }
 
-struct block *feed_find(struct feed *f, uint64_t seq)
+struct block *capture_tail_find(struct capture_tail *f, uint64_t seq)
 {
 	pthread_mutex_lock(&f->lock);
 	uint64_t first = f->next_seq - f->count;
-	struct block *b = find(f, seq < first ? first : seq);
+	struct block *b = capture_tail_block(f, seq < first ? first : seq);
 	if (b)
 		block_ref(b);
 	pthread_mutex_unlock(&f->lock);
 	return b;
 }
 
-unsigned feed_blocks(struct feed *f, struct block_info *out)
+unsigned capture_tail_blocks(struct capture_tail *f, struct block_info *out)
 {
 	pthread_mutex_lock(&f->lock);
 	unsigned n = f->count;
@@ -318,12 +323,12 @@ unsigned feed_blocks(struct feed *f, struct block_info *out)
 	return n;
 }
 
-unsigned feed_max(const struct feed *f)
+unsigned capture_tail_max(const struct capture_tail *f)
 {
 	return f->max_blocks;
 }
 
-unsigned feed_depth(struct feed *f)
+unsigned capture_tail_depth(struct capture_tail *f)
 {
 	pthread_mutex_lock(&f->lock);
 	unsigned depth = f->count;
@@ -331,7 +336,7 @@ unsigned feed_depth(struct feed *f)
 	return depth;
 }
 
-void feed_watch(struct feed *f, struct feed_watch *w)
+void capture_tail_watch(struct capture_tail *f, struct capture_tail_watch *w)
 {
 	pthread_mutex_lock(&f->lock);
 	w->next = f->watches;
@@ -344,17 +349,17 @@ void feed_watch(struct feed *f, struct feed_watch *w)
 	pthread_mutex_unlock(&f->lock);
 }
 
-void feed_position(struct feed *f, uint64_t *seq, uint32_t *at)
+void capture_tail_position(struct capture_tail *f, uint64_t *seq, uint32_t *at)
 {
 	pthread_mutex_lock(&f->lock);
-	struct block *b = newest(f);
+	struct block *b = capture_tail_newest(f);
 	bool open = b && !block_sealed(b);
 	*seq = open ? b->info.seq : f->next_seq;
 	*at = open ? block_filled(b) : 0;
 	pthread_mutex_unlock(&f->lock);
 }
 
-void feed_unwatch(struct feed *f, struct feed_watch *w)
+void capture_tail_unwatch(struct capture_tail *f, struct capture_tail_watch *w)
 {
 	pthread_mutex_lock(&f->lock);
 	if (w->link) {
@@ -366,12 +371,12 @@ void feed_unwatch(struct feed *f, struct feed_watch *w)
 	pthread_mutex_unlock(&f->lock);
 }
 
-void feed_close(struct feed *f)
+void capture_tail_close(struct capture_tail *f)
 {
 	pthread_mutex_lock(&f->lock);
 	if (!f->closed) {
 		f->closed = true;
-		for (struct feed_watch *w = f->watches; w; w = w->next)
+		for (struct capture_tail_watch *w = f->watches; w; w = w->next)
 			if (w->closed)
 				w->closed(w->ctx);
 	}

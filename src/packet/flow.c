@@ -70,14 +70,14 @@ enum layout layout_of_link_type(uint32_t link_type)
 	}
 }
 
-static uint16_t word(const uint8_t *at)
+static uint16_t flow_word(const uint8_t *at)
 {
 	return (uint16_t)(at[0] << 8 | at[1]);
 }
 
 /* *at: where IP begins. */
-static bool find_ip(enum layout layout, const uint8_t *body, uint32_t n,
-		    uint32_t *at, uint16_t *type)
+static bool flow_find_ip(enum layout layout, const uint8_t *body, uint32_t n,
+			 uint32_t *at, uint16_t *type)
 {
 	bool ether = layout == LAYOUT_ETHER;
 
@@ -88,13 +88,13 @@ static bool find_ip(enum layout layout, const uint8_t *body, uint32_t n,
 		*type = body[0] >> 4 == 4 ? TYPE_IPV4 : TYPE_IPV6;
 		return true;
 	}
-	*type = word(body + (ether ? 12 : 0));
+	*type = flow_word(body + (ether ? 12 : 0));
 	if (*type != TYPE_TAG && *type != TYPE_TAG_OUTER)
 		return true;
 	*at += TAG_BYTES;
 	if (n < *at)
 		return false;
-	*type = word(body + *at - 2);
+	*type = flow_word(body + *at - 2);
 	return true;
 }
 
@@ -103,8 +103,8 @@ static bool find_ends(struct ends *e, int family, const uint8_t *ip,
 {
 	if (n < ports + PORTS_BYTES)
 		return false;
-	*e = (struct ends){family, ip + from, ip + to, word(ip + ports),
-			   word(ip + ports + 2)};
+	*e = (struct ends){family, ip + from, ip + to, flow_word(ip + ports),
+			   flow_word(ip + ports + 2)};
 	return true;
 }
 
@@ -114,13 +114,13 @@ bool ends_of_packet(struct ends *e, enum layout layout, const uint8_t *body,
 	uint32_t at;
 	uint16_t type;
 
-	if (!find_ip(layout, body, n, &at, &type))
+	if (!flow_find_ip(layout, body, n, &at, &type))
 		return false;
 	const uint8_t *ip = body + at;
 	n -= at;
 	if (type == TYPE_IPV4)
 		return n >= 20 && ip[9] == IPPROTO_TCP &&
-		       (word(ip + 6) & 0x1fff) == 0 &&
+		       (flow_word(ip + 6) & 0x1fff) == 0 &&
 		       find_ends(e, AF_INET, ip, 12, 16, (ip[0] & 0xfu) * 4, n);
 	/* Our own connections have no extension headers. */
 	return type == TYPE_IPV6 && n >= 40 && ip[6] == IPPROTO_TCP &&

@@ -7,8 +7,8 @@
  * Limits: a fragment that is not the first has no ports and is of no
  * connection; neither is what is in a tunnel, or cut off before its ports.
  */
-#ifndef PCAPD_CAPTURE_FLOW_H
-#define PCAPD_CAPTURE_FLOW_H
+#ifndef PCAPD_PACKET_FLOW_H
+#define PCAPD_PACKET_FLOW_H
 
 #include <stdbool.h>
 #include <stdint.h>

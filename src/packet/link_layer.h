@@ -1,12 +1,12 @@
 /*
- * link: what a packet begins with. Private to this folder.
+ * link_layer: what a packet begins with. Private to this folder.
  *
  * What: where the link layers that we know have what says which protocol
  * follows, and where that begins; and numbers out of a packet's bytes, which
  * lie anywhere. The caller has looked that they are there.
  */
-#ifndef PCAPD_STORE_LINK_H
-#define PCAPD_STORE_LINK_H
+#ifndef PCAPD_PACKET_LINK_LAYER_H
+#define PCAPD_PACKET_LINK_LAYER_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,36 +42,36 @@ enum type_word {
 	ONLY_IP6
 };
 
-struct link {
+struct link_layer {
 	enum type_word type;
 	uint32_t type_at, header; /* where the next header begins */
 	bool tags;
 };
 
-static inline struct link link_of(uint32_t link_type)
+static inline struct link_layer link_layer_of(uint32_t link_type)
 {
 	switch (LINK_TYPE_OF(link_type)) {
 	case LINKTYPE_ETHERNET:
-		return (struct link){ETHERTYPE, 12, 14, true};
+		return (struct link_layer){ETHERTYPE, 12, 14, true};
 	case LINKTYPE_LINUX_SLL:
-		return (struct link){ETHERTYPE, 14, 16, false};
+		return (struct link_layer){ETHERTYPE, 14, 16, false};
 	case LINKTYPE_LINUX_SLL2:
-		return (struct link){ETHERTYPE, 0, 20, false};
+		return (struct link_layer){ETHERTYPE, 0, 20, false};
 	case LINKTYPE_NULL:
 	case LINKTYPE_LOOP:
-		return (struct link){FAMILY, 0, 4, false};
+		return (struct link_layer){FAMILY, 0, 4, false};
 	case LINKTYPE_RAW:
-		return (struct link){VERSION_NIBBLE, 0, 0, false};
+		return (struct link_layer){VERSION_NIBBLE, 0, 0, false};
 	case LINKTYPE_IPV4:
-		return (struct link){ONLY_IP4, 0, 0, false};
+		return (struct link_layer){ONLY_IP4, 0, 0, false};
 	case LINKTYPE_IPV6:
-		return (struct link){ONLY_IP6, 0, 0, false};
+		return (struct link_layer){ONLY_IP6, 0, 0, false};
 	default:
-		return (struct link){NO_TYPE, 0, 0, false};
+		return (struct link_layer){NO_TYPE, 0, 0, false};
 	}
 }
 
-static inline bool link_is_tag(uint32_t ethertype)
+static inline bool link_layer_is_tag(uint32_t ethertype)
 {
 	return ethertype == TYPE_TAG || ethertype == TYPE_TAG_8021AD ||
 	       ethertype == TYPE_TAG_OLD;

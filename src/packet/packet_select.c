@@ -10,29 +10,31 @@
 
 /* The wanted packets of one slice: a run of bytes [from, to) of the slice's
  * own block as long as that is enough, then copies. */
-struct picked {
+struct packet_selection {
 	uint32_t from, to;
 	uint64_t packets;
 	struct block *copy;
 };
 
-bool pick_all(const struct pick *p)
+bool packet_select_all(const struct packet_select *p)
 {
 	return !p->filter && !p->since_ns && !p->until_ns && !p->max_packets &&
 	       !p->snaplen;
 }
 
-static bool wanted(const struct pick *p, const struct packet_head *h,
-		   const uint8_t *body)
+static bool packet_select_wanted(const struct packet_select *p,
+				 const struct packet_head *h,
+				 const uint8_t *body)
 {
 	int64_t t = packet_time_ns(h);
 
 	return (!p->since_ns || t >= p->since_ns) &&
 	       (!p->until_ns || t < p->until_ns) &&
-	       (!p->filter || filter_matches(p->filter, h, body));
+	       (!p->filter || bpf_filter_matches(p->filter, h, body));
 }
 
-static void count(struct pick *p, const struct packet_head *h)
+static void packet_select_count(struct packet_select *p,
+				const struct packet_head *h)
 {
 	int64_t t = packet_time_ns(h);
 
@@ -45,8 +47,8 @@ static void count(struct pick *p, const struct packet_head *h)
 }
 
 /* Moves the run into a block of its own. */
-static bool start_copy(struct pick *p, const struct block *b,
-		       struct picked *out)
+static bool start_copy(struct packet_select *p, const struct block *b,
+		       struct packet_selection *out)
 {
 	uint32_t snaplen = b->snaplen, at = out->from;
 	struct packet_head h;
@@ -65,9 +67,10 @@ static bool start_copy(struct pick *p, const struct block *b,
 }
 
 /* Takes the packet h, body that lies at [at, end) of b. */
-static bool take(struct pick *p, const struct block *b, struct picked *out,
-		 struct packet_head h, const uint8_t *body, uint32_t at,
-		 uint32_t end)
+static bool packet_select_take(struct packet_select *p, const struct block *b,
+			       struct packet_selection *out,
+			       struct packet_head h, const uint8_t *body,
+			       uint32_t at, uint32_t end)
 {
 	bool cut = p->snaplen && h.caplen > p->snaplen;
 
@@ -86,7 +89,8 @@ static bool take(struct pick *p, const struct block *b, struct picked *out,
 	return true;
 }
 
-static struct slice finish(struct slice in, struct picked *out)
+static struct slice packet_select_finish(struct slice in,
+					 struct packet_selection *out)
 {
 	if (!out->packets) {
 		block_unref(in.block);
@@ -100,11 +104,11 @@ static struct slice finish(struct slice in, struct picked *out)
 	return (struct slice){out->copy, 0, out->copy->used, out->packets};
 }
 
-int pick_slice(struct pick *p, struct slice in, struct slice *out,
-	       struct err *e)
+int packet_select_slice(struct packet_select *p, struct slice in,
+			struct slice *out, struct err *e)
 {
 	const struct block *b = in.block;
-	struct picked picked = {0};
+	struct packet_selection picked = {0};
 	struct packet_head h;
 	const uint8_t *body;
 	uint32_t at = in.from, before = at;
@@ -115,13 +119,14 @@ int pick_slice(struct pick *p, struct slice in, struct slice *out,
 		if (r != 1)
 			break;
 		p->examined++;
-		if (wanted(p, &h, body)) {
-			if (!take(p, b, &picked, h, body, before, at)) {
+		if (packet_select_wanted(p, &h, body)) {
+			if (!packet_select_take(p, b, &picked, h, body, before,
+						at)) {
 				err_set(e, ERR_FAILED,
 					"out of memory for a block of packets");
 				goto fail;
 			}
-			count(p, &h);
+			packet_select_count(p, &h);
 		}
 		before = at;
 	}
@@ -131,7 +136,7 @@ int pick_slice(struct pick *p, struct slice in, struct slice *out,
 			(unsigned long long)b->info.seq);
 		goto fail;
 	}
-	*out = finish(in, &picked);
+	*out = packet_select_finish(in, &picked);
 	return p->max_packets && p->packets == p->max_packets ? 0 : 1;
 fail:
 	block_unref(picked.copy);

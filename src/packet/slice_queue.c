@@ -8,8 +8,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-bool queue_init(struct queue *q, unsigned room, void (*wake)(void *ctx),
-		void *ctx)
+bool slice_queue_init(struct slice_queue *q, unsigned room,
+		      void (*wake)(void *ctx), void *ctx)
 {
 	memset(q, 0, sizeof(*q));
 	q->wake = wake;
@@ -20,7 +20,7 @@ bool queue_init(struct queue *q, unsigned room, void (*wake)(void *ctx),
 	return q->ring != NULL;
 }
 
-void queue_done(struct queue *q)
+void slice_queue_done(struct slice_queue *q)
 {
 	for (; q->count; q->count--) {
 		block_unref(q->ring[q->head].block);
@@ -30,14 +30,14 @@ void queue_done(struct queue *q)
 	pthread_mutex_destroy(&q->lock);
 }
 
-static struct slice *newest(struct queue *q)
+static struct slice *slice_queue_newest(struct slice_queue *q)
 {
 	return q->count ? &q->ring[(q->head + q->count - 1) % q->room] : NULL;
 }
 
-static bool join(struct queue *q, const struct slice *s)
+static bool slice_queue_join(struct slice_queue *q, const struct slice *s)
 {
-	struct slice *last = newest(q);
+	struct slice *last = slice_queue_newest(q);
 
 	if (!last || last->block != s->block || last->to != s->from ||
 	    s->to - last->from > SLICE_MAX)
@@ -47,18 +47,18 @@ static bool join(struct queue *q, const struct slice *s)
 	return true;
 }
 
-static void append(struct queue *q, struct slice s)
+static void slice_queue_append(struct slice_queue *q, struct slice s)
 {
 	assert(q->count < q->room);
 	q->ring[(q->head + q->count++) % q->room] = s;
 }
 
-void queue_push(struct queue *q, struct slice s)
+void slice_queue_push(struct slice_queue *q, struct slice s)
 {
 	struct block *gone = NULL;
 
 	pthread_mutex_lock(&q->lock);
-	if (q->closed || join(q, &s)) {
+	if (q->closed || slice_queue_join(q, &s)) {
 		gone = s.block;
 	} else {
 		if (q->count == q->room) {
@@ -67,14 +67,15 @@ void queue_push(struct queue *q, struct slice s)
 			q->head = (q->head + 1) % q->room;
 			q->count--;
 		}
-		append(q, s);
+		slice_queue_append(q, s);
 	}
 	pthread_mutex_unlock(&q->lock);
 	block_unref(gone);
 	q->wake(q->ctx);
 }
 
-int queue_pop(struct queue *q, struct slice *s, uint64_t *lost_packets)
+int slice_queue_pop(struct slice_queue *q, struct slice *s,
+		    uint64_t *lost_packets)
 {
 	int got = 0;
 
@@ -93,7 +94,7 @@ int queue_pop(struct queue *q, struct slice *s, uint64_t *lost_packets)
 	return got;
 }
 
-void queue_close(struct queue *q)
+void slice_queue_close(struct slice_queue *q)
 {
 	pthread_mutex_lock(&q->lock);
 	q->closed = true;

@@ -1,5 +1,5 @@
 /*
- * queue: a bounded line of slices to one stream.
+ * slice_queue: a bounded line of slices to one stream.
  *
  * What: a push never waits: when the queue is full the oldest slice goes and
  * its packets are counted. A slice that continues the newest one (same block,
@@ -11,11 +11,11 @@
  * it must be quick and may not call back into the queue.
  * Ownership: a push takes over the slice's reference, also when it fails; a
  * pop hands it over.
- * Limits: as many slices as queue_init says, that is at most so many blocks
- * held.
+ * Limits: as many slices as slice_queue_init says, that is at most so many
+ * blocks held.
  */
-#ifndef PCAPD_QUEUE_H
-#define PCAPD_QUEUE_H
+#ifndef PCAPD_PACKET_SLICE_QUEUE_H
+#define PCAPD_PACKET_SLICE_QUEUE_H
 
 #include "packet/block.h"
 
@@ -23,7 +23,7 @@
 
 #define SLICE_MAX (256u << 10)
 
-struct queue {
+struct slice_queue {
 	void (*wake)(void *ctx);
 	void *ctx;
 	pthread_mutex_t lock; /* guards everything below */
@@ -34,17 +34,19 @@ struct queue {
 };
 
 /* room: for so many slices, not 0. false: out of memory. */
-bool queue_init(struct queue *q, unsigned room, void (*wake)(void *ctx),
-		void *ctx);
-void queue_done(struct queue *q); /* gives back what is still inside */
+bool slice_queue_init(struct slice_queue *q, unsigned room,
+		      void (*wake)(void *ctx), void *ctx);
+void slice_queue_done(
+	struct slice_queue *q); /* gives back what is still inside */
 
-void queue_push(struct queue *q, struct slice s);
+void slice_queue_push(struct slice_queue *q, struct slice s);
 
 /* 1 a slice; 0 nothing now; -1 closed and empty. *lost_packets is what was
  * dropped before this slice; it is told once. */
-int queue_pop(struct queue *q, struct slice *s, uint64_t *lost_packets);
+int slice_queue_pop(struct slice_queue *q, struct slice *s,
+		    uint64_t *lost_packets);
 
 /* No more pushes; what is inside can still be popped. */
-void queue_close(struct queue *q);
+void slice_queue_close(struct slice_queue *q);
 
 #endif

@@ -25,7 +25,7 @@ static const struct {
 
 /* --- persons, under the server's lock --- */
 
-static bool person_is(const struct person *p, const struct caller *c)
+static bool person_is(const struct person *p, const struct peer *c)
 {
 	if (p->remote != (c->origin == FROM_TLS))
 		return false;
@@ -62,7 +62,7 @@ void persons_forget(struct server *s, bool all)
 	}
 }
 
-bool person_join(struct caller *c)
+bool person_join(struct peer *c)
 {
 	struct server *s = c->server;
 	struct person *p;
@@ -88,7 +88,7 @@ bool person_join(struct caller *c)
 	return true;
 }
 
-void person_leave(struct caller *c)
+void person_leave(struct peer *c)
 {
 	if (c->person)
 		c->person->n_callers--;
@@ -103,20 +103,19 @@ static unsigned place_share(struct server *s, enum bound b, unsigned limit)
 				      : limit - limit / 2;
 }
 
-static bool place_over_share(const struct caller *c, enum bound b,
-			     unsigned share, unsigned limit, struct err *e)
+static bool place_over_share(const struct peer *c, enum bound b, unsigned share,
+			     unsigned limit, struct err *e)
 {
 	unsigned n = c->person->used[b];
 
 	if (b == BOUND_CONNECTIONS)
 		return err_set(e, ERR_LIMIT,
 			       "max-peer-connections is %u, and %s has %u",
-			       share, caller_name(c), n);
+			       share, peer_name(c), n);
 	return err_set(e, ERR_LIMIT,
 		       "%s: %s has %u %s under way already, and one person has "
 		       "at most half of %u",
-		       bounds[b].name, caller_name(c), n, bounds[b].many,
-		       limit);
+		       bounds[b].name, peer_name(c), n, bounds[b].many, limit);
 }
 
 static bool place_over_viewers(enum bound b, unsigned n, unsigned limit,
@@ -141,7 +140,7 @@ static bool place_over_all(enum bound b, unsigned n, unsigned limit,
 
 /* Root is bounded as all others together are, beside them; connections of root
  * are by max-peer-connections only. */
-static bool place_is_free(const struct caller *c, enum bound b, struct err *e)
+static bool place_is_free(const struct peer *c, enum bound b, struct err *e)
 {
 	struct server *s = c->server;
 	struct places *all = &s->places[b];
@@ -169,7 +168,7 @@ static bool place_is_free(const struct caller *c, enum bound b, struct err *e)
 	return true;
 }
 
-bool place_take(struct caller *c, enum bound b, struct err *e)
+bool place_take(struct peer *c, enum bound b, struct err *e)
 {
 	if (!place_is_free(c, b, e))
 		return false;
@@ -178,7 +177,7 @@ bool place_take(struct caller *c, enum bound b, struct err *e)
 	return true;
 }
 
-void place_give(struct caller *c, enum bound b)
+void place_give(struct peer *c, enum bound b)
 {
 	c->server->places[b].used[c->rank]--;
 	c->person->used[b]--;
@@ -193,7 +192,7 @@ static bool place_recently(_Atomic int64_t *ns, int64_t now)
 	return at && now - at < WANTED_NS;
 }
 
-bool place_is_wanted(struct caller *c, enum bound b, int64_t now)
+bool place_is_wanted(struct peer *c, enum bound b, int64_t now)
 {
 	struct places *all = &c->server->places[b];
 

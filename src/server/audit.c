@@ -24,7 +24,8 @@
 
 typedef ProtobufCFieldDescriptor Field;
 
-static const void *member(const ProtobufCMessage *m, const Field *f)
+static const void *server_audit_member(const ProtobufCMessage *m,
+				       const Field *f)
 {
 	return (const char *)m + f->offset;
 }
@@ -46,17 +47,17 @@ static const char *string_of(const ProtobufCMessage *m, const char *name)
 
 	if (!f || f->type != PROTOBUF_C_TYPE_STRING || !is_set(m, f))
 		return "";
-	const char *text = *(char *const *)member(m, f);
+	const char *text = *(char *const *)server_audit_member(m, f);
 	return text ? text : "";
 }
 
-static int64_t time_of(const ProtobufCMessage *m, const char *name)
+static int64_t server_audit_time_of(const ProtobufCMessage *m, const char *name)
 {
 	const Field *f = protobuf_c_message_descriptor_get_field_by_name(
 		m->descriptor, name);
 
 	return f && f->type == PROTOBUF_C_TYPE_INT64 && is_set(m, f)
-		       ? *(const int64_t *)member(m, f)
+		       ? *(const int64_t *)server_audit_member(m, f)
 		       : 0;
 }
 
@@ -140,7 +141,7 @@ static void number_text(char *out, size_t room, const char *name, int64_t n)
 static int field_text(char *out, size_t room, const ProtobufCMessage *m,
 		      const Field *f)
 {
-	const void *at = member(m, f);
+	const void *at = server_audit_member(m, f);
 	bool one_of = f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF;
 	char value[256] = "", word[64];
 	int64_t n = 0;
@@ -181,7 +182,8 @@ static int field_text(char *out, size_t room, const ProtobufCMessage *m,
 	return snprintf(out, room, "%s%s%s", word, *value ? " " : "", value);
 }
 
-static void detail(char *out, size_t room, const ProtobufCMessage *m)
+static void server_audit_detail(char *out, size_t room,
+				const ProtobufCMessage *m)
 {
 	size_t at = 0;
 
@@ -242,14 +244,15 @@ static void fill_capture(struct audit_row *r, struct call *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
-static void fill(struct audit_row *r, struct call *c, const char *who)
+static void server_audit_fill(struct audit_row *r, struct call *c,
+			      const char *who)
 {
 	const ProtobufCMessage *m = c->request;
 
 	memset(r, 0, sizeof(*r));
 	snprintf(r->who, sizeof(r->who), "%s", who);
 	snprintf(r->role, sizeof(r->role), "%s",
-		 role_text(caller_role(c->caller)));
+		 role_text(peer_role(c->caller)));
 	snprintf(r->origin, sizeof(r->origin), "%s", c->caller->from);
 	snprintf(r->method, sizeof(r->method), "%s",
 		 strrchr(c->method->path, '/') + 1);
@@ -257,9 +260,9 @@ static void fill(struct audit_row *r, struct call *c, const char *who)
 		return;
 	snprintf(r->capture, sizeof(r->capture), "%s", target_of(m));
 	snprintf(r->filter, sizeof(r->filter), "%s", string_of(m, "filter"));
-	r->since_ns = time_of(m, "since_ns");
-	r->until_ns = time_of(m, "until_ns");
-	detail(r->detail, sizeof(r->detail), m);
+	r->since_ns = server_audit_time_of(m, "since_ns");
+	r->until_ns = server_audit_time_of(m, "until_ns");
+	server_audit_detail(r->detail, sizeof(r->detail), m);
 	/* What was cut may end within a character. */
 	text_clean(r->capture);
 	text_clean(r->filter);
@@ -310,7 +313,7 @@ void audit_begin(struct call *c)
 
 	if (!c->method->audited)
 		return;
-	fill(&row, c, caller_person(c->caller));
+	server_audit_fill(&row, c, peer_person(c->caller));
 	row.id = audit_next(store);
 	row.at_ns = realtime_ns();
 	row.lasted_ns = -1;
@@ -346,7 +349,7 @@ void audit_end(struct call *c)
 	pthread_mutex_unlock(&c->lock);
 	if (!id && (!refused || !refusal_counts(c->server)))
 		return;
-	fill(&row, c, caller_known(c->caller));
+	server_audit_fill(&row, c, peer_known(c->caller));
 	row.id = id ? id : audit_next(store);
 	pthread_mutex_lock(&c->lock);
 	row.at_ns = id ? c->began_ns : realtime_ns();
@@ -355,13 +358,13 @@ void audit_end(struct call *c)
 	audit_put(store, &row);
 }
 
-void audit_refused(struct caller *who)
+void audit_refused(struct peer *who)
 {
 	struct audit_row row = {.at_ns = realtime_ns()};
 
 	if (!refusal_counts(who->server))
 		return;
-	snprintf(row.who, sizeof(row.who), "%s", caller_known(who));
+	snprintf(row.who, sizeof(row.who), "%s", peer_known(who));
 	snprintf(row.role, sizeof(row.role), "%s", role_text(who->local_role));
 	snprintf(row.origin, sizeof(row.origin), "%s", who->from);
 	strcpy(row.method, "connect");
@@ -400,9 +403,9 @@ static bool row_seen(struct call *c, const struct audit_row *r)
 	snprintf(id_text, sizeof(id_text), "%" PRIu64, r->capture_id);
 	bool there = control_people(ctl, r->capture_id ? id_text : r->capture,
 				    &id, people, &ignored);
-	return strcmp(r->who, caller_person(c->caller)) == 0 ||
-	       (caller_sees(c->caller, r->people) &&
-		(!there || caller_sees(c->caller, people)));
+	return strcmp(r->who, peer_person(c->caller)) == 0 ||
+	       (peer_sees(c->caller, r->people) &&
+		(!there || peer_sees(c->caller, people)));
 }
 
 /* That somebody did something is told, and not what of whose. */

@@ -1,46 +1,47 @@
 /*
- * From a feed to the queues of its listeners. Guarantees that a capture thread
- * spends a push and at most a wake on what it publishes, however many listen,
- * and that a listener has everything that is published after it joined and
- * nothing from before. Leaves out what a listener makes of it: see listen.c.
+ * From a capture tail to the queues of its listeners. Guarantees that a capture
+ * thread spends a push and at most a wake on what it publishes, however many
+ * listen, and that a listener has everything that is published after it joined
+ * and nothing from before. Leaves out what a listener makes of it: see
+ * listen.c.
  */
 #include "server/server_internal.h"
 
 #include <stdlib.h>
 
-/* The listeners of one feed. There is one while there are any. */
-struct crowd {
-	struct feed *feed; /* its members' */
-	struct feed_watch watch;
-	struct queue queue;
+/* The listeners of one capture tail. There is one while there are any. */
+struct broadcast {
+	struct capture_tail *feed; /* its members' */
+	struct capture_tail_watch watch;
+	struct slice_queue queue;
 
-	/* Under the crowds' lock. */
-	struct crowd *next, **link;
-	struct member *members;
+	/* Under the broadcasts' lock. */
+	struct broadcast *next, **link;
+	struct subscriber *members;
 	bool closed;
 };
 
-/* --- on a capture thread, under the feed's lock --- */
+/* --- on a capture thread, under the capture tail's lock --- */
 
-static void on_published(void *ctx, const struct slice *s)
+static void broadcast_on_published(void *ctx, const struct slice *s)
 {
-	struct crowd *c = ctx;
+	struct broadcast *c = ctx;
 	struct slice ours = *s;
 
 	block_ref(ours.block);
-	queue_push(&c->queue, ours);
+	slice_queue_push(&c->queue, ours);
 }
 
-static void on_closed(void *ctx)
+static void broadcast_on_closed(void *ctx)
 {
-	struct crowd *c = ctx;
+	struct broadcast *c = ctx;
 
-	queue_close(&c->queue);
+	slice_queue_close(&c->queue);
 }
 
-static void on_wake(void *ctx)
+static void broadcast_on_wake(void *ctx)
 {
-	struct crowds *all = ctx;
+	struct broadcasts *all = ctx;
 
 	if (!atomic_exchange(&all->woken, true))
 		sem_post(&all->work);
@@ -48,36 +49,37 @@ static void on_wake(void *ctx)
 
 /* --- handing out; with the lock: nobody may overtake a slice --- */
 
-static void give(struct crowd *c, struct slice s, uint64_t lost)
+static void broadcast_give(struct broadcast *c, struct slice s, uint64_t lost)
 {
-	for (struct member *m = c->members; m; m = m->next) {
+	for (struct subscriber *m = c->members; m; m = m->next) {
 		if (lost)
-			queue_push(&m->queue, (struct slice){.packets = lost});
+			slice_queue_push(&m->queue,
+					 (struct slice){.packets = lost});
 		block_ref(s.block);
-		queue_push(&m->queue, s);
+		slice_queue_push(&m->queue, s);
 	}
 	block_unref(s.block);
 }
 
 /* false: there is nothing now. */
-static bool hand_one(struct crowd *c)
+static bool hand_one(struct broadcast *c)
 {
 	struct slice s;
 	uint64_t lost = 0;
-	int got = queue_pop(&c->queue, &s, &lost);
+	int got = slice_queue_pop(&c->queue, &s, &lost);
 
 	if (got > 0)
-		give(c, s, lost);
+		broadcast_give(c, s, lost);
 	if (got < 0 && !c->closed) {
 		c->closed = true;
-		for (struct member *m = c->members; m; m = m->next)
-			queue_close(&m->queue);
+		for (struct subscriber *m = c->members; m; m = m->next)
+			slice_queue_close(&m->queue);
 	}
 	return got > 0;
 }
 
 /* At least what was published until now, and not for ever. */
-static void hand_all(struct crowd *c)
+static void hand_all(struct broadcast *c)
 {
 	for (unsigned i = 0; i < CROWD_SLICES && hand_one(c); i++)
 		;
@@ -85,18 +87,18 @@ static void hand_all(struct crowd *c)
 
 /* true: there may be more. The lock is given back between: who joins or leaves
  * does not wait for a whole queue. */
-static bool hand_round(struct crowds *all)
+static bool hand_round(struct broadcasts *all)
 {
 	bool more = false;
 
 	pthread_mutex_lock(&all->lock);
-	for (struct crowd *c = all->first; c; c = c->next)
+	for (struct broadcast *c = all->first; c; c = c->next)
 		more |= hand_one(c);
 	pthread_mutex_unlock(&all->lock);
 	return more;
 }
 
-void crowds_run(struct crowds *all)
+void broadcasts_run(struct broadcasts *all)
 {
 	for (;;) {
 		while (sem_wait(&all->work))
@@ -109,19 +111,19 @@ void crowds_run(struct crowds *all)
 	}
 }
 
-void crowds_stop(struct crowds *all)
+void broadcasts_stop(struct broadcasts *all)
 {
 	atomic_store(&all->stop, true);
 	sem_post(&all->work);
 }
 
-void crowds_init(struct crowds *all)
+void broadcasts_init(struct broadcasts *all)
 {
 	pthread_mutex_init(&all->lock, NULL);
 	sem_init(&all->work, 0, 0);
 }
 
-void crowds_done(struct crowds *all)
+void broadcasts_done(struct broadcasts *all)
 {
 	sem_destroy(&all->work);
 	pthread_mutex_destroy(&all->lock);
@@ -129,14 +131,16 @@ void crowds_done(struct crowds *all)
 
 /* --- who is in it; with the lock --- */
 
-static struct crowd *crowd_new(struct crowds *all, struct feed *feed)
+static struct broadcast *broadcast_new(struct broadcasts *all,
+				       struct capture_tail *feed)
 {
-	struct crowd *c = calloc(1, sizeof(*c));
+	struct broadcast *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;
-	if (!queue_init(&c->queue, CROWD_SLICES, on_wake, all)) {
-		queue_done(&c->queue);
+	if (!slice_queue_init(&c->queue, CROWD_SLICES, broadcast_on_wake,
+			      all)) {
+		slice_queue_done(&c->queue);
 		free(c);
 		return NULL;
 	}
@@ -146,29 +150,31 @@ static struct crowd *crowd_new(struct crowds *all, struct feed *feed)
 	if (c->next)
 		c->next->link = &c->next;
 	all->first = c;
-	c->watch = (struct feed_watch){on_published, on_closed, c, NULL, NULL};
-	feed_watch(feed, &c->watch);
+	c->watch = (struct capture_tail_watch){
+		broadcast_on_published, broadcast_on_closed, c, NULL, NULL};
+	capture_tail_watch(feed, &c->watch);
 	return c;
 }
 
-static void crowd_free(struct crowd *c)
+static void broadcast_free(struct broadcast *c)
 {
-	feed_unwatch(c->feed, &c->watch);
+	capture_tail_unwatch(c->feed, &c->watch);
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
-	queue_done(&c->queue);
+	slice_queue_done(&c->queue);
 	free(c);
 }
 
-bool crowd_join(struct crowds *all, struct feed *feed, struct member *m)
+bool broadcast_join(struct broadcasts *all, struct capture_tail *feed,
+		    struct subscriber *m)
 {
 	pthread_mutex_lock(&all->lock);
-	struct crowd *c = all->first;
+	struct broadcast *c = all->first;
 	while (c && c->feed != feed)
 		c = c->next;
 	if (!c)
-		c = crowd_new(all, feed);
+		c = broadcast_new(all, feed);
 	if (c) {
 		hand_all(c); /* is not for who comes now */
 		m->crowd = c;
@@ -178,32 +184,32 @@ bool crowd_join(struct crowds *all, struct feed *feed, struct member *m)
 			m->next->link = &m->next;
 		c->members = m;
 		if (c->closed)
-			queue_close(&m->queue);
+			slice_queue_close(&m->queue);
 	}
 	pthread_mutex_unlock(&all->lock);
 	return c != NULL;
 }
 
-void crowd_close(struct crowds *all, struct member *m)
+void broadcast_close(struct broadcasts *all, struct subscriber *m)
 {
 	pthread_mutex_lock(&all->lock);
 	if (m->crowd)
 		hand_all(m->crowd);
-	queue_close(&m->queue);
+	slice_queue_close(&m->queue);
 	pthread_mutex_unlock(&all->lock);
 }
 
-bool crowd_leave(struct crowds *all, struct member *m)
+bool broadcast_leave(struct broadcasts *all, struct subscriber *m)
 {
 	pthread_mutex_lock(&all->lock);
-	struct crowd *c = m->crowd;
+	struct broadcast *c = m->crowd;
 	if (c) {
 		m->crowd = NULL;
 		*m->link = m->next;
 		if (m->next)
 			m->next->link = m->link;
 		if (!c->members)
-			crowd_free(c);
+			broadcast_free(c);
 	}
 	pthread_mutex_unlock(&all->lock);
 	return c != NULL;

@@ -42,7 +42,7 @@ bool call_ref_living(struct call *c)
 void call_unref(struct call *c)
 {
 	struct server *s = c->server;
-	struct caller *who = c->caller;
+	struct peer *who = c->caller;
 
 	if (atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
@@ -65,7 +65,7 @@ void call_unref(struct call *c)
 	pthread_mutex_destroy(&c->lock);
 	/* The last steps: server_stop waits for them. */
 	server_dismiss(s, c);
-	caller_unref(who);
+	peer_unref(who);
 }
 
 static void start_batch(struct call *c, const grpc_op *ops, size_t n,
@@ -89,7 +89,7 @@ static void end_call(struct call *c)
 
 /* --- out --- */
 
-static void push(struct call *c, struct message *m)
+static void call_push(struct call *c, struct message *m)
 {
 	*c->outbox_end = m;
 	c->outbox_end = &m->next;
@@ -97,7 +97,7 @@ static void push(struct call *c, struct message *m)
 	c->outbox_bytes += grpc_byte_buffer_length(m->bytes);
 }
 
-static struct message *pop(struct call *c)
+static struct message *call_pop(struct call *c)
 {
 	struct message *m = c->outbox;
 
@@ -160,7 +160,7 @@ static bool send_next(struct call *c)
 		c->outbox_count = 0;
 		c->outbox_bytes = 0;
 	} else {
-		m = pop(c);
+		m = call_pop(c);
 		bool last = c->finishing && !c->finished && !c->outbox;
 		if ((m || last) && !c->greeted) {
 			c->greeted = true;
@@ -182,7 +182,7 @@ static bool send_next(struct call *c)
 	return n > 0;
 }
 
-static void sent(void *ctx, bool ok)
+static void call_sent(void *ctx, bool ok)
 {
 	struct call *c = ctx;
 
@@ -227,7 +227,7 @@ void call_send(struct call *c, grpc_byte_buffer *bytes)
 	pthread_mutex_lock(&c->lock);
 	bool refused = c->over || c->finishing;
 	if (!refused)
-		push(c, m);
+		call_push(c, m);
 	bool mine = !refused && take_turn(c);
 	pthread_mutex_unlock(&c->lock);
 	if (refused)
@@ -251,7 +251,7 @@ void call_release(struct call *c)
 	send_next(c);
 }
 
-static bool has_room(const struct call *c)
+static bool call_has_room(const struct call *c)
 {
 	return c->outbox_count < OUTBOX_MAX && c->outbox_bytes < OUTBOX_BYTES;
 }
@@ -259,9 +259,10 @@ static bool has_room(const struct call *c)
 bool call_send_wait(struct call *c, grpc_byte_buffer *bytes)
 {
 	pthread_mutex_lock(&c->lock);
-	while (!has_room(c) && !c->over && !atomic_load(&c->server->stopping))
+	while (!call_has_room(c) && !c->over &&
+	       !atomic_load(&c->server->stopping))
 		pthread_cond_wait(&c->news, &c->lock);
-	bool room = has_room(c) && !c->over;
+	bool room = call_has_room(c) && !c->over;
 	pthread_mutex_unlock(&c->lock);
 	/* One thread a call waits here, so the room is still there. */
 	if (room)
@@ -343,7 +344,7 @@ void call_answer(struct call *c, const ProtobufCMessage *answer)
 	pthread_mutex_lock(&c->lock);
 	bool refused = c->over || c->finishing;
 	if (!refused)
-		push(c, m);
+		call_push(c, m);
 	set_status(c, GRPC_STATUS_OK, "", NULL);
 	bool mine = take_turn(c);
 	pthread_mutex_unlock(&c->lock);
@@ -418,7 +419,7 @@ static void take_message(struct call *c, grpc_byte_buffer *bytes, bool first)
 		c->method->more(c, m);
 }
 
-static void received(void *ctx, bool ok)
+static void call_received(void *ctx, bool ok)
 {
 	struct call *c = ctx;
 
@@ -444,7 +445,7 @@ static void received(void *ctx, bool ok)
 
 /* --- the beginning and the end --- */
 
-static void closed(void *ctx, bool ok)
+static void call_closed(void *ctx, bool ok)
 {
 	struct call *c = ctx;
 
@@ -472,7 +473,7 @@ static bool one_of_few(struct call *c, struct err *e)
 	return err_hint(e, "Try again when one of them has ended.");
 }
 
-static void dispatch(struct call *c)
+static void call_dispatch(struct call *c)
 {
 	grpc_slice path = c->details.method;
 	struct err e = ERR_INIT;
@@ -490,14 +491,14 @@ static void dispatch(struct call *c)
 	pthread_mutex_unlock(&c->lock);
 	if (c->caller->refusal.kind)
 		call_fail(c, &c->caller->refusal);
-	else if (caller_may(c->caller, m, &e) && one_of_few(c, &e) &&
+	else if (peer_may(c->caller, m, &e) && one_of_few(c, &e) &&
 		 server_admit(c->server, c, &e))
 		call_receive(c);
 	else
 		call_fail(c, &e);
 }
 
-static void arrived(void *ctx, bool ok)
+static void call_arrived(void *ctx, bool ok)
 {
 	struct call *c = ctx;
 	grpc_op op;
@@ -516,11 +517,11 @@ static void arrived(void *ctx, bool ok)
 	op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
 	op.data.recv_close_on_server.cancelled = &c->close_cancelled;
 	start_batch(c, &op, 1, &c->op_close);
-	dispatch(c);
+	call_dispatch(c);
 	call_unref(c);
 }
 
-void call_request(struct caller *who)
+void call_request(struct peer *who)
 {
 	struct call *c = calloc(1, sizeof(*c));
 
@@ -540,10 +541,10 @@ void call_request(struct caller *who)
 	c->status_text = grpc_empty_slice();
 	grpc_call_details_init(&c->details);
 	grpc_metadata_array_init(&c->metadata);
-	op_init(&c->op_new, arrived, c);
-	op_init(&c->op_close, closed, c);
-	op_init(&c->op_receive, received, c);
-	op_init(&c->op_send, sent, c);
+	op_init(&c->op_new, call_arrived, c);
+	op_init(&c->op_close, call_closed, c);
+	op_init(&c->op_receive, call_received, c);
+	op_init(&c->op_send, call_sent, c);
 	grpc_completion_queue *cq = c->server->cq;
 	if (grpc_server_request_call(who->grpc, &c->grpc, &c->details,
 				     &c->metadata, cq, cq,
@@ -585,7 +586,7 @@ static int64_t call_idle_ns(const struct call *c)
 }
 
 /* Seconds that are over; 0: c does not hang. */
-static unsigned hangs(struct call *c, int64_t now, const char **what)
+static unsigned call_hangs(struct call *c, int64_t now, const char **what)
 {
 	unsigned request = atomic_load(&c->server->request_timeout_s);
 	bool wanted = call_is_wanted(c, now);
@@ -610,13 +611,13 @@ static unsigned hangs(struct call *c, int64_t now, const char **what)
 }
 
 /* One that has to ask again, with a reference; NULL: there is none. */
-static struct caller *next_starved(struct server *s)
+static struct peer *next_starved(struct server *s)
 {
-	struct caller *c;
+	struct peer *c;
 
 	pthread_mutex_lock(&s->lock);
 	for (c = s->callers; c; c = c->next)
-		if (atomic_load(&c->starved) && caller_ref_living(c))
+		if (atomic_load(&c->starved) && peer_ref_living(c))
 			break;
 	pthread_mutex_unlock(&s->lock);
 	return c;
@@ -624,14 +625,14 @@ static struct caller *next_starved(struct server *s)
 
 static void request_again(struct server *s)
 {
-	struct caller *c;
+	struct peer *c;
 	bool fed = true;
 
 	while (fed && (c = next_starved(s))) {
 		atomic_store(&c->starved, false);
 		call_request(c);
 		fed = !atomic_load(&c->starved);
-		caller_unref(c);
+		peer_unref(c);
 	}
 }
 
@@ -644,13 +645,12 @@ void calls_review(struct server *s)
 	while ((c = server_next_call(s, NULL, c))) {
 		const char *what = NULL;
 		char why[96];
-		unsigned over = hangs(c, now, &what);
+		unsigned over = call_hangs(c, now, &what);
 
 		if (!over)
 			continue;
 		snprintf(why, sizeof(why), "%s for %u s", what, over);
-		log_info("%s: a call is ended: %s", caller_known(c->caller),
-			 why);
+		log_info("%s: a call is ended: %s", peer_known(c->caller), why);
 		grpc_call_cancel_with_status(
 			c->grpc, GRPC_STATUS_DEADLINE_EXCEEDED, why, NULL);
 	}
@@ -670,7 +670,7 @@ void calls_restrict(struct server *s, uint64_t capture, const char *people)
 		pthread_mutex_lock(&c->lock);
 		bool about = c->capture == capture;
 		pthread_mutex_unlock(&c->lock);
-		if (about && !caller_sees(c->caller, people))
+		if (about && !peer_sees(c->caller, people))
 			call_forbid(c, "the capture was limited to others");
 	}
 }

@@ -15,32 +15,32 @@
 #define BY_MIN_NS (NS_PER_S / 1000)
 
 /* What both begin with. */
-struct reading {
+struct server_count_reading {
 	struct call *call;
 	struct capture_view view;
-	struct feed *feed;
-	struct filter *filter;
+	struct capture_tail *feed;
+	struct bpf_filter *filter;
 	struct cursor_range range;
 };
 
-static bool go_on(void *ctx)
+static bool server_count_go_on(void *ctx)
 {
-	struct reading *r = ctx;
+	struct server_count_reading *r = ctx;
 
 	return !call_is_over(r->call) && !call_is_stopping(r->call);
 }
 
 /* What to answer when it failed: whoever waits at a pcapd that stops is told.*/
-static void reading_fail(struct reading *r, struct err *e)
+static void reading_fail(struct server_count_reading *r, struct err *e)
 {
 	if (!e->kind && call_is_stopping(r->call))
 		err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
 	call_fail(r->call, e);
 }
 
-static bool reading_open(struct call *c, struct reading *r, const char *name,
-			 const char *filter, int64_t since_ns, int64_t until_ns,
-			 struct err *e)
+static bool reading_open(struct call *c, struct server_count_reading *r,
+			 const char *name, const char *filter, int64_t since_ns,
+			 int64_t until_ns, struct err *e)
 {
 	struct control *ctl = c->server->control;
 
@@ -52,7 +52,7 @@ static bool reading_open(struct call *c, struct reading *r, const char *name,
 		return false;
 	const struct capture_row *row = &r->view.row;
 	uint32_t link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;
-	r->range.go_on = go_on;
+	r->range.go_on = server_count_go_on;
 	r->range.ctx = r;
 	r->range.since_ns = since_ns;
 	r->range.until_ns = until_ns;
@@ -64,12 +64,12 @@ static bool reading_open(struct call *c, struct reading *r, const char *name,
 	return r->filter;
 }
 
-static void reading_close(struct reading *r)
+static void reading_close(struct server_count_reading *r)
 {
-	filter_free(r->filter);
+	bpf_filter_free(r->filter);
 	if (!r->feed)
 		return;
-	feed_unref(r->feed);
+	capture_tail_unref(r->feed);
 	capture_view_done(&r->view);
 }
 
@@ -86,7 +86,7 @@ static void wire_step(Pcap__V1__ExplainResponse__Step *m,
 	m->raw_bytes = s->raw_bytes;
 }
 
-static void answer_explain(struct call *c, const struct reading *r,
+static void answer_explain(struct call *c, const struct server_count_reading *r,
 			   struct explain *x)
 {
 	Pcap__V1__ExplainResponse answer = PCAP__V1__EXPLAIN_RESPONSE__INIT;
@@ -126,7 +126,7 @@ void run_explain(struct call *c)
 {
 	const Pcap__V1__ExplainRequest *q = (const void *)c->request;
 	struct store *s = control_store(c->server->control);
-	struct reading r = {.call = c};
+	struct server_count_reading r = {.call = c};
 	struct explain x;
 	struct err e = ERR_INIT;
 
@@ -147,8 +147,9 @@ struct interval {
 };
 
 struct count {
-	struct reading reading; /* first: it is what a cursor calls back with */
-	int64_t by_ns;		/* 0: one */
+	struct server_count_reading
+		reading; /* first: it is what a cursor calls back with */
+	int64_t by_ns;	 /* 0: one */
 	uint64_t packets, lost, blocks_read, blocks_known;
 	char why[160];		    /* they were lost */
 	struct interval *intervals; /* by from_ns */
@@ -188,7 +189,7 @@ static bool make_interval(struct count *k, size_t at, int64_t from_ns)
 	return true;
 }
 
-static void add(struct count *k, int64_t ns, uint64_t packets)
+static void server_count_add(struct count *k, int64_t ns, uint64_t packets)
 {
 	int64_t from_ns = interval_of(k, ns);
 	size_t at = k->last;
@@ -226,7 +227,7 @@ static bool row_is_enough(void *ctx, const struct block_info *i)
 	    (r->until_ns && i->max_ns >= r->until_ns) ||
 	    interval_of(k, i->min_ns) != interval_of(k, i->max_ns))
 		return false;
-	add(k, i->min_ns, i->packets);
+	server_count_add(k, i->min_ns, i->packets);
 	k->blocks_known++;
 	return true;
 }
@@ -247,8 +248,8 @@ static void count_slice(struct count *k, const struct slice *s)
 			continue;
 		if (foreign)
 			k->lost++;
-		else if (!r->filter || filter_matches(r->filter, &h, body))
-			add(k, ns, 1);
+		else if (!r->filter || bpf_filter_matches(r->filter, &h, body))
+			server_count_add(k, ns, 1);
 	}
 }
 
@@ -270,7 +271,7 @@ static bool count_all(struct count *k, struct cursor *c)
 		count_slice(k, &s);
 		block_unref(s.block);
 		count_lost(k, c);
-		if (k->failed || !go_on(&k->reading))
+		if (k->failed || !server_count_go_on(&k->reading))
 			return false;
 	}
 	count_lost(k, c);
@@ -339,7 +340,7 @@ void run_count(struct call *c)
 	struct store *s = control_store(c->server->control);
 	struct err e = ERR_INIT;
 	struct count k = {.reading.call = c, .by_ns = q->by_ns, .e = &e};
-	struct reading *r = &k.reading;
+	struct server_count_reading *r = &k.reading;
 	struct cursor *cursor = NULL;
 	bool ok = true;
 

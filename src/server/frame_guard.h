@@ -14,8 +14,8 @@
  * Limits: DATA is bounded by gRPC's flow control and not here, but for frames
  * of it that are empty.
  */
-#ifndef PCAPD_RPC_FRAME_GUARD_H
-#define PCAPD_RPC_FRAME_GUARD_H
+#ifndef PCAPD_SERVER_FRAME_GUARD_H
+#define PCAPD_SERVER_FRAME_GUARD_H
 
 #include "base/err.h"
 

@@ -11,7 +11,7 @@
 
 typedef Pcap__V1__ImportRequest Request;
 
-struct import {
+struct server_import_import {
 	struct call *call;
 	Request *current; /* NULL: the call's first message */
 	const uint8_t *data;
@@ -31,7 +31,8 @@ void import_more(struct call *c, ProtobufCMessage *m)
 }
 
 /* Asked for only when the last one is used: flow control does the rest. */
-static bool next_message(struct import *im, struct err *e)
+static bool server_import_next_message(struct server_import_import *im,
+				       struct err *e)
 {
 	struct call *c = im->call;
 
@@ -62,14 +63,14 @@ static bool next_message(struct import *im, struct err *e)
 
 static int64_t read_upload(void *ctx, void *to, size_t n, struct err *e)
 {
-	struct import *im = ctx;
+	struct server_import_import *im = ctx;
 
 	while (im->left == 0 && !im->ended) {
 		if (*im->cut) {
 			err_set(e, ERR_INCOMPLETE, "%s", im->cut);
 			return -1;
 		}
-		if (!next_message(im, e))
+		if (!server_import_next_message(im, e))
 			return -1;
 	}
 	if (n > im->left)
@@ -82,7 +83,8 @@ static int64_t read_upload(void *ctx, void *to, size_t n, struct err *e)
 	return (int64_t)n;
 }
 
-static bool check_request(struct call *c, const Request *r, struct err *e)
+static bool server_import_check_request(struct call *c, const Request *r,
+					struct err *e)
 {
 	char people[PEOPLE_MAX + 1];
 	size_t n = strlen(r->file);
@@ -94,7 +96,7 @@ static bool check_request(struct call *c, const Request *r, struct err *e)
 			       "expected an alias to import into, got nothing");
 	if (control_people(c->server->control, r->alias, &id, people,
 			   &ignored) &&
-	    !caller_sees(c->caller, people))
+	    !peer_sees(c->caller, people))
 		return err_set(e, ERR_EXISTS, "alias '%.80s' is taken",
 			       r->alias);
 	return n <= FILE_MAX || err_set(e, ERR_USAGE,
@@ -129,7 +131,7 @@ static void import_answer(struct call *c, struct import_done *d, struct err *e)
 void run_import(struct call *c)
 {
 	const Request *r = (const void *)c->request;
-	struct import im = {
+	struct server_import_import im = {
 		.call = c,
 		.data = r->data.data,
 		.left = r->data.len,
@@ -138,7 +140,7 @@ void run_import(struct call *c)
 	struct import_done d = {0};
 	struct err e = ERR_INIT;
 
-	bool ok = check_request(c, r, &e) &&
+	bool ok = server_import_check_request(c, r, &e) &&
 		  control_import(c->server->control, r->alias,
 				 *r->file ? r->file : "savefile", read_upload,
 				 &im, &d, &e);

@@ -1,7 +1,8 @@
 /*
- * Listen: from a crowd's queues to listeners, and the pump that serves those
- * which filter. Guarantees that one who is too slow is told how many packets it
- * lost, and in their place. Leaves out anything that was captured before.
+ * Listen: from a broadcast's queues to listeners, and the pump that serves
+ * those which filter. Guarantees that one who is too slow is told how many
+ * packets it lost, and in their place. Leaves out anything that was captured
+ * before.
  *
  * A listener has work when its queue has slices. Then it is either idle, in
  * the pump's line, or busy: its messages are being made or sent. A push to a
@@ -16,10 +17,10 @@
 struct listener {
 	struct call *call;
 	struct capture_view view; /* until the header is sent */
-	struct feed *feed;
-	struct member member;
-	struct filter *filter;
-	struct pick pick;
+	struct capture_tail *feed;
+	struct subscriber member;
+	struct bpf_filter *filter;
+	struct packet_select pick;
 	uint32_t link_type;
 	bool link_known; /* else the first slice tells */
 	bool header_sent;
@@ -35,7 +36,8 @@ struct listener {
 	bool busy, pushed;
 };
 
-static const Pcap__V1__ListenRequest *request(const struct listener *l)
+static const Pcap__V1__ListenRequest *
+server_listen_request(const struct listener *l)
 {
 	return (const void *)l->call->request;
 }
@@ -56,7 +58,7 @@ static void join_line(struct pump *p, struct listener *l)
 }
 
 /* There is something in the queue; often on the thread that hands out. */
-static void on_wake(void *ctx)
+static void server_listen_on_wake(void *ctx)
 {
 	struct listener *l = ctx;
 	struct pump *p = &l->call->server->pump;
@@ -79,7 +81,7 @@ static void line_up(struct listener *l)
 }
 
 /* A busy listener found its queue empty. False: not any more. */
-static bool rest(struct listener *l)
+static bool server_listen_rest(struct listener *l)
 {
 	struct pump *p = &l->call->server->pump;
 
@@ -92,12 +94,12 @@ static bool rest(struct listener *l)
 	return empty;
 }
 
-/* Nothing more comes. The crowd's reference to the call goes with it. */
-static void detach(struct listener *l)
+/* Nothing more comes. The broadcast's reference to the call goes with it. */
+static void server_listen_detach(struct listener *l)
 {
-	if (!crowd_leave(&l->call->server->crowds, &l->member))
+	if (!broadcast_leave(&l->call->server->crowds, &l->member))
 		return;
-	queue_close(&l->member.queue);
+	slice_queue_close(&l->member.queue);
 	call_unref(l->call);
 }
 
@@ -105,20 +107,20 @@ void listener_free(struct listener *l)
 {
 	if (!l)
 		return;
-	queue_done(&l->member.queue);
+	slice_queue_done(&l->member.queue);
 	if (l->first.block)
 		block_unref(l->first.block);
-	feed_unref(l->feed);
-	filter_free(l->filter);
+	capture_tail_unref(l->feed);
+	bpf_filter_free(l->filter);
 	capture_view_done(&l->view);
 	free(l);
 }
 
 /* --- messages --- */
 
-static bool compile(struct listener *l, struct err *e)
+static bool server_listen_compile(struct listener *l, struct err *e)
 {
-	const char *text = request(l)->filter;
+	const char *text = server_listen_request(l)->filter;
 
 	if (!*text)
 		return true;
@@ -128,49 +130,52 @@ static bool compile(struct listener *l, struct err *e)
 	return l->filter != NULL;
 }
 
-static void send_header(struct listener *l)
+static void server_listen_send_header(struct listener *l)
 {
-	uint32_t snaplen = wire_snaplen(&l->view, request(l)->snaplen, true);
+	uint32_t snaplen =
+		wire_snaplen(&l->view, server_listen_request(l)->snaplen, true);
 
 	l->header_sent = true;
 	call_send(l->call, wire_header(&l->view, l->link_type, snaplen, 0));
 }
 
-static void send_lost(struct listener *l, uint64_t packets, const char *reason)
+static void server_listen_send_lost(struct listener *l, uint64_t packets,
+				    const char *reason)
 {
 	l->lost += packets;
 	call_send(l->call, wire_lost(packets, reason));
 }
 
-static void end(struct listener *l, bool complete, const char *note)
+static void server_listen_end(struct listener *l, bool complete,
+			      const char *note)
 {
-	Pcap__V1__End end = PCAP__V1__END__INIT;
+	Pcap__V1__End server_listen_end = PCAP__V1__END__INIT;
 
 	if (!l->header_sent) {
 		if (!l->link_known)
 			l->link_type = LINK_UNKNOWN;
-		send_header(l);
+		server_listen_send_header(l);
 	}
-	end.packets = l->sent;
-	end.examined = l->pick.examined;
-	end.min_ns = l->pick.packets ? l->pick.min_ns : 0;
-	end.max_ns = l->pick.packets ? l->pick.max_ns : 0;
-	end.lost = l->lost;
-	end.complete = complete;
-	end.note = (char *)note;
-	call_send(l->call, wire_end(&end));
+	server_listen_end.packets = l->sent;
+	server_listen_end.examined = l->pick.examined;
+	server_listen_end.min_ns = l->pick.packets ? l->pick.min_ns : 0;
+	server_listen_end.max_ns = l->pick.packets ? l->pick.max_ns : 0;
+	server_listen_end.lost = l->lost;
+	server_listen_end.complete = complete;
+	server_listen_end.note = (char *)note;
+	call_send(l->call, wire_end(&server_listen_end));
 	call_finish(l->call, GRPC_STATUS_OK, "", NULL);
-	detach(l);
+	server_listen_detach(l);
 }
 
-static void fail(struct listener *l, const struct err *e)
+static void server_listen_fail(struct listener *l, const struct err *e)
 {
 	call_fail(l->call, e);
-	detach(l);
+	server_listen_detach(l);
 }
 
 /* True: there was something to send. */
-static bool send_packets(struct listener *l, struct slice s)
+static bool server_listen_send_packets(struct listener *l, struct slice s)
 {
 	struct slice front;
 	bool any = s.block != NULL;
@@ -191,10 +196,11 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 	struct err e = ERR_INIT;
 
 	if (lost)
-		send_lost(l, lost,
-			  "listener-queue is full: the client was too slow");
+		server_listen_send_lost(
+			l, lost,
+			"listener-queue is full: the client was too slow");
 	if (!s.block) {
-		send_lost(l, s.packets, LOST_FANOUT);
+		server_listen_send_lost(l, s.packets, LOST_FANOUT);
 		return true;
 	}
 	if (!l->header_sent) {
@@ -202,22 +208,22 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 		l->link_type = s.block->link_type;
 		if (l->failure.kind) {
 			block_unref(s.block);
-			fail(l, &l->failure);
+			server_listen_fail(l, &l->failure);
 			return true;
 		}
-		send_header(l);
+		server_listen_send_header(l);
 	}
 	if (s.block->link_type != l->link_type) {
-		send_lost(l, s.packets, LOST_LINK_TYPE);
+		server_listen_send_lost(l, s.packets, LOST_LINK_TYPE);
 		block_unref(s.block);
 		return true;
 	}
-	int more = pick_slice(&l->pick, s, &out, &e);
-	bool sent = more >= 0 && send_packets(l, out);
+	int more = packet_select_slice(&l->pick, s, &out, &e);
+	bool sent = more >= 0 && server_listen_send_packets(l, out);
 	if (more < 0)
-		fail(l, &e);
+		server_listen_fail(l, &e);
 	else if (more == 0)
-		end(l, true, "");
+		server_listen_end(l, true, "");
 	return sent || more <= 0 || lost;
 }
 
@@ -225,7 +231,7 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 
 static bool must_learn(const struct listener *l, const struct slice *s)
 {
-	return s->block && *request(l)->filter && !l->filter &&
+	return s->block && *server_listen_request(l)->filter && !l->filter &&
 	       !l->failure.kind;
 }
 
@@ -234,14 +240,15 @@ static void *learn_main(void *arg)
 	struct listener *l = arg;
 	struct call *c = l->call;
 
-	compile(l, &l->failure);
+	server_listen_compile(l, &l->failure);
 	line_up(l);
 	call_unref(c);
 	return NULL;
 }
 
 /* On a thread of its own; the listener stays busy meanwhile. */
-static void learn(struct listener *l, struct slice s, uint64_t lost)
+static void server_listen_learn(struct listener *l, struct slice s,
+				uint64_t lost)
 {
 	struct call *c = call_ref(l->call);
 
@@ -255,11 +262,11 @@ static void learn(struct listener *l, struct slice s, uint64_t lost)
 	call_unref(c);
 }
 
-/* As queue_pop; what waited for its filter comes first. */
+/* As slice_queue_pop; what waited for its filter comes first. */
 static int next_slice(struct listener *l, struct slice *s, uint64_t *lost)
 {
 	if (!l->first.block)
-		return queue_pop(&l->member.queue, s, lost);
+		return slice_queue_pop(&l->member.queue, s, lost);
 	*s = l->first;
 	*lost = l->first_lost;
 	l->first = (struct slice){0};
@@ -278,11 +285,11 @@ static void listen_next(struct listener *l)
 
 	do {
 		got = next_slice(l, &s, &lost);
-	} while (got == 0 && !rest(l));
+	} while (got == 0 && !server_listen_rest(l));
 	if (got == 0)
 		return;
 	if (got == 1 && must_learn(l, &s)) {
-		learn(l, s, lost);
+		server_listen_learn(l, s, lost);
 		return;
 	}
 	/* Whoever ended it meanwhile, listen_closed is next. */
@@ -295,9 +302,10 @@ static void listen_next(struct listener *l)
 	if (got == 1)
 		sent = send_slice(l, s, lost);
 	else
-		end(l, false,
-		    call_is_stopping(c) ? "pcapd is stopping"
-					: "the capture was deleted");
+		server_listen_end(l, false,
+				  call_is_stopping(c)
+					  ? "pcapd is stopping"
+					  : "the capture was deleted");
 	call_release(c);
 	/* One slice at a turn: a filter that nothing passes must not keep the
 	 * others waiting. */
@@ -307,7 +315,7 @@ static void listen_next(struct listener *l)
 
 /* --- who goes on --- */
 
-static struct listener *get(struct call *c)
+static struct listener *server_listen_get(struct call *c)
 {
 	pthread_mutex_lock(&c->lock);
 	struct listener *l = c->listener;
@@ -317,9 +325,9 @@ static struct listener *get(struct call *c)
 
 void listen_idle(struct call *c)
 {
-	struct listener *l = get(c);
+	struct listener *l = server_listen_get(c);
 
-	if (pick_all(&l->pick))
+	if (packet_select_all(&l->pick))
 		listen_next(l);
 	else
 		line_up(l);
@@ -327,18 +335,18 @@ void listen_idle(struct call *c)
 
 void listen_closed(struct call *c)
 {
-	struct listener *l = get(c);
+	struct listener *l = server_listen_get(c);
 
 	if (l)
-		detach(l);
+		server_listen_detach(l);
 }
 
 void listen_stop(struct call *c)
 {
-	struct listener *l = get(c);
+	struct listener *l = server_listen_get(c);
 
 	if (l)
-		crowd_close(&c->server->crowds, &l->member);
+		broadcast_close(&c->server->crowds, &l->member);
 }
 
 static struct listener *next_ready(struct pump *p)
@@ -383,7 +391,7 @@ void pump_stop(struct server *s)
 
 static bool listen_open(struct listener *l, struct err *e)
 {
-	const Pcap__V1__ListenRequest *q = request(l);
+	const Pcap__V1__ListenRequest *q = server_listen_request(l);
 	struct server *s = l->call->server;
 
 	if (!check_snaplen(q->snaplen, e) ||
@@ -391,18 +399,18 @@ static bool listen_open(struct listener *l, struct err *e)
 		return false;
 	l->link_known = link_known(&l->view.row);
 	l->link_type = l->view.row.link_type;
-	l->pick = (struct pick){
+	l->pick = (struct packet_select){
 		.max_packets = q->max_packets,
 		.snaplen = q->snaplen,
 		.pool = s->pool,
 	};
-	return !l->link_known || compile(l, e);
+	return !l->link_known || server_listen_compile(l, e);
 }
 
-static bool join(struct listener *l, struct err *e)
+static bool server_listen_join(struct listener *l, struct err *e)
 {
 	call_ref(l->call);
-	if (crowd_join(&l->call->server->crowds, l->feed, &l->member))
+	if (broadcast_join(&l->call->server->crowds, l->feed, &l->member))
 		return true;
 	call_unref(l->call);
 	return err_set(e, ERR_FAILED, "out of memory");
@@ -420,13 +428,14 @@ void run_listen(struct call *c)
 		return;
 	}
 	l->call = c;
-	if (!queue_init(&l->member.queue, atomic_load(&c->server->queue_blocks),
-			on_wake, l))
+	if (!slice_queue_init(&l->member.queue,
+			      atomic_load(&c->server->queue_blocks),
+			      server_listen_on_wake, l))
 		err_set(&e, ERR_FAILED, "out of memory");
 	bool opened = !e.kind && listen_open(l, &e);
 	bool known = l->link_known; /* the pump may learn it meanwhile */
 	l->busy = known;	    /* with its header */
-	if (!opened || !join(l, &e)) {
+	if (!opened || !server_listen_join(l, &e)) {
 		listener_free(l);
 		call_fail(c, &e);
 		return;
@@ -437,9 +446,9 @@ void run_listen(struct call *c)
 	/* After it joined: who has the header has what is captured from then
 	 * on. */
 	if (known)
-		send_header(l);
+		server_listen_send_header(l);
 	if (call_is_over(c))
-		detach(l);
+		server_listen_detach(l);
 	else if (call_is_stopping(c))
-		queue_close(&l->member.queue);
+		slice_queue_close(&l->member.queue);
 }

@@ -151,9 +151,9 @@ bool check_name(const char *name, struct err *e)
 	return true;
 }
 
-static bool sees(void *ctx, const char *people)
+static bool methods_captures_sees(void *ctx, const char *people)
 {
-	return caller_sees(ctx, people);
+	return peer_sees(ctx, people);
 }
 
 /* Whoever stops or removes something is not led to it by a guess. */
@@ -165,8 +165,8 @@ static bool no_capture(struct call *c, const char *name, struct err *e)
 
 	err_set(e, ERR_NOT_FOUND, "no capture '%.80s'", name);
 	if (!takes_away)
-		control_nearest(c->server->control, name, sees, c->caller,
-				nearest);
+		control_nearest(c->server->control, name, methods_captures_sees,
+				c->caller, nearest);
 	if (*nearest)
 		return err_hint(e, "Perhaps '%s'; 'pcap list' shows all.",
 				nearest);
@@ -181,19 +181,19 @@ bool check_capture(struct call *c, const char *name, struct err *e)
 	if (!check_name(name, e))
 		return false;
 	if (control_people(c->server->control, name, &id, people, e))
-		return caller_sees(c->caller, people) || no_capture(c, name, e);
+		return peer_sees(c->caller, people) || no_capture(c, name, e);
 	return e->kind == ERR_NOT_FOUND ? no_capture(c, name, e) : false;
 }
 
 /* Once calls_restrict can find the call, it is looked again who may see the
  * capture: whatever is set between is seen by one of the two. */
 bool find_seen(struct call *c, const char *name, struct capture_view *v,
-	       struct feed **f, struct err *e)
+	       struct capture_tail **f, struct err *e)
 {
 	struct control *ctl = c->server->control;
 	char people[PEOPLE_MAX + 1], id_text[24];
 	struct capture_view view;
-	struct feed *feed;
+	struct capture_tail *feed;
 	uint64_t id;
 
 	if (!check_capture(c, name, e) ||
@@ -204,14 +204,14 @@ bool find_seen(struct call *c, const char *name, struct capture_view *v,
 	pthread_mutex_unlock(&c->lock);
 	snprintf(id_text, sizeof(id_text), "%" PRIu64, view.row.id);
 	bool ok = control_people(ctl, id_text, &id, people, e) &&
-		  (caller_sees(c->caller, people) || no_capture(c, name, e));
+		  (peer_sees(c->caller, people) || no_capture(c, name, e));
 	if (ok) {
 		*v = view;
 		*f = feed;
 		return true;
 	}
 	capture_view_done(&view);
-	feed_unref(feed);
+	capture_tail_unref(feed);
 	return false;
 }
 
@@ -307,20 +307,21 @@ static bool call_waits(void *ctx)
 	return !call_is_over(c) && !call_is_stopping(c);
 }
 
-struct filter *call_filter(struct call *c, const char *text, uint32_t link_type,
-			   uint32_t snaplen, struct err *e)
+struct bpf_filter *call_filter(struct call *c, const char *text,
+			       uint32_t link_type, uint32_t snaplen,
+			       struct err *e)
 {
 	struct filter_request q = {
 		.text = text,
 		.link_type = link_type,
 		.snaplen = snaplen,
-		.operator= caller_role(c->caller) == ROLE_OPERATOR,
+		.operator= peer_role(c->caller) == ROLE_OPERATOR,
 		.person = c->caller->person,
 		.go_on = call_waits,
 		.ctx = c,
 	};
 	uint32_t ignored;
-	struct filter *f = filter_compiler_run(&q, &ignored, e);
+	struct bpf_filter *f = bpf_compiler_run(&q, &ignored, e);
 
 	if (!f && e->kind == ERR_CANCELLED)
 		err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
@@ -357,7 +358,8 @@ void answer_change(struct call *c, struct capture_view *v)
 typedef bool change_one(struct control *ctl, const char *name,
 			struct capture_view *v, struct err *e);
 
-static void change_named(struct call *c, const char *name, change_one *change)
+static void methods_captures_change_named(struct call *c, const char *name,
+					  change_one *change)
 {
 	struct capture_view v;
 	struct err e = ERR_INIT;
@@ -369,18 +371,18 @@ static void change_named(struct call *c, const char *name, change_one *change)
 		call_fail(c, &e);
 }
 
-struct changes {
+struct methods_captures_changes {
 	Pcap__V1__Capture *captures, **captures_list;
 	struct capture_view *views;
 	char **failures;
 	size_t n, n_failed;
 };
 
-static bool changes_new(struct changes *all, size_t n)
+static bool changes_new(struct methods_captures_changes *all, size_t n)
 {
 	size_t room = n ? n : 1;
 
-	*all = (struct changes){
+	*all = (struct methods_captures_changes){
 		.captures = calloc(room, sizeof(*all->captures)),
 		.captures_list = calloc(room, sizeof(*all->captures_list)),
 		.views = calloc(room, sizeof(*all->views)),
@@ -390,7 +392,7 @@ static bool changes_new(struct changes *all, size_t n)
 	       all->failures;
 }
 
-static void changes_done(struct changes *all)
+static void methods_captures_changes_done(struct methods_captures_changes *all)
 {
 	for (size_t i = 0; i < all->n; i++)
 		capture_view_done(&all->views[i]);
@@ -403,7 +405,8 @@ static void changes_done(struct changes *all)
 }
 
 static void change_listed(struct call *c, const struct capture_view *v,
-			  change_one *change, struct changes *all)
+			  change_one *change,
+			  struct methods_captures_changes *all)
 {
 	char name[24];
 	struct err e = ERR_INIT;
@@ -430,7 +433,7 @@ static void change_all(struct call *c, bool running, change_one *change)
 {
 	Pcap__V1__ChangeResponse answer = PCAP__V1__CHANGE_RESPONSE__INIT;
 	struct capture_view *views = NULL;
-	struct changes all;
+	struct methods_captures_changes all;
 	size_t n = 0;
 	struct err e = ERR_INIT;
 
@@ -442,7 +445,7 @@ static void change_all(struct call *c, bool running, change_one *change)
 		for (size_t i = 0; i < n; i++)
 			if (!views[i].row.savefile &&
 			    views[i].row.wanted != running &&
-			    caller_sees(c->caller, views[i].row.people))
+			    peer_sees(c->caller, views[i].row.people))
 				change_listed(c, &views[i], change, &all);
 		answer.n_captures = all.n;
 		answer.captures = all.captures_list;
@@ -453,7 +456,7 @@ static void change_all(struct call *c, bool running, change_one *change)
 		err_set(&e, ERR_FAILED, "out of memory");
 		call_fail(c, &e);
 	}
-	changes_done(&all);
+	methods_captures_changes_done(&all);
 	for (size_t i = 0; i < n; i++)
 		capture_view_done(&views[i]);
 	free(views);
@@ -471,7 +474,7 @@ static void change_some(struct call *c, bool running, change_one *change)
 	} else if (r->all) {
 		change_all(c, running, change);
 	} else {
-		change_named(c, r->name, change);
+		methods_captures_change_named(c, r->name, change);
 	}
 }
 
@@ -483,8 +486,8 @@ void run_version(struct call *c)
 
 	answer.version = PCAPD_VERSION;
 	answer.libpcap = (char *)pcap_lib_version();
-	answer.caller = (char *)caller_name(c->caller);
-	answer.role = (char *)role_text(caller_role(c->caller));
+	answer.caller = (char *)peer_name(c->caller);
+	answer.role = (char *)role_text(peer_role(c->caller));
 	call_answer(c, &answer.base);
 }
 
@@ -551,7 +554,7 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 	if (!copy_text(k->interface, sizeof(k->interface),
 		       *r->interface ? r->interface : "any",
 		       "the name of an interface", e) ||
-	    !filter_fits(r->filter, NULL, e) ||
+	    !bpf_filter_fits(r->filter, NULL, e) ||
 	    !copy_text(k->filter, sizeof(k->filter), r->filter, "a filter",
 		       e) ||
 	    !check_snaplen(r->snaplen, e) ||
@@ -574,7 +577,7 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 
 static bool call_sees(void *ctx, const char *people)
 {
-	return caller_sees(((struct call *)ctx)->caller, people);
+	return peer_sees(((struct call *)ctx)->caller, people);
 }
 
 /* Who limits a capture to others would lose it. */
@@ -585,9 +588,9 @@ static bool init_people(struct call *c, const char *given,
 
 	if (!check_people(given, people, e))
 		return false;
-	if (caller_sees(c->caller, people))
+	if (peer_sees(c->caller, people))
 		return true;
-	snprintf(all, sizeof(all), "%s %s", people, caller_person(c->caller));
+	snprintf(all, sizeof(all), "%s %s", people, peer_person(c->caller));
 	return check_people(all, people, e);
 }
 
@@ -650,7 +653,7 @@ bool list_seen(struct call *c, const char *name, struct capture_view **v,
 	if (!control_list(c->server->control, name, v, n, e))
 		return false;
 	for (size_t i = 0; i < *n; i++) {
-		if (caller_sees(c->caller, (*v)[i].row.people))
+		if (peer_sees(c->caller, (*v)[i].row.people))
 			(*v)[seen++] = (*v)[i];
 		else
 			capture_view_done(&(*v)[i]);
@@ -701,7 +704,7 @@ void run_delete(struct call *c)
 		call_finish(c, GRPC_STATUS_INVALID_ARGUMENT,
 			    "captures are deleted one by one", NULL);
 	else
-		change_named(c, r->name, control_delete);
+		methods_captures_change_named(c, r->name, control_delete);
 }
 
 void run_add_alias(struct call *c)
@@ -730,7 +733,7 @@ void run_remove_alias(struct call *c)
 		err_set(&e, ERR_USAGE,
 			"expected only the alias that goes, got a name too");
 	else if (control_people(ctl, r->alias, &id, people, &e) &&
-		 !caller_sees(c->caller, people))
+		 !peer_sees(c->caller, people))
 		err_set(&e, ERR_NOT_FOUND, "no alias '%.80s'", r->alias);
 	else if (check_name(r->alias, &e) &&
 		 control_alias_remove(ctl, r->alias, &v, &e)) {

@@ -101,7 +101,7 @@ static bool kept_notes(struct kept *k, struct store *s, uint64_t id,
 static bool kept_excluded(struct kept *k, struct control *ctl,
 			  const struct capture_view *v, struct err *e)
 {
-	struct flow *flows = calloc(EXCLUDE_MAX, sizeof(*flows));
+	struct flow *flows = calloc(OWN_CONNECTIONS_MAX, sizeof(*flows));
 	char text[FLOW_TEXT];
 	bool ok = flows;
 
@@ -129,7 +129,8 @@ static bool kept_names(struct kept *k, struct store *s,
 
 	if (strcmp(row->interface, "any") != 0)
 		return true;
-	if (!names_list(s, row->id, ANSWER_NAMES_MAX, &k->names, &n, e))
+	if (!store_interface_names_list(s, row->id, ANSWER_NAMES_MAX, &k->names,
+					&n, e))
 		return false;
 	k->name_messages = calloc(n + 1, sizeof(*k->name_messages));
 	k->name_list = calloc(n + 1, sizeof(void *));
@@ -421,11 +422,11 @@ static bool hold_has_something(struct call *c, const Pcap__V1__HoldRequest *r,
 			       struct err *e)
 {
 	struct capture_view v;
-	struct feed *f;
+	struct capture_tail *f;
 
 	if (!control_find(c->server->control, r->name, &v, &f, e))
 		return false;
-	feed_unref(f);
+	capture_tail_unref(f);
 	bool goes_on = v.state != CAPTURE_STOPPED &&
 		       r->until_ns > realtime_ns() - NS_PER_S;
 	bool has = v.totals.packets && r->since_ns <= v.totals.max_ns &&

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* With the server's lock. */
-static void take_place(struct caller *c, enum place to)
+static void take_place(struct peer *c, enum place to)
 {
 	struct server *s = c->server;
 
@@ -29,10 +29,10 @@ static void take_place(struct caller *c, enum place to)
 	c->place = to;
 }
 
-struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
+struct peer *peer_new(struct server *s, enum origin origin, struct err *e)
 {
 	unsigned most = 2 * (unsigned)s->remote.config.max_handshakes;
-	struct caller *c = calloc(1, sizeof(*c));
+	struct peer *c = calloc(1, sizeof(*c));
 
 	if (!c) {
 		err_set(e, ERR_FAILED, "out of memory");
@@ -62,7 +62,7 @@ struct caller *caller_new(struct server *s, enum origin origin, struct err *e)
 	return NULL;
 }
 
-static enum rank rank_of(const struct caller *c)
+static enum rank rank_of(const struct peer *c)
 {
 	if (c->origin != FROM_TLS && c->is_root)
 		return RANK_ROOT;
@@ -71,7 +71,7 @@ static enum rank rank_of(const struct caller *c)
 	return role == ROLE_OPERATOR ? RANK_OPERATOR : RANK_VIEWER;
 }
 
-static bool no_role(const struct caller *c, struct err *e)
+static bool no_role(const struct peer *c, struct err *e)
 {
 	err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->local);
 	return err_hint(e, "Members of the groups socket-group and "
@@ -79,7 +79,7 @@ static bool no_role(const struct caller *c, struct err *e)
 }
 
 /* With the server's lock. */
-static bool has_room(struct caller *c, struct err *e)
+static bool peer_has_room(struct peer *c, struct err *e)
 {
 	if (c->origin != FROM_TLS && c->local_role == ROLE_NONE)
 		return no_role(c, e);
@@ -90,12 +90,12 @@ static bool has_room(struct caller *c, struct err *e)
 	       err_hint(e, "Try again when a connection has ended.");
 }
 
-bool caller_count(struct caller *c, struct err *e)
+bool peer_count(struct peer *c, struct err *e)
 {
 	struct server *s = c->server;
 
 	pthread_mutex_lock(&s->lock);
-	bool room = has_room(c, e);
+	bool room = peer_has_room(c, e);
 	if (room)
 		take_place(c, PLACE_TAKEN);
 	else if (s->n_places[PLACE_REFUSED] < REFUSED_MAX)
@@ -106,7 +106,7 @@ bool caller_count(struct caller *c, struct err *e)
 	return room;
 }
 
-bool caller_ref_living(struct caller *c)
+bool peer_ref_living(struct peer *c)
 {
 	unsigned refs = atomic_load(&c->refs);
 
@@ -115,7 +115,7 @@ bool caller_ref_living(struct caller *c)
 	return refs != 0;
 }
 
-void caller_unref(struct caller *c)
+void peer_unref(struct peer *c)
 {
 	struct server *s = c->server;
 
@@ -138,19 +138,19 @@ void caller_unref(struct caller *c)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void stopped(void *ctx, bool ok)
+static void peer_stopped(void *ctx, bool ok)
 {
 	(void)ok;
-	caller_unref(ctx);
+	peer_unref(ctx);
 }
 
 /* The reference that the caller was made with is gRPC's from here on. */
-void caller_serve(struct caller *c, int fd)
+void peer_serve(struct peer *c, int fd)
 {
 	grpc_server_credentials *plain =
 		grpc_insecure_server_credentials_create();
 
-	op_init(&c->op_stopped, stopped, c);
+	op_init(&c->op_stopped, peer_stopped, c);
 	atomic_store(&c->idle_ns, monotonic_ns());
 	c->grpc = server_make_grpc(c->server, c->rank != RANK_VIEWER);
 	grpc_server_register_completion_queue(c->grpc, c->server->cq, NULL);
@@ -163,7 +163,7 @@ void caller_serve(struct caller *c, int fd)
 	pthread_mutex_unlock(&c->server->lock);
 }
 
-void caller_end(struct caller *c)
+void peer_end(struct peer *c)
 {
 	if (atomic_exchange(&c->ended, true))
 		return;
@@ -171,7 +171,7 @@ void caller_end(struct caller *c)
 	 * server after that. */
 	atomic_fetch_add(&c->refs, 1);
 	grpc_server_shutdown_and_notify(c->grpc, c->server->cq, &c->op_stopped);
-	caller_unref(c);
+	peer_unref(c);
 }
 
 /* --- the guard --- */
@@ -179,7 +179,7 @@ void caller_end(struct caller *c)
 struct carrying {
 	struct tls_watch watch; /* the first member */
 	struct frame_guard guard;
-	struct caller *caller;
+	struct peer *caller;
 };
 
 /* How often it is looked whether SETTINGS are late. */
@@ -191,7 +191,7 @@ static bool carry_came(struct tls_watch *w, const uint8_t *bytes, size_t n)
 	struct err e = ERR_INIT;
 
 	if (!frame_guard_take(&c->guard, bytes, n, monotonic_ns(), &e)) {
-		log_warn("%s at %s was cut off: %s", caller_name(c->caller),
+		log_warn("%s at %s was cut off: %s", peer_name(c->caller),
 			 c->caller->from, e.what);
 		return false;
 	}
@@ -207,7 +207,7 @@ static void carry_left(struct tls_watch *w, size_t n)
 	frame_budgets_sent(&c->caller->person->frames, n, monotonic_ns());
 }
 
-void caller_carry(struct caller *c, struct tls_link *l, int plain)
+void peer_carry(struct peer *c, struct tls_link *l, int plain)
 {
 	struct carrying carrying = {.watch = {carry_came, carry_left, LOOK_MS},
 				    .caller = c};
@@ -219,12 +219,12 @@ void caller_carry(struct caller *c, struct tls_link *l, int plain)
 
 /* --- rights --- */
 
-const char *caller_name(const struct caller *c)
+const char *peer_name(const struct peer *c)
 {
 	return c->origin == FROM_TLS ? c->allowed.name : c->local;
 }
 
-const char *caller_person(struct caller *c)
+const char *peer_person(struct peer *c)
 {
 	struct passwd entry, *found = NULL;
 	char room[1024];
@@ -244,18 +244,18 @@ const char *caller_person(struct caller *c)
 	return c->user;
 }
 
-const char *caller_known(const struct caller *c)
+const char *peer_known(const struct peer *c)
 {
 	if (c->origin != FROM_TLS && atomic_load(&c->user_known))
 		return c->user;
-	return caller_name(c);
+	return peer_name(c);
 }
 
-bool caller_sees(struct caller *c, const char *people)
+bool peer_sees(struct peer *c, const char *people)
 {
 	if (!*people || (c->origin != FROM_TLS && c->is_root))
 		return true;
-	const char *name = caller_person(c);
+	const char *name = peer_person(c);
 	size_t n = strlen(name);
 	for (const char *p = people; *p; p += strcspn(p, " ")) {
 		p += strspn(p, " ");
@@ -265,7 +265,7 @@ bool caller_sees(struct caller *c, const char *people)
 	return false;
 }
 
-enum role caller_role(struct caller *c)
+enum role peer_role(struct peer *c)
 {
 	struct allowed now;
 
@@ -277,9 +277,9 @@ enum role caller_role(struct caller *c)
 	return now.role;
 }
 
-bool caller_may(struct caller *c, const struct method *m, struct err *e)
+bool peer_may(struct peer *c, const struct method *m, struct err *e)
 {
-	enum role role = caller_role(c);
+	enum role role = peer_role(c);
 	const char *name = strrchr(m->path, '/') + 1;
 
 	if (role >= m->role)
@@ -290,7 +290,7 @@ bool caller_may(struct caller *c, const struct method *m, struct err *e)
 			       "expired",
 			       c->allowed.name);
 	err_set(e, ERR_PERMISSION, "%s is a viewer: %s is for operators",
-		caller_name(c), name);
+		peer_name(c), name);
 	return err_hint(e, "A viewer may list, look at the status, replay and "
 			   "listen.");
 }
@@ -299,22 +299,22 @@ bool caller_may(struct caller *c, const struct method *m, struct err *e)
 
 /* The next one, with a reference; c: NULL, or the one before, whose reference
  * is given back. */
-static struct caller *next_caller(struct server *s, struct caller *c)
+static struct peer *next_caller(struct server *s, struct peer *c)
 {
-	struct caller *behind = c;
+	struct peer *behind = c;
 
 	pthread_mutex_lock(&s->lock);
 	c = c ? c->next : s->callers;
 	/* One that is being freed has none to add to. */
-	while (c && !caller_ref_living(c))
+	while (c && !peer_ref_living(c))
 		c = c->next;
 	pthread_mutex_unlock(&s->lock);
 	if (behind)
-		caller_unref(behind);
+		peer_unref(behind);
 	return c;
 }
 
-static bool is_served(struct caller *c)
+static bool peer_is_served(struct peer *c)
 {
 	pthread_mutex_lock(&c->server->lock);
 	bool served = c->served;
@@ -323,16 +323,16 @@ static bool is_served(struct caller *c)
 }
 
 /* Those that were never served end with their handshake. */
-void callers_end(struct server *s)
+void peers_end(struct server *s)
 {
-	struct caller *c = NULL;
+	struct peer *c = NULL;
 
 	while ((c = next_caller(s, c)))
-		if (is_served(c))
-			caller_end(c);
+		if (peer_is_served(c))
+			peer_end(c);
 }
 
-static void cut(struct caller *c, bool only_shaking)
+static void peer_cut(struct peer *c, bool only_shaking)
 {
 	struct server *s = c->server;
 
@@ -345,16 +345,16 @@ static void cut(struct caller *c, bool only_shaking)
 		grpc_server_cancel_all_calls(c->grpc);
 }
 
-void callers_cut(struct server *s, bool only_shaking)
+void peers_cut(struct server *s, bool only_shaking)
 {
-	struct caller *c = NULL;
+	struct peer *c = NULL;
 
 	while ((c = next_caller(s, c)))
-		cut(c, only_shaking);
+		peer_cut(c, only_shaking);
 }
 
 /* First told, then cut off: a client that reads hears why. */
-static void dismiss(struct caller *c)
+static void peer_dismiss(struct peer *c)
 {
 	struct server *s = c->server;
 	struct call *call = NULL;
@@ -365,7 +365,7 @@ static void dismiss(struct caller *c)
 	c->doomed = true;
 	pthread_mutex_unlock(&s->lock);
 	if (doomed) {
-		cut(c, false);
+		peer_cut(c, false);
 		return;
 	}
 	snprintf(why, sizeof(why),
@@ -376,43 +376,43 @@ static void dismiss(struct caller *c)
 		call_forbid(call, why);
 }
 
-void callers_review(struct server *s)
+void peers_review(struct server *s)
 {
-	struct caller *c = NULL;
+	struct peer *c = NULL;
 
 	while ((c = next_caller(s, c)))
-		if (is_served(c) && c->origin == FROM_TLS &&
-		    caller_role(c) == ROLE_NONE)
-			dismiss(c);
+		if (peer_is_served(c) && c->origin == FROM_TLS &&
+		    peer_role(c) == ROLE_NONE)
+			peer_dismiss(c);
 }
 
-bool caller_is_idle(struct caller *c, int64_t now)
+bool peer_is_idle(struct peer *c, int64_t now)
 {
-	return is_served(c) && !atomic_load(&c->n_calls) &&
+	return peer_is_served(c) && !atomic_load(&c->n_calls) &&
 	       now - atomic_load(&c->idle_ns) > PLACE_HELD_NS &&
 	       place_is_wanted(c, BOUND_CONNECTIONS, now);
 }
 
-void callers_idle(struct server *s)
+void peers_idle(struct server *s)
 {
 	int64_t now = monotonic_ns();
-	struct caller *c = NULL;
+	struct peer *c = NULL;
 
 	while ((c = next_caller(s, c)))
-		if (c->origin == FROM_TLS && caller_is_idle(c, now))
-			cut(c, false);
+		if (c->origin == FROM_TLS && peer_is_idle(c, now))
+			peer_cut(c, false);
 }
 
-void callers_refused(struct server *s)
+void peers_refused(struct server *s)
 {
 	int64_t since_ns = monotonic_ns() - s->gate.patience_ns;
-	struct caller *c = NULL;
+	struct peer *c = NULL;
 
 	while ((c = next_caller(s, c))) {
 		pthread_mutex_lock(&s->lock);
 		bool over = c->place == PLACE_REFUSED && c->since_ns < since_ns;
 		pthread_mutex_unlock(&s->lock);
 		if (over)
-			cut(c, false);
+			peer_cut(c, false);
 	}
 }

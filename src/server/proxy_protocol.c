@@ -18,7 +18,7 @@
 
 #define PROXY "PROXY "
 
-int proxied_line(const char *bytes, size_t n)
+int proxy_protocol_line(const char *bytes, size_t n)
 {
 	size_t word = strlen(PROXY);
 
@@ -35,7 +35,7 @@ static bool port_is(unsigned port)
 	return port > 0 && port < 65536;
 }
 
-bool proxied_parse(const char *line, size_t n, struct proxied *p)
+bool proxy_protocol_parse(const char *line, size_t n, struct proxy_protocol *p)
 {
 	char text[PROXIED_LINE_MAX + 1], from[64], to[64], rest[2];
 	unsigned from_port, to_port, version;
@@ -57,7 +57,7 @@ bool proxied_parse(const char *line, size_t n, struct proxied *p)
 	       inet_pton(p->family, to, p->server) == 1;
 }
 
-struct question {
+struct proxy_protocol_question {
 	struct nlmsghdr head;
 	struct inet_diag_req_v2 body;
 };
@@ -78,7 +78,7 @@ static bool diag_ask(int fd, unsigned flags, int family, unsigned state,
 		     const struct inet_diag_sockid *id)
 {
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	struct question q = {
+	struct proxy_protocol_question q = {
 		.head = {.nlmsg_len = sizeof(q),
 			 .nlmsg_type = SOCK_DIAG_BY_FAMILY,
 			 .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags)},
@@ -106,7 +106,7 @@ union diag_answer {
 	char bytes[16384];
 };
 
-static bool is_established(int fd, const struct proxied *p)
+static bool is_established(int fd, const struct proxy_protocol *p)
 {
 	struct inet_diag_sockid id = {
 		.idiag_sport = htons(p->server_port),
@@ -125,7 +125,8 @@ static bool is_established(int fd, const struct proxied *p)
 	return m && m->idiag_state == TCP_ESTABLISHED && m->idiag_uid == 0;
 }
 
-static bool is_there(const struct inet_diag_msg *m, const struct proxied *p)
+static bool proxy_protocol_is_there(const struct inet_diag_msg *m,
+				    const struct proxy_protocol *p)
 {
 	static const uint8_t any[16];
 	size_t bytes = m->idiag_family == AF_INET6 ? 16 : 4;
@@ -138,7 +139,7 @@ static bool is_there(const struct inet_diag_msg *m, const struct proxied *p)
 }
 
 /* Root listens there; a socket of IPv6 may hear IPv4, too. */
-static bool is_listened_at(int fd, int family, const struct proxied *p)
+static bool is_listened_at(int fd, int family, const struct proxy_protocol *p)
 {
 	struct inet_diag_sockid id = {
 		.idiag_sport = htons(p->server_port),
@@ -156,12 +157,12 @@ static bool is_listened_at(int fd, int family, const struct proxied *p)
 
 			if (!m)
 				return found;
-			found = found || is_there(m, p);
+			found = found || proxy_protocol_is_there(m, p);
 		}
 	return found;
 }
 
-bool proxied_is_real(const struct proxied *p)
+bool proxy_protocol_is_real(const struct proxy_protocol *p)
 {
 	int fd = diag_open();
 
@@ -174,7 +175,7 @@ bool proxied_is_real(const struct proxied *p)
 	return real;
 }
 
-struct flow proxied_flow(const struct proxied *p)
+struct flow proxy_protocol_flow(const struct proxy_protocol *p)
 {
 	struct flow f = {.family = p->family,
 			 .near_port = p->server_port,
@@ -185,7 +186,7 @@ struct flow proxied_flow(const struct proxied *p)
 	return f;
 }
 
-void proxied_text(const struct proxied *p, char *out, size_t room)
+void proxy_protocol_text(const struct proxy_protocol *p, char *out, size_t room)
 {
 	char host[INET6_ADDRSTRLEN] = "?";
 

@@ -32,13 +32,13 @@ extern const unsigned long proto_descriptors_bytes;
 
 /* --- a walk over an encoded message --- */
 
-struct bytes {
+struct reflection_bytes {
 	const uint8_t *at, *end;
 };
 
 /* 64 bits are ten bytes at most; our own descriptors are well formed, and
  * anything else ends the walk. */
-static bool next_varint(struct bytes *b, uint64_t *n)
+static bool next_varint(struct reflection_bytes *b, uint64_t *n)
 {
 	*n = 0;
 	for (unsigned shift = 0; b->at < b->end && shift < 64; shift += 7) {
@@ -52,7 +52,8 @@ static bool next_varint(struct bytes *b, uint64_t *n)
 }
 
 /* The next field that is length-delimited; others are skipped. */
-static bool next_field(struct bytes *b, unsigned *number, struct bytes *field)
+static bool next_field(struct reflection_bytes *b, unsigned *number,
+		       struct reflection_bytes *field)
 {
 	uint64_t tag, n;
 
@@ -62,7 +63,7 @@ static bool next_field(struct bytes *b, unsigned *number, struct bytes *field)
 		if ((tag & 7) != 2 || n > (uint64_t)(b->end - b->at))
 			return false;
 		*number = (unsigned)(tag >> 3);
-		*field = (struct bytes){b->at, b->at + n};
+		*field = (struct reflection_bytes){b->at, b->at + n};
 		b->at += n;
 		return true;
 	}
@@ -70,15 +71,16 @@ static bool next_field(struct bytes *b, unsigned *number, struct bytes *field)
 }
 
 /* The first field of that number; empty if there is none. */
-static struct bytes get(struct bytes in, unsigned wanted)
+static struct reflection_bytes reflection_get(struct reflection_bytes in,
+					      unsigned wanted)
 {
-	struct bytes field;
+	struct reflection_bytes field;
 	unsigned number;
 
 	while (next_field(&in, &number, &field))
 		if (number == wanted)
 			return field;
-	return (struct bytes){in.end, in.end};
+	return (struct reflection_bytes){in.end, in.end};
 }
 
 /* --- descriptor.proto, as far as names go --- */
@@ -88,7 +90,8 @@ enum { FILE_NAME = 1, FILE_PACKAGE = 2, FILE_SERVICE = 6, NAME = 1 };
 enum scope { OF_FILE, OF_MESSAGE, OF_ENUM, OF_SERVICE, LEAF };
 
 /* The scope of what field `number` of a scope declares. */
-static bool declares(enum scope in, unsigned number, enum scope *what)
+static bool reflection_declares(enum scope in, unsigned number,
+				enum scope *what)
 {
 	static const struct {
 		enum scope in;
@@ -111,7 +114,8 @@ static bool declares(enum scope in, unsigned number, enum scope *what)
 }
 
 /* If `symbol` is `name` or goes on with a dot behind it: what is left. */
-static const char *behind(const char *symbol, struct bytes name)
+static const char *reflection_behind(const char *symbol,
+				     struct reflection_bytes name)
 {
 	size_t n = (size_t)(name.end - name.at);
 
@@ -122,45 +126,49 @@ static const char *behind(const char *symbol, struct bytes name)
 	return symbol[n] ? NULL : symbol + n;
 }
 
-static bool has_symbol(struct bytes in, enum scope scope, const char *symbol)
+static bool has_symbol(struct reflection_bytes in, enum scope scope,
+		       const char *symbol)
 {
-	struct bytes field;
+	struct reflection_bytes field;
 	unsigned number;
 	enum scope what;
 
 	while (next_field(&in, &number, &field)) {
-		if (!declares(scope, number, &what))
+		if (!reflection_declares(scope, number, &what))
 			continue;
-		const char *rest = behind(symbol, get(field, NAME));
+		const char *rest =
+			reflection_behind(symbol, reflection_get(field, NAME));
 		if (rest && (!*rest || has_symbol(field, what, rest)))
 			return true;
 	}
 	return false;
 }
 
-static bool file_has_symbol(struct bytes file, const char *symbol)
+static bool file_has_symbol(struct reflection_bytes file, const char *symbol)
 {
-	const char *rest = behind(symbol, get(file, FILE_PACKAGE));
+	const char *rest =
+		reflection_behind(symbol, reflection_get(file, FILE_PACKAGE));
 
 	return rest && *rest && has_symbol(file, OF_FILE, rest);
 }
 
-static bool file_has_name(struct bytes file, const char *name)
+static bool file_has_name(struct reflection_bytes file, const char *name)
 {
-	const char *rest = behind(name, get(file, FILE_NAME));
+	const char *rest =
+		reflection_behind(name, reflection_get(file, FILE_NAME));
 
 	return rest && !*rest;
 }
 
-static struct bytes descriptors(void)
+static struct reflection_bytes reflection_descriptors(void)
 {
-	return (struct bytes){proto_descriptors,
-			      proto_descriptors + proto_descriptors_bytes};
+	return (struct reflection_bytes){
+		proto_descriptors, proto_descriptors + proto_descriptors_bytes};
 }
 
 /* --- answers --- */
 
-static void answer(struct call *c, Request *r, Response *a)
+static void reflection_answer(struct call *c, Request *r, Response *a)
 {
 	a->valid_host = r->host;
 	a->original_request = r;
@@ -178,18 +186,19 @@ static void answer_error(struct call *c, Request *r, grpc_status_code code,
 	error.error_message = (char *)text;
 	a.message_response_case = RESPONSE(ERROR_RESPONSE);
 	a.error_response = &error;
-	answer(c, r, &a);
+	reflection_answer(c, r, &a);
 }
 
 static void answer_file(struct call *c, Request *r,
-			bool (*wanted)(struct bytes file, const char *name),
+			bool (*wanted)(struct reflection_bytes file,
+				       const char *name),
 			const char *name)
 {
 	Response a =
 		GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_RESPONSE__INIT;
 	FileResponse files =
 		GRPC__REFLECTION__V1ALPHA__FILE_DESCRIPTOR_RESPONSE__INIT;
-	struct bytes all = descriptors(), file;
+	struct reflection_bytes all = reflection_descriptors(), file;
 	unsigned number;
 
 	while (next_field(&all, &number, &file)) {
@@ -201,7 +210,7 @@ static void answer_file(struct call *c, Request *r,
 		files.file_descriptor_proto = &data;
 		a.message_response_case = RESPONSE(FILE_DESCRIPTOR_RESPONSE);
 		a.file_descriptor_response = &files;
-		answer(c, r, &a);
+		reflection_answer(c, r, &a);
 		return;
 	}
 	answer_error(c, r, GRPC_STATUS_NOT_FOUND,
@@ -209,15 +218,17 @@ static void answer_file(struct call *c, Request *r,
 }
 
 /* Fills names[i] with package.Service of one file. */
-static size_t services_of(struct bytes file, char names[][SYMBOL_MAX], size_t n)
+static size_t services_of(struct reflection_bytes file,
+			  char names[][SYMBOL_MAX], size_t n)
 {
-	struct bytes package = get(file, FILE_PACKAGE), field;
+	struct reflection_bytes package = reflection_get(file, FILE_PACKAGE),
+				field;
 	unsigned number;
 
 	while (n < SERVICES_MAX && next_field(&file, &number, &field)) {
 		if (number != FILE_SERVICE)
 			continue;
-		struct bytes name = get(field, NAME);
+		struct reflection_bytes name = reflection_get(field, NAME);
 		snprintf(names[n++], SYMBOL_MAX, "%.*s.%.*s",
 			 (int)(package.end - package.at),
 			 (const char *)package.at, (int)(name.end - name.at),
@@ -234,7 +245,7 @@ static void answer_services(struct call *c, Request *r)
 		GRPC__REFLECTION__V1ALPHA__LIST_SERVICE_RESPONSE__INIT;
 	char names[SERVICES_MAX][SYMBOL_MAX];
 	ServiceResponse services[SERVICES_MAX], *pointers[SERVICES_MAX];
-	struct bytes all = descriptors(), file;
+	struct reflection_bytes all = reflection_descriptors(), file;
 	unsigned number;
 	size_t n = 0;
 
@@ -249,10 +260,10 @@ static void answer_services(struct call *c, Request *r)
 	list.service = pointers;
 	a.message_response_case = RESPONSE(LIST_SERVICES_RESPONSE);
 	a.list_services_response = &list;
-	answer(c, r, &a);
+	reflection_answer(c, r, &a);
 }
 
-static void reflect(struct call *c, Request *r)
+static void reflection_reflect(struct call *c, Request *r)
 {
 	switch (r->message_request_case) {
 	case REQUEST(FILE_BY_FILENAME):
@@ -277,7 +288,7 @@ static void reflect(struct call *c, Request *r)
 
 void reflection_start(struct call *c)
 {
-	reflect(c, (Request *)c->request);
+	reflection_reflect(c, (Request *)c->request);
 }
 
 /* The next request is taken when the answer has left: what a client does not
@@ -293,7 +304,7 @@ void reflection_more(struct call *c, ProtobufCMessage *m)
 		call_finish(c, GRPC_STATUS_OK, "", NULL);
 		return;
 	}
-	reflect(c, (Request *)m);
+	reflection_reflect(c, (Request *)m);
 	protobuf_c_message_free_unpacked(m, NULL);
 }
 

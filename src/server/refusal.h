@@ -10,8 +10,8 @@
  * HTTP/2.
  * Limits: REFUSAL_TAKES bytes of the peer, REFUSAL_CALLS calls.
  */
-#ifndef PCAPD_RPC_REFUSAL_H
-#define PCAPD_RPC_REFUSAL_H
+#ifndef PCAPD_SERVER_REFUSAL_H
+#define PCAPD_SERVER_REFUSAL_H
 
 #include "base/err.h"
 

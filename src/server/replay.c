@@ -19,9 +19,9 @@ struct replay {
 	struct call *call;
 	const Pcap__V1__ReplayRequest *request;
 	struct capture_view view;
-	struct feed *feed;
-	struct feed_watch watch;
-	struct filter *filter;
+	struct capture_tail *feed;
+	struct capture_tail_watch watch;
+	struct bpf_filter *filter;
 	struct cursor *cursor;
 	struct cursor_range range; /* of the cursor */
 	/* Of imported files that are not stored in the order of their times:
@@ -30,8 +30,8 @@ struct replay {
 	size_t n_runs, run;
 	uint64_t blocks_before; /* of the cursors before */
 	uint64_t expired;	/* before their cursor could know */
-	struct caller *data;	/* its data connection, or NULL */
-	struct pick pick;
+	struct peer *data;	/* its data connection, or NULL */
+	struct packet_select pick;
 	uint32_t link_type;
 	int64_t sent_ns; /* when something was sent last */
 	Pcap__V1__End end;
@@ -39,9 +39,9 @@ struct replay {
 	bool published, feed_closed;
 };
 
-/* --- what happens to the feed; under the feed's lock --- */
+/* --- what happens to the capture tail; under the capture tail's lock --- */
 
-static void on_published(void *ctx, const struct slice *s)
+static void server_replay_on_published(void *ctx, const struct slice *s)
 {
 	struct replay *r = ctx;
 
@@ -52,7 +52,7 @@ static void on_published(void *ctx, const struct slice *s)
 	pthread_mutex_unlock(&r->call->lock);
 }
 
-static void on_closed(void *ctx)
+static void server_replay_on_closed(void *ctx)
 {
 	struct replay *r = ctx;
 
@@ -79,8 +79,9 @@ static bool wait_for_packets(struct replay *r)
 
 /* --- the beginning --- */
 
-static bool check_request(struct call *c, const Pcap__V1__ReplayRequest *q,
-			  struct err *e)
+static bool server_replay_check_request(struct call *c,
+					const Pcap__V1__ReplayRequest *q,
+					struct err *e)
 {
 	if (!check_capture(c, q->name, e) || !check_snaplen(q->snaplen, e))
 		return false;
@@ -92,7 +93,7 @@ static bool check_request(struct call *c, const Pcap__V1__ReplayRequest *q,
 	return true;
 }
 
-static bool go_on(void *ctx);
+static bool server_replay_go_on(void *ctx);
 
 /* --- files in the order of their times --- */
 
@@ -156,11 +157,11 @@ static bool replay_open(struct replay *r, struct err *e)
 		.stored = q->accept_zstd && !*q->filter && !q->max_packets &&
 			  !q->snaplen,
 		.ahead = q->snaplen != 0,
-		.go_on = go_on,
+		.go_on = server_replay_go_on,
 		.ctx = r,
 	};
 
-	if (!check_request(r->call, q, e))
+	if (!server_replay_check_request(r->call, q, e))
 		return false;
 	if (!q->until_ns || q->until_ns > realtime_ns())
 		control_catch_up(ctl, q->name);
@@ -176,13 +177,13 @@ static bool replay_open(struct replay *r, struct err *e)
 	}
 	/* Before the cursor looks: what comes after that is news. */
 	if (q->live)
-		feed_watch(r->feed, &r->watch);
+		capture_tail_watch(r->feed, &r->watch);
 	r->range.filter = r->filter;
 	r->range.link_type = r->link_type;
 	if (!replay_runs(r, e))
 		return false;
 	if (r->range.stored)
-		r->data = data_take(r->call->caller, &q->data_ticket);
+		r->data = side_channel_take(r->call->caller, &q->data_ticket);
 	if (r->data)
 		call_data(r->call, r->data->data_fd);
 	r->range.unread = r->data;
@@ -195,18 +196,18 @@ static void replay_close(struct replay *r)
 	cursor_close(r->cursor);
 	if (r->data) {
 		call_data(r->call, -1);
-		data_end(r->data);
+		side_channel_end(r->data);
 	}
 	if (r->feed) {
-		feed_unwatch(r->feed, &r->watch);
-		feed_unref(r->feed);
+		capture_tail_unwatch(r->feed, &r->watch);
+		capture_tail_unref(r->feed);
 		capture_view_done(&r->view);
 	}
-	filter_free(r->filter);
+	bpf_filter_free(r->filter);
 	free(r->runs);
 }
 
-static bool send_header(struct replay *r)
+static bool server_replay_send_header(struct replay *r)
 {
 	uint32_t snaplen =
 		wire_snaplen(&r->view, r->request->snaplen, r->request->live);
@@ -221,13 +222,14 @@ static bool send_header(struct replay *r)
 
 /* All of these say false when the client is gone or the server stops. */
 
-static bool send_lost(struct replay *r, uint64_t packets, const char *reason)
+static bool server_replay_send_lost(struct replay *r, uint64_t packets,
+				    const char *reason)
 {
 	r->end.lost += packets;
 	return call_send_wait(r->call, wire_lost(packets, reason));
 }
 
-static bool send_packets(struct replay *r, struct slice s)
+static bool server_replay_send_packets(struct replay *r, struct slice s)
 {
 	r->sent_ns = monotonic_ns();
 	uint64_t packets = s.packets;
@@ -242,11 +244,11 @@ static bool send_progress(struct replay *r)
 	struct slice none = {0};
 
 	return monotonic_ns() - r->sent_ns < PROGRESS_NS ||
-	       send_packets(r, none);
+	       server_replay_send_packets(r, none);
 }
 
 /* The cursor passes over what does not match. */
-static bool go_on(void *ctx)
+static bool server_replay_go_on(void *ctx)
 {
 	struct replay *r = ctx;
 
@@ -260,7 +262,7 @@ static bool send_cut(struct replay *r, struct slice s)
 	bool ok = true;
 
 	while (ok && slice_cut(&s, SLICE_MAX, &front))
-		ok = send_packets(r, front);
+		ok = server_replay_send_packets(r, front);
 	block_unref(s.block);
 	return ok;
 }
@@ -273,12 +275,12 @@ static bool skip_slice(struct replay *r, struct slice s)
 	if (!s.block->stored)
 		packets_measure(s.block->arena + s.from, s.to - s.from, &info);
 	block_unref(s.block);
-	return send_lost(r, info.packets, LOST_LINK_TYPE);
+	return server_replay_send_lost(r, info.packets, LOST_LINK_TYPE);
 }
 
 static void count_stored(struct replay *r, const struct block_info *i)
 {
-	struct pick *p = &r->pick;
+	struct packet_select *p = &r->pick;
 
 	if (p->packets == 0 || i->min_ns < p->min_ns)
 		p->min_ns = i->min_ns;
@@ -298,7 +300,7 @@ static bool send_beside(struct replay *r, const struct block_info *i,
 	if (!call_send_wait(r->call, wire_beside(i, replay_blocks_done(r))))
 		return false;
 	call_passes(r->call);
-	bool sent = data_send(r->data, r->cursor, i, &whole);
+	bool sent = side_channel_send(r->data, r->cursor, i, &whole);
 	call_passed(r->call, sent ? i->stored_bytes : 0);
 	if (!sent)
 		return err_set(e, ERR_FAILED, "the data connection has ended");
@@ -324,7 +326,7 @@ static bool send_stored(struct replay *r, struct slice s, struct err *e)
 	/* A reference of its own, as slices that are cut have: gRPC gives it
 	 * back on a thread that has seen nothing of this one. */
 	block_ref(s.block);
-	bool ok = send_packets(r, s);
+	bool ok = server_replay_send_packets(r, s);
 	block_unref(s.block);
 	return ok;
 }
@@ -339,7 +341,7 @@ static int replay_slice(struct replay *r, struct slice s, struct err *e)
 		return skip_slice(r, s) ? 1 : -1;
 	if (s.block->stored)
 		return send_stored(r, s, e) ? 1 : -1;
-	int more = pick_slice(&r->pick, s, &out, e);
+	int more = packet_select_slice(&r->pick, s, &out, e);
 	if (more < 0)
 		return -1;
 	bool ok = out.block ? send_cut(r, out) : send_progress(r);
@@ -353,9 +355,9 @@ static int replay_step(struct replay *r, struct err *e)
 	int got = cursor_next(r->cursor, &s, e);
 	uint64_t lost = cursor_lost(r->cursor, &reason);
 
-	if (r->expired && send_lost(r, r->expired, "expired"))
+	if (r->expired && server_replay_send_lost(r, r->expired, "expired"))
 		r->expired = 0;
-	if (reason && !send_lost(r, lost, reason)) {
+	if (reason && !server_replay_send_lost(r, lost, reason)) {
 		if (got == 1)
 			block_unref(s.block);
 		return -1;
@@ -443,7 +445,7 @@ static void replay_end(struct replay *r, struct err *e)
 static void replay_loop(struct replay *r)
 {
 	struct err e = ERR_INIT;
-	int more = send_header(r) ? 1 : -1;
+	int more = server_replay_send_header(r) ? 1 : -1;
 
 	while (more > 0 && !call_is_over(r->call) && !call_is_stopping(r->call))
 		more = replay_step(r, &e);
@@ -455,7 +457,8 @@ void run_replay(struct call *c)
 	struct replay r = {
 		.call = c,
 		.request = (const void *)c->request,
-		.watch = {.published = on_published, .closed = on_closed},
+		.watch = {.published = server_replay_on_published,
+			  .closed = server_replay_on_closed},
 		.end = PCAP__V1__END__INIT,
 	};
 	struct err e = ERR_INIT;
@@ -464,7 +467,7 @@ void run_replay(struct call *c)
 	if (!replay_open(&r, &e)) {
 		call_fail(c, &e);
 	} else {
-		r.pick = (struct pick){
+		r.pick = (struct packet_select){
 			.filter = r.filter,
 			.since_ns = r.request->since_ns,
 			.until_ns = r.request->until_ns,

@@ -175,7 +175,7 @@ static void *accept_main(void *arg)
 {
 	struct server *s = arg;
 
-	gate_run(&s->gate, s);
+	unix_listener_run(&s->gate, s);
 	return NULL;
 }
 
@@ -183,11 +183,11 @@ static void *fanout_main(void *arg)
 {
 	struct server *s = arg;
 
-	crowds_run(&s->crowds);
+	broadcasts_run(&s->crowds);
 	return NULL;
 }
 
-static void *pump_main(void *arg)
+static void *server_pump_main(void *arg)
 {
 	pump_run(arg);
 	return NULL;
@@ -247,12 +247,12 @@ grpc_server *server_make_grpc(struct server *s, bool imports)
 
 static void server_free(struct server *s)
 {
-	gate_close(&s->gate);
-	remote_close(s);
+	unix_listener_close(&s->gate);
+	tls_listener_close(s);
 	if (s->cq)
 		grpc_completion_queue_destroy(s->cq);
 	block_pool_unref(s->pool);
-	crowds_done(&s->crowds);
+	broadcasts_done(&s->crowds);
 	pthread_cond_destroy(&s->pump.work);
 	pthread_mutex_destroy(&s->pump.lock);
 	pthread_cond_destroy(&s->work_ready);
@@ -270,7 +270,8 @@ static bool start_threads(struct server *s, struct err *e)
 			return false;
 	return thread_start(&s->fanout_thread, "pcapd-fanout", fanout_main, s,
 			    e) &&
-	       thread_start(&s->pump_thread, "pcapd-pump", pump_main, s, e) &&
+	       thread_start(&s->pump_thread, "pcapd-pump", server_pump_main, s,
+			    e) &&
 	       thread_start(&s->accept_thread, "pcapd-accept", accept_main, s,
 			    e);
 }
@@ -284,13 +285,13 @@ static struct server *server_new(struct control *ctl, const struct config *c)
 	s->control = ctl;
 	s->work_end = &s->work;
 	s->pump.ready_end = &s->pump.ready;
-	s->gate = (struct gate){
+	s->gate = (struct unix_listener){
 		.lock_fd = -1, .listen_fd = -1, .epoll_fd = -1, .stop_fd = -1};
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->remote.lock, NULL);
 	cond_init(&s->changed);
 	pthread_cond_init(&s->work_ready, NULL);
-	crowds_init(&s->crowds);
+	broadcasts_init(&s->crowds);
 	pthread_mutex_init(&s->pump.lock, NULL);
 	pthread_cond_init(&s->pump.work, NULL);
 	server_configure(s, c);
@@ -311,7 +312,7 @@ struct server *server_start(struct control *ctl, const struct config *c,
 		err_set(e, ERR_FAILED, "out of memory");
 		goto fail;
 	}
-	if (!gate_open(&s->gate, c, e) || !remote_open(s, c, e))
+	if (!unix_listener_open(&s->gate, c, e) || !tls_listener_open(s, c, e))
 		goto fail;
 	/* The first looks into the catalog; no call has to. */
 	audit_next(control_store(ctl));
@@ -347,8 +348,8 @@ void server_configure(struct server *s, const struct config *c)
 	atomic_store(&s->max_message, (unsigned)c->max_message);
 	atomic_store(&s->queue_blocks,
 		     (unsigned)(c->listener_queue / BLOCK_MAX));
-	filter_configure((unsigned)c->max_filter,
-			 (unsigned)c->max_filter_program);
+	bpf_filter_configure((unsigned)c->max_filter,
+			     (unsigned)c->max_filter_program);
 }
 
 /* --- stop --- */
@@ -366,7 +367,7 @@ static void stop_call(struct call *c)
 	call_wake(c);
 }
 
-struct call *server_next_call(struct server *s, const struct caller *of,
+struct call *server_next_call(struct server *s, const struct peer *of,
 			      struct call *c)
 {
 	struct call *behind = c;
@@ -419,10 +420,10 @@ static bool wait_until(struct server *s, bool (*reached)(const struct server *),
  * ever. */
 static void stop_grpc(struct server *s)
 {
-	callers_end(s);
+	peers_end(s);
 	if (!wait_until(s, is_stopped, FLUSH_MS)) {
-		callers_cut(s, false);
-		gate_cut(&s->gate);
+		peers_cut(s, false);
+		unix_listener_cut(&s->gate);
 	}
 	pthread_mutex_lock(&s->lock);
 	while (!is_stopped(s))
@@ -435,11 +436,11 @@ void server_stop(struct server *s, int grace_ms)
 	if (!s)
 		return;
 	atomic_store(&s->stopping, true);
-	gate_stop(&s->gate);
+	unix_listener_stop(&s->gate);
 	thread_join(&s->accept_thread);
-	gate_shut(&s->gate);
-	remote_shut(s);
-	callers_cut(s, true);
+	unix_listener_shut(&s->gate);
+	tls_listener_shut(s);
+	peers_cut(s, true);
 	stop_calls(s);
 	if (!wait_until(s, no_calls, grace_ms))
 		log_warn("some clients did not take their answers in %d ms; "
@@ -450,7 +451,7 @@ void server_stop(struct server *s, int grace_ms)
 	s->workers_stop = true;
 	pthread_cond_broadcast(&s->work_ready);
 	pthread_mutex_unlock(&s->lock);
-	crowds_stop(&s->crowds);
+	broadcasts_stop(&s->crowds);
 	pump_stop(s);
 	for (unsigned i = 0; i < WORKERS; i++)
 		thread_join(&s->workers[i]);

@@ -12,8 +12,8 @@
  * Limits: config's max_* and listener_queue; answers over a bound are
  * RESOURCE_EXHAUSTED and name it.
  */
-#ifndef PCAPD_RPC_SERVER_H
-#define PCAPD_RPC_SERVER_H
+#ifndef PCAPD_SERVER_SERVER_H
+#define PCAPD_SERVER_SERVER_H
 
 #include "control/captures.h"
 

@@ -1,6 +1,6 @@
 /*
- * rpc: what the files of the serving half share; private to them and their
- * tests.
+ * server_internal: what the files of the serving half share; private to them
+ * and their tests.
  *
  * What: one struct call a call, from the moment that gRPC hands it out until
  * nobody uses it any more. A row of `methods` says what a method does with
@@ -10,16 +10,17 @@
  * a filter to be compiled, or for its client, on a thread of its own. One
  * SEND_MESSAGE is under way at a time: messages wait in the call's outbox, and
  * whoever finds nobody sending sends; when one has left, the completion-queue
- * thread sends the next. Locks: the crowds', then a feed's, then call.lock or
- * the pump's; server.lock alone. None is held while a batch is started or the
- * catalog is called, none but the crowds' while a feed is. Taking call.lock
- * after each event and before each batch is also what orders memory between
- * threads, as gRPC is a black box to the thread sanitizer. Ownership: calls are
- * counted. Every operation that gRPC has under way holds a reference, so does
- * every thread, list and feed that knows the call.
+ * thread sends the next. Locks: the broadcasts', then a capture tail's, then
+ * call.lock or the pump's; server.lock alone. None is held while a batch is
+ * started or the catalog is called, none but the broadcasts' while a capture
+ * tail is. Taking call.lock after each event and before each batch is also what
+ * orders memory between threads, as gRPC is a black box to the thread
+ * sanitizer. Ownership: calls are counted. Every operation that gRPC has under
+ * way holds a reference, so does every thread, list and feed that knows the
+ * call.
  */
-#ifndef PCAPD_RPC_RPC_H
-#define PCAPD_RPC_RPC_H
+#ifndef PCAPD_SERVER_SERVER_INTERNAL_H
+#define PCAPD_SERVER_SERVER_INTERNAL_H
 
 #include "packet/bpf_compiler.h"
 #include "packet/packet_select.h"
@@ -41,7 +42,7 @@
 #include "pcap.pb-c.h"
 
 struct call;
-struct caller;
+struct peer;
 struct listener;
 
 /* --- bounds on what is under way at once --- */
@@ -128,7 +129,7 @@ struct message {
 
 struct call {
 	struct server *server;
-	struct caller *caller;
+	struct peer *caller;
 	const struct method *method; /* NULL until it is known */
 	atomic_uint refs;
 	grpc_call *grpc;
@@ -179,7 +180,7 @@ struct call {
 };
 
 /* Asks gRPC for the caller's next call. */
-void call_request(struct caller *who);
+void call_request(struct peer *who);
 struct call *call_ref(struct call *c);
 /* For who has a pointer but no reference: false when the last one is gone. */
 bool call_ref_living(struct call *c);
@@ -253,15 +254,15 @@ struct places {
 
 /* These four with the server's lock. It is known who c is; false: out of
  * memory. */
-bool person_join(struct caller *c);
-void person_leave(struct caller *c);
+bool person_join(struct peer *c);
+void person_leave(struct peer *c);
 /* ERR_LIMIT: there is none for c. */
-bool place_take(struct caller *c, enum bound b, struct err *e);
-void place_give(struct caller *c, enum bound b);
+bool place_take(struct peer *c, enum bound b, struct err *e);
+void place_give(struct peer *c, enum bound b);
 /* Those that are gone, or all. */
 void persons_forget(struct server *s, bool all);
 /* Somebody was refused lately for what c has of it. */
-bool place_is_wanted(struct caller *c, enum bound b, int64_t now);
+bool place_is_wanted(struct peer *c, enum bound b, int64_t now);
 
 /* --- peer.c: who is at the other end of a connection --- */
 
@@ -274,7 +275,7 @@ enum place { PLACE_NONE, PLACE_ARRIVING, PLACE_TAKEN, PLACE_REFUSED, PLACES };
 
 /* Each has a gRPC server of its own: what a call may do is known by where it
  * comes in, and not by a descriptor's number, which is used again. */
-struct caller {
+struct peer {
 	struct server *server;
 	atomic_uint refs; /* the server's list holds none */
 	enum origin origin;
@@ -305,7 +306,7 @@ struct caller {
 	int64_t until_s;	/* of its certificate */
 
 	/* Under the server's lock. */
-	struct caller *next, **link;
+	struct peer *next, **link;
 	struct tls_link *tls; /* while there is one */
 	enum place place;
 	bool cut;     /* it makes room */
@@ -320,98 +321,102 @@ struct caller {
 
 /* It arrives; those of TLS have to show who they are. NULL: with ERR_LIMIT too
  * many do at once, or the server stops. */
-struct caller *caller_new(struct server *s, enum origin origin, struct err *e);
+struct peer *peer_new(struct server *s, enum origin origin, struct err *e);
 /* It is known who it is. ERR_PERMISSION: it has no role; ERR_LIMIT: there is no
  * place for it. That is in refusal, too, for its calls, while REFUSED_MAX
  * others do not hear the same; those have to be closed: place stays
  * PLACE_ARRIVING. */
-bool caller_count(struct caller *c, struct err *e);
+bool peer_count(struct peer *c, struct err *e);
 /* Cuts off those of TLS that have no place and had time to hear it. */
-void callers_refused(struct server *s);
+void peers_refused(struct server *s);
 /* With the server's lock; false: the last reference is gone. */
-bool caller_ref_living(struct caller *c);
-void caller_unref(struct caller *c);
+bool peer_ref_living(struct peer *c);
+void peer_unref(struct peer *c);
 /* Gives fd to gRPC, in any case. A reference is held until it has ended. */
-void caller_serve(struct caller *c, int fd);
+void peer_serve(struct peer *c, int fd);
 /* Of a thread that carries bytes. */
 #define CARRY_STACK_BYTES (256 << 10)
 
 /* Its bytes go through the guard of frames before plain, gRPC's other end, has
  * them. Returns when the connection is over. */
-void caller_carry(struct caller *c, struct tls_link *l, int plain);
+void peer_carry(struct peer *c, struct tls_link *l, int plain);
 /* Its connection is gone, or has to go. */
-void caller_end(struct caller *c);
+void peer_end(struct peer *c);
 /* The person's name, or "user 1000" of one on this machine. */
-const char *caller_name(const struct caller *c);
+const char *peer_name(const struct peer *c);
 /* The same with the user's name; it is looked up once, which may wait: not on
  * the completion-queue thread before a worker did. */
-const char *caller_person(struct caller *c);
+const char *peer_person(struct peer *c);
 /* The same as far as it is known: does not wait. */
-const char *caller_known(const struct caller *c);
+const char *peer_known(const struct peer *c);
 /* people: of a capture. May wait. */
-bool caller_sees(struct caller *c, const char *people);
+bool peer_sees(struct peer *c, const char *people);
 /* As it is now. */
-enum role caller_role(struct caller *c);
+enum role peer_role(struct peer *c);
 /* ERR_PERMISSION */
-bool caller_may(struct caller *c, const struct method *m, struct err *e);
+bool peer_may(struct peer *c, const struct method *m, struct err *e);
 /* Ends and cuts off everybody's connection. */
-void callers_end(struct server *s);
-void callers_cut(struct server *s, bool only_shaking);
+void peers_end(struct server *s);
+void peers_cut(struct server *s, bool only_shaking);
 /* Those whose rights are gone since they came. */
-void callers_review(struct server *s);
+void peers_review(struct server *s);
 /* It has a connection, no call, and others wait for its place. */
-bool caller_is_idle(struct caller *c, int64_t now);
+bool peer_is_idle(struct peer *c, int64_t now);
 /* Cuts those of TLS that are. */
-void callers_idle(struct server *s);
+void peers_idle(struct server *s);
 
 /* --- proxy_protocol.c: who is behind pcap proxy --- */
 
 #define PROXIED_LINE_MAX 107 /* of the PROXY protocol, version 1 */
 
-struct proxied {
+struct proxy_protocol {
 	int family;
 	uint8_t client[16], server[16];
 	uint16_t client_port, server_port;
 };
 
 /* The length of the line in front, 0 there is none, -1 not known yet. */
-int proxied_line(const char *bytes, size_t n);
+int proxy_protocol_line(const char *bytes, size_t n);
 /* false: it names no connection. */
-bool proxied_parse(const char *line, size_t n, struct proxied *p);
+bool proxy_protocol_parse(const char *line, size_t n, struct proxy_protocol *p);
 /* The kernel has it, it is root's, and root listens at its near port, as the
  * ssh daemon does. */
-bool proxied_is_real(const struct proxied *p);
-struct flow proxied_flow(const struct proxied *p);
-void proxied_text(const struct proxied *p, char *out, size_t room);
+bool proxy_protocol_is_real(const struct proxy_protocol *p);
+struct flow proxy_protocol_flow(const struct proxy_protocol *p);
+void proxy_protocol_text(const struct proxy_protocol *p, char *out,
+			 size_t room);
 
 /* --- side_channel.c: a replay's frames beside gRPC --- */
 
 #define DATA_LINE_BYTES 44
 
-/* As proxied_line. */
-int data_line(const char *bytes, size_t n);
+/* As proxy_protocol_line. */
+int side_channel_line(const char *bytes, size_t n);
 /* false: it names no ticket. */
-bool data_parse(const char line[DATA_LINE_BYTES], uint8_t ticket[TICKET_BYTES]);
+bool side_channel_parse(const char line[DATA_LINE_BYTES],
+			uint8_t ticket[TICKET_BYTES]);
 /* c is a data connection from here on, and fd its own. false: it has to be
  * ended. */
-bool data_open(struct caller *c, const char line[DATA_LINE_BYTES], int fd);
-/* For one replay of `of`: a reference, for data_end. NULL: there is no such
- * connection, or somebody has it. */
-struct caller *data_take(struct caller *of, const ProtobufCBinaryData *ticket);
-void data_end(struct caller *c);
+bool side_channel_open(struct peer *c, const char line[DATA_LINE_BYTES],
+		       int fd);
+/* For one replay of `of`: a reference, for side_channel_end. NULL: there is no
+ * such connection, or somebody has it. */
+struct peer *side_channel_take(struct peer *of,
+			       const ProtobufCBinaryData *ticket);
+void side_channel_end(struct peer *c);
 /* No replay has come for it, and none will. */
-bool data_is_idle(struct caller *c);
+bool side_channel_is_idle(struct peer *c);
 /* The frame of the cursor's last slice, and a byte that says whether it is
  * whole; if it is not, the cursor has counted it. Waits for the client. false:
  * that is gone, or call_data's call is over. */
-bool data_send(struct caller *c, struct cursor *from,
-	       const struct block_info *info, bool *whole);
+bool side_channel_send(struct peer *c, struct cursor *from,
+		       const struct block_info *info, bool *whole);
 
 /* --- remote.c: TCP and TLS --- */
 
-#define LISTEN_MAX EXCLUDE_LISTENERS_MAX
+#define LISTEN_MAX OWN_CONNECTIONS_LISTENERS_MAX
 
-struct remote {
+struct tls_listener {
 	struct allow *allow; /* NULL: nobody listens */
 	struct config config;
 	int fds[LISTEN_MAX];
@@ -422,55 +427,56 @@ struct remote {
 	bool files_failed;   /* they are tried again */
 };
 
-bool remote_open(struct server *s, const struct config *c, struct err *e);
+bool tls_listener_open(struct server *s, const struct config *c, struct err *e);
 /* A connection waits at fd. On the accepting thread. */
-void remote_accept(struct server *s, int fd);
+void tls_listener_accept(struct server *s, int fd);
 /* What was changed in the files since. On the accepting thread. */
-void remote_look(struct server *s);
+void tls_listener_look(struct server *s);
 /* Nobody can connect any more. */
-void remote_shut(struct server *s);
-void remote_close(struct server *s);
+void tls_listener_shut(struct server *s);
+void tls_listener_close(struct server *s);
 
-/* --- broadcast.c: from a feed to the queues of its listeners --- */
+/* --- broadcast.c: from a capture tail to the queues of its listeners --- */
 
-/* That wait to be handed out to the listeners of one feed. */
+/* That wait to be handed out to the listeners of one capture tail. */
 #define CROWD_SLICES 32
 
-struct crowd;
+struct broadcast;
 
-struct member {
-	struct queue queue;
-	/* Under the crowds' lock. */
-	struct crowd *crowd; /* NULL: it is in none */
-	struct member *next, **link;
+struct subscriber {
+	struct slice_queue queue;
+	/* Under the broadcasts' lock. */
+	struct broadcast *crowd; /* NULL: it is in none */
+	struct subscriber *next, **link;
 };
 
-struct crowds {
+struct broadcasts {
 	sem_t work;
 	atomic_bool woken, stop;
 	pthread_mutex_t lock; /* guards everything below, and handing out */
-	struct crowd *first;
+	struct broadcast *first;
 };
 
-void crowds_init(struct crowds *all);
-void crowds_done(struct crowds *all); /* all have left */
-/* Hands out until crowds_stop, on a thread of the server. */
-void crowds_run(struct crowds *all);
-void crowds_stop(struct crowds *all);
-/* From here on m->queue gets what is published; it is closed with the feed. A
- * slice without a block is packets that all listeners of the feed lost. The
- * feed has to stay until m leaves. false: out of memory. */
-bool crowd_join(struct crowds *all, struct feed *feed, struct member *m);
+void broadcasts_init(struct broadcasts *all);
+void broadcasts_done(struct broadcasts *all); /* all have left */
+/* Hands out until broadcasts_stop, on a thread of the server. */
+void broadcasts_run(struct broadcasts *all);
+void broadcasts_stop(struct broadcasts *all);
+/* From here on m->queue gets what is published; it is closed with the capture
+ * tail. A slice without a block is packets that all listeners of the capture
+ * tail lost. The feed has to stay until m leaves. false: out of memory. */
+bool broadcast_join(struct broadcasts *all, struct capture_tail *feed,
+		    struct subscriber *m);
 /* Closes the queue behind what is published already. */
-void crowd_close(struct crowds *all, struct member *m);
-/* After it returns nothing is pushed. false: it was in no crowd. */
-bool crowd_leave(struct crowds *all, struct member *m);
+void broadcast_close(struct broadcasts *all, struct subscriber *m);
+/* After it returns nothing is pushed. false: it was in no broadcast. */
+bool broadcast_leave(struct broadcasts *all, struct subscriber *m);
 
 /* --- server.c --- */
 
 struct visit;
 
-struct gate {
+struct unix_listener {
 	char path[CONFIG_PATH_MAX];
 	int lock_fd, listen_fd, epoll_fd, stop_fd;
 	bool has_viewers;
@@ -506,9 +512,9 @@ struct server {
 	atomic_bool stopping;
 	grpc_completion_queue *cq;
 	struct block_pool *pool; /* for what filters and snaplens copy */
-	struct gate gate;
-	struct remote remote;
-	struct crowds crowds;
+	struct unix_listener gate;
+	struct tls_listener remote;
+	struct broadcasts crowds;
 	struct pump pump;
 	struct thread accept_thread, cq_thread, fanout_thread, pump_thread;
 	struct thread workers[WORKERS];
@@ -517,7 +523,7 @@ struct server {
 	pthread_cond_t changed; /* calls, callers */
 	pthread_cond_t work_ready;
 	struct call *calls;
-	struct caller *callers;
+	struct peer *callers;
 	unsigned n_callers, n_places[PLACES];
 	struct person *persons;
 	struct places places[BOUNDS];
@@ -532,7 +538,7 @@ grpc_server *server_make_grpc(struct server *s, bool imports);
 /* The next call of one, NULL: of all, with a reference; c: NULL, or the one
  * before, whose reference is given back. Who comes meanwhile may be left out.
  */
-struct call *server_next_call(struct server *s, const struct caller *of,
+struct call *server_next_call(struct server *s, const struct peer *of,
 			      struct call *c);
 
 /* The call joins the server's list; false: over its method's bound. */
@@ -546,23 +552,24 @@ bool server_thread(void *(*body)(void *), void *arg, size_t stack_bytes);
 
 /* --- unix_listener.c: the UNIX socket, and the thread that accepts --- */
 
-bool gate_open(struct gate *g, const struct config *c, struct err *e);
-bool gate_watch(struct gate *g, int *fd, struct err *e);
+bool unix_listener_open(struct unix_listener *g, const struct config *c,
+			struct err *e);
+bool unix_listener_watch(struct unix_listener *g, int *fd, struct err *e);
 /* Its own, one to see its end, and the pair of one that is guarded. */
 #define CONNECTION_FDS 4
 /* As many as a connection takes, so that it waits where it could only be
  * refused; false: errno says why. */
-bool gate_has_descriptors(const struct gate *g);
+bool unix_listener_has_descriptors(const struct unix_listener *g);
 /* After an accept that failed: a pause when there are no descriptors. */
-void gate_back_off(struct gate *g);
-/* Accepts until gate_stop, on a thread of the server. */
-void gate_run(struct gate *g, struct server *s);
-void gate_stop(struct gate *g);
-/* gate_run has returned: nobody can connect any more. */
-void gate_shut(struct gate *g);
+void unix_listener_back_off(struct unix_listener *g);
+/* Accepts until unix_listener_stop, on a thread of the server. */
+void unix_listener_run(struct unix_listener *g, struct server *s);
+void unix_listener_stop(struct unix_listener *g);
+/* unix_listener_run has returned: nobody can connect any more. */
+void unix_listener_shut(struct unix_listener *g);
 /* Cuts every connection of the socket off. */
-void gate_cut(struct gate *g);
-void gate_close(struct gate *g);
+void unix_listener_cut(struct unix_listener *g);
+void unix_listener_close(struct unix_listener *g);
 
 /* --- wire.c: messages and bytes --- */
 
@@ -620,7 +627,7 @@ void audit_outcome(struct call *c, const struct err *e);
 /* It is over. */
 void audit_end(struct call *c);
 /* Of a connection that gRPC never has. */
-void audit_refused(struct caller *c);
+void audit_refused(struct peer *c);
 void run_audit(struct call *c);
 
 /* --- the methods --- */
@@ -681,7 +688,7 @@ bool check_name(const char *name, struct err *e);
 bool check_capture(struct call *c, const char *name, struct err *e);
 /* control_find for a stream of packets: from here on calls_restrict ends it. */
 bool find_seen(struct call *c, const char *name, struct capture_view *v,
-	       struct feed **f, struct err *e);
+	       struct capture_tail **f, struct err *e);
 /* control_list without what the caller may not see. */
 bool list_seen(struct call *c, const char *name, struct capture_view **v,
 	       size_t *n, struct err *e);
@@ -695,8 +702,9 @@ bool check_keep(uint64_t bytes, int64_t age_ns, struct err *e);
 bool check_range(int64_t since_ns, int64_t until_ns, struct err *e);
 /* A filter of the caller's, for packets in memory. It waits: on a thread of the
  * call. */
-struct filter *call_filter(struct call *c, const char *text, uint32_t link_type,
-			   uint32_t snaplen, struct err *e);
+struct bpf_filter *call_filter(struct call *c, const char *text,
+			       uint32_t link_type, uint32_t snaplen,
+			       struct err *e);
 /* A ChangeResponse of one capture; v is done. */
 void answer_change(struct call *c, struct capture_view *v);
 

@@ -18,7 +18,7 @@ _Static_assert(DATA_LINE_BYTES == sizeof(WORD) - 1 + 2 * TICKET_BYTES + 1,
 
 /* --- the line --- */
 
-int data_line(const char *bytes, size_t n)
+int side_channel_line(const char *bytes, size_t n)
 {
 	size_t word = strlen(WORD);
 
@@ -27,19 +27,21 @@ int data_line(const char *bytes, size_t n)
 	return n < DATA_LINE_BYTES ? -1 : DATA_LINE_BYTES;
 }
 
-static int digit(char c)
+static int server_side_channel_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-bool data_parse(const char line[DATA_LINE_BYTES], uint8_t ticket[TICKET_BYTES])
+bool side_channel_parse(const char line[DATA_LINE_BYTES],
+			uint8_t ticket[TICKET_BYTES])
 {
 	const char *at = line + strlen(WORD);
 
 	for (size_t i = 0; i < TICKET_BYTES; i++) {
-		int high = digit(at[2 * i]), low = digit(at[2 * i + 1]);
+		int high = server_side_channel_digit(at[2 * i]),
+		    low = server_side_channel_digit(at[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;
@@ -51,9 +53,10 @@ bool data_parse(const char line[DATA_LINE_BYTES], uint8_t ticket[TICKET_BYTES])
 /* --- whose it is --- */
 
 /* With the server's lock. A data connection of who made `of`. */
-static struct caller *find(const struct caller *of, const uint8_t *ticket)
+static struct peer *server_side_channel_find(const struct peer *of,
+					     const uint8_t *ticket)
 {
-	for (struct caller *c = of->server->callers; c; c = c->next)
+	for (struct peer *c = of->server->callers; c; c = c->next)
 		if (c->has_ticket && c->uid == of->uid &&
 		    c->local_role == of->local_role &&
 		    memcmp(c->ticket, ticket, TICKET_BYTES) == 0)
@@ -61,36 +64,37 @@ static struct caller *find(const struct caller *of, const uint8_t *ticket)
 	return NULL;
 }
 
-bool data_open(struct caller *c, const char line[DATA_LINE_BYTES], int fd)
+bool side_channel_open(struct peer *c, const char line[DATA_LINE_BYTES], int fd)
 {
 	uint8_t ticket[TICKET_BYTES];
 
 	c->data_fd = fd;
-	if (!data_parse(line, ticket) || c->refusal.kind ||
+	if (!side_channel_parse(line, ticket) || c->refusal.kind ||
 	    c->local_role < ROLE_VIEWER)
 		return false;
 	/* Who sends a frame has a thread of its own, and waits in sendfile. */
 	if (fcntl(fd, F_SETFL, 0) < 0)
 		return false;
 	pthread_mutex_lock(&c->server->lock);
-	bool ours = !find(c, ticket);
+	bool ours = !server_side_channel_find(c, ticket);
 	memcpy(c->ticket, ticket, TICKET_BYTES);
 	c->has_ticket = ours;
 	pthread_mutex_unlock(&c->server->lock);
 	return ours && send(fd, "+", 1, MSG_NOSIGNAL) == 1;
 }
 
-struct caller *data_take(struct caller *of, const ProtobufCBinaryData *ticket)
+struct peer *side_channel_take(struct peer *of,
+			       const ProtobufCBinaryData *ticket)
 {
 	struct server *s = of->server;
-	struct caller *found = NULL;
+	struct peer *found = NULL;
 
 	if (ticket->len != TICKET_BYTES)
 		return NULL;
 	pthread_mutex_lock(&s->lock);
 	if (of->origin == FROM_SOCKET)
-		found = find(of, ticket->data);
-	if (found && (found->taken || !caller_ref_living(found)))
+		found = server_side_channel_find(of, ticket->data);
+	if (found && (found->taken || !peer_ref_living(found)))
 		found = NULL;
 	if (found)
 		found->taken = true;
@@ -98,7 +102,7 @@ struct caller *data_take(struct caller *of, const ProtobufCBinaryData *ticket)
 	return found;
 }
 
-bool data_is_idle(struct caller *c)
+bool side_channel_is_idle(struct peer *c)
 {
 	pthread_mutex_lock(&c->server->lock);
 	bool idle = !c->taken;
@@ -107,11 +111,11 @@ bool data_is_idle(struct caller *c)
 	return idle;
 }
 
-void data_end(struct caller *c)
+void side_channel_end(struct peer *c)
 {
 	/* What was sent can still be read. */
 	shutdown(c->data_fd, SHUT_RDWR);
-	caller_unref(c);
+	peer_unref(c);
 }
 
 /* --- frames --- */
@@ -179,8 +183,8 @@ static bool send_rest(int fd, struct cursor *from,
 	return ok;
 }
 
-bool data_send(struct caller *c, struct cursor *from,
-	       const struct block_info *info, bool *whole)
+bool side_channel_send(struct peer *c, struct cursor *from,
+		       const struct block_info *info, bool *whole)
 {
 	int fd = c->data_fd;
 	size_t n = info->stored_bytes;

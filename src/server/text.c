@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Bytes of the character at s; 0: it is not UTF-8. */
-static size_t character(const char *s)
+static size_t server_text_character(const char *s)
 {
 	uint32_t c;
 
@@ -20,7 +20,7 @@ static size_t character(const char *s)
 bool text_is_utf8(const char *s)
 {
 	for (size_t n; *s; s += n) {
-		n = character(s);
+		n = server_text_character(s);
 		if (n == 0)
 			return false;
 	}
@@ -30,7 +30,7 @@ bool text_is_utf8(const char *s)
 void text_clean(char *s)
 {
 	for (size_t n; *s; s += n) {
-		n = character(s);
+		n = server_text_character(s);
 		if (n == 0) {
 			*s = '?';
 			n = 1;

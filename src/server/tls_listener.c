@@ -25,7 +25,7 @@
 
 /* --- files --- */
 
-static bool context_load(struct remote *r, struct err *e)
+static bool context_load(struct tls_listener *r, struct err *e)
 {
 	char path[3][CONFIG_PATH_MAX + 16];
 
@@ -50,7 +50,7 @@ static bool context_load(struct remote *r, struct err *e)
 	return true;
 }
 
-static void files_look(struct remote *r, int64_t changed_ns[3])
+static void files_look(struct tls_listener *r, int64_t changed_ns[3])
 {
 	char path[CONFIG_PATH_MAX + 16];
 	struct stat st;
@@ -64,9 +64,9 @@ static void files_look(struct remote *r, int64_t changed_ns[3])
 	}
 }
 
-void remote_look(struct server *s)
+void tls_listener_look(struct server *s)
 {
-	struct remote *r = &s->remote;
+	struct tls_listener *r = &s->remote;
 	struct err e = ERR_INIT;
 	int64_t changed_ns[3];
 
@@ -83,12 +83,13 @@ void remote_look(struct server *s)
 		}
 	}
 	allow_refresh(r->allow);
-	callers_review(s);
+	peers_review(s);
 }
 
 /* --- listening --- */
 
-static bool listen_on(struct remote *r, const struct addrinfo *a, struct err *e)
+static bool tls_listener_listen_on(struct tls_listener *r,
+				   const struct addrinfo *a, struct err *e)
 {
 	int on = 1, off = 0;
 	int fd = socket(a->ai_family,
@@ -139,7 +140,7 @@ static bool address_split(char *text, char **host, char **port, struct err *e)
 	return true;
 }
 
-static bool listen_at(struct remote *r, const char *given, struct err *e)
+static bool listen_at(struct tls_listener *r, const char *given, struct err *e)
 {
 	struct addrinfo want = {.ai_family = AF_UNSPEC,
 				.ai_socktype = SOCK_STREAM,
@@ -160,21 +161,21 @@ static bool listen_at(struct remote *r, const char *given, struct err *e)
 	bool ok = false;
 	for (struct addrinfo *a = found; a && r->n_fds < LISTEN_MAX;
 	     a = a->ai_next)
-		ok |= listen_on(r, a, e);
+		ok |= tls_listener_listen_on(r, a, e);
 	freeaddrinfo(found);
 	if (!ok && !host && r->n_fds < LISTEN_MAX) {
 		want.ai_family = AF_INET;
 		if (getaddrinfo("0.0.0.0", port, &want, &found) == 0) {
-			ok = listen_on(r, found, e);
+			ok = tls_listener_listen_on(r, found, e);
 			freeaddrinfo(found);
 		}
 	}
 	return ok || err_wrap(e, "listen = %.80s", given);
 }
 
-bool remote_open(struct server *s, const struct config *c, struct err *e)
+bool tls_listener_open(struct server *s, const struct config *c, struct err *e)
 {
-	struct remote *r = &s->remote;
+	struct tls_listener *r = &s->remote;
 	char path[CONFIG_PATH_MAX + 16], text[CONFIG_PATH_MAX], *rest = NULL;
 
 	r->config = *c;
@@ -203,14 +204,14 @@ bool remote_open(struct server *s, const struct config *c, struct err *e)
 	}
 	for (unsigned i = 0; i < r->n_fds; i++)
 		if (!control_listen(s->control, r->fds[i], e) ||
-		    !gate_watch(&s->gate, &r->fds[i], e))
+		    !unix_listener_watch(&s->gate, &r->fds[i], e))
 			return false;
 	return true;
 }
 
-void remote_shut(struct server *s)
+void tls_listener_shut(struct server *s)
 {
-	struct remote *r = &s->remote;
+	struct tls_listener *r = &s->remote;
 
 	control_unlisten(s->control);
 	for (unsigned i = 0; i < r->n_fds; i++)
@@ -218,11 +219,11 @@ void remote_shut(struct server *s)
 	r->n_fds = 0;
 }
 
-void remote_close(struct server *s)
+void tls_listener_close(struct server *s)
 {
-	struct remote *r = &s->remote;
+	struct tls_listener *r = &s->remote;
 
-	remote_shut(s);
+	tls_listener_shut(s);
 	tls_context_free(r->context);
 	allow_close(r->allow);
 	pthread_mutex_destroy(&r->lock);
@@ -231,22 +232,22 @@ void remote_close(struct server *s)
 /* --- a connection --- */
 
 /* On any thread. */
-static void remote_refused(const char *from, const struct err *e)
+static void tls_listener_refused(const char *from, const struct err *e)
 {
 	log_warn("%s was refused: %s", from, e->what);
 }
 
-static bool admit(void *ctx, const struct tls_cert *cert, char *why,
-		  size_t room)
+static bool tls_listener_admit(void *ctx, const struct tls_cert *cert,
+			       char *tls_listener_why, size_t room)
 {
-	struct caller *c = ctx;
+	struct peer *c = ctx;
 	struct allow *allow = c->server->remote.allow;
 
 	allow_refresh(allow);
 	c->until_s = cert->until_s;
 	if (allow_find(allow, cert->fingerprint, &c->allowed))
 		return true;
-	snprintf(why, room,
+	snprintf(tls_listener_why, room,
 		 "the certificate of %s is not on the allow-list: it was "
 		 "revoked, or never allowed (%s)",
 		 cert->name, cert->fingerprint);
@@ -254,7 +255,7 @@ static bool admit(void *ctx, const struct tls_cert *cert, char *why,
 }
 
 /* The link is the list's to cut from here on. */
-static void set_link(struct caller *c, struct tls_link *l, bool shaking)
+static void set_link(struct peer *c, struct tls_link *l, bool shaking)
 {
 	struct server *s = c->server;
 
@@ -266,10 +267,10 @@ static void set_link(struct caller *c, struct tls_link *l, bool shaking)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void serve(struct caller *c, struct tls_link *l, int fds[2])
+static void tls_listener_serve(struct peer *c, struct tls_link *l, int fds[2])
 {
 	if (c->refusal.kind)
-		remote_refused(c->from, &c->refusal);
+		tls_listener_refused(c->from, &c->refusal);
 	else
 		log_info("%s (%s) came in from %s", c->allowed.name,
 			 role_text(c->allowed.role), c->from);
@@ -277,17 +278,17 @@ static void serve(struct caller *c, struct tls_link *l, int fds[2])
 		control_known(c->server->control, c->excluded);
 	/* gRPC's, beside this thread's. */
 	atomic_fetch_add(&c->refs, 1);
-	caller_serve(c, fds[0]);
+	peer_serve(c, fds[0]);
 	set_link(c, l, false);
 	if (atomic_load(&c->server->stopping))
-		caller_end(c);
-	caller_carry(c, l, fds[1]);
+		peer_end(c);
+	peer_carry(c, l, fds[1]);
 	close(fds[1]);
-	caller_end(c);
+	peer_end(c);
 }
 
 /* What its end looked like to OpenSSL is not what it was. */
-static const struct err *why(struct caller *c, struct err *e)
+static const struct err *tls_listener_why(struct peer *c, struct err *e)
 {
 	pthread_mutex_lock(&c->server->lock);
 	bool was_cut = c->cut;
@@ -299,49 +300,50 @@ static const struct err *why(struct caller *c, struct err *e)
 }
 
 struct arrival {
-	struct caller *caller;
+	struct peer *caller;
 	int fd;
 };
 
 static void *connection_main(void *arg)
 {
 	struct arrival *a = arg;
-	struct caller *c = a->caller;
-	struct remote *r = &c->server->remote;
+	struct peer *c = a->caller;
+	struct tls_listener *r = &c->server->remote;
 	struct err e = ERR_INIT;
 	int fds[2];
 
 	pthread_setname_np(pthread_self(), "pcapd-tls");
 	pthread_mutex_lock(&r->lock);
-	struct tls_link *l = tls_link_server(r->context, a->fd, admit, c, &e);
+	struct tls_link *l =
+		tls_link_server(r->context, a->fd, tls_listener_admit, c, &e);
 	pthread_mutex_unlock(&r->lock);
 	free(a);
 	if (l)
 		set_link(c, l, true);
 	if (l &&
 	    tls_shake_hands(l, (int)r->config.handshake_timeout_s * 1000, &e) &&
-	    (caller_count(c, &e) || (c->place == PLACE_REFUSED && c->person)) &&
+	    (peer_count(c, &e) || (c->place == PLACE_REFUSED && c->person)) &&
 	    tls_pair(fds, &e))
-		serve(c, l, fds);
+		tls_listener_serve(c, l, fds);
 	else
-		remote_refused(c->from, why(c, &e));
+		tls_listener_refused(c->from, tls_listener_why(c, &e));
 	set_link(c, NULL, false);
 	tls_link_free(l);
-	caller_unref(c);
+	peer_unref(c);
 	return NULL;
 }
 
 /* Somebody who only opens connections keeps nobody out: the oldest handshake
  * goes. Threads may not end as fast as connections come: those wait then. */
-static void make_room(struct server *s)
+static void tls_listener_make_room(struct server *s)
 {
 	unsigned most = (unsigned)s->remote.config.max_handshakes, n = 0;
-	struct caller *oldest = NULL;
+	struct peer *oldest = NULL;
 	int64_t until = monotonic_ns() + NS_PER_S;
 	bool late = false;
 
 	pthread_mutex_lock(&s->lock);
-	for (struct caller *c = s->callers; c; c = c->next) {
+	for (struct peer *c = s->callers; c; c = c->next) {
 		if (!c->shaking || c->cut)
 			continue;
 		n++;
@@ -377,7 +379,7 @@ static void address_text(const struct sockaddr_storage *a, char *out,
 	}
 }
 
-static void set_options(int fd)
+static void tls_listener_set_options(int fd)
 {
 	int on = 1, idle = KEEPALIVE_S, times = 3;
 
@@ -388,7 +390,7 @@ static void set_options(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof(times));
 }
 
-void remote_accept(struct server *s, int listen_fd)
+void tls_listener_accept(struct server *s, int listen_fd)
 {
 	struct sockaddr_storage from;
 	struct err e = ERR_INIT;
@@ -396,22 +398,22 @@ void remote_accept(struct server *s, int listen_fd)
 	char text[64];
 
 	int fd = -1;
-	if (gate_has_descriptors(&s->gate))
+	if (unix_listener_has_descriptors(&s->gate))
 		fd = control_accept(s->control, listen_fd, &from, &excluded);
 	if (fd < 0) {
-		gate_back_off(&s->gate);
+		unix_listener_back_off(&s->gate);
 		return;
 	}
 	address_text(&from, text, sizeof(text));
-	make_room(s);
-	struct caller *c = caller_new(s, FROM_TLS, &e);
+	tls_listener_make_room(s);
+	struct peer *c = peer_new(s, FROM_TLS, &e);
 	if (c)
 		c->excluded = excluded;
 	else
 		control_include(s->control, excluded);
 	struct arrival *a = c ? malloc(sizeof(*a)) : NULL;
 	if (a) {
-		set_options(fd);
+		tls_listener_set_options(fd);
 		memcpy(c->from, text, sizeof(text));
 		*a = (struct arrival){c, fd};
 		pthread_mutex_lock(&s->lock);
@@ -422,9 +424,9 @@ void remote_accept(struct server *s, int listen_fd)
 			return;
 		err_errno(&e, "make a thread");
 	}
-	remote_refused(text, &e);
+	tls_listener_refused(text, &e);
 	free(a);
 	if (c)
-		caller_unref(c);
+		peer_unref(c);
 	close(fd);
 }

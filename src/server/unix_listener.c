@@ -47,7 +47,7 @@ struct visit {
 	bool data;     /* it is a data connection: gRPC never has it */
 	struct refusal *refusal; /* it is refused: nor does it have this one */
 	int64_t since_ns;
-	struct caller *caller; /* a reference; NULL: the gate is shut */
+	struct peer *caller; /* a reference; NULL: the gate is shut */
 };
 
 static void close_fd(int *fd)
@@ -57,7 +57,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static bool take_lock(struct gate *g, struct err *e)
+static bool take_lock(struct unix_listener *g, struct err *e)
 {
 	char path[CONFIG_PATH_MAX + 8];
 
@@ -77,16 +77,17 @@ static bool take_lock(struct gate *g, struct err *e)
 	return err_hint(e, "Stop it first, or pick another --socket.");
 }
 
-static void address(const struct gate *g, struct sockaddr_un *a)
+static void unix_listener_address(const struct unix_listener *g,
+				  struct sockaddr_un *a)
 {
 	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
-	/* gate_open has seen that it fits. */
+	/* unix_listener_open has seen that it fits. */
 	memcpy(a->sun_path, g->path, strlen(g->path) + 1);
 }
 
 /* The lock is ours: a socket that is there was left behind, or belongs to
  * somebody who knows nothing of the lock. */
-static bool clear_path(struct gate *g, struct err *e)
+static bool clear_path(struct unix_listener *g, struct err *e)
 {
 	struct sockaddr_un a;
 	struct stat st;
@@ -99,7 +100,7 @@ static bool clear_path(struct gate *g, struct err *e)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_errno(e, "make a socket");
-	address(g, &a);
+	unix_listener_address(g, &a);
 	int no = connect(fd, (struct sockaddr *)&a, sizeof(a)) ? errno : 0;
 	close(fd);
 	errno = no;
@@ -113,7 +114,8 @@ static bool clear_path(struct gate *g, struct err *e)
 }
 
 /* The default group need not be there; one that was asked for must. */
-static bool give_to_group(const struct gate *g, const char *name, struct err *e)
+static bool give_to_group(const struct unix_listener *g, const char *name,
+			  struct err *e)
 {
 	bool asked_for = strcmp(name, DEFAULT_GROUP) != 0;
 	struct group *group = *name ? getgrnam(name) : NULL;
@@ -148,7 +150,8 @@ static bool group_find(const char *name, gid_t *gid, struct err *e)
 
 /* Members of socket-group are operators then. Root's group stands for none:
  * root is one anyway. */
-static bool find_groups(struct gate *g, const struct config *c, struct err *e)
+static bool find_groups(struct unix_listener *g, const struct config *c,
+			struct err *e)
 {
 	struct err ignored;
 
@@ -161,11 +164,12 @@ static bool find_groups(struct gate *g, const struct config *c, struct err *e)
 	return group_find(c->viewer_group, &g->viewers, e);
 }
 
-static bool listen_on(struct gate *g, const char *group, struct err *e)
+static bool unix_listener_listen_on(struct unix_listener *g, const char *group,
+				    struct err *e)
 {
 	struct sockaddr_un a;
 
-	address(g, &a);
+	unix_listener_address(g, &a);
 	g->listen_fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (g->listen_fd < 0)
@@ -185,7 +189,7 @@ static bool listen_on(struct gate *g, const char *group, struct err *e)
 	return true;
 }
 
-bool gate_watch(struct gate *g, int *fd, struct err *e)
+bool unix_listener_watch(struct unix_listener *g, int *fd, struct err *e)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = fd};
 
@@ -193,7 +197,8 @@ bool gate_watch(struct gate *g, int *fd, struct err *e)
 	       err_errno(e, "wait on a socket");
 }
 
-bool gate_open(struct gate *g, const struct config *c, struct err *e)
+bool unix_listener_open(struct unix_listener *g, const struct config *c,
+			struct err *e)
 {
 	size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
 
@@ -204,17 +209,18 @@ bool gate_open(struct gate *g, const struct config *c, struct err *e)
 			       "%zu",
 			       most, g->path, strlen(g->path));
 	if (!find_groups(g, c, e) || !take_lock(g, e) || !clear_path(g, e) ||
-	    !listen_on(g, c->socket_group, e))
+	    !unix_listener_listen_on(g, c->socket_group, e))
 		return false;
 	g->patience_ns = (int64_t)c->handshake_timeout_s * NS_PER_S;
 	g->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	g->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (g->stop_fd < 0 || g->epoll_fd < 0)
 		return err_errno(e, "make an event loop");
-	return gate_watch(g, &g->listen_fd, e) && gate_watch(g, &g->stop_fd, e);
+	return unix_listener_watch(g, &g->listen_fd, e) &&
+	       unix_listener_watch(g, &g->stop_fd, e);
 }
 
-static void visit_close(struct gate *g, struct visit *c)
+static void visit_close(struct unix_listener *g, struct visit *c)
 {
 	*c->link = c->next;
 	if (c->next)
@@ -228,13 +234,14 @@ static void visit_close(struct gate *g, struct visit *c)
 	close(c->fd);
 	free(c->refusal);
 	if (c->caller)
-		caller_unref(c->caller);
+		peer_unref(c->caller);
 	free(c);
 }
 
 /* Hang-ups are told without being asked for. Each piece of news is told once:
  * bytes that are only looked at would be told for ever. */
-static bool keep(struct gate *g, int fd, struct caller *who)
+static bool unix_listener_keep(struct unix_listener *g, int fd,
+			       struct peer *who)
 {
 	struct visit *c = calloc(1, sizeof(*c));
 
@@ -277,7 +284,8 @@ static bool has_group(const gid_t *all, size_t n, gid_t group)
 
 /* By what the kernel knows of the process that connected: no names are looked
  * up, and nothing waits. */
-static enum role role_of(const struct gate *g, int fd, const struct ucred *peer)
+static enum role role_of(const struct unix_listener *g, int fd,
+			 const struct ucred *peer)
 {
 	gid_t few[64], *all = few;
 	socklen_t n = sizeof(few);
@@ -303,23 +311,23 @@ static enum role role_of(const struct gate *g, int fd, const struct ucred *peer)
 }
 
 /* gRPC has it, or had. */
-static bool is_served(const struct visit *v)
+static bool unix_listener_is_served(const struct visit *v)
 {
 	return v->silent_fd < 0 && !v->data;
 }
 
-static void hung_up(struct gate *g, struct visit *v)
+static void hung_up(struct unix_listener *g, struct visit *v)
 {
-	if (!is_served(v))
-		caller_unref(v->caller);
+	if (!unix_listener_is_served(v))
+		peer_unref(v->caller);
 	else
-		caller_end(v->caller);
+		peer_end(v->caller);
 	visit_close(g, v);
 }
 
 /* Who hears why it is refused keeps the next one from it no longer than that
  * one comes. */
-static void refuse_room(struct gate *g, struct server *s)
+static void refuse_room(struct unix_listener *g, struct server *s)
 {
 	struct visit *oldest = NULL;
 
@@ -335,7 +343,8 @@ static void refuse_room(struct gate *g, struct server *s)
 		hung_up(g, oldest);
 }
 
-static void admit(struct gate *g, struct server *s, int fd)
+static void unix_listener_admit(struct unix_listener *g, struct server *s,
+				int fd)
 {
 	struct ucred peer = {.uid = (uid_t)-1, .gid = (gid_t)-1};
 	socklen_t n = sizeof(peer);
@@ -345,7 +354,7 @@ static void admit(struct gate *g, struct server *s, int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
 		peer.uid = (uid_t)-1;
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	struct caller *who = caller_new(s, FROM_SOCKET, &e);
+	struct peer *who = peer_new(s, FROM_SOCKET, &e);
 	if (who) {
 		who->uid = peer.uid;
 		who->local_role = role_of(g, fd, &peer);
@@ -355,9 +364,10 @@ static void admit(struct gate *g, struct server *s, int fd)
 		memcpy(who->from, who->local, sizeof(who->local));
 		who->since_ns = monotonic_ns();
 		refuse_room(g, s);
-		caller_count(who, &e);
+		peer_count(who, &e);
 	}
-	bool kept = who && who->place != PLACE_ARRIVING && keep(g, fd, who);
+	bool kept = who && who->place != PLACE_ARRIVING &&
+		    unix_listener_keep(g, fd, who);
 	if (who && !kept && !e.kind)
 		err_set(&e, ERR_LIMIT, "pcapd is out of descriptors");
 	if (e.kind)
@@ -366,11 +376,11 @@ static void admit(struct gate *g, struct server *s, int fd)
 	if (kept)
 		return;
 	if (who)
-		caller_unref(who);
+		peer_unref(who);
 	close(fd);
 }
 
-bool gate_has_descriptors(const struct gate *g)
+bool unix_listener_has_descriptors(const struct unix_listener *g)
 {
 	int fds[CONNECTION_FDS];
 	unsigned n = 0;
@@ -386,7 +396,7 @@ bool gate_has_descriptors(const struct gate *g)
 	return all;
 }
 
-void gate_back_off(struct gate *g)
+void unix_listener_back_off(struct unix_listener *g)
 {
 	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
 	    errno != ENOMEM)
@@ -399,28 +409,28 @@ void gate_back_off(struct gate *g)
 	poll(&stop, 1, BACK_OFF_MS);
 }
 
-static void accept_one(struct gate *g, struct server *s)
+static void accept_one(struct unix_listener *g, struct server *s)
 {
 	int fd = -1;
 
-	if (gate_has_descriptors(g))
+	if (unix_listener_has_descriptors(g))
 		fd = accept4(g->listen_fd, NULL, NULL,
 			     SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
-		admit(g, s, fd);
+		unix_listener_admit(g, s, fd);
 	else
-		gate_back_off(g);
+		unix_listener_back_off(g);
 }
 
 /* What pcap proxy says of where it comes from. */
-static void take_line(struct visit *v, const char *line, size_t n)
+static void unix_listener_take_line(struct visit *v, const char *line, size_t n)
 {
-	struct caller *who = v->caller;
-	struct proxied p;
+	struct peer *who = v->caller;
+	struct proxy_protocol p;
 
-	if (who->local_role == ROLE_NONE || !proxied_parse(line, n, &p))
+	if (who->local_role == ROLE_NONE || !proxy_protocol_parse(line, n, &p))
 		return;
-	if (!proxied_is_real(&p)) {
+	if (!proxy_protocol_is_real(&p)) {
 		log_info("%s names a connection that sshd does not have",
 			 who->local);
 		return;
@@ -428,24 +438,25 @@ static void take_line(struct visit *v, const char *line, size_t n)
 	pthread_mutex_lock(&who->server->lock);
 	who->origin = FROM_SSH;
 	pthread_mutex_unlock(&who->server->lock);
-	who->carrier = proxied_flow(&p);
+	who->carrier = proxy_protocol_flow(&p);
 	who->is_carried = true;
-	proxied_text(&p, who->from, sizeof(who->from));
+	proxy_protocol_text(&p, who->from, sizeof(who->from));
 	log_info("%s (%s) came in by ssh from %s", who->local,
 		 role_text(who->local_role), who->from);
 }
 
-/* The length of a line that is not for gRPC, as of proxied_line. */
+/* The length of a line that is not for gRPC, as of proxy_protocol_line. */
 static int line_length(struct visit *v, const char *bytes, size_t n)
 {
-	int proxied = proxied_line(bytes, n), data = data_line(bytes, n);
+	int proxied = proxy_protocol_line(bytes, n),
+	    data = side_channel_line(bytes, n);
 
 	v->data = data > 0;
 	return proxied ? proxied : data;
 }
 
 /* Bytes of who hears why it is refused, or its end. */
-static void refuse(struct gate *g, struct visit *v)
+static void unix_listener_refuse(struct unix_listener *g, struct visit *v)
 {
 	struct refusal *r = v->refusal;
 	bool first = !r->n_calls, goes_on = true;
@@ -470,7 +481,7 @@ static void refuse(struct gate *g, struct visit *v)
 /* --- the guard, for who is not trusted with gRPC itself --- */
 
 struct guarded {
-	struct caller *caller;
+	struct peer *caller;
 	struct tls_link *link;
 	int plain;
 };
@@ -480,16 +491,16 @@ static void *guarded_main(void *arg)
 	struct guarded *p = arg;
 
 	pthread_setname_np(pthread_self(), "pcapd-guard");
-	caller_carry(p->caller, p->link, p->plain);
+	peer_carry(p->caller, p->link, p->plain);
 	tls_link_free(p->link);
 	close(p->plain);
-	caller_unref(p->caller);
+	peer_unref(p->caller);
 	free(p);
 	return NULL;
 }
 
 /* What gRPC gets in place of fd, or -1. fd is taken over. */
-static int guard(struct caller *who, int fd, struct err *e)
+static int unix_listener_guard(struct peer *who, int fd, struct err *e)
 {
 	struct tls_link *l = tls_link_plain(fd, e);
 	struct guarded *p = l ? malloc(sizeof(*p)) : NULL;
@@ -514,17 +525,18 @@ static int guard(struct caller *who, int fd, struct err *e)
 }
 
 /* Root and operators are: a copy of all that a replay sends is saved. */
-static bool is_guarded(const struct caller *who)
+static bool is_guarded(const struct peer *who)
 {
 	return who->rank == RANK_VIEWER;
 }
 
-static void serve(struct gate *g, struct visit *v, int fd)
+static void unix_listener_serve(struct unix_listener *g, struct visit *v,
+				int fd)
 {
 	struct err e = ERR_INIT;
 
 	if (is_guarded(v->caller)) {
-		fd = guard(v->caller, fd, &e);
+		fd = unix_listener_guard(v->caller, fd, &e);
 		if (fd < 0) {
 			log_warn("%s: %s", v->caller->local, e.what);
 			v->data = true; /* gRPC never has it */
@@ -532,11 +544,11 @@ static void serve(struct gate *g, struct visit *v, int fd)
 			return;
 		}
 	}
-	caller_serve(v->caller, fd);
+	peer_serve(v->caller, fd);
 }
 
 /* The first bytes are there, or the end. */
-static void heard(struct gate *g, struct visit *v)
+static void unix_listener_heard(struct unix_listener *g, struct visit *v)
 {
 	char line[PROXIED_LINE_MAX];
 	ssize_t n = recv(v->fd, line, sizeof(line), MSG_PEEK | MSG_DONTWAIT);
@@ -558,9 +570,9 @@ static void heard(struct gate *g, struct visit *v)
 	v->silent_fd = -1;
 	g->n_silent--;
 	if (!v->data) {
-		take_line(v, line, (size_t)length);
-		serve(g, v, fd);
-	} else if (!data_open(v->caller, line, fd)) {
+		unix_listener_take_line(v, line, (size_t)length);
+		unix_listener_serve(g, v, fd);
+	} else if (!side_channel_open(v->caller, line, fd)) {
 		hung_up(g, v);
 	}
 }
@@ -568,7 +580,7 @@ static void heard(struct gate *g, struct visit *v)
 /* Who says nothing keeps no place, nor does a data connection that no replay
  * comes for, nor who had time to hear why it has none, nor who has no call
  * while others wait. */
-static void drop_silent(struct gate *g)
+static void drop_silent(struct unix_listener *g)
 {
 	int64_t now = monotonic_ns();
 	struct visit *next;
@@ -576,16 +588,17 @@ static void drop_silent(struct gate *g)
 	for (struct visit *v = g->visits; v; v = next) {
 		next = v->next;
 		/* Its end is heard as any other. */
-		if (is_served(v) && caller_is_idle(v->caller, now))
+		if (unix_listener_is_served(v) && peer_is_idle(v->caller, now))
 			shutdown(v->fd, SHUT_RDWR);
 		if (now - v->since_ns <= g->patience_ns)
 			continue;
-		if (v->silent_fd >= 0 || (v->data && data_is_idle(v->caller)))
+		if (v->silent_fd >= 0 ||
+		    (v->data && side_channel_is_idle(v->caller)))
 			hung_up(g, v);
 	}
 }
 
-static bool is_remote(const struct remote *r, const void *ptr)
+static bool is_remote(const struct tls_listener *r, const void *ptr)
 {
 	for (unsigned i = 0; i < r->n_fds; i++)
 		if (ptr == &r->fds[i])
@@ -594,7 +607,8 @@ static bool is_remote(const struct remote *r, const void *ptr)
 }
 
 /* What has to be done from time to time. */
-static void look(struct gate *g, struct server *s, int64_t *looked_ns)
+static void unix_listener_look(struct unix_listener *g, struct server *s,
+			       int64_t *looked_ns)
 {
 	int64_t now = monotonic_ns();
 
@@ -602,10 +616,10 @@ static void look(struct gate *g, struct server *s, int64_t *looked_ns)
 		return;
 	*looked_ns = now;
 	if (s->remote.allow)
-		remote_look(s);
+		tls_listener_look(s);
 	calls_review(s);
-	callers_refused(s);
-	callers_idle(s);
+	peers_refused(s);
+	peers_idle(s);
 	drop_silent(g);
 }
 
@@ -619,7 +633,7 @@ static unsigned count_callers(struct server *s)
 
 /* What connections took, which the allocator would keep for the next ones: when
  * half of those that were there have gone. */
-static void give_back(struct gate *g, unsigned callers)
+static void unix_listener_give_back(struct unix_listener *g, unsigned callers)
 {
 	int64_t now = monotonic_ns();
 
@@ -633,7 +647,7 @@ static void give_back(struct gate *g, unsigned callers)
 	g->given_back_ns = now;
 }
 
-void gate_run(struct gate *g, struct server *s)
+void unix_listener_run(struct unix_listener *g, struct server *s)
 {
 	int64_t looked_ns = monotonic_ns();
 
@@ -642,7 +656,7 @@ void gate_run(struct gate *g, struct server *s)
 		bool busy = s->remote.allow || g->n_silent;
 		unsigned callers = count_callers(s);
 		/* Who is there may hang; nobody comes but through here. */
-		give_back(g, callers);
+		unix_listener_give_back(g, callers);
 		int patience_ms = busy			       ? LOOK_MS
 				  : callers || g->most_callers ? REVIEW_MS
 							       : -1;
@@ -651,7 +665,7 @@ void gate_run(struct gate *g, struct server *s)
 		if (n < 0 && errno != EINTR)
 			return;
 		if (patience_ms > 0)
-			look(g, s, &looked_ns);
+			unix_listener_look(g, s, &looked_ns);
 		if (n <= 0)
 			continue;
 		if (ev.data.ptr == &g->stop_fd)
@@ -660,17 +674,17 @@ void gate_run(struct gate *g, struct server *s)
 		if (ev.data.ptr == &g->listen_fd)
 			accept_one(g, s);
 		else if (is_remote(&s->remote, ev.data.ptr))
-			remote_accept(s, *(int *)ev.data.ptr);
+			tls_listener_accept(s, *(int *)ev.data.ptr);
 		else if (v->refusal)
-			refuse(g, v);
+			unix_listener_refuse(g, v);
 		else if (v->silent_fd >= 0)
-			heard(g, v);
+			unix_listener_heard(g, v);
 		else
 			hung_up(g, v);
 	}
 }
 
-void gate_stop(struct gate *g)
+void unix_listener_stop(struct unix_listener *g)
 {
 	uint64_t one = 1;
 
@@ -679,16 +693,16 @@ void gate_stop(struct gate *g)
 	}
 }
 
-void gate_shut(struct gate *g)
+void unix_listener_shut(struct unix_listener *g)
 {
 	struct visit *next;
 
 	for (struct visit *v = g->visits; v; v = next) {
 		next = v->next;
-		if (!is_served(v)) {
+		if (!unix_listener_is_served(v)) {
 			hung_up(g, v);
 		} else if (v->caller) {
-			caller_unref(v->caller);
+			peer_unref(v->caller);
 			v->caller = NULL;
 		}
 	}
@@ -698,16 +712,16 @@ void gate_shut(struct gate *g)
 	close_fd(&g->listen_fd);
 }
 
-void gate_cut(struct gate *g)
+void unix_listener_cut(struct unix_listener *g)
 {
 	for (struct visit *c = g->visits; c; c = c->next)
 		shutdown(c->fd, SHUT_RDWR);
 }
 
 /* The lock file stays: removing it would let two daemons lock two files. */
-void gate_close(struct gate *g)
+void unix_listener_close(struct unix_listener *g)
 {
-	gate_shut(g);
+	unix_listener_shut(g);
 	while (g->visits)
 		visit_close(g, g->visits);
 	close_fd(&g->epoll_fd);

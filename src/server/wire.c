@@ -104,7 +104,7 @@ ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *d,
 	return m;
 }
 
-static size_t varint(uint8_t *to, uint64_t n)
+static size_t server_wire_varint(uint8_t *to, uint64_t n)
 {
 	size_t i = 0;
 
@@ -115,19 +115,19 @@ static size_t varint(uint8_t *to, uint64_t n)
 }
 
 /* A field with a number; what is 0 is left out. */
-static size_t number(uint8_t *to, unsigned field, uint64_t value)
+static size_t server_wire_number(uint8_t *to, unsigned field, uint64_t value)
 {
 	if (value == 0)
 		return 0;
 	to[0] = (uint8_t)(field << 3);
-	return 1 + varint(to + 1, value);
+	return 1 + server_wire_varint(to + 1, value);
 }
 
 /* The key and the length of a field with bytes. */
 static size_t bytes_head(uint8_t *to, unsigned field, uint64_t n)
 {
 	to[0] = (uint8_t)(field << 3 | 2);
-	return 1 + varint(to + 1, n);
+	return 1 + server_wire_varint(to + 1, n);
 }
 
 size_t wire_packets_head(uint8_t out[WIRE_HEAD_MAX],
@@ -136,11 +136,11 @@ size_t wire_packets_head(uint8_t out[WIRE_HEAD_MAX],
 	uint8_t inner[WIRE_HEAD_MAX];
 	size_t n = 0;
 
-	n += number(inner + n, 1, h->count);
-	n += number(inner + n, 2, h->blocks_done);
-	n += number(inner + n, 3, h->zstd_raw_bytes != 0);
-	n += number(inner + n, 4, h->zstd_raw_bytes);
-	n += number(inner + n, 5, h->beside_bytes);
+	n += server_wire_number(inner + n, 1, h->count);
+	n += server_wire_number(inner + n, 2, h->blocks_done);
+	n += server_wire_number(inner + n, 3, h->zstd_raw_bytes != 0);
+	n += server_wire_number(inner + n, 4, h->zstd_raw_bytes);
+	n += server_wire_number(inner + n, 5, h->beside_bytes);
 	if (h->data_bytes)
 		n += bytes_head(inner + n, 15, h->data_bytes);
 	size_t m = bytes_head(out, PCAP__V1__PACKET_STREAM__EVENT_PACKETS,

@@ -9,17 +9,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool changed(struct store *s, bool ok)
+static bool annotations_changed(struct store *s, bool ok)
 {
 	if (ok)
-		identity_changed(s);
+		manifest_changed(s);
 	return ok;
 }
 
 /* Rows of size bytes each, which `fill` fills from a query: an array. */
-static bool list(struct store *s, const char *sql, uint64_t capture,
-		 size_t size, void (*fill)(sqlite3_stmt *q, void *row),
-		 void **rows, size_t *n, struct err *e)
+static bool annotations_list(struct store *s, const char *sql, uint64_t capture,
+			     size_t size,
+			     void (*fill)(sqlite3_stmt *q, void *row),
+			     void **rows, size_t *n, struct err *e)
 {
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q = db ? sql_query(db, e, sql, "i", capture) : NULL;
@@ -73,7 +74,8 @@ bool store_set_people(struct store *s, uint64_t id, const char *people,
 {
 	struct people_change c = {id, people};
 
-	return changed(s, catalog_run(s->catalog, run_people, &c, e));
+	return annotations_changed(s,
+				   catalog_run(s->catalog, run_people, &c, e));
 }
 
 /* --- holds --- */
@@ -104,7 +106,8 @@ bool store_hold_add(struct store *s, uint64_t capture, struct store_hold *h,
 {
 	struct hold_change c = {.capture = capture, .hold = h};
 
-	return changed(s, catalog_run(s->catalog, run_hold_add, &c, e));
+	return annotations_changed(
+		s, catalog_run(s->catalog, run_hold_add, &c, e));
 }
 
 static bool run_hold_remove(sqlite3 *db, void *arg, struct err *e)
@@ -124,7 +127,8 @@ bool store_hold_remove(struct store *s, uint64_t capture, uint64_t hold,
 {
 	struct hold_change c = {.capture = capture, .id = hold};
 
-	return changed(s, catalog_run(s->catalog, run_hold_remove, &c, e));
+	return annotations_changed(
+		s, catalog_run(s->catalog, run_hold_remove, &c, e));
 }
 
 static void fill_hold(sqlite3_stmt *q, void *row)
@@ -144,10 +148,11 @@ bool store_holds(struct store *s, uint64_t capture, struct store_hold **h,
 {
 	void *rows;
 
-	if (!list(s,
-		  "SELECT id, since_ns, until_ns, created_ns, reason "
-		  "FROM holds WHERE capture = ?1 ORDER BY id",
-		  capture, sizeof(**h), fill_hold, &rows, n, e))
+	if (!annotations_list(
+		    s,
+		    "SELECT id, since_ns, until_ns, created_ns, reason "
+		    "FROM holds WHERE capture = ?1 ORDER BY id",
+		    capture, sizeof(**h), fill_hold, &rows, n, e))
 		return false;
 	*h = rows;
 	return true;
@@ -181,7 +186,8 @@ bool store_mark_add(struct store *s, uint64_t capture,
 {
 	struct mark_change c = {.capture = capture, .mark = m};
 
-	return changed(s, catalog_run(s->catalog, run_mark_add, &c, e));
+	return annotations_changed(
+		s, catalog_run(s->catalog, run_mark_add, &c, e));
 }
 
 static bool run_mark_remove(sqlite3 *db, void *arg, struct err *e)
@@ -202,7 +208,8 @@ bool store_mark_remove(struct store *s, uint64_t capture, const char *name,
 {
 	struct mark_change c = {.capture = capture, .name = name};
 
-	return changed(s, catalog_run(s->catalog, run_mark_remove, &c, e));
+	return annotations_changed(
+		s, catalog_run(s->catalog, run_mark_remove, &c, e));
 }
 
 bool store_mark_find(struct store *s, uint64_t capture, const char *name,
@@ -240,10 +247,11 @@ bool store_marks(struct store *s, uint64_t capture, struct store_mark **m,
 {
 	void *rows;
 
-	if (!list(s,
-		  "SELECT name, at_ns FROM marks WHERE capture = ?1 "
-		  "ORDER BY at_ns, name",
-		  capture, sizeof(**m), fill_mark, &rows, n, e))
+	if (!annotations_list(
+		    s,
+		    "SELECT name, at_ns FROM marks WHERE capture = ?1 "
+		    "ORDER BY at_ns, name",
+		    capture, sizeof(**m), fill_mark, &rows, n, e))
 		return false;
 	*m = rows;
 	return true;

@@ -47,7 +47,7 @@ uint64_t audit_next(struct store *s)
 	return id;
 }
 
-static bool trim(sqlite3 *db, const char *who, struct err *e)
+static bool store_audit_trim(sqlite3 *db, const char *who, struct err *e)
 {
 	return sql_exec(db, e,
 			"DELETE FROM audit WHERE who = ?1 AND id <= (SELECT id "
@@ -69,7 +69,7 @@ static bool run_put(sqlite3 *db, struct catalog_job *job, struct err *e)
 		      r->until_ns, r->detail, r->bytes, r->lasted_ns,
 		      (int64_t)r->status, r->result, r->capture_id, r->people))
 		return false;
-	return r->id % TRIM_EVERY != 0 || trim(db, r->who, e);
+	return r->id % TRIM_EVERY != 0 || store_audit_trim(db, r->who, e);
 }
 
 static void put_done(struct catalog_job *job, const struct err *e)
@@ -97,36 +97,36 @@ void audit_put(struct store *s, const struct audit_row *row)
 	catalog_post(s->catalog, &j->job);
 }
 
-static void text(sqlite3_stmt *q, int column, char *to, size_t room)
+static void store_audit_text(sqlite3_stmt *q, int column, char *to, size_t room)
 {
 	const unsigned char *from = sqlite3_column_text(q, column);
 
 	snprintf(to, room, "%s", from ? (const char *)from : "");
 }
 
-static void from_row(sqlite3_stmt *q, struct audit_row *r)
+static void store_audit_from_row(sqlite3_stmt *q, struct audit_row *r)
 {
 	memset(r, 0, sizeof(*r));
 	r->id = (uint64_t)sqlite3_column_int64(q, 0);
 	r->at_ns = sqlite3_column_int64(q, 1);
-	text(q, 2, r->who, sizeof(r->who));
-	text(q, 3, r->role, sizeof(r->role));
-	text(q, 4, r->origin, sizeof(r->origin));
-	text(q, 5, r->method, sizeof(r->method));
-	text(q, 6, r->capture, sizeof(r->capture));
-	text(q, 7, r->filter, sizeof(r->filter));
+	store_audit_text(q, 2, r->who, sizeof(r->who));
+	store_audit_text(q, 3, r->role, sizeof(r->role));
+	store_audit_text(q, 4, r->origin, sizeof(r->origin));
+	store_audit_text(q, 5, r->method, sizeof(r->method));
+	store_audit_text(q, 6, r->capture, sizeof(r->capture));
+	store_audit_text(q, 7, r->filter, sizeof(r->filter));
 	r->since_ns = sqlite3_column_int64(q, 8);
 	r->until_ns = sqlite3_column_int64(q, 9);
-	text(q, 10, r->detail, sizeof(r->detail));
+	store_audit_text(q, 10, r->detail, sizeof(r->detail));
 	r->bytes = (uint64_t)sqlite3_column_int64(q, 11);
 	r->lasted_ns = sqlite3_column_int64(q, 12);
 	r->status = sqlite3_column_int(q, 13);
-	text(q, 14, r->result, sizeof(r->result));
+	store_audit_text(q, 14, r->result, sizeof(r->result));
 	r->capture_id = (uint64_t)sqlite3_column_int64(q, 15);
-	text(q, 16, r->people, sizeof(r->people));
+	store_audit_text(q, 16, r->people, sizeof(r->people));
 }
 
-static void reverse(struct audit_row *rows, size_t n)
+static void store_audit_reverse(struct audit_row *rows, size_t n)
 {
 	for (size_t i = 0; i < n / 2; i++) {
 		struct audit_row t = rows[i];
@@ -165,12 +165,12 @@ bool audit_list(struct store *s, int64_t since_ns, int64_t until_ns, size_t max,
 			break;
 		}
 		*rows = more;
-		from_row(q, &(*rows)[(*n)++]);
+		store_audit_from_row(q, &(*rows)[(*n)++]);
 	}
 	sqlite3_finalize(q);
 	sqlite3_close(db);
 	if (got == 0) {
-		reverse(*rows, *n);
+		store_audit_reverse(*rows, *n);
 		return true;
 	}
 	free(*rows);

@@ -13,52 +13,52 @@
 /* A frame that shrinks by less than this part is not worth its time. */
 #define SHRINK_PART 32
 
-_Static_assert(PACK_BOUND(BLOCK_MAX) + PACK_SLACK <= FRAME_MAX, "room");
+_Static_assert(ZPACK_BOUND(BLOCK_MAX) + ZPACK_SLACK <= FRAME_MAX, "room");
 
-struct frame {
+struct block_compressor {
 	ZSTD_CCtx *zstd;
-	struct packer *packer;
+	struct zpack *packer;
 	bool in_doubt; /* the last frame that zstd made whole did not shrink */
 };
 
-struct frame *frame_new(void)
+struct block_compressor *block_compressor_new(void)
 {
-	struct frame *f = calloc(1, sizeof(*f));
+	struct block_compressor *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return NULL;
 	f->zstd = ZSTD_createCCtx();
-	f->packer = packer_new();
+	f->packer = zpack_new();
 	if (f->zstd && f->packer)
 		return f;
-	frame_free(f);
+	block_compressor_free(f);
 	return NULL;
 }
 
-void frame_free(struct frame *f)
+void block_compressor_free(struct block_compressor *f)
 {
 	if (!f)
 		return;
 	ZSTD_freeCCtx(f->zstd);
-	packer_free(f->packer);
+	zpack_free(f->packer);
 	free(f);
 }
 
-int frame_level(int wanted, unsigned waiting, unsigned max)
+int block_compressor_level(int wanted, unsigned waiting, unsigned max)
 {
 	unsigned calm = max / 8, full = max / 2;
 
 	if (waiting <= calm)
 		return wanted;
 	if (waiting >= full)
-		return FRAME_LEVEL_STORED;
-	if (wanted <= FRAME_LEVEL_FAST)
+		return BLOCK_COMPRESSOR_LEVEL_STORED;
+	if (wanted <= BLOCK_COMPRESSOR_LEVEL_FAST)
 		return wanted;
-	return wanted - (wanted - FRAME_LEVEL_FAST) * (int)(waiting - calm) /
-				(int)(full - calm);
+	return wanted - (wanted - BLOCK_COMPRESSOR_LEVEL_FAST) *
+				(int)(waiting - calm) / (int)(full - calm);
 }
 
-void frame_begin(struct frame *f, int level)
+void block_compressor_begin(struct block_compressor *f, int level)
 {
 	ZSTD_CCtx_reset(f->zstd, ZSTD_reset_session_only);
 	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_compressionLevel, level);
@@ -67,7 +67,7 @@ void frame_begin(struct frame *f, int level)
 	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_checksumFlag, 1);
 }
 
-static bool failed(size_t result, struct err *e)
+static bool block_compressor_failed(size_t result, struct err *e)
 {
 	if (ZSTD_isError(result))
 		err_set(e, ERR_FAILED, "compress: %s",
@@ -77,25 +77,26 @@ static bool failed(size_t result, struct err *e)
 
 static unsigned step_of(int level)
 {
-	return level == FRAME_LEVEL_STORED ? PACK_STORE
-	       : level < 0		   ? (unsigned)-level
-					   : 1;
+	return level == BLOCK_COMPRESSOR_LEVEL_STORED ? ZPACK_STORE
+	       : level < 0			      ? (unsigned)-level
+						      : 1;
 }
 
-bool frame_whole(struct frame *f, int level, uint32_t link_type,
-		 const uint8_t *records, uint32_t n, uint8_t *out,
-		 size_t *filled, struct err *e)
+bool block_compressor_whole(struct block_compressor *f, int level,
+			    uint32_t link_type, const uint8_t *records,
+			    uint32_t n, uint8_t *out, size_t *filled,
+			    struct err *e)
 {
 	/* What zstd cannot shrink gets its time again when we can. */
 	bool ours = level < 0 || f->in_doubt;
 
 	if (ours) {
-		*filled = pack(f->packer, link_type, records, n, step_of(level),
-			       out);
+		*filled = zpack(f->packer, link_type, records, n,
+				step_of(level), out);
 	} else {
-		frame_begin(f, level);
+		block_compressor_begin(f, level);
 		*filled = ZSTD_compress2(f->zstd, out, FRAME_MAX, records, n);
-		if (failed(*filled, e))
+		if (block_compressor_failed(*filled, e))
 			return false;
 	}
 	if (level >= 0)
@@ -103,16 +104,17 @@ bool frame_whole(struct frame *f, int level, uint32_t link_type,
 	return true;
 }
 
-bool frame_add(struct frame *f, const uint8_t *bytes, uint32_t *taken,
-	       uint32_t to, bool end, uint8_t *out, size_t room, size_t *filled,
-	       bool *more, struct err *e)
+bool block_compressor_add(struct block_compressor *f, const uint8_t *bytes,
+			  uint32_t *taken, uint32_t to, bool end, uint8_t *out,
+			  size_t room, size_t *filled, bool *more,
+			  struct err *e)
 {
 	ZSTD_inBuffer in = {bytes, to, *taken};
 	ZSTD_outBuffer o = {out, room, 0};
 	size_t left = ZSTD_compressStream2(f->zstd, &o, &in,
 					   end ? ZSTD_e_end : ZSTD_e_flush);
 
-	if (failed(left, e))
+	if (block_compressor_failed(left, e))
 		return false;
 	*taken = (uint32_t)in.pos;
 	*filled = o.pos;

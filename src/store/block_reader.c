@@ -39,7 +39,8 @@ void decoder_free(struct decoder *d)
 	free(d);
 }
 
-static bool fail(struct load *l, bool damaged, const char *why, int error)
+static bool block_reader_fail(struct block_reader *l, bool damaged,
+			      const char *why, int error)
 {
 	l->damaged = damaged;
 	l->why = why;
@@ -47,60 +48,66 @@ static bool fail(struct load *l, bool damaged, const char *why, int error)
 	return false;
 }
 
-bool load_frame(struct load *l, uint8_t *to)
+bool block_reader_frame(struct block_reader *l, uint8_t *to)
 {
 	const struct block_info *i = &l->info;
 
 	if (segment_read(l->fd, i->offset, to, i->stored_bytes) ==
 	    i->stored_bytes)
 		return true;
-	return errno ? fail(l, true, NULL, errno) : fail(l, true, "cut off", 0);
+	return errno ? block_reader_fail(l, true, NULL, errno)
+		     : block_reader_fail(l, true, "cut off", 0);
 }
 
-static bool decode(struct load *l, struct decoder *d, struct block *b)
+static bool block_reader_decode(struct block_reader *l, struct decoder *d,
+				struct block *b)
 {
 	const struct block_info *i = &l->info;
 
-	if (!load_frame(l, d->frame))
+	if (!block_reader_frame(l, d->frame))
 		return false;
 	size_t n = ZSTD_decompressDCtx(d->zstd, b->arena, BLOCK_MAX, d->frame,
 				       i->stored_bytes);
 	b->used = (uint32_t)n;
 	if (ZSTD_isError(n))
-		return fail(l, true, ZSTD_getErrorName(n), 0);
-	return n == i->raw_bytes || fail(l, true, "wrong length", 0);
+		return block_reader_fail(l, true, ZSTD_getErrorName(n), 0);
+	return n == i->raw_bytes ||
+	       block_reader_fail(l, true, "wrong length", 0);
 }
 
 /* For a frame that somebody else reads. */
-static bool reaches(struct load *l)
+static bool block_reader_reaches(struct block_reader *l)
 {
 	struct stat st;
 
 	return (fstat(l->fd, &st) == 0 &&
 		(uint64_t)st.st_size >=
 			l->info.offset + l->info.stored_bytes) ||
-	       fail(l, true, "cut off", 0);
+	       block_reader_fail(l, true, "cut off", 0);
 }
 
-static bool fill(struct load *l, struct decoder *d, struct block *b)
+static bool block_reader_fill(struct block_reader *l, struct decoder *d,
+			      struct block *b)
 {
-	if (l->as == LOAD_DECODED)
-		return decode(l, d, b);
+	if (l->as == BLOCK_READER_DECODED)
+		return block_reader_decode(l, d, b);
 	b->stored = true;
 	b->used = (uint32_t)l->info.stored_bytes;
-	return l->as == LOAD_UNREAD ? reaches(l) : load_frame(l, b->arena);
+	return l->as == BLOCK_READER_UNREAD ? block_reader_reaches(l)
+					    : block_reader_frame(l, b->arena);
 }
 
-static struct block *load(struct load *l, struct decoder *d)
+static struct block *block_reader(struct block_reader *l, struct decoder *d)
 {
 	const struct block_info *i = &l->info;
 	struct block *b = NULL;
 
 	if (i->stored_bytes > FRAME_MAX || i->raw_bytes > BLOCK_MAX)
-		fail(l, false, "its row in the catalog is damaged", 0);
+		block_reader_fail(l, false, "its row in the catalog is damaged",
+				  0);
 	else if (!(b = block_new(l->pool, l->link_type, l->snaplen)))
-		fail(l, false, "out of memory", 0);
-	else if (fill(l, d, b)) {
+		block_reader_fail(l, false, "out of memory", 0);
+	else if (block_reader_fill(l, d, b)) {
 		b->info = *i;
 		block_publish(b);
 		atomic_store(&b->sealed, true);
@@ -110,44 +117,44 @@ static struct block *load(struct load *l, struct decoder *d)
 	return NULL;
 }
 
-void load_run(struct load *l, struct decoder *d)
+void block_reader_run(struct block_reader *l, struct decoder *d)
 {
-	l->block = load(l, d);
+	l->block = block_reader(l, d);
 }
 
 /* --- ahead --- */
 
-static void *tools_new(void)
+static void *block_reader_tools_new(void)
 {
 	return decoder_new();
 }
 
-static void tools_free(void *tools)
+static void block_reader_tools_free(void *tools)
 {
 	decoder_free(tools);
 }
 
 /* A replay gets a third of what a capture gets of a CPU that both want. */
-static const struct ahead_kind kind = {
+static const struct job_pool_kind kind = {
 	.what = "decoders",
 	.thread_name = "pcapd-decode",
 	.nice = 5,
-	.tools_new = tools_new,
-	.tools_free = tools_free,
+	.tools_new = block_reader_tools_new,
+	.tools_free = block_reader_tools_free,
 };
 
-static void run(struct ahead_job *job, void *tools)
+static void block_reader_job(struct job_pool_job *job, void *tools)
 {
-	load_run((void *)job, tools); /* its first */
+	block_reader_run((void *)job, tools); /* its first */
 }
 
-struct ahead *loaders_new(unsigned threads, struct err *e)
+struct job_pool *block_readers_new(unsigned threads, struct err *e)
 {
-	return ahead_new(&kind, threads, e);
+	return job_pool_new(&kind, threads, e);
 }
 
-void load_post(struct ahead *a, struct load *l)
+void block_reader_post(struct job_pool *a, struct block_reader *l)
 {
-	l->job.run = run;
-	ahead_post(a, &l->job);
+	l->job.run = block_reader_job;
+	job_pool_post(a, &l->job);
 }

@@ -1,5 +1,5 @@
 /*
- * load: a block off the disk, read and decoded. Private to this folder.
+ * block_reader: a block off the disk, read and decoded. Private to this folder.
  *
  * What: a load is a job (job_pool.h), so that it may be done before it is asked
  * for; who does it has a decoder. It says what went wrong and tells nobody.
@@ -8,8 +8,8 @@
  * Ownership: the file and the pool are the cursor's and stay; the block in a
  * load that was done is its cursor's to take.
  */
-#ifndef PCAPD_STORE_LOAD_H
-#define PCAPD_STORE_LOAD_H
+#ifndef PCAPD_STORE_BLOCK_READER_H
+#define PCAPD_STORE_BLOCK_READER_H
 
 #include "base/job_pool.h"
 #include "packet/block.h"
@@ -21,13 +21,17 @@ void decoder_free(struct decoder *d); /* NULL is fine */
 
 /* As its packets; as the zstd frame that it is on disk; or as that, but not
  * read: who wants it reads the file, which has it. */
-enum load_as { LOAD_DECODED, LOAD_STORED, LOAD_UNREAD };
+enum block_reader_as {
+	BLOCK_READER_DECODED,
+	BLOCK_READER_STORED,
+	BLOCK_READER_UNREAD
+};
 
-struct load {
-	struct ahead_job job;
+struct block_reader {
+	struct job_pool_job job;
 	/* What to load. */
 	int fd; /* its segment */
-	enum load_as as;
+	enum block_reader_as as;
 	struct block_info info;
 	uint32_t link_type, snaplen;
 	struct block_pool *pool;
@@ -40,14 +44,14 @@ struct load {
 
 /* The job: l->block, or why there is none. stored_bytes are BLOCK_MAX at most
  * where it is not decoded. */
-void load_run(struct load *l, struct decoder *d);
+void block_reader_run(struct block_reader *l, struct decoder *d);
 
 /* The frame of a block as it lies on disk; l says why it cannot be read. */
-bool load_frame(struct load *l, uint8_t *to);
+bool block_reader_frame(struct block_reader *l, uint8_t *to);
 
 /* Threads that do loads. */
-struct ahead *loaders_new(unsigned threads, struct err *e);
-/* To be done by them, and loaders' ahead_take has a decoder as own. */
-void load_post(struct ahead *a, struct load *l);
+struct job_pool *block_readers_new(unsigned threads, struct err *e);
+/* To be done by them, and loaders' job_pool_take has a decoder as own. */
+void block_reader_post(struct job_pool *a, struct block_reader *l);
 
 #endif

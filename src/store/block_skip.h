@@ -1,35 +1,37 @@
 /*
- * sieve: which segments and blocks a filter has to read. Private to this
+ * block_skip: which segments and blocks a filter has to read. Private to this
  * folder.
  *
- * What: asks the union of a segment, and when that may match, the summary of
+ * What: asks the union of a segment, and when that may match, the synopsis of
  * each of its blocks. Segments of another link type than the filter's, and
  * such without an index, pass whole.
  * Threads: one at a time.
- * Ownership: sieve_new gives, sieve_free takes; the program is the caller's.
+ * Ownership: block_skip_new gives, block_skip_free takes; the program is the
+ * caller's.
  */
-#ifndef PCAPD_STORE_SIEVE_H
-#define PCAPD_STORE_SIEVE_H
+#ifndef PCAPD_STORE_BLOCK_SKIP_H
+#define PCAPD_STORE_BLOCK_SKIP_H
 
 #include "store/segment_index.h"
 
-struct sieve;
+struct block_skip;
 
 /* NULL: memory is out. */
-struct sieve *sieve_new(struct indexes *written,
-			const struct bpf_program *program, uint32_t link_type);
-void sieve_free(struct sieve *v); /* NULL is fine */
+struct block_skip *block_skip_new(struct segment_indexes *written,
+				  const struct bpf_program *program,
+				  uint32_t link_type);
+void block_skip_free(struct block_skip *v); /* NULL is fine */
 
 /* The segment that is asked about next; fd is its file, or -1, and stays open
  * meanwhile. false: none of its packets matches. */
-bool sieve_segment(struct sieve *v, int fd, uint64_t capture,
-		   uint64_t first_seq, uint32_t link_type);
+bool block_skip_segment(struct block_skip *v, int fd, uint64_t capture,
+			uint64_t first_seq, uint32_t link_type);
 /* false: none of the packets in this block of it matches. */
-bool sieve_block(struct sieve *v, uint64_t seq);
-/* Of what was asked last, the union or a block's summary: which of the words
+bool block_skip_block(struct block_skip *v, uint64_t seq);
+/* Of what was asked last, the union or a block's synopsis: which of the words
  * that the filter needs are "any" there, as bits by class. */
-const uint32_t *sieve_any(const struct sieve *v);
-/* The segment has summaries to ask; after a sieve_block of it. */
-bool sieve_has_index(const struct sieve *v);
+const uint32_t *block_skip_any(const struct block_skip *v);
+/* The segment has synopses to ask; after a block_skip_block of it. */
+bool block_skip_has_index(const struct block_skip *v);
 
 #endif

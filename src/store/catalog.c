@@ -45,7 +45,7 @@ struct jobs {
 #define LINGER_JOBS 16
 
 /* Ids, up to one too many. */
-struct changes {
+struct catalog_changes {
 	size_t n;
 	int64_t ids[CATALOG_CHANGES + 1];
 };
@@ -59,13 +59,13 @@ struct catalog {
 	off_t reserved; /* the log may grow up to there */
 	pthread_t thread;
 	bool last_try; /* the thread's: nothing is put off any more */
-	struct changes uncommitted; /* the thread's */
-	pthread_mutex_t lock;	    /* guards everything below */
+	struct catalog_changes uncommitted; /* the thread's */
+	pthread_mutex_t lock;		    /* guards everything below */
 	pthread_cond_t posted;
 	struct jobs jobs;
 	unsigned lingering; /* of them, who let others come with them */
 	bool hurry;	    /* somebody does not */
-	struct changes changes;
+	struct catalog_changes changes;
 	bool closing;
 };
 
@@ -102,7 +102,7 @@ static bool sql_err(sqlite3 *db, struct err *e, const char *doing)
 	return false;
 }
 
-static bool bind(sqlite3_stmt *q, const char *types, va_list ap)
+static bool catalog_bind(sqlite3_stmt *q, const char *types, va_list ap)
 {
 	int rc = SQLITE_OK;
 
@@ -127,8 +127,8 @@ static bool bind(sqlite3_stmt *q, const char *types, va_list ap)
 	return rc == SQLITE_OK;
 }
 
-static sqlite3_stmt *query(sqlite3 *db, struct err *e, const char *sql,
-			   const char *types, va_list ap)
+static sqlite3_stmt *catalog_query(sqlite3 *db, struct err *e, const char *sql,
+				   const char *types, va_list ap)
 {
 	sqlite3_stmt *q;
 
@@ -136,7 +136,7 @@ static sqlite3_stmt *query(sqlite3 *db, struct err *e, const char *sql,
 		sql_err(db, e, "prepare");
 		return NULL;
 	}
-	if (!bind(q, types, ap)) {
+	if (!catalog_bind(q, types, ap)) {
 		sql_err(db, e, "bind");
 		sqlite3_finalize(q);
 		return NULL;
@@ -150,7 +150,7 @@ sqlite3_stmt *sql_query(sqlite3 *db, struct err *e, const char *sql,
 	va_list ap;
 
 	va_start(ap, types);
-	sqlite3_stmt *q = query(db, e, sql, types, ap);
+	sqlite3_stmt *q = catalog_query(db, e, sql, types, ap);
 	va_end(ap);
 	return q;
 }
@@ -160,7 +160,7 @@ bool sql_bind(sqlite3_stmt *q, struct err *e, const char *types, ...)
 	va_list ap;
 
 	va_start(ap, types);
-	bool ok = bind(q, types, ap);
+	bool ok = catalog_bind(q, types, ap);
 	va_end(ap);
 	return ok || sql_err(sqlite3_db_handle(q), e, "bind");
 }
@@ -194,7 +194,7 @@ static void statements_done(void)
 }
 
 /* Bound, and to be reset; NULL: it is not one of them, or there is no room. */
-static sqlite3_stmt *prepared(sqlite3 *db, const char *sql)
+static sqlite3_stmt *catalog_prepared(sqlite3 *db, const char *sql)
 {
 	sqlite3_stmt *q = NULL;
 
@@ -214,7 +214,7 @@ static bool exec_prepared(sqlite3_stmt *q, struct err *e, const char *types,
 			  va_list ap)
 {
 	sqlite3 *db = sqlite3_db_handle(q);
-	bool ok = bind(q, types, ap) || sql_err(db, e, "bind");
+	bool ok = catalog_bind(q, types, ap) || sql_err(db, e, "bind");
 
 	ok = ok && sql_step(q, e) >= 0;
 	sqlite3_reset(q);
@@ -225,7 +225,7 @@ static bool exec_prepared(sqlite3_stmt *q, struct err *e, const char *types,
 bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
 	      ...)
 {
-	sqlite3_stmt *again = prepared(db, sql);
+	sqlite3_stmt *again = catalog_prepared(db, sql);
 	bool ok = false;
 	va_list ap;
 
@@ -233,7 +233,7 @@ bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
 	if (again) {
 		ok = exec_prepared(again, e, types, ap);
 	} else {
-		sqlite3_stmt *q = query(db, e, sql, types, ap);
+		sqlite3_stmt *q = catalog_query(db, e, sql, types, ap);
 
 		ok = q && sql_step(q, e) >= 0;
 		sqlite3_finalize(q);
@@ -249,7 +249,7 @@ char *sql_text(sqlite3_stmt *q, int column)
 	return strdup(text ? (const char *)text : "");
 }
 
-static bool exec(sqlite3 *db, const char *sql, struct err *e)
+static bool catalog_exec(sqlite3 *db, const char *sql, struct err *e)
 {
 	if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
 		return true;
@@ -258,7 +258,7 @@ static bool exec(sqlite3 *db, const char *sql, struct err *e)
 
 /* --- what changes --- */
 
-static void add_change(struct changes *to, int64_t id)
+static void add_change(struct catalog_changes *to, int64_t id)
 {
 	/* A row that grows does so again and again. */
 	if (to->n <= CATALOG_CHANGES &&
@@ -277,7 +277,7 @@ static void on_change(void *arg, int what, const char *db, const char *table,
 		add_change(&c->uncommitted, id);
 }
 
-static void changes_done(struct catalog *c, bool committed)
+static void catalog_changes_done(struct catalog *c, bool committed)
 {
 	pthread_mutex_lock(&c->lock);
 	for (size_t i = 0; committed && i < c->uncommitted.n; i++)
@@ -300,7 +300,7 @@ bool catalog_changes(struct catalog *c, int64_t ids[CATALOG_CHANGES], size_t *n)
 /* --- the thread --- */
 
 /* With the lock held, and something posted. */
-static void linger(struct catalog *c)
+static void catalog_linger(struct catalog *c)
 {
 	int64_t until = monotonic_ns() + LINGER_NS;
 	bool late = false;
@@ -323,7 +323,7 @@ static bool take_all(struct catalog *c, struct jobs *jobs)
 			pthread_cond_wait(&c->posted, &c->lock);
 	}
 	if (c->jobs.first)
-		linger(c);
+		catalog_linger(c);
 	c->lingering = 0;
 	c->hurry = false;
 	jobs_append(jobs, &c->jobs);
@@ -361,12 +361,13 @@ static bool run_one(sqlite3 *db, struct catalog_job *job, bool *again,
 	*again |= disk_says_no(db);
 	/* Some errors end the whole transaction. */
 	if (!sqlite3_get_autocommit(db) &&
-	    exec(db, "ROLLBACK TO job", &ignored))
-		exec(db, "RELEASE job", &ignored);
+	    catalog_exec(db, "ROLLBACK TO job", &ignored))
+		catalog_exec(db, "RELEASE job", &ignored);
 	return false;
 }
 
-static bool patient(const struct catalog *c, const struct catalog_job *job)
+static bool catalog_patient(const struct catalog *c,
+			    const struct catalog_job *job)
 {
 	return !c->last_try && job->patient && job->patient(job);
 }
@@ -389,13 +390,13 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 	jobs_init(&later);
 	for (struct catalog_job *job = jobs->first; job; job = next) {
 		next = job->next;
-		if (later.first && patient(c, job)) {
+		if (later.first && catalog_patient(c, job)) {
 			jobs_add(&later, job);
 		} else if (!ok || run_one(c->db, job, &again, &e)) {
 			jobs_add(&kept, job);
 		} else {
 			ok = !sqlite3_get_autocommit(c->db);
-			if (again && patient(c, job))
+			if (again && catalog_patient(c, job))
 				jobs_add(&later, job);
 			else
 				job->done(job, &e);
@@ -403,12 +404,12 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 	}
 	ok = ok && sql_exec(c->db, &e, "COMMIT", "");
 	if (!ok && !sqlite3_get_autocommit(c->db))
-		exec(c->db, "ROLLBACK", &ignored);
-	changes_done(c, ok);
+		catalog_exec(c->db, "ROLLBACK", &ignored);
+	catalog_changes_done(c, ok);
 	jobs_init(jobs);
 	for (struct catalog_job *job = kept.first; job; job = next) {
 		next = job->next;
-		if (!ok && patient(c, job))
+		if (!ok && catalog_patient(c, job))
 			jobs_add(jobs, job);
 		else
 			job->done(job, ok ? NULL : &e);
@@ -430,12 +431,13 @@ static void *catalog_main(void *arg)
 	return NULL;
 }
 
-static void post(struct catalog *c, struct catalog_job *job, bool linger)
+static void catalog_post_job(struct catalog *c, struct catalog_job *job,
+			     bool catalog_linger)
 {
 	pthread_mutex_lock(&c->lock);
 	bool first = !c->jobs.first;
 	jobs_add(&c->jobs, job);
-	if (linger)
+	if (catalog_linger)
 		c->lingering++;
 	else
 		c->hurry = true;
@@ -447,12 +449,12 @@ static void post(struct catalog *c, struct catalog_job *job, bool linger)
 
 void catalog_post(struct catalog *c, struct catalog_job *job)
 {
-	post(c, job, false);
+	catalog_post_job(c, job, false);
 }
 
 void catalog_post_lingering(struct catalog *c, struct catalog_job *job)
 {
-	post(c, job, true);
+	catalog_post_job(c, job, true);
 }
 
 struct waiting_job {
@@ -516,7 +518,7 @@ unsigned catalog_version(void)
 	return schema_version;
 }
 
-static bool migrate(sqlite3 *db, struct err *e)
+static bool catalog_migrate(sqlite3 *db, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(db, e, "PRAGMA user_version", "");
 
@@ -537,16 +539,18 @@ static bool migrate(sqlite3 *db, struct err *e)
 
 		snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %u",
 			 version + 1);
-		if (!exec(db, "BEGIN IMMEDIATE", e) ||
-		    !exec(db, schema_migrations[version], e) ||
-		    !exec(db, version == 11 ? SEGMENT_SUM_AGAIN : "", e) ||
-		    !exec(db, pragma, e) || !exec(db, "COMMIT", e))
+		if (!catalog_exec(db, "BEGIN IMMEDIATE", e) ||
+		    !catalog_exec(db, schema_migrations[version], e) ||
+		    !catalog_exec(db, version == 11 ? SEGMENT_SUM_AGAIN : "",
+				  e) ||
+		    !catalog_exec(db, pragma, e) ||
+		    !catalog_exec(db, "COMMIT", e))
 			return false;
 	}
 	return true;
 }
 
-static sqlite3 *connect(const char *path, int flags, struct err *e)
+static sqlite3 *catalog_connect(const char *path, int flags, struct err *e)
 {
 	sqlite3 *db = NULL;
 
@@ -588,24 +592,26 @@ static void keep_log(sqlite3 *db)
 /* Commits leave the file alone but for the log; catalog_sync does the rest. */
 static bool open_connections(struct catalog *c, struct err *e)
 {
-	c->db = connect(c->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
+	c->db = catalog_connect(c->path,
+				SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
 	if (!c->db)
 		return false;
 	if (!row_sum_define(c->db, e) || !schema_mend(c->db, e) ||
-	    !exec(c->db, "PRAGMA journal_mode = WAL", e) ||
-	    !exec(c->db, "PRAGMA synchronous = NORMAL", e) ||
-	    !exec(c->db, "PRAGMA wal_autocheckpoint = 0", e) ||
-	    !migrate(c->db, e))
+	    !catalog_exec(c->db, "PRAGMA journal_mode = WAL", e) ||
+	    !catalog_exec(c->db, "PRAGMA synchronous = NORMAL", e) ||
+	    !catalog_exec(c->db, "PRAGMA wal_autocheckpoint = 0", e) ||
+	    !catalog_migrate(c->db, e))
 		return err_wrap(e, "%s", c->path);
 	schema_reindex(c->db);
 	if (!row_sum_keep(c->db, e))
 		return false;
 	sqlite3_update_hook(c->db, on_change, c);
-	c->sync_db = connect(c->path, SQLITE_OPEN_READWRITE, e);
+	c->sync_db = catalog_connect(c->path, SQLITE_OPEN_READWRITE, e);
 	keep_log(c->db);
 	if (c->sync_db)
 		keep_log(c->sync_db);
-	return c->sync_db && exec(c->sync_db, "PRAGMA synchronous = NORMAL", e);
+	return c->sync_db &&
+	       catalog_exec(c->sync_db, "PRAGMA synchronous = NORMAL", e);
 }
 
 static int open_log(const struct catalog *c)
@@ -621,7 +627,7 @@ static int open_log(const struct catalog *c)
  * removed in need would be given to whoever writes next, which is not us. The
  * log grows when the catalog cannot, and begins again when it can.
  */
-static void reserve(struct catalog *c)
+static void catalog_reserve(struct catalog *c)
 {
 	struct stat st;
 	struct statvfs fs;
@@ -665,7 +671,7 @@ struct catalog *catalog_open(const char *path, struct err *e)
 	pthread_mutex_init(&c->sync_lock, NULL);
 	cond_init(&c->posted);
 	if (open_connections(c, e)) {
-		reserve(c);
+		catalog_reserve(c);
 		if (pthread_create(&c->thread, NULL, catalog_main, c) == 0)
 			return c;
 		err_set(e, ERR_FAILED, "open catalog: cannot make a thread");
@@ -688,7 +694,7 @@ void catalog_close(struct catalog *c)
 }
 
 /* A quota is an I/O error to SQLite. */
-static bool no_room(sqlite3 *db, int rc)
+static bool catalog_no_room(sqlite3 *db, int rc)
 {
 	int error = sqlite3_system_errno(db);
 
@@ -706,11 +712,11 @@ static bool sync_locked(struct catalog *c, struct err *e)
 		rc = sqlite3_wal_checkpoint_v2(c->sync_db, NULL,
 					       SQLITE_CHECKPOINT_RESTART, NULL,
 					       NULL);
-	reserve(c);
+	catalog_reserve(c);
 	/* Busy: a reader, or another's checkpoint; there is a next time. Full:
 	 * the log is as good, and retention needs this to make room. */
 	return rc == SQLITE_OK || rc == SQLITE_BUSY ||
-	       (no_room(c->sync_db, rc) && catalog_sync_log(c)) ||
+	       (catalog_no_room(c->sync_db, rc) && catalog_sync_log(c)) ||
 	       sql_err(c->sync_db, e, "sync");
 }
 
@@ -724,7 +730,7 @@ bool catalog_sync(struct catalog *c, struct err *e)
 
 sqlite3 *catalog_reader(struct catalog *c, struct err *e)
 {
-	sqlite3 *db = connect(c->path, SQLITE_OPEN_READONLY, e);
+	sqlite3 *db = catalog_connect(c->path, SQLITE_OPEN_READONLY, e);
 
 	if (!db || row_sum_define(db, e))
 		return db;

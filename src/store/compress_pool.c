@@ -10,70 +10,71 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static void *tools_new(void)
+static void *compress_pool_tools_new(void)
 {
-	return frame_new();
+	return block_compressor_new();
 }
 
-static void tools_free(void *tools)
+static void compress_pool_tools_free(void *tools)
 {
-	frame_free(tools);
+	block_compressor_free(tools);
 }
 
-static const struct ahead_kind kind = {
+static const struct job_pool_kind kind = {
 	.what = "compressors",
 	.thread_name = "pcapd-press",
-	.tools_new = tools_new,
-	.tools_free = tools_free,
+	.tools_new = compress_pool_tools_new,
+	.tools_free = compress_pool_tools_free,
 };
 
 /* One frame of the whole block. */
-static void compress(struct ahead_job *job, void *tools)
+static void compress_pool_compress(struct job_pool_job *job, void *tools)
 {
-	struct press_job *j = (void *)job; /* its first */
+	struct compress_pool_job *j = (void *)job; /* its first */
 	const struct block *b = j->block;
 	struct err e;
 
-	if (!frame_whole(tools, j->level, b->link_type, b->arena, b->used,
-			 j->out, &j->n, &e))
+	if (!block_compressor_whole(tools, j->level, b->link_type, b->arena,
+				    b->used, j->out, &j->n, &e))
 		j->n = 0;
 }
 
-struct ahead *press_new(unsigned threads, struct err *e)
+struct job_pool *compress_pool_new(unsigned threads, struct err *e)
 {
-	return ahead_new(&kind, threads, e);
+	return job_pool_new(&kind, threads, e);
 }
 
-unsigned press_ahead(const struct ahead *p)
+unsigned compress_pool_ahead(const struct job_pool *p)
 {
-	unsigned n = 2 * ahead_threads(p);
+	unsigned n = 2 * job_pool_threads(p);
 
-	return n < PRESS_AHEAD ? n : PRESS_AHEAD - 1;
+	return n < COMPRESS_POOL_AHEAD ? n : COMPRESS_POOL_AHEAD - 1;
 }
 
-bool press_post(struct ahead *p, struct press_job *j, struct block *block,
-		int level)
+bool compress_pool_post(struct job_pool *p, struct compress_pool_job *j,
+			struct block *block, int level)
 {
 	assert(!j->block);
 	if (!j->out && !(j->out = malloc(FRAME_MAX)))
 		return false;
-	j->job.run = compress;
+	j->job.run = compress_pool_compress;
 	j->block = block;
 	j->level = level;
-	ahead_post(p, &j->job);
+	job_pool_post(p, &j->job);
 	return true;
 }
 
-void press_take(struct ahead *p, struct press_job *j, struct frame *own)
+void compress_pool_take(struct job_pool *p, struct compress_pool_job *j,
+			struct block_compressor *own)
 {
 	if (!j->block)
 		return;
-	ahead_take(p, &j->job, own);
+	job_pool_take(p, &j->job, own);
 	block_unref(j->block);
 	j->block = NULL;
 }
 
-void press_job_done(struct press_job *j)
+void compress_pool_job_done(struct compress_pool_job *j)
 {
 	assert(!j->block);
 	free(j->out);

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 /* Damaged blocks with nothing between them: one row of the ledger. */
-struct damage {
+struct cursor_damage {
 	struct ledger_row row;
 	uint64_t segment, first_seq, last_seq; /* last_seq 0: none */
 	char why[48];
@@ -37,7 +37,7 @@ struct damage {
 
 struct cursor {
 	struct store *store;
-	struct feed *feed;
+	struct capture_tail *feed;
 	sqlite3 *db;
 	int64_t since_ns, until_ns;
 	bool live, stored, unread, ahead;
@@ -58,7 +58,7 @@ struct cursor {
 	uint32_t link_type, snaplen; /* of its packets */
 	int fd;
 	uint64_t fd_segment;
-	struct sieve *sieve; /* NULL: everything is wanted */
+	struct block_skip *sieve; /* NULL: everything is wanted */
 	/* Prepared: there may be thousands of segments to pass. */
 	sqlite3_stmt *next_segment, *its_blocks;
 	struct reader reader;
@@ -68,10 +68,10 @@ struct cursor {
 	/* Rows below `asked` have been asked about, before their turn too; of
 	 * those whose turn is to come the wanted ones are being loaded. */
 	unsigned asked;
-	struct load loads[CURSOR_LOADS]; /* a ring, in order */
+	struct block_reader loads[CURSOR_LOADS]; /* a ring, in order */
 	unsigned load, n_loads, most_loads;
-	bool goes_ahead;       /* this is not the first that is wanted */
-	struct ahead *loaders; /* NULL: not yet, or not at all */
+	bool goes_ahead;	  /* this is not the first that is wanted */
+	struct job_pool *loaders; /* NULL: not yet, or not at all */
 
 	uint64_t blocks, done;
 	uint64_t lost;
@@ -79,7 +79,7 @@ struct cursor {
 	bool no_memory;	 /* for its rows */
 	bool untold;	 /* there is something in reason */
 	char reason[160];
-	struct damage damage; /* that the ledger was not told of */
+	struct cursor_damage damage; /* that the ledger was not told of */
 };
 
 /* --- what there is to read --- */
@@ -91,17 +91,17 @@ static bool count_blocks(struct cursor *c, struct err *e)
 		"SELECT coalesce(sum(last_seq - first_seq + 1), 0) "
 		"FROM segments WHERE capture = ?1 AND max_ns >= ?2 "
 		"AND min_ns < ?3 AND NOT expired",
-		"iii", feed_capture(c->feed), c->since_ns, c->until_ns);
+		"iii", capture_tail_capture(c->feed), c->since_ns, c->until_ns);
 	bool ok = q && sql_step(q, e) == 1;
 
 	if (ok)
 		c->blocks = (uint64_t)sqlite3_column_int64(q, 0) +
-			    feed_depth(c->feed);
+			    capture_tail_depth(c->feed);
 	sqlite3_finalize(q);
 	return ok;
 }
 
-static bool prepare(struct cursor *c, struct err *e)
+static bool cursor_prepare(struct cursor *c, struct err *e)
 {
 	c->next_segment = sql_query(
 		c->db, e,
@@ -135,16 +135,16 @@ static bool cursor_connect(struct cursor *c, struct err *e)
 	if (c->db)
 		return true;
 	c->db = catalog_reader(c->store->catalog, e);
-	if (c->db && count_blocks(c, e) && prepare(c, e))
+	if (c->db && count_blocks(c, e) && cursor_prepare(c, e))
 		return true;
 	cursor_disconnect(c);
 	return false;
 }
 
-struct cursor *cursor_open(struct store *s, struct feed *f,
+struct cursor *cursor_open(struct store *s, struct capture_tail *f,
 			   const struct cursor_range *r, struct err *e)
 {
-	if (!verify_wait(s->verify, feed_capture(f), VERIFY_BLOCKS, e))
+	if (!verify_wait(s->verify, capture_tail_capture(f), VERIFY_BLOCKS, e))
 		return NULL;
 	struct cursor *c = calloc(1, sizeof(*c));
 	struct err ignored;
@@ -155,7 +155,7 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	}
 	c->fd = -1;
 	c->store = s;
-	c->feed = feed_ref(f);
+	c->feed = capture_tail_ref(f);
 	c->since_ns = r->since_ns ? r->since_ns : INT64_MIN;
 	c->until_ns = r->until_ns ? r->until_ns : INT64_MAX;
 	c->live = r->live;
@@ -165,7 +165,7 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	c->enough = r->enough;
 	c->go_on = r->go_on;
 	c->ctx = r->ctx;
-	feed_position(f, &c->end_seq, &c->end_at);
+	capture_tail_position(f, &c->end_seq, &c->end_at);
 	c->seq = r->first_seq;
 	if (r->end_seq && r->end_seq <= c->end_seq) {
 		c->end_seq = r->end_seq;
@@ -174,15 +174,15 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	c->decoder = decoder_new();
 	c->pool = block_pool_new(12);
 	c->reader =
-		(struct reader){.capture = feed_capture(f),
+		(struct reader){.capture = capture_tail_capture(f),
 				.since_ns = c->since_ns,
 				.until_ns = c->until_ns,
 				.position = c->seq,
 				.end_seq = r->live ? UINT64_MAX : c->end_seq};
 	readers_add(s->readers, &c->reader);
 	if (r->filter)
-		c->sieve = sieve_new(s->indexes, &r->filter->program,
-				     r->link_type);
+		c->sieve = block_skip_new(s->indexes, &r->filter->program,
+					  r->link_type);
 	if (!c->decoder || !c->pool || (r->filter && !c->sieve)) {
 		err_set(e, ERR_FAILED, "cursor: out of memory");
 		cursor_close(c);
@@ -190,7 +190,7 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 	}
 	/* Where it cannot, it is tried again when its rows are needed. */
 	if (!cursor_connect(c, &ignored))
-		c->blocks = feed_depth(f);
+		c->blocks = capture_tail_depth(f);
 	return c;
 }
 
@@ -198,9 +198,9 @@ struct cursor *cursor_open(struct store *s, struct feed *f,
 static void drop_rows(struct cursor *c)
 {
 	for (; c->n_loads; c->n_loads--) {
-		struct load *l = &c->loads[c->load];
+		struct block_reader *l = &c->loads[c->load];
 
-		if (ahead_drop(c->loaders, &l->job))
+		if (job_pool_drop(c->loaders, &l->job))
 			block_unref(l->block);
 		c->load = (c->load + 1) % CURSOR_LOADS;
 	}
@@ -211,7 +211,7 @@ static void drop_rows(struct cursor *c)
 static void stop_loading(struct cursor *c)
 {
 	drop_rows(c);
-	ahead_free(c->loaders);
+	job_pool_free(c->loaders);
 	c->loaders = NULL;
 	c->most_loads = 0;
 	c->goes_ahead = false;
@@ -226,19 +226,19 @@ void cursor_close(struct cursor *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->rows);
-	sieve_free(c->sieve);
+	block_skip_free(c->sieve);
 	block_unref(c->block);
 	cursor_disconnect(c);
 	decoder_free(c->decoder);
 	block_pool_unref(c->pool);
-	feed_unref(c->feed);
+	capture_tail_unref(c->feed);
 	free(c);
 }
 
 /* --- segments --- */
 
-static void lose(struct cursor *c, const struct block_info *info,
-		 const char *why)
+static void cursor_lose(struct cursor *c, const struct block_info *info,
+			const char *why)
 {
 	c->lost += info->packets;
 	c->untold = true;
@@ -247,16 +247,17 @@ static void lose(struct cursor *c, const struct block_info *info,
 		 info->segment, why);
 }
 
-struct segment_row {
+struct cursor_segment {
 	uint64_t first_seq, last_seq;
 };
 
 /* The first segment that may have blocks in the range from c->seq on: 1, 0
  * none, -1 error. */
-static int find_segment(struct cursor *c, struct segment_row *g, struct err *e)
+static int find_segment(struct cursor *c, struct cursor_segment *g,
+			struct err *e)
 {
 	sqlite3_stmt *q = c->next_segment;
-	int got = sql_bind(q, e, "iiii", feed_capture(c->feed), c->seq,
+	int got = sql_bind(q, e, "iiii", capture_tail_capture(c->feed), c->seq,
 			   c->since_ns, c->until_ns)
 			  ? sql_step(q, e)
 			  : -1;
@@ -287,15 +288,15 @@ static bool add_row(struct cursor *c, sqlite3_stmt *q, struct err *e)
 	return true;
 }
 
-static bool find_blocks(struct cursor *c, const struct segment_row *g,
+static bool find_blocks(struct cursor *c, const struct cursor_segment *g,
 			struct err *e)
 {
 	uint64_t from = c->seq > g->first_seq ? c->seq : g->first_seq;
 	sqlite3_stmt *q = c->its_blocks;
 	int got = -1;
 
-	if (sql_bind(q, e, "iiiii", feed_capture(c->feed), from, g->last_seq,
-		     c->since_ns, c->until_ns))
+	if (sql_bind(q, e, "iiiii", capture_tail_capture(c->feed), from,
+		     g->last_seq, c->since_ns, c->until_ns))
 		while ((got = sql_step(q, e)) == 1)
 			if (!add_row(c, q, e)) {
 				got = -1;
@@ -306,14 +307,14 @@ static bool find_blocks(struct cursor *c, const struct segment_row *g,
 }
 
 /* A file that is not there was removed with its row, or without. */
-static const char *why_gone(struct cursor *c, const struct segment_row *g)
+static const char *why_gone(struct cursor *c, const struct cursor_segment *g)
 {
 	struct err ignored;
 	sqlite3_stmt *q = sql_query(
 		c->db, &ignored,
 		"SELECT 1 FROM segments WHERE capture = ?1 AND first_seq = ?2 "
 		"AND NOT expired",
-		"ii", feed_capture(c->feed), g->first_seq);
+		"ii", capture_tail_capture(c->feed), g->first_seq);
 	bool there = q && sql_step(q, &ignored) == 1;
 
 	sqlite3_finalize(q);
@@ -322,7 +323,7 @@ static const char *why_gone(struct cursor *c, const struct segment_row *g)
 
 static void tell_damage(struct cursor *c)
 {
-	struct damage *d = &c->damage;
+	struct cursor_damage *d = &c->damage;
 	struct err ignored;
 	char more[32] = "";
 
@@ -346,16 +347,17 @@ static void lose_damaged(struct cursor *c, const struct block_info *info,
 				 .from_ns = info->min_ns,
 				 .to_ns = info->max_ns + 1,
 				 .packets = info->packets};
-	struct damage *d = &c->damage;
+	struct cursor_damage *d = &c->damage;
 	struct err ignored;
 
-	lose(c, info, why);
+	cursor_lose(c, info, why);
 	if (rows_known_damage(c->db, &row, &ignored) == 1)
 		return;
 	if (d->segment != info->segment || d->last_seq + 1 != info->seq)
 		tell_damage(c);
 	if (!d->last_seq) {
-		*d = (struct damage){row, info->segment, info->seq, 0, ""};
+		*d = (struct cursor_damage){row, info->segment, info->seq, 0,
+					    ""};
 		snprintf(d->why, sizeof(d->why), "%s", why);
 	} else {
 		d->row.packets += row.packets;
@@ -368,7 +370,7 @@ static void lose_damaged(struct cursor *c, const struct block_info *info,
 }
 
 /* 0, or errno. */
-static int open_segment(struct cursor *c, const struct segment_row *g)
+static int cursor_open_segment(struct cursor *c, const struct cursor_segment *g)
 {
 	char name[SEGMENT_NAME_BYTES];
 
@@ -376,7 +378,7 @@ static int open_segment(struct cursor *c, const struct segment_row *g)
 		return 0;
 	if (c->fd >= 0)
 		close(c->fd);
-	segment_name(name, feed_capture(c->feed), g->first_seq);
+	segment_name(name, capture_tail_capture(c->feed), g->first_seq);
 	c->fd = openat(c->store->spool_fd, name,
 		       O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	c->fd_segment = g->first_seq;
@@ -389,16 +391,16 @@ static int open_segment(struct cursor *c, const struct segment_row *g)
 
 /* What is left of the segment: its rows in c, or none. *why: errno if its file
  * could not be opened. */
-static bool sift_segment(struct cursor *c, const struct segment_row *g,
+static bool sift_segment(struct cursor *c, const struct cursor_segment *g,
 			 int *why, struct err *e)
 {
 	if (!readers_hold(c->store->readers, &c->reader, g->first_seq,
 			  g->last_seq))
 		return true;
-	*why = open_segment(c, g);
+	*why = cursor_open_segment(c, g);
 	if (!*why && c->sieve &&
-	    !sieve_segment(c->sieve, c->fd, feed_capture(c->feed), g->first_seq,
-			   c->link_type)) {
+	    !block_skip_segment(c->sieve, c->fd, capture_tail_capture(c->feed),
+				g->first_seq, c->link_type)) {
 		c->done += g->last_seq + 1 - g->first_seq;
 		return true;
 	}
@@ -406,7 +408,7 @@ static bool sift_segment(struct cursor *c, const struct segment_row *g,
 }
 
 /* As one transaction: retention may remove the rows between. */
-static int read_segment(struct cursor *c, struct segment_row *g, int *why,
+static int read_segment(struct cursor *c, struct cursor_segment *g, int *why,
 			struct err *e)
 {
 	struct err ignored;
@@ -421,7 +423,7 @@ static int read_segment(struct cursor *c, struct segment_row *g, int *why,
 	return got;
 }
 
-static bool goes_on(const struct cursor *c)
+static bool cursor_goes_on(const struct cursor *c)
 {
 	return !c->go_on || c->go_on(c->ctx);
 }
@@ -430,7 +432,7 @@ static bool goes_on(const struct cursor *c)
  * catalog could not be read, or without a kind of error nobody waits. */
 static bool read_rows(struct cursor *c, struct err *e)
 {
-	struct segment_row g = {0};
+	struct cursor_segment g = {0};
 	struct err ignored;
 	int got, why;
 
@@ -443,16 +445,16 @@ static bool read_rows(struct cursor *c, struct err *e)
 		const char *text =
 			why == ENOENT ? why_gone(c, &g) : strerror(why);
 		for (unsigned i = 0; i < c->n_rows; i++)
-			lose(c, &c->rows[i], text);
+			cursor_lose(c, &c->rows[i], text);
 		/* Whoever asks for gaps is told, too. */
 		if (c->n_rows && why == ENOENT &&
 		    !atomic_load(&c->store->pressed) &&
-		    !store_segment_gone(c->store, feed_capture(c->feed),
+		    !store_segment_gone(c->store, capture_tail_capture(c->feed),
 					g.first_seq, &ignored))
 			log_err(LOG_LEVEL_WARN, &ignored);
 		c->n_rows = 0;
 		c->seq = g.last_seq + 1;
-		if (!goes_on(c))
+		if (!cursor_goes_on(c))
 			return false;
 	}
 	return got == 0;
@@ -460,26 +462,28 @@ static bool read_rows(struct cursor *c, struct err *e)
 
 /* --- a block on disk --- */
 
-static struct load new_load(const struct cursor *c,
-			    const struct block_info *info, enum load_as as)
+static struct block_reader new_load(const struct cursor *c,
+				    const struct block_info *info,
+				    enum block_reader_as as)
 {
-	return (struct load){.fd = c->fd,
-			     .as = as,
-			     .info = *info,
-			     .link_type = c->link_type,
-			     .snaplen = c->snaplen,
-			     .pool = c->pool};
+	return (struct block_reader){.fd = c->fd,
+				     .as = as,
+				     .info = *info,
+				     .link_type = c->link_type,
+				     .snaplen = c->snaplen,
+				     .pool = c->pool};
 }
 
 /* Its block; NULL: it is lost, and counted. */
-static struct block *loaded(struct cursor *c, const struct load *l)
+static struct block *cursor_loaded(struct cursor *c,
+				   const struct block_reader *l)
 {
 	const char *why = l->why ? l->why : strerror(l->error);
 
 	if (!l->block && l->damaged)
 		lose_damaged(c, &l->info, why);
 	else if (!l->block)
-		lose(c, &l->info, why);
+		cursor_lose(c, &l->info, why);
 	return l->block;
 }
 
@@ -490,19 +494,19 @@ static bool is_loading(const struct cursor *c, uint64_t seq)
 }
 
 static struct block *load_block(struct cursor *c, const struct block_info *info,
-				enum load_as as)
+				enum block_reader_as as)
 {
-	struct load now = new_load(c, info, as), *l = &now;
+	struct block_reader now = new_load(c, info, as), *l = &now;
 
 	if (is_loading(c, info->seq)) {
 		l = &c->loads[c->load];
 		c->load = (c->load + 1) % CURSOR_LOADS;
 		c->n_loads--;
-		ahead_take(c->loaders, &l->job, c->decoder);
+		job_pool_take(c->loaders, &l->job, c->decoder);
 	} else {
-		load_run(l, c->decoder);
+		block_reader_run(l, c->decoder);
 	}
-	return loaded(c, l);
+	return cursor_loaded(c, l);
 }
 
 /* --- the walk --- */
@@ -513,7 +517,8 @@ static bool in_range(const struct cursor *c, const struct block_info *i)
 }
 
 /* Where to stop in block seq. */
-static uint32_t limit(const struct cursor *c, uint64_t seq, uint32_t filled)
+static uint32_t cursor_limit(const struct cursor *c, uint64_t seq,
+			     uint32_t filled)
 {
 	if (c->live || seq < c->end_seq)
 		return filled;
@@ -525,7 +530,7 @@ static int from_memory(struct cursor *c, struct slice *out)
 {
 	struct block *b = c->block;
 	bool sealed = block_sealed(b); /* before filled: then it is the end */
-	uint32_t to = limit(c, b->info.seq, block_filled(b));
+	uint32_t to = cursor_limit(c, b->info.seq, block_filled(b));
 
 	if (sealed && c->at == 0 && !in_range(c, &b->info))
 		to = 0;
@@ -546,12 +551,12 @@ static int from_memory(struct cursor *c, struct slice *out)
 }
 
 /* Asked about each row once, in order. */
-static bool is_wanted(struct cursor *c, const struct block_info *info)
+static bool cursor_is_wanted(struct cursor *c, const struct block_info *info)
 {
 	uint32_t raw = (uint32_t)info->raw_bytes;
-	uint32_t to = limit(c, info->seq, raw);
+	uint32_t to = cursor_limit(c, info->seq, raw);
 
-	if (!to || (c->sieve && !sieve_block(c->sieve, info->seq)))
+	if (!to || (c->sieve && !block_skip_block(c->sieve, info->seq)))
 		return false;
 	return to < raw || !c->enough || !c->enough(c->ctx, info);
 }
@@ -566,7 +571,7 @@ static void load_more(struct cursor *c)
 	unsigned threads =
 		o.decoders < CURSOR_LOADS ? o.decoders : CURSOR_LOADS - 1;
 	if (!c->loaders && threads)
-		c->loaders = loaders_new(threads, &ignored);
+		c->loaders = block_readers_new(threads, &ignored);
 	if (c->loaders && c->most_loads <= threads)
 		c->most_loads++;
 }
@@ -575,7 +580,7 @@ static void load_more(struct cursor *c)
  * in memory, and so is not to be asked about, ends it. */
 static void look_ahead(struct cursor *c)
 {
-	struct block *b = feed_find(c->feed, c->seq);
+	struct block *b = capture_tail_find(c->feed, c->seq);
 	uint64_t in_memory = b ? b->info.seq : UINT64_MAX;
 
 	block_unref(b);
@@ -588,12 +593,12 @@ static void look_ahead(struct cursor *c)
 	       c->rows[c->asked].seq < in_memory) {
 		const struct block_info *info = &c->rows[c->asked++];
 
-		if (!is_wanted(c, info))
+		if (!cursor_is_wanted(c, info))
 			continue;
-		struct load *l =
+		struct block_reader *l =
 			&c->loads[(c->load + c->n_loads++) % CURSOR_LOADS];
-		*l = new_load(c, info, LOAD_DECODED);
-		load_post(c->loaders, l);
+		*l = new_load(c, info, BLOCK_READER_DECODED);
+		block_reader_post(c->loaders, l);
 	}
 }
 
@@ -602,7 +607,7 @@ static bool from_disk(struct cursor *c, const struct block_info *info,
 		      struct slice *out)
 {
 	uint32_t raw = (uint32_t)info->raw_bytes;
-	uint32_t to = limit(c, info->seq, raw);
+	uint32_t to = cursor_limit(c, info->seq, raw);
 	bool stored = c->stored && to == raw && info->min_ns >= c->since_ns &&
 		      info->max_ns < c->until_ns &&
 		      info->stored_bytes <= BLOCK_MAX;
@@ -610,14 +615,14 @@ static bool from_disk(struct cursor *c, const struct block_info *info,
 
 	c->seq = info->seq + 1;
 	c->done++;
-	if (asked ? !is_loading(c, info->seq) : !is_wanted(c, info))
+	if (asked ? !is_loading(c, info->seq) : !cursor_is_wanted(c, info))
 		return false;
 	if (c->ahead)
 		look_ahead(c);
 	struct block *b = load_block(c, info,
-				     !stored	 ? LOAD_DECODED
-				     : c->unread ? LOAD_UNREAD
-						 : LOAD_STORED);
+				     !stored	 ? BLOCK_READER_DECODED
+				     : c->unread ? BLOCK_READER_UNREAD
+						 : BLOCK_READER_STORED);
 	if (!b)
 		return false;
 	*out = (struct slice){b, 0, stored ? b->used : to,
@@ -640,7 +645,7 @@ static void pass_over_disk(struct cursor *c, const struct block *b,
 	uint32_t at;
 
 	drop_rows(c);
-	feed_position(c->feed, &seq, &at);
+	capture_tail_position(c->feed, &seq, &at);
 	if (b)
 		seq = b->info.seq;
 	if (seq <= c->seq)
@@ -655,13 +660,14 @@ static void pass_over_disk(struct cursor *c, const struct block *b,
 }
 
 /*
- * What comes at or after c->seq. The feed is asked before the catalog: a block
- * that is missing in both was lost by its writer (a hole in the numbers).
- * 1 a row in *row, 2 a block in c->block, 0 nothing, -1 error or nobody waits.
+ * What comes at or after c->seq. The capture tail is asked before the catalog:
+ * a block that is missing in both was lost by its writer (a hole in the
+ * numbers). 1 a row in *row, 2 a block in c->block, 0 nothing, -1 error or
+ * nobody waits.
  */
-static int find(struct cursor *c, struct block_info *row, struct err *e)
+static int cursor_find(struct cursor *c, struct block_info *row, struct err *e)
 {
-	struct block *b = feed_find(c->feed, c->seq);
+	struct block *b = capture_tail_find(c->feed, c->seq);
 	struct err why = ERR_INIT;
 
 	if (!b || b->info.seq != c->seq) {
@@ -690,7 +696,7 @@ static int find(struct cursor *c, struct block_info *row, struct err *e)
 	return 2;
 }
 
-static int next(struct cursor *c, struct slice *out, struct err *e)
+static int cursor_next_block(struct cursor *c, struct slice *out, struct err *e)
 {
 	struct block_info row;
 	int got;
@@ -704,19 +710,19 @@ static int next(struct cursor *c, struct slice *out, struct err *e)
 				return got;
 			continue;
 		}
-		got = find(c, &row, e);
+		got = cursor_find(c, &row, e);
 		if (got <= 0)
 			return got;
 		if (got == 1 && from_disk(c, &row, out))
 			return 1;
-		if (got == 1 && !goes_on(c))
+		if (got == 1 && !cursor_goes_on(c))
 			return -1;
 	}
 }
 
 int cursor_next(struct cursor *c, struct slice *out, struct err *e)
 {
-	int got = next(c, out, e);
+	int got = cursor_next_block(c, out, e);
 
 	tell_damage(c);
 	return got;
@@ -729,9 +735,9 @@ int cursor_file(const struct cursor *c)
 
 bool cursor_read(struct cursor *c, const struct block_info *info, uint8_t *to)
 {
-	struct load l = new_load(c, info, LOAD_STORED);
+	struct block_reader l = new_load(c, info, BLOCK_READER_STORED);
 
-	return load_frame(&l, to) || loaded(c, &l);
+	return block_reader_frame(&l, to) || cursor_loaded(c, &l);
 }
 
 uint64_t cursor_lost(struct cursor *c, const char **reason)

@@ -13,19 +13,20 @@
 struct walk {
 	struct store *store;
 	sqlite3_stmt *blocks;
-	struct sieve *sieve; /* NULL: no filter */
+	struct block_skip *sieve; /* NULL: no filter */
 	uint64_t capture;
 	int64_t since_ns, until_ns;
 	const struct cursor_range *range;
 	struct explain *to;
 };
 
-static bool goes_on(const struct walk *w)
+static bool store_explain_goes_on(const struct walk *w)
 {
 	return !w->range->go_on || w->range->go_on(w->range->ctx);
 }
 
-static void add(struct explain_step *s, const struct block_info *b)
+static void store_explain_add(struct explain_step *s,
+			      const struct block_info *b)
 {
 	s->blocks++;
 	s->packets += b->packets;
@@ -44,18 +45,18 @@ static struct explain_word *word_named(struct explain *x, const char *name)
 	return &x->words[x->n_words++];
 }
 
-/* What the summary asked last could not say: a word counts once, whatever
+/* What the synopsis asked last could not say: a word counts once, whatever
  * classes have it. */
 static void count_any(struct walk *w, bool block)
 {
-	const uint32_t *any = sieve_any(w->sieve);
+	const uint32_t *any = block_skip_any(w->sieve);
 	uint32_t counted = 0;
 
-	for (uint32_t class = 0; class < SUMMARY_CLASSES; class ++) {
-		struct layout l;
+	for (uint32_t class = 0; class < SYNOPSIS_CLASSES; class ++) {
+		struct synopsis_layout l;
 
 		if (any[class])
-			summary_layout(w->range->link_type, class, &l);
+			synopsis_layout(w->range->link_type, class, &l);
 		for (uint32_t left = any[class]; left; left &= left - 1) {
 			uint32_t i = (uint32_t)__builtin_ctz(left);
 			struct explain_word *word =
@@ -82,15 +83,16 @@ static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 
 	if (sql_bind(w->blocks, e, "iiiii", w->capture, first, last,
 		     w->since_ns, w->until_ns))
-		while (goes_on(w) && (got = sql_step(w->blocks, e)) == 1) {
+		while (store_explain_goes_on(w) &&
+		       (got = sql_step(w->blocks, e)) == 1) {
 			block_from_row(w->blocks, &info);
-			add(&x->in_range, &info);
+			store_explain_add(&x->in_range, &info);
 			if (!maybe)
 				continue;
-			add(&x->after_unions, &info);
-			if (w->sieve && !sieve_block(w->sieve, info.seq))
+			store_explain_add(&x->after_unions, &info);
+			if (w->sieve && !block_skip_block(w->sieve, info.seq))
 				continue;
-			add(&x->to_read, &info);
+			store_explain_add(&x->to_read, &info);
 			if (w->sieve)
 				count_any(w, true);
 		}
@@ -98,7 +100,7 @@ static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 	x->in_range.segments++;
 	x->after_unions.segments += maybe;
 	x->to_read.segments += x->to_read.blocks > was.blocks;
-	if (maybe && w->sieve && !sieve_has_index(w->sieve))
+	if (maybe && w->sieve && !block_skip_has_index(w->sieve))
 		x->without_index++;
 	return got == 0;
 }
@@ -113,8 +115,8 @@ static bool walk_segment(struct walk *w, sqlite3_stmt *q, struct err *e)
 				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
 			  : -1;
 	bool maybe = !w->sieve ||
-		     sieve_segment(w->sieve, fd, w->capture, first,
-				   (uint32_t)sqlite3_column_int64(q, 2));
+		     block_skip_segment(w->sieve, fd, w->capture, first,
+					(uint32_t)sqlite3_column_int64(q, 2));
 	if (w->sieve && maybe)
 		count_any(w, false);
 	bool ok = walk_blocks(w, first, (uint64_t)sqlite3_column_int64(q, 1),
@@ -124,7 +126,7 @@ static bool walk_segment(struct walk *w, sqlite3_stmt *q, struct err *e)
 	return ok;
 }
 
-static bool walk(struct walk *w, sqlite3 *db, struct err *e)
+static bool store_explain_walk(struct walk *w, sqlite3 *db, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(
 		db, e,
@@ -149,13 +151,13 @@ static bool walk(struct walk *w, sqlite3 *db, struct err *e)
 	return got == 0;
 }
 
-bool store_explain(struct store *s, struct feed *f,
+bool store_explain(struct store *s, struct capture_tail *f,
 		   const struct cursor_range *r, struct explain *x,
 		   struct err *e)
 {
 	struct walk w = {
 		.store = s,
-		.capture = feed_capture(f),
+		.capture = capture_tail_capture(f),
 		.since_ns = r->since_ns ? r->since_ns : INT64_MIN,
 		.until_ns = r->until_ns ? r->until_ns : INT64_MAX,
 		.range = r,
@@ -163,18 +165,19 @@ bool store_explain(struct store *s, struct feed *f,
 	};
 
 	memset(x, 0, sizeof(*x));
-	x->in_memory = feed_depth(f);
+	x->in_memory = capture_tail_depth(f);
 	if (r->filter) {
-		w.sieve = sieve_new(s->indexes, &r->filter->program,
-				    r->link_type);
+		w.sieve = block_skip_new(s->indexes, &r->filter->program,
+					 r->link_type);
 		if (!w.sieve)
 			return err_set(e, ERR_FAILED, "explain: out of memory");
-		x->n_doubts = prune_doubts(&r->filter->program, r->link_type,
-					   x->doubts, EXPLAIN_DOUBTS);
+		x->n_doubts =
+			bpf_prune_doubts(&r->filter->program, r->link_type,
+					 x->doubts, EXPLAIN_DOUBTS);
 	}
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	bool ok = db && walk(&w, db, e);
+	bool ok = db && store_explain_walk(&w, db, e);
 	sqlite3_close(db);
-	sieve_free(w.sieve);
+	block_skip_free(w.sieve);
 	return ok;
 }

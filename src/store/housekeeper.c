@@ -30,8 +30,8 @@ struct closing {
 	struct closing *next;
 };
 
-struct sync_writer {
-	struct sync *sync;
+struct housekeeper_writer {
+	struct housekeeper *sync;
 	uint64_t capture;
 	/* Guarded by the lock of sync. */
 	int fd; /* -1: no segment is open */
@@ -39,16 +39,16 @@ struct sync_writer {
 	uint64_t first_seq; /* of the segment */
 	bool to_close;
 	int64_t written_ns, synced_ns;
-	struct sync_writer *next;
+	struct housekeeper_writer *next;
 };
 
-struct sync {
+struct housekeeper {
 	struct store *store;
 	pthread_t thread;
 	bool failing;	      /* the thread's: the catalog's was logged */
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t wake, passed;
-	struct sync_writer *writers;
+	struct housekeeper_writer *writers;
 	struct closing *closing, **last_closing;
 	uint64_t asked, done; /* passes */
 	bool stopping;
@@ -56,7 +56,7 @@ struct sync {
 
 /* --- one pass --- */
 
-static bool sync_folder(struct store *s, const char *name, struct err *e)
+static bool housekeeper_folder(struct store *s, const char *name, struct err *e)
 {
 	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bool ok = fd >= 0 && fsync(fd) == 0;
@@ -68,22 +68,23 @@ static bool sync_folder(struct store *s, const char *name, struct err *e)
 	return ok;
 }
 
-bool sync_capture_folder(struct store *s, uint64_t capture, struct err *e)
+bool housekeeper_capture_folder(struct store *s, uint64_t capture,
+				struct err *e)
 {
 	char name[24];
 
 	snprintf(name, sizeof(name), "%" PRIu64, capture);
-	return sync_folder(s, name, e) && sync_folder(s, ".", e);
+	return housekeeper_folder(s, name, e) && housekeeper_folder(s, ".", e);
 }
 
 /* made: the file's name is not durable either. */
-static bool sync_file(struct store *s, int fd, uint64_t capture, bool made,
-		      struct err *e)
+static bool housekeeper_file(struct store *s, int fd, uint64_t capture,
+			     bool made, struct err *e)
 {
 	if (fdatasync(fd) < 0)
 		return err_errno(e, "sync a segment of capture %" PRIu64,
 				 capture);
-	return !made || sync_capture_folder(s, capture, e);
+	return !made || housekeeper_capture_folder(s, capture, e);
 }
 
 static bool closed_run(sqlite3 *db, struct catalog_job *job, struct err *e)
@@ -111,7 +112,8 @@ static bool closed_patient(const struct catalog_job *job)
 static void finish_closing(struct closing *c)
 {
 	struct err e;
-	bool ok = sync_file(c->store, c->fd, c->end.capture, c->made, &e);
+	bool ok =
+		housekeeper_file(c->store, c->fd, c->end.capture, c->made, &e);
 
 	close(c->fd);
 	if (!ok) {
@@ -128,22 +130,22 @@ static void finish_closing(struct closing *c)
 /* One writer's file; the lock is not held while the disk works, and the
  * writer may close its own descriptor or go meanwhile. */
 struct snapshot {
-	struct sync_writer *writer;
+	struct housekeeper_writer *writer;
 	uint64_t capture;
 	int fd; /* a duplicate; -1: nothing to sync */
 	bool made;
 	int64_t written_ns;
 };
 
-static size_t take_writers(struct sync *y, struct snapshot **out)
+static size_t take_writers(struct housekeeper *y, struct snapshot **out)
 {
 	size_t n = 0;
 
-	for (struct sync_writer *w = y->writers; w; w = w->next)
+	for (struct housekeeper_writer *w = y->writers; w; w = w->next)
 		n++;
 	struct snapshot *all = calloc(n + 1, sizeof(*all));
 	n = 0;
-	for (struct sync_writer *w = y->writers; all && w; w = w->next) {
+	for (struct housekeeper_writer *w = y->writers; all && w; w = w->next) {
 		struct snapshot *t = &all[n++];
 
 		*t = (struct snapshot){w, w->capture, -1, w->made,
@@ -160,27 +162,28 @@ static size_t take_writers(struct sync *y, struct snapshot **out)
 	return n;
 }
 
-static bool is_there(const struct sync *y, const struct sync_writer *w)
+static bool housekeeper_is_there(const struct housekeeper *y,
+				 const struct housekeeper_writer *w)
 {
-	const struct sync_writer *at = y->writers;
+	const struct housekeeper_writer *at = y->writers;
 
 	while (at && at != w)
 		at = at->next;
 	return at;
 }
 
-static void sync_one(struct sync *y, struct snapshot *t)
+static void housekeeper_one(struct housekeeper *y, struct snapshot *t)
 {
 	struct err e;
 	bool ok = t->fd < 0 ||
-		  sync_file(y->store, t->fd, t->capture, t->made, &e);
+		  housekeeper_file(y->store, t->fd, t->capture, t->made, &e);
 
 	if (t->fd >= 0)
 		close(t->fd);
 	if (!ok)
 		log_err(LOG_LEVEL_ERROR, &e);
 	pthread_mutex_lock(&y->lock);
-	if (is_there(y, t->writer)) {
+	if (housekeeper_is_there(y, t->writer)) {
 		if (ok && t->written_ns > 0)
 			t->writer->synced_ns = t->written_ns;
 		t->writer->failed |= !ok;
@@ -188,7 +191,7 @@ static void sync_one(struct sync *y, struct snapshot *t)
 	pthread_mutex_unlock(&y->lock);
 }
 
-static void pass(struct sync *y)
+static void housekeeper_pass(struct housekeeper *y)
 {
 	struct snapshot *writers;
 	struct closing *next;
@@ -209,7 +212,7 @@ static void pass(struct sync *y)
 		finish_closing(c);
 	}
 	for (size_t i = 0; i < n; i++)
-		sync_one(y, &writers[i]);
+		housekeeper_one(y, &writers[i]);
 	free(writers);
 	bool failed = !catalog_sync(y->store->catalog, &e);
 	if (failed && !y->failing)
@@ -218,14 +221,14 @@ static void pass(struct sync *y)
 		log_info("the catalog is synced again");
 	y->failing = failed;
 	if (atomic_exchange(&y->store->identity_old, false))
-		identity_write_changed(y->store);
+		manifest_write_changed(y->store);
 	ledger_file_follow(y->store);
 	retention_wake(y->store->retention, false);
 }
 
-static void *sync_main(void *arg)
+static void *housekeeper_main(void *arg)
 {
-	struct sync *y = arg;
+	struct housekeeper *y = arg;
 	bool go_on = true;
 
 	while (go_on) {
@@ -241,7 +244,7 @@ static void *sync_main(void *arg)
 		uint64_t asked = y->asked;
 		go_on = !y->stopping || y->asked != y->done;
 		pthread_mutex_unlock(&y->lock);
-		pass(y);
+		housekeeper_pass(y);
 		pthread_mutex_lock(&y->lock);
 		y->done = asked;
 		pthread_cond_broadcast(&y->passed);
@@ -252,9 +255,9 @@ static void *sync_main(void *arg)
 
 /* --- for the others --- */
 
-struct sync_writer *sync_add(struct store *s, uint64_t capture)
+struct housekeeper_writer *housekeeper_add(struct store *s, uint64_t capture)
 {
-	struct sync_writer *w = calloc(1, sizeof(*w));
+	struct housekeeper_writer *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return NULL;
@@ -268,12 +271,12 @@ struct sync_writer *sync_add(struct store *s, uint64_t capture)
 	return w;
 }
 
-void sync_remove(struct sync_writer *w)
+void housekeeper_remove(struct housekeeper_writer *w)
 {
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->sync->lock);
-	struct sync_writer **at = &w->sync->writers;
+	struct housekeeper_writer **at = &w->sync->writers;
 	while (*at != w)
 		at = &(*at)->next;
 	*at = w->next;
@@ -281,7 +284,7 @@ void sync_remove(struct sync_writer *w)
 	free(w);
 }
 
-void sync_open(struct sync_writer *w, uint64_t first_seq, int fd)
+void housekeeper_open(struct housekeeper_writer *w, uint64_t first_seq, int fd)
 {
 	pthread_mutex_lock(&w->sync->lock);
 	w->fd = fd;
@@ -291,27 +294,29 @@ void sync_open(struct sync_writer *w, uint64_t first_seq, int fd)
 	pthread_mutex_unlock(&w->sync->lock);
 }
 
-bool sync_has_open(struct sync *y, uint64_t capture, uint64_t first_seq)
+bool housekeeper_has_open(struct housekeeper *y, uint64_t capture,
+			  uint64_t first_seq)
 {
 	bool found = false;
 
 	pthread_mutex_lock(&y->lock);
-	for (const struct sync_writer *w = y->writers; w && !found; w = w->next)
+	for (const struct housekeeper_writer *w = y->writers; w && !found;
+	     w = w->next)
 		found = w->capture == capture && w->fd >= 0 &&
 			w->first_seq == first_seq;
 	pthread_mutex_unlock(&y->lock);
 	return found;
 }
 
-void sync_close_open(struct sync *y)
+void housekeeper_close_open(struct housekeeper *y)
 {
 	pthread_mutex_lock(&y->lock);
-	for (struct sync_writer *w = y->writers; w; w = w->next)
+	for (struct housekeeper_writer *w = y->writers; w; w = w->next)
 		w->to_close = w->fd >= 0;
 	pthread_mutex_unlock(&y->lock);
 }
 
-bool sync_is_to_close(struct sync_writer *w)
+bool housekeeper_is_to_close(struct housekeeper_writer *w)
 {
 	pthread_mutex_lock(&w->sync->lock);
 	bool yes = w->to_close;
@@ -319,7 +324,7 @@ bool sync_is_to_close(struct sync_writer *w)
 	return yes;
 }
 
-void sync_written(struct sync_writer *w, bool dirty, int64_t ns)
+void housekeeper_written(struct housekeeper_writer *w, bool dirty, int64_t ns)
 {
 	pthread_mutex_lock(&w->sync->lock);
 	w->dirty |= dirty;
@@ -328,8 +333,8 @@ void sync_written(struct sync_writer *w, bool dirty, int64_t ns)
 	pthread_mutex_unlock(&w->sync->lock);
 }
 
-bool sync_close(struct sync_writer *w, struct store *s, int fd,
-		const struct segment_end *end, struct err *e)
+bool housekeeper_close(struct housekeeper_writer *w, struct store *s, int fd,
+		       const struct segment_end *end, struct err *e)
 {
 	struct closing *c = calloc(1, sizeof(*c));
 
@@ -352,7 +357,7 @@ bool sync_close(struct sync_writer *w, struct store *s, int fd,
 	return true;
 }
 
-int64_t sync_state(struct sync_writer *w, bool *failed)
+int64_t housekeeper_state(struct housekeeper_writer *w, bool *failed)
 {
 	pthread_mutex_lock(&w->sync->lock);
 	int64_t ns = w->synced_ns;
@@ -361,7 +366,7 @@ int64_t sync_state(struct sync_writer *w, bool *failed)
 	return ns;
 }
 
-void sync_now(struct sync *y, bool wait)
+void housekeeper_now(struct housekeeper *y, bool wait)
 {
 	if (!y)
 		return; /* a start that does not have it yet */
@@ -373,7 +378,7 @@ void sync_now(struct sync *y, bool wait)
 	pthread_mutex_unlock(&y->lock);
 }
 
-void sync_stop_waiting(struct sync *y)
+void housekeeper_stop_waiting(struct housekeeper *y)
 {
 	if (!y)
 		return;
@@ -382,9 +387,9 @@ void sync_stop_waiting(struct sync *y)
 	pthread_mutex_unlock(&y->lock);
 }
 
-struct sync *sync_start(struct store *s, struct err *e)
+struct housekeeper *housekeeper_start(struct store *s, struct err *e)
 {
-	struct sync *y = calloc(1, sizeof(*y));
+	struct housekeeper *y = calloc(1, sizeof(*y));
 
 	if (!y) {
 		err_set(e, ERR_FAILED, "sync: out of memory");
@@ -396,7 +401,7 @@ struct sync *sync_start(struct store *s, struct err *e)
 	cond_init(&y->wake);
 	cond_init(&y->passed);
 	s->sync = y; /* its thread, and who it wakes, ask the store for it */
-	if (pthread_create(&y->thread, NULL, sync_main, y) == 0)
+	if (pthread_create(&y->thread, NULL, housekeeper_main, y) == 0)
 		return y;
 	err_set(e, ERR_FAILED, "sync: cannot make a thread");
 	s->sync = NULL;
@@ -404,7 +409,7 @@ struct sync *sync_start(struct store *s, struct err *e)
 	return NULL;
 }
 
-void sync_stop(struct sync *y)
+void housekeeper_stop(struct housekeeper *y)
 {
 	if (!y)
 		return;

@@ -10,16 +10,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct names_job {
+struct store_interface_names_job {
 	struct catalog_job job;
 	uint64_t capture;
 	size_t n;
 	struct store_name v[];
 };
 
-static bool names_run_add(sqlite3 *db, struct catalog_job *job, struct err *e)
+static bool store_interface_names_run_add(sqlite3 *db, struct catalog_job *job,
+					  struct err *e)
 {
-	const struct names_job *j = (struct names_job *)job;
+	const struct store_interface_names_job *j =
+		(struct store_interface_names_job *)job;
 
 	for (size_t i = 0; i < j->n; i++)
 		if (!sql_exec(db, e,
@@ -34,33 +36,36 @@ static bool names_run_add(sqlite3 *db, struct catalog_job *job, struct err *e)
 			"since_ns < (SELECT since_ns FROM interface_names "
 			"WHERE capture = ?1 ORDER BY since_ns DESC "
 			"LIMIT 1 OFFSET ?2)",
-			"ii", j->capture, (int64_t)NAMES_MAX - 1);
+			"ii", j->capture,
+			(int64_t)STORE_INTERFACE_NAMES_MAX - 1);
 }
 
-static void names_added(struct catalog_job *job, const struct err *e)
+static void store_interface_names_added(struct catalog_job *job,
+					const struct err *e)
 {
 	if (e)
 		log_warn("names of interfaces are not kept: %s", e->what);
 	free(job);
 }
 
-void names_add(struct store *s, uint64_t capture, const struct store_name *v,
-	       size_t n)
+void store_interface_names_add(struct store *s, uint64_t capture,
+			       const struct store_name *v, size_t n)
 {
-	struct names_job *j = n ? calloc(1, sizeof(*j) + n * sizeof(*v)) : NULL;
+	struct store_interface_names_job *j =
+		n ? calloc(1, sizeof(*j) + n * sizeof(*v)) : NULL;
 
 	if (!j)
 		return;
-	j->job.run = names_run_add;
-	j->job.done = names_added;
+	j->job.run = store_interface_names_run_add;
+	j->job.done = store_interface_names_added;
 	j->capture = capture;
 	j->n = n;
 	memcpy(j->v, v, n * sizeof(*v));
 	catalog_post(s->catalog, &j->job);
 }
 
-bool names_list(struct store *s, uint64_t capture, size_t max,
-		struct store_name **v, size_t *n, struct err *e)
+bool store_interface_names_list(struct store *s, uint64_t capture, size_t max,
+				struct store_name **v, size_t *n, struct err *e)
 {
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q =

@@ -1,17 +1,17 @@
 /*
- * names: what interfaces were called, for captures whose packets have only
- * their numbers.
+ * interface_names: what interfaces were called, for captures whose packets have
+ * only their numbers.
  *
  * Threads: as store.h.
  * Ownership: lists are copied, or to free().
- * Limits: NAMES_MAX a capture; then the oldest go.
+ * Limits: STORE_INTERFACE_NAMES_MAX a capture; then the oldest go.
  */
-#ifndef PCAPD_STORE_NAMES_H
-#define PCAPD_STORE_NAMES_H
+#ifndef PCAPD_STORE_INTERFACE_NAMES_H
+#define PCAPD_STORE_INTERFACE_NAMES_H
 
 #include "store/store.h"
 
-#define NAMES_MAX 16384
+#define STORE_INTERFACE_NAMES_MAX 16384
 #define NAME_BYTES 16 /* IF_NAMESIZE */
 
 struct store_name {
@@ -22,10 +22,11 @@ struct store_name {
 
 /* Adds those that are new. Does not wait; what cannot be written is said in
  * the log. */
-void names_add(struct store *s, uint64_t capture, const struct store_name *v,
-	       size_t n);
+void store_interface_names_add(struct store *s, uint64_t capture,
+			       const struct store_name *v, size_t n);
 /* The newest at most max, oldest first. */
-bool names_list(struct store *s, uint64_t capture, size_t max,
-		struct store_name **v, size_t *n, struct err *e);
+bool store_interface_names_list(struct store *s, uint64_t capture, size_t max,
+				struct store_name **v, size_t *n,
+				struct err *e);
 
 #endif

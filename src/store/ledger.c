@@ -57,7 +57,7 @@ bool ledger_is_gap(enum ledger_cause cause)
 #define LEDGER_COLUMNS "capture, cause, from_ns, to_ns, packets, detail"
 #define LEDGER_READ LEDGER_COLUMNS ", id"
 
-static void from_row(sqlite3_stmt *q, struct ledger_row *r)
+static void ledger_from_row(sqlite3_stmt *q, struct ledger_row *r)
 {
 	const unsigned char *detail = sqlite3_column_text(q, 5);
 
@@ -74,8 +74,8 @@ static void from_row(sqlite3_stmt *q, struct ledger_row *r)
 /* --- adding --- */
 
 /* 1 there is one, 0 none, -1 error. */
-static int newest(sqlite3 *db, const struct ledger_row *r,
-		  struct ledger_row *found, struct err *e)
+static int ledger_newest(sqlite3 *db, const struct ledger_row *r,
+			 struct ledger_row *found, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(
 		db, e,
@@ -85,7 +85,7 @@ static int newest(sqlite3 *db, const struct ledger_row *r,
 	int got = q ? sql_step(q, e) : -1;
 
 	if (got == 1)
-		from_row(q, found);
+		ledger_from_row(q, found);
 	sqlite3_finalize(q);
 	return got;
 }
@@ -163,8 +163,8 @@ static int is_dense(sqlite3 *db, const struct ledger_row *r, struct err *e)
 }
 
 /* What expired is one interval, however long, up to what is held. */
-static int touches(sqlite3 *db, const struct ledger_row *before,
-		   const struct ledger_row *r, struct err *e)
+static int ledger_touches(sqlite3 *db, const struct ledger_row *before,
+			  const struct ledger_row *r, struct err *e)
 {
 	if (r->cause != LEDGER_EXPIRED)
 		return ledger_joins(before, r)	   ? 1
@@ -188,11 +188,11 @@ static bool join_oldest(sqlite3 *db, const struct ledger_row *r, struct err *e)
 	int got = q ? sql_step(q, e) : -1;
 
 	if (got == 1) {
-		from_row(q, &first);
+		ledger_from_row(q, &first);
 		got = sql_step(q, e);
 	}
 	if (got == 1)
-		from_row(q, &next);
+		ledger_from_row(q, &next);
 	sqlite3_finalize(q);
 	if (got != 1)
 		return got == 0;
@@ -222,7 +222,8 @@ static int is_full(sqlite3 *db, const struct ledger_row *r, struct err *e)
 	return got;
 }
 
-static bool insert(sqlite3 *db, const struct ledger_row *r, struct err *e)
+static bool ledger_insert(sqlite3 *db, const struct ledger_row *r,
+			  struct err *e)
 {
 	/* A capture that was deleted meanwhile needs no rows. */
 	if (!sql_exec(db, e,
@@ -236,8 +237,8 @@ static bool insert(sqlite3 *db, const struct ledger_row *r, struct err *e)
 	return full == 0 || (full == 1 && join_oldest(db, r, e));
 }
 
-static bool extend(sqlite3 *db, int64_t id, const struct ledger_row *r,
-		   struct err *e)
+static bool ledger_extend(sqlite3 *db, int64_t id, const struct ledger_row *r,
+			  struct err *e)
 {
 	return sql_exec(db, e,
 			"UPDATE ledger SET packets = packets + ?2, to_ns = "
@@ -249,7 +250,7 @@ static bool extend(sqlite3 *db, int64_t id, const struct ledger_row *r,
 bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
 {
 	struct ledger_row before;
-	int found = newest(db, r, &before, e);
+	int found = ledger_newest(db, r, &before, e);
 
 	if (found < 0)
 		return false;
@@ -260,15 +261,16 @@ bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
 	if (r->from_ns == LEDGER_ANY || open) {
 		/* It ends what is open, or goes on with it. */
 		return !open || r->to_ns == LEDGER_OPEN ||
-		       extend(db, before.id, r, e);
+		       ledger_extend(db, before.id, r, e);
 	}
 	int known = r->cause == LEDGER_DAMAGE ? rows_known_damage(db, r, e) : 0;
 	if (known != 0)
 		return known == 1;
-	int joined = found ? touches(db, &before, r, e) : 0;
+	int joined = found ? ledger_touches(db, &before, r, e) : 0;
 	if (joined < 0)
 		return false;
-	return joined ? extend(db, before.id, r, e) : insert(db, r, e);
+	return joined ? ledger_extend(db, before.id, r, e)
+		      : ledger_insert(db, r, e);
 }
 
 struct addition {
@@ -276,7 +278,7 @@ struct addition {
 	size_t n;
 };
 
-static bool run_add(sqlite3 *db, void *arg, struct err *e)
+static bool ledger_run_add(sqlite3 *db, void *arg, struct err *e)
 {
 	const struct addition *a = arg;
 
@@ -291,14 +293,14 @@ bool ledger_add(struct store *s, const struct ledger_row *rows, size_t n,
 {
 	struct addition a = {rows, n};
 
-	return n == 0 || catalog_run(s->catalog, run_add, &a, e) ||
+	return n == 0 || catalog_run(s->catalog, ledger_run_add, &a, e) ||
 	       err_wrap(e, "ledger");
 }
 
 /* --- reading --- */
 
-static bool collect(sqlite3_stmt *q, struct ledger_row **rows, size_t *n,
-		    struct err *e)
+static bool ledger_collect(sqlite3_stmt *q, struct ledger_row **rows, size_t *n,
+			   struct err *e)
 {
 	struct ledger_row *all = NULL;
 	size_t room = 0, count = 0;
@@ -315,7 +317,7 @@ static bool collect(sqlite3_stmt *q, struct ledger_row **rows, size_t *n,
 			}
 			all = more;
 		}
-		from_row(q, &all[count++]);
+		ledger_from_row(q, &all[count++]);
 	}
 	if (got < 0) {
 		free(all);
@@ -342,7 +344,7 @@ bool ledger_list(struct store *s, uint64_t capture, int64_t since_ns,
 			       "iii", capture, since_ns ? since_ns : INT64_MIN,
 			       until_ns ? until_ns : INT64_MAX)
 		   : NULL;
-	bool ok = collect(q, rows, n, e);
+	bool ok = ledger_collect(q, rows, n, e);
 
 	sqlite3_finalize(q);
 	sqlite3_close(db);
@@ -351,8 +353,8 @@ bool ledger_list(struct store *s, uint64_t capture, int64_t since_ns,
 
 /* --- coverage --- */
 
-static bool overlaps(const struct ledger_row *r, int64_t since_ns,
-		     int64_t until_ns)
+static bool ledger_overlaps(const struct ledger_row *r, int64_t since_ns,
+			    int64_t until_ns)
 {
 	int64_t from = r->from_ns < r->to_ns ? r->from_ns : r->to_ns;
 	int64_t to = r->from_ns < r->to_ns ? r->to_ns : r->from_ns;
@@ -361,8 +363,8 @@ static bool overlaps(const struct ledger_row *r, int64_t since_ns,
 }
 
 /* The first and the last of what was received. */
-static void watched(const struct ledger_row *rows, size_t n, int64_t *from_ns,
-		    int64_t *to_ns)
+static void ledger_watched(const struct ledger_row *rows, size_t n,
+			   int64_t *from_ns, int64_t *to_ns)
 {
 	bool any = false;
 
@@ -429,7 +431,7 @@ static void set_range(struct coverage *c, const struct coverage_of *of,
 		c->until_ns = c->since_ns;
 }
 
-static int64_t within(const struct coverage *c, int64_t ns)
+static int64_t ledger_within(const struct coverage *c, int64_t ns)
 {
 	return ns < c->since_ns	  ? c->since_ns
 	       : ns > c->until_ns ? c->until_ns
@@ -440,8 +442,8 @@ static void set_covered(struct coverage *c, int64_t from_ns, int64_t to_ns)
 {
 	if (to_ns < c->since_ns || from_ns >= c->until_ns || !to_ns)
 		return;
-	c->from_ns = within(c, from_ns);
-	c->to_ns = within(c, to_ns);
+	c->from_ns = ledger_within(c, from_ns);
+	c->to_ns = ledger_within(c, to_ns);
 }
 
 /* Leaves the rows of interest. */
@@ -453,7 +455,7 @@ static void pick_rows(struct coverage *c)
 		const struct ledger_row *r = &c->rows[i];
 
 		if (r->cause == LEDGER_RECEIVED ||
-		    !overlaps(r, c->since_ns, c->until_ns))
+		    !ledger_overlaps(r, c->since_ns, c->until_ns))
 			continue;
 		if (ledger_is_gap(r->cause)) {
 			c->gaps++;
@@ -472,7 +474,7 @@ static bool coverage_without_ledger(struct store *s,
 {
 	size_t n = 0;
 
-	c->rows = calloc(KEEPER_ROWS + 1, sizeof(*c->rows));
+	c->rows = calloc(LEDGER_WRITER_ROWS + 1, sizeof(*c->rows));
 	if (!c->rows)
 		return err_set(e, ERR_FAILED, "ledger: out of memory");
 	c->rows[0] = (struct ledger_row){
@@ -485,7 +487,8 @@ static bool coverage_without_ledger(struct store *s,
 	};
 	snprintf(c->rows[0].detail, LEDGER_DETAIL_MAX,
 		 "the catalog cannot be read: %.80s", why->what);
-	c->n = 1 + keeper_rows(s, of->capture, c->rows + 1, KEEPER_ROWS);
+	c->n = 1 + ledger_writer_rows(s, of->capture, c->rows + 1,
+				      LEDGER_WRITER_ROWS);
 	/* Where what they end began is not known. */
 	for (size_t i = 0; i < c->n; i++)
 		if (c->rows[i].from_ns != LEDGER_ANY)
@@ -523,7 +526,7 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 	if (!ledger_list(s, of->capture, 0, 0, &c->rows, &c->n, &why) &&
 	    !coverage_without_ledger(s, of, c, &why, e))
 		return false;
-	watched(c->rows, c->n, &from, &to);
+	ledger_watched(c->rows, c->n, &from, &to);
 	if (of->savefile) {
 		from = of->min_ns;
 		to = of->max_ns;
@@ -565,7 +568,7 @@ bool ledger_lost_until(struct store *s, uint64_t capture, int64_t *ns,
 	     cause++) {
 		struct ledger_row found,
 			ask = {.capture = capture, .cause = cause};
-		got = newest(db, &ask, &found, e);
+		got = ledger_newest(db, &ask, &found, e);
 		if (got == 1 && found.to_ns > *ns)
 			*ns = found.to_ns;
 	}
@@ -579,7 +582,7 @@ bool ledger_known_until(struct store *s, uint64_t capture, int64_t *ns,
 	struct ledger_row found,
 		ask = {.capture = capture, .cause = LEDGER_RECEIVED};
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	int got = db ? newest(db, &ask, &found, e) : -1;
+	int got = db ? ledger_newest(db, &ask, &found, e) : -1;
 
 	sqlite3_close(db);
 	*ns = got == 1 ? found.to_ns : 0;

@@ -30,13 +30,13 @@
 
 #define ROW_COLUMNS "id, cause, from_ns, to_ns, packets, detail, capture"
 
-struct entry {
+struct ledger_file_entry {
 	int64_t id;
 	size_t place; /* in the file */
 	struct ledger_row row;
 };
 
-static uint64_t hash_of(const char *text, size_t n)
+static uint64_t ledger_file_hash_of(const char *text, size_t n)
 {
 	uint64_t h = 0xcbf29ce484222325;
 
@@ -64,7 +64,7 @@ static size_t put_entry(char line[ENTRY_MAX], sqlite3_stmt *q)
 		if (text[i] == '\n')
 			text[i] = ' ';
 	return (size_t)snprintf(line, ENTRY_MAX, "%016" PRIx64 " %s\n",
-				hash_of(text, (size_t)n), text);
+				ledger_file_hash_of(text, (size_t)n), text);
 }
 
 /* All rows of a capture, as the file is without slack: to free(). */
@@ -122,7 +122,7 @@ static int is_capture(sqlite3 *db, uint64_t id, struct err *e)
 	return got;
 }
 
-static bool write_all(struct store *s, sqlite3 *db, struct err *e)
+static bool ledger_file_write_all(struct store *s, sqlite3 *db, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(
 		db, e, "SELECT id FROM captures WHERE NOT deleted", "");
@@ -158,8 +158,8 @@ static bool has_slack(sqlite3 *db, uint64_t id, int64_t bytes)
 }
 
 /* One write a line: what is torn is the last one. */
-static bool append(struct store *s, sqlite3 *db, uint64_t id, const char *line,
-		   size_t n, struct err *e)
+static bool ledger_file_append(struct store *s, sqlite3 *db, uint64_t id,
+			       const char *line, size_t n, struct err *e)
 {
 	char name[64];
 	struct stat st;
@@ -195,7 +195,8 @@ static bool append_row(struct store *s, sqlite3 *db, int64_t id, struct err *e)
 		pthread_mutex_lock(&s->folders);
 		int there = is_capture(db, capture, e);
 		ok = there == 0 ||
-		     (there == 1 && append(s, db, capture, line, n, e));
+		     (there == 1 &&
+		      ledger_file_append(s, db, capture, line, n, e));
 		pthread_mutex_unlock(&s->folders);
 	}
 	sqlite3_finalize(q);
@@ -214,7 +215,7 @@ void ledger_file_follow(struct store *s)
 	if (!all && n == 0)
 		return;
 	sqlite3 *db = catalog_reader(s->catalog, &e);
-	bool ok = db && (!all || write_all(s, db, &e));
+	bool ok = db && (!all || ledger_file_write_all(s, db, &e));
 	for (size_t i = 0; ok && !all && i < n; i++)
 		ok = append_row(s, db, ids[i], &e);
 	sqlite3_close(db);
@@ -226,14 +227,14 @@ void ledger_file_follow(struct store *s)
 
 /* --- reading --- */
 
-static bool parse_line(const char *line, size_t n, struct entry *to)
+static bool parse_line(const char *line, size_t n, struct ledger_file_entry *to)
 {
 	int cause, at = 0;
 	uint64_t hash;
 
 	if (n < 18 || memchr(line, '\0', n) ||
 	    sscanf(line, "%16" SCNx64, &hash) != 1 ||
-	    hash != hash_of(line + 17, n - 17) ||
+	    hash != ledger_file_hash_of(line + 17, n - 17) ||
 	    sscanf(line + 17,
 		   "%" SCNd64 " %d %" SCNd64 " %" SCNd64 " %" SCNu64 "%n",
 		   &to->id, &cause, &to->row.from_ns, &to->row.to_ns,
@@ -248,7 +249,7 @@ static bool parse_line(const char *line, size_t n, struct entry *to)
 
 static int by_id_and_place(const void *a, const void *b)
 {
-	const struct entry *x = a, *y = b;
+	const struct ledger_file_entry *x = a, *y = b;
 
 	if (x->id != y->id)
 		return x->id < y->id ? -1 : 1;
@@ -263,10 +264,11 @@ static bool is_behind(const char *line, size_t n, int64_t id)
 
 /* Lines that are whole and of a row behind that id, in order; of an id the
  * last. Of a file of any size. */
-static size_t parse(FILE *file, int64_t behind, struct entry **entries)
+static size_t ledger_file_parse(FILE *file, int64_t behind,
+				struct ledger_file_entry **entries)
 {
 	size_t room = 0, n = 0, kept = 0, line_room = 0;
-	struct entry *all = NULL;
+	struct ledger_file_entry *all = NULL;
 	char *line = NULL;
 	ssize_t length;
 
@@ -284,7 +286,7 @@ static size_t parse(FILE *file, int64_t behind, struct entry **entries)
 				break;
 			all = more;
 		}
-		all[n] = (struct entry){.place = place};
+		all[n] = (struct ledger_file_entry){.place = place};
 		n += parse_line(line, (size_t)length, &all[n]);
 	}
 	free(line);
@@ -297,7 +299,7 @@ static size_t parse(FILE *file, int64_t behind, struct entry **entries)
 	return kept;
 }
 
-static FILE *open_file(struct store *s, uint64_t id)
+static FILE *ledger_file_open_file(struct store *s, uint64_t id)
 {
 	char name[64];
 
@@ -332,7 +334,7 @@ static int is_told(sqlite3 *db, uint64_t capture, const struct ledger_row *r,
 }
 
 static bool merge_entry(sqlite3 *db, struct merge *m, uint64_t capture,
-			const struct entry *x, struct err *e)
+			const struct ledger_file_entry *x, struct err *e)
 {
 	const struct ledger_row *r = &x->row;
 	int told;
@@ -371,10 +373,11 @@ static bool merge_entry(sqlite3 *db, struct merge *m, uint64_t capture,
 static bool merge_capture(sqlite3 *db, struct merge *m, uint64_t id, bool all,
 			  struct err *e)
 {
-	struct entry *entries = NULL;
-	FILE *file = open_file(m->store, id);
-	size_t n =
-		file ? parse(file, all ? INT64_MIN : m->newest, &entries) : 0;
+	struct ledger_file_entry *entries = NULL;
+	FILE *file = ledger_file_open_file(m->store, id);
+	size_t n = file ? ledger_file_parse(file, all ? INT64_MIN : m->newest,
+					    &entries)
+			: 0;
 	bool ok = true;
 
 	for (size_t i = 0; ok && i < n; i++)
@@ -440,9 +443,9 @@ bool ledger_file_merge(struct store *s, struct err *e)
 bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 			 struct err *e)
 {
-	struct entry *entries = NULL;
-	FILE *file = open_file(s, id);
-	size_t n = file ? parse(file, INT64_MIN, &entries) : 0;
+	struct ledger_file_entry *entries = NULL;
+	FILE *file = ledger_file_open_file(s, id);
+	size_t n = file ? ledger_file_parse(file, INT64_MIN, &entries) : 0;
 	bool ok = true;
 
 	/* Ids order them; another capture may have these numbers by now. */

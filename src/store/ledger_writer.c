@@ -1,6 +1,7 @@
 /*
- * The keeper's thread. Guarantees that rows are written in the order in which
- * they were added, and that a disk that says no loses none of them for hours.
+ * The ledger writer's thread. Guarantees that rows are written in the order in
+ * which they were added, and that a disk that says no loses none of them for
+ * hours.
  */
 #include "store/ledger_writer.h"
 #include "store/store_internal.h"
@@ -21,7 +22,7 @@
 #define LOOK_MS 1000
 #define PATIENCE_NS (2 * NS_PER_S)
 
-struct keeper {
+struct ledger_writer {
 	struct store *store;
 	bool (*look)(void *ctx, struct clocks now);
 	void *ctx;
@@ -40,7 +41,7 @@ struct keeper {
 /* --- rows that wait --- */
 
 /* Joins it to one that waits, over what is between. false: there is none. */
-static bool put_to_like(struct keeper *k, const struct ledger_row *row)
+static bool put_to_like(struct ledger_writer *k, const struct ledger_row *row)
 {
 	for (size_t i = k->n; i-- > k->busy;) {
 		struct ledger_row *r = &k->rows[i];
@@ -57,7 +58,8 @@ static bool put_to_like(struct keeper *k, const struct ledger_row *row)
 	return false;
 }
 
-static void put(struct keeper *k, const struct ledger_row *row)
+static void ledger_writer_put(struct ledger_writer *k,
+			      const struct ledger_row *row)
 {
 	if (k->n > k->busy && ledger_joins(&k->rows[k->n - 1], row)) {
 		k->rows[k->n - 1].to_ns = row->to_ns;
@@ -65,9 +67,9 @@ static void put(struct keeper *k, const struct ledger_row *row)
 		return;
 	}
 	/* A disk that says no for long. */
-	if (k->n >= KEEPER_ROWS / 2 && put_to_like(k, row))
+	if (k->n >= LEDGER_WRITER_ROWS / 2 && put_to_like(k, row))
 		return;
-	if (k->n == KEEPER_ROWS) {
+	if (k->n == LEDGER_WRITER_ROWS) {
 		log_warn("the ledger cannot be written: its oldest row that "
 			 "waits is given up");
 		memmove(k->rows, k->rows + 1, --k->n * sizeof(*row));
@@ -76,15 +78,16 @@ static void put(struct keeper *k, const struct ledger_row *row)
 	k->rows[k->n++] = *row;
 }
 
-void keeper_add(struct keeper *k, const struct ledger_row *rows, size_t n)
+void ledger_writer_add(struct ledger_writer *k, const struct ledger_row *rows,
+		       size_t n)
 {
 	pthread_mutex_lock(&k->lock);
 	for (size_t i = 0; i < n; i++)
-		put(k, &rows[i]);
+		ledger_writer_put(k, &rows[i]);
 	pthread_mutex_unlock(&k->lock);
 }
 
-static void write_rows(struct keeper *k)
+static void write_rows(struct ledger_writer *k)
 {
 	struct err e = ERR_INIT;
 
@@ -115,7 +118,7 @@ static void write_rows(struct keeper *k)
 /* --- the thread --- */
 
 /* Wakes up when somebody sets the clock. */
-static void arm(struct keeper *k)
+static void ledger_writer_arm(struct ledger_writer *k)
 {
 	struct itimerspec never = {.it_value.tv_sec = INT64_MAX / NS_PER_S};
 
@@ -126,7 +129,7 @@ static void arm(struct keeper *k)
 		log_warn("watch the clock: %s", strerror(errno));
 }
 
-static void wait_for_news(struct keeper *k)
+static void wait_for_news(struct ledger_writer *k)
 {
 	struct pollfd fds[] = {{.fd = k->wake_fd, .events = POLLIN},
 			       {.fd = k->clock_fd, .events = POLLIN}};
@@ -138,12 +141,12 @@ static void wait_for_news(struct keeper *k)
 	if (fds[1].revents &&
 	    read(k->clock_fd, &ignored, sizeof(ignored)) < 0 &&
 	    errno == ECANCELED)
-		arm(k);
+		ledger_writer_arm(k);
 }
 
-static void *keeper_main(void *arg)
+static void *ledger_writer_main(void *arg)
 {
-	struct keeper *k = arg;
+	struct ledger_writer *k = arg;
 	bool stopping = false;
 
 	pthread_setname_np(pthread_self(), "pcapd-ledger");
@@ -165,7 +168,7 @@ static void *keeper_main(void *arg)
 	return NULL;
 }
 
-void keeper_catch_up(struct keeper *k)
+void ledger_writer_catch_up(struct ledger_writer *k)
 {
 	int64_t until = monotonic_ns() + PATIENCE_NS;
 	bool late = false;
@@ -178,7 +181,7 @@ void keeper_catch_up(struct keeper *k)
 	pthread_mutex_unlock(&k->lock);
 }
 
-int64_t keeper_well_ns(struct keeper *k)
+int64_t ledger_writer_well_ns(struct ledger_writer *k)
 {
 	pthread_mutex_lock(&k->lock);
 	int64_t ns = k->well_ns;
@@ -186,7 +189,7 @@ int64_t keeper_well_ns(struct keeper *k)
 	return ns;
 }
 
-static void keeper_free(struct keeper *k)
+static void ledger_writer_free(struct ledger_writer *k)
 {
 	if (k->wake_fd >= 0)
 		close(k->wake_fd);
@@ -199,7 +202,7 @@ static void keeper_free(struct keeper *k)
 }
 
 /* Writers find it there. */
-static void keeper_offer(struct store *s, struct keeper *k)
+static void ledger_writer_offer(struct store *s, struct ledger_writer *k)
 {
 	pthread_mutex_lock(&s->lock);
 	s->keeper = k;
@@ -209,19 +212,19 @@ static void keeper_offer(struct store *s, struct keeper *k)
 void store_tell(struct store *s)
 {
 	pthread_mutex_lock(&s->lock);
-	struct keeper *k = s->keeper;
+	struct ledger_writer *k = s->keeper;
 	pthread_mutex_unlock(&s->lock);
 	if (k)
-		keeper_catch_up(k);
+		ledger_writer_catch_up(k);
 }
 
-size_t keeper_rows(struct store *s, uint64_t capture, struct ledger_row *rows,
-		   size_t max)
+size_t ledger_writer_rows(struct store *s, uint64_t capture,
+			  struct ledger_row *rows, size_t max)
 {
 	size_t n = 0;
 
 	pthread_mutex_lock(&s->lock);
-	struct keeper *k = s->keeper;
+	struct ledger_writer *k = s->keeper;
 	pthread_mutex_unlock(&s->lock);
 	if (!k)
 		return 0;
@@ -233,11 +236,11 @@ size_t keeper_rows(struct store *s, uint64_t capture, struct ledger_row *rows,
 	return n;
 }
 
-struct keeper *keeper_start(struct store *s,
-			    bool (*look)(void *ctx, struct clocks now),
-			    void *ctx, struct err *e)
+struct ledger_writer *
+ledger_writer_start(struct store *s, bool (*look)(void *ctx, struct clocks now),
+		    void *ctx, struct err *e)
 {
-	struct keeper *k = calloc(1, sizeof(*k));
+	struct ledger_writer *k = calloc(1, sizeof(*k));
 
 	if (!k) {
 		err_errno(e, "keep the ledger");
@@ -252,30 +255,30 @@ struct keeper *keeper_start(struct store *s,
 	k->wake_fd = eventfd(0, EFD_CLOEXEC);
 	k->clock_fd =
 		timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	k->rows = malloc(KEEPER_ROWS * sizeof(*k->rows));
+	k->rows = malloc(LEDGER_WRITER_ROWS * sizeof(*k->rows));
 	if (k->wake_fd < 0 || k->clock_fd < 0 || !k->rows)
 		goto fail;
-	arm(k);
-	errno = pthread_create(&k->thread, NULL, keeper_main, k);
+	ledger_writer_arm(k);
+	errno = pthread_create(&k->thread, NULL, ledger_writer_main, k);
 	if (errno)
 		goto fail;
-	keeper_offer(s, k);
+	ledger_writer_offer(s, k);
 	return k;
 fail:
 	err_errno(e, "keep the ledger");
-	keeper_free(k);
+	ledger_writer_free(k);
 	return NULL;
 }
 
-void keeper_stop(struct keeper *k)
+void ledger_writer_stop(struct ledger_writer *k)
 {
 	if (!k)
 		return;
-	keeper_offer(k->store, NULL);
+	ledger_writer_offer(k->store, NULL);
 	pthread_mutex_lock(&k->lock);
 	k->stopping = true;
 	pthread_mutex_unlock(&k->lock);
 	eventfd_write(k->wake_fd, 1);
 	pthread_join(k->thread, NULL);
-	keeper_free(k);
+	ledger_writer_free(k);
 }

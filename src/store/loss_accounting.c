@@ -25,10 +25,10 @@ struct clocks clocks_now(void)
 	return c;
 }
 
-void account_begin(struct account *a, uint64_t capture,
-		   const struct account_look *look)
+void loss_accounting_begin(struct loss_accounting *a, uint64_t capture,
+			   const struct loss_accounting_look *look)
 {
-	*a = (struct account){
+	*a = (struct loss_accounting){
 		.capture = capture,
 		.last = *look,
 		.covered_ns = look->now.real_ns,
@@ -42,9 +42,11 @@ struct rows {
 	size_t n;
 };
 
-static struct ledger_row *add(struct rows *r, const struct account *a,
-			      enum ledger_cause cause, int64_t from_ns,
-			      int64_t to_ns, uint64_t packets)
+static struct ledger_row *loss_accounting_add(struct rows *r,
+					      const struct loss_accounting *a,
+					      enum ledger_cause cause,
+					      int64_t from_ns, int64_t to_ns,
+					      uint64_t packets)
 {
 	r->at[r->n] = (struct ledger_row){.capture = a->capture,
 					  .cause = cause,
@@ -54,37 +56,40 @@ static struct ledger_row *add(struct rows *r, const struct account *a,
 	return &r->at[r->n++];
 }
 
-static void add_loss(struct account *a, enum ledger_cause cause,
+static void add_loss(struct loss_accounting *a, enum ledger_cause cause,
 		     const struct loss *l, struct rows *r)
 {
 	if (l->packets)
-		add(r, a, cause, l->from_ns, l->to_ns, l->packets);
+		loss_accounting_add(r, a, cause, l->from_ns, l->to_ns,
+				    l->packets);
 }
 
-static void add_received(struct account *a, const struct account_look *look,
+static void add_received(struct loss_accounting *a,
+			 const struct loss_accounting_look *look,
 			 int64_t end_ns, struct rows *r)
 {
 	if (end_ns < a->covered_ns)
 		end_ns = a->covered_ns;
-	add(r, a, LEDGER_RECEIVED, a->covered_ns, end_ns,
-	    look->received - a->received);
+	loss_accounting_add(r, a, LEDGER_RECEIVED, a->covered_ns, end_ns,
+			    look->received - a->received);
 	a->covered_ns = end_ns;
 	a->received = look->received;
 	a->written_ns = look->now.boot_ns;
 }
 
-static void add_step(struct account *a, int64_t before_ns, int64_t after_ns,
-		     struct rows *r)
+static void add_step(struct loss_accounting *a, int64_t before_ns,
+		     int64_t after_ns, struct rows *r)
 {
 	struct ledger_row *row =
-		add(r, a, LEDGER_CLOCK, before_ns, after_ns, 0);
+		loss_accounting_add(r, a, LEDGER_CLOCK, before_ns, after_ns, 0);
 
 	snprintf(row->detail, sizeof(row->detail), "%+.3f s",
 		 (double)(after_ns - before_ns) / (double)NS_PER_S);
 }
 
-size_t account_take(struct account *a, const struct account_look *look,
-		    bool last, struct ledger_row out[ACCOUNT_ROWS])
+size_t loss_accounting_take(struct loss_accounting *a,
+			    const struct loss_accounting_look *look, bool last,
+			    struct ledger_row out[LOSS_ACCOUNTING_ROWS])
 {
 	struct rows r = {out, 0};
 	/* What it would be now if nobody had set it. */
@@ -105,7 +110,8 @@ size_t account_take(struct account *a, const struct account_look *look,
 		/* The row that goes on from here. */
 		a->covered_ns = look->now.real_ns;
 		add_received(a, look, a->covered_ns, &r);
-	} else if (last || look->now.boot_ns - a->written_ns >= ACCOUNT_NS) {
+	} else if (last ||
+		   look->now.boot_ns - a->written_ns >= LOSS_ACCOUNTING_NS) {
 		add_received(a, look,
 			     last || look->stored_ns > end ? end
 							   : look->stored_ns,

@@ -1,19 +1,20 @@
 /*
- * account: counters that are looked at now and then, as rows of the ledger.
+ * loss_accounting: counters that are looked at now and then, as rows of the
+ * ledger.
  *
  * What: what a running capture received since the last look, and lost, with
  * the interval in which it was, and steps of the clock. What is received is
- * written every ACCOUNT_NS, what is lost at once.
+ * written every LOSS_ACCOUNTING_NS, what is lost at once.
  * Threads: one at a time.
  * Ownership: plain memory. Time comes from the caller.
  */
-#ifndef PCAPD_STORE_ACCOUNT_H
-#define PCAPD_STORE_ACCOUNT_H
+#ifndef PCAPD_STORE_LOSS_ACCOUNTING_H
+#define PCAPD_STORE_LOSS_ACCOUNTING_H
 
 #include "packet/capture_tail.h"
 #include "store/ledger.h"
 
-#define ACCOUNT_NS (10 * NS_PER_S)
+#define LOSS_ACCOUNTING_NS (10 * NS_PER_S)
 /* Less is a clock that is being adjusted, or a thread that was not run. */
 #define CLOCK_STEP_NS 250000000ll
 
@@ -23,7 +24,7 @@ struct clocks {
 };
 struct clocks clocks_now(void);
 
-struct account_look {
+struct loss_accounting_look {
 	struct clocks now;
 	uint64_t received; /* a sum that only grows */
 	/* Since the last look. */
@@ -34,21 +35,22 @@ struct account_look {
 	bool disk;
 };
 
-struct account {
+struct loss_accounting {
 	uint64_t capture;
-	struct account_look last;
+	struct loss_accounting_look last;
 	int64_t covered_ns; /* where the next row of received begins */
 	int64_t written_ns; /* boot: when it was written last */
 	uint64_t received;  /* as written */
 };
 
-void account_begin(struct account *a, uint64_t capture,
-		   const struct account_look *look);
+void loss_accounting_begin(struct loss_accounting *a, uint64_t capture,
+			   const struct loss_accounting_look *look);
 
-#define ACCOUNT_ROWS 6
+#define LOSS_ACCOUNTING_ROWS 6
 /* Rows since the last look. last: there will be no other, and everything is
  * stored. */
-size_t account_take(struct account *a, const struct account_look *look,
-		    bool last, struct ledger_row rows[ACCOUNT_ROWS]);
+size_t loss_accounting_take(struct loss_accounting *a,
+			    const struct loss_accounting_look *look, bool last,
+			    struct ledger_row rows[LOSS_ACCOUNTING_ROWS]);
 
 #endif

@@ -26,7 +26,7 @@
 
 #define TITLE "pcapd capture 1\n"
 
-struct identity {
+struct manifest {
 	struct store *store;
 	struct capture_row row;
 	uint64_t expired_seq;
@@ -39,14 +39,14 @@ struct identity {
 	size_t n_marks;
 };
 
-static void identity_done(struct identity *i)
+static void manifest_done(struct manifest *i)
 {
 	capture_row_done(&i->row);
 	free(i->holds);
 	free(i->marks);
 }
 
-static struct store_hold *new_hold(struct identity *i)
+static struct store_hold *new_hold(struct manifest *i)
 {
 	void *more = realloc(i->holds, (i->n_holds + 1) * sizeof(*i->holds));
 
@@ -57,7 +57,7 @@ static struct store_hold *new_hold(struct identity *i)
 	return &i->holds[i->n_holds++];
 }
 
-static struct store_mark *new_mark(struct identity *i)
+static struct store_mark *new_mark(struct manifest *i)
 {
 	void *more = realloc(i->marks, (i->n_marks + 1) * sizeof(*i->marks));
 
@@ -70,7 +70,7 @@ static struct store_mark *new_mark(struct identity *i)
 
 /* --- writing --- */
 
-static void put_text(FILE *to, const char *text)
+static void manifest_put_text(FILE *to, const char *text)
 {
 	for (; *text; text++) {
 		if (*text == '\\')
@@ -83,43 +83,43 @@ static void put_text(FILE *to, const char *text)
 	fputc('\n', to);
 }
 
-static void put_number(FILE *to, const char *key, uint64_t value)
+static void manifest_put_number(FILE *to, const char *key, uint64_t value)
 {
 	fprintf(to, "%s %" PRIu64 "\n", key, value);
 }
 
-static void put_identity(FILE *to, const struct identity *i)
+static void put_identity(FILE *to, const struct manifest *i)
 {
 	const struct capture_row *r = &i->row;
 
 	fputs(TITLE, to);
-	put_number(to, "id", r->id);
+	manifest_put_number(to, "id", r->id);
 	fprintf(to, "uuid %s\n", r->uuid);
-	put_number(to, "changes", i->changes);
-	put_number(to, "savefile", r->savefile);
-	put_number(to, "wanted", r->wanted);
-	put_number(to, "promiscuous", r->promiscuous);
-	put_number(to, "link_type", r->link_type);
-	put_number(to, "snaplen", r->snaplen);
-	put_number(to, "buffer_bytes", r->buffer_bytes);
-	put_number(to, "created_ns", (uint64_t)r->created_ns);
-	put_number(to, "keep_bytes", r->keep_bytes);
-	put_number(to, "keep_age_ns", (uint64_t)r->keep_age_ns);
-	put_number(to, "rings", r->rings);
-	put_number(to, "expired_seq", i->expired_seq);
+	manifest_put_number(to, "changes", i->changes);
+	manifest_put_number(to, "savefile", r->savefile);
+	manifest_put_number(to, "wanted", r->wanted);
+	manifest_put_number(to, "promiscuous", r->promiscuous);
+	manifest_put_number(to, "link_type", r->link_type);
+	manifest_put_number(to, "snaplen", r->snaplen);
+	manifest_put_number(to, "buffer_bytes", r->buffer_bytes);
+	manifest_put_number(to, "created_ns", (uint64_t)r->created_ns);
+	manifest_put_number(to, "keep_bytes", r->keep_bytes);
+	manifest_put_number(to, "keep_age_ns", (uint64_t)r->keep_age_ns);
+	manifest_put_number(to, "rings", r->rings);
+	manifest_put_number(to, "expired_seq", i->expired_seq);
 	fputs("people ", to);
-	put_text(to, r->people);
+	manifest_put_text(to, r->people);
 	fputs("interface ", to);
-	put_text(to, r->interface);
+	manifest_put_text(to, r->interface);
 	fputs("filter ", to);
-	put_text(to, r->filter);
+	manifest_put_text(to, r->filter);
 	fputs("program ", to);
 	for (size_t at = 0; at < r->program_bytes; at++)
 		fprintf(to, "%02x", ((const uint8_t *)r->program)[at]);
 	fputc('\n', to);
 	for (size_t n = 0; n < r->n_aliases; n++) {
 		fputs("alias ", to);
-		put_text(to, r->aliases[n]);
+		manifest_put_text(to, r->aliases[n]);
 	}
 	for (size_t n = 0; n < i->n_holds; n++) {
 		const struct store_hold *h = &i->holds[n];
@@ -127,15 +127,15 @@ static void put_identity(FILE *to, const struct identity *i)
 		fprintf(to,
 			"hold %" PRIu64 " %" PRId64 " %" PRId64 " %" PRId64 " ",
 			h->id, h->since_ns, h->until_ns, h->created_ns);
-		put_text(to, h->reason);
+		manifest_put_text(to, h->reason);
 	}
 	for (size_t n = 0; n < i->n_marks; n++) {
 		fprintf(to, "mark %" PRId64 " ", i->marks[n].at_ns);
-		put_text(to, i->marks[n].name);
+		manifest_put_text(to, i->marks[n].name);
 	}
 }
 
-static uint64_t hash_of(const char *text, size_t n)
+static uint64_t manifest_hash_of(const char *text, size_t n)
 {
 	uint64_t h = 0xcbf29ce484222325;
 
@@ -145,7 +145,7 @@ static uint64_t hash_of(const char *text, size_t n)
 }
 
 /* The whole file, to free(). */
-static char *identity_text(const struct identity *i, size_t *n, struct err *e)
+static char *manifest_text(const struct manifest *i, size_t *n, struct err *e)
 {
 	char *text = NULL;
 	FILE *to = open_memstream(&text, n);
@@ -153,7 +153,8 @@ static char *identity_text(const struct identity *i, size_t *n, struct err *e)
 	if (to) {
 		put_identity(to, i);
 		fflush(to);
-		fprintf(to, "sum %016" PRIx64 "\nend\n", hash_of(text, *n));
+		fprintf(to, "sum %016" PRIx64 "\nend\n",
+			manifest_hash_of(text, *n));
 	}
 	bool ok = to && !ferror(to);
 	if (to && fclose(to) == 0 && ok)
@@ -207,13 +208,13 @@ bool folder_replace(struct store *s, uint64_t id, const char *file,
 	close(fd);
 	if (!ok)
 		unlinkat(s->spool_fd, part, 0); /* what it takes is scarce */
-	return ok && sync_capture_folder(s, id, e);
+	return ok && housekeeper_capture_folder(s, id, e);
 }
 
-static bool write_one(struct store *s, const struct identity *i, struct err *e)
+static bool write_one(struct store *s, const struct manifest *i, struct err *e)
 {
 	size_t n = 0, n_old = 0;
-	char *text = identity_text(i, &n, e);
+	char *text = manifest_text(i, &n, e);
 	bool ok = text;
 
 	if (!text)
@@ -226,7 +227,7 @@ static bool write_one(struct store *s, const struct identity *i, struct err *e)
 	return ok;
 }
 
-static bool load_state(sqlite3 *db, struct identity *i, struct err *e)
+static bool load_state(sqlite3 *db, struct manifest *i, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(db, e,
 				    "SELECT expired_seq, changes FROM captures "
@@ -243,7 +244,7 @@ static bool load_state(sqlite3 *db, struct identity *i, struct err *e)
 	return got >= 0;
 }
 
-static bool load_holds(sqlite3 *db, struct identity *i, struct err *e)
+static bool load_holds(sqlite3 *db, struct manifest *i, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(db, e,
 				    "SELECT id, since_ns, until_ns, "
@@ -271,7 +272,7 @@ static bool load_holds(sqlite3 *db, struct identity *i, struct err *e)
 	return got == 0;
 }
 
-static bool load_marks(sqlite3 *db, struct identity *i, struct err *e)
+static bool load_marks(sqlite3 *db, struct manifest *i, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(db, e,
 				    "SELECT name, at_ns FROM marks WHERE "
@@ -295,28 +296,29 @@ static bool load_marks(sqlite3 *db, struct identity *i, struct err *e)
 	return got == 0;
 }
 
-static bool load(sqlite3 *db, struct identity *i, struct err *e)
+static bool manifest_load(sqlite3 *db, struct manifest *i, struct err *e)
 {
 	return load_state(db, i, e) && load_holds(db, i, e) &&
 	       load_marks(db, i, e);
 }
 
-static bool identity_write(struct store *s, sqlite3 *db, uint64_t id,
+static bool manifest_write(struct store *s, sqlite3 *db, uint64_t id,
 			   struct err *e)
 {
-	struct identity one = {.gone = false};
+	struct manifest one = {.gone = false};
 
 	if (!rows_capture(db, id, &one.row, e))
 		return e->kind == ERR_NOT_FOUND;
 	pthread_mutex_lock(&s->folders);
-	bool ok = load(db, &one, e) && (one.gone || write_one(s, &one, e));
+	bool ok = manifest_load(db, &one, e) &&
+		  (one.gone || write_one(s, &one, e));
 	pthread_mutex_unlock(&s->folders);
-	identity_done(&one);
+	manifest_done(&one);
 	return ok;
 }
 
 /* By id: an array to free(). */
-static bool identity_versions(sqlite3 *db, struct identity_version **v,
+static bool manifest_versions(sqlite3 *db, struct identity_version **v,
 			      size_t *n, struct err *e)
 {
 	sqlite3_stmt *q = sql_query(db, e,
@@ -343,7 +345,7 @@ static bool identity_versions(sqlite3 *db, struct identity_version **v,
 }
 
 /* Before it is written it has no version. */
-static bool identity_is_written(const struct store *s, size_t *at,
+static bool manifest_is_written(const struct store *s, size_t *at,
 				const struct identity_version *v)
 {
 	while (*at < s->n_written && s->written[*at].id < v->id)
@@ -352,30 +354,30 @@ static bool identity_is_written(const struct store *s, size_t *at,
 	       s->written[*at].changes == v->changes;
 }
 
-static void identity_failed(struct store *s, const struct err *e)
+static void manifest_failed(struct store *s, const struct err *e)
 {
 	log_err(LOG_LEVEL_WARN, e);
 	atomic_store(&s->identity_old, true);
 }
 
-void identity_write_changed(struct store *s)
+void manifest_write_changed(struct store *s)
 {
 	struct identity_version *v = NULL;
 	struct err e;
 	size_t n = 0, at = 0;
 	sqlite3 *db = catalog_reader(s->catalog, &e);
 
-	if (!db || !identity_versions(db, &v, &n, &e)) {
-		identity_failed(s, &e);
+	if (!db || !manifest_versions(db, &v, &n, &e)) {
+		manifest_failed(s, &e);
 		free(v);
 		sqlite3_close(db);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (identity_is_written(s, &at, &v[i]) ||
-		    identity_write(s, db, v[i].id, &e))
+		if (manifest_is_written(s, &at, &v[i]) ||
+		    manifest_write(s, db, v[i].id, &e))
 			continue;
-		identity_failed(s, &e);
+		manifest_failed(s, &e);
 		v[i].changes = 0;
 	}
 	free(s->written);
@@ -384,15 +386,15 @@ void identity_write_changed(struct store *s)
 	sqlite3_close(db);
 }
 
-void identity_changed(struct store *s)
+void manifest_changed(struct store *s)
 {
 	atomic_store(&s->identity_old, true);
-	sync_now(s->sync, false);
+	housekeeper_now(s->sync, false);
 }
 
 /* --- reading --- */
 
-/* Undoes put_text in place. */
+/* Undoes manifest_put_text in place. */
 static char *text_of(char *value)
 {
 	char *to = value;
@@ -407,7 +409,7 @@ static char *text_of(char *value)
 	return value;
 }
 
-static bool add_alias(struct capture_row *r, const char *alias)
+static bool manifest_add_alias(struct capture_row *r, const char *alias)
 {
 	void *more =
 		realloc(r->aliases, (r->n_aliases + 1) * sizeof(*r->aliases));
@@ -419,7 +421,7 @@ static bool add_alias(struct capture_row *r, const char *alias)
 	return r->aliases[r->n_aliases++];
 }
 
-static bool add_hold(struct identity *i, char *value)
+static bool add_hold(struct manifest *i, char *value)
 {
 	struct store_hold *h = new_hold(i);
 	int at = 0;
@@ -434,7 +436,7 @@ static bool add_hold(struct identity *i, char *value)
 	return true;
 }
 
-static bool add_mark(struct identity *i, char *value)
+static bool add_mark(struct manifest *i, char *value)
 {
 	struct store_mark *m = new_mark(i);
 	int at = 0;
@@ -470,7 +472,7 @@ static bool set_string(char **to, char *value)
 	return *to;
 }
 
-static bool take_line(struct identity *i, const char *key, char *value)
+static bool manifest_take_line(struct manifest *i, const char *key, char *value)
 {
 	struct capture_row *r = &i->row;
 	uint64_t n = strtoull(value, NULL, 10);
@@ -512,7 +514,7 @@ static bool take_line(struct identity *i, const char *key, char *value)
 	else if (!strcmp(key, "program"))
 		return set_program(r, value);
 	else if (!strcmp(key, "alias"))
-		return add_alias(r, text_of(value));
+		return manifest_add_alias(r, text_of(value));
 	else if (!strcmp(key, "hold"))
 		return add_hold(i, value);
 	else if (!strcmp(key, "mark"))
@@ -527,10 +529,10 @@ static bool sum_is_right(const char *text, size_t n)
 
 	return n > end &&
 	       sscanf(text + n - end, "sum %16" SCNx64 "\n", &sum) == 1 &&
-	       sum == hash_of(text, n - end);
+	       sum == manifest_hash_of(text, n - end);
 }
 
-static bool parse(struct identity *i, char *text, size_t n)
+static bool manifest_parse(struct manifest *i, char *text, size_t n)
 {
 	size_t title = strlen(TITLE);
 
@@ -547,7 +549,7 @@ static bool parse(struct identity *i, char *text, size_t n)
 
 		if (value)
 			*value++ = '\0';
-		if (!take_line(i, line, value ? value : end))
+		if (!manifest_take_line(i, line, value ? value : end))
 			return false;
 	}
 	return i->row.interface && i->row.filter;
@@ -555,24 +557,24 @@ static bool parse(struct identity *i, char *text, size_t n)
 
 /* --- making rows again --- */
 
-static bool from_file(struct store *s, uint64_t id, struct identity *i)
+static bool from_file(struct store *s, uint64_t id, struct manifest *i)
 {
 	size_t n;
 	char *text = folder_read(s, id, IDENTITY_FILE, &n);
 
-	*i = (struct identity){.row.id = id};
-	bool ok = text && parse(i, text, n);
+	*i = (struct manifest){.row.id = id};
+	bool ok = text && manifest_parse(i, text, n);
 	free(text);
 	if (!ok) {
-		identity_done(i);
-		*i = (struct identity){.row.id = id};
+		manifest_done(i);
+		*i = (struct manifest){.row.id = id};
 	}
 	return ok;
 }
 
 /* The newest segment with a whole footer knows best; without one, frame 0
  * tells at least how to read the packets. */
-static bool from_segments(struct store *s, uint64_t id, struct identity *i)
+static bool from_segments(struct store *s, uint64_t id, struct manifest *i)
 {
 	struct dirent **files;
 	struct segment_footer head;
@@ -617,7 +619,7 @@ static bool from_segments(struct store *s, uint64_t id, struct identity *i)
 }
 
 /* The row itself: a new one, or as the file says it is. */
-static bool put_row(sqlite3 *db, const struct identity *i, struct err *e)
+static bool put_row(sqlite3 *db, const struct manifest *i, struct err *e)
 {
 	const struct capture_row *r = &i->row;
 
@@ -649,7 +651,7 @@ static bool put_row(sqlite3 *db, const struct identity *i, struct err *e)
 		(int64_t)r->rings, r->people, r->uuid);
 }
 
-static bool put_rows(sqlite3 *db, const struct identity *i, struct err *e)
+static bool put_rows(sqlite3 *db, const struct manifest *i, struct err *e)
 {
 	const struct capture_row *r = &i->row;
 	bool ok = put_row(db, i, e);
@@ -684,7 +686,7 @@ static bool put_rows(sqlite3 *db, const struct identity *i, struct err *e)
 
 static bool run_restore(sqlite3 *db, void *arg, struct err *e)
 {
-	const struct identity *i = arg;
+	const struct manifest *i = arg;
 
 	return put_rows(db, i, e) &&
 	       ledger_file_restore(db, i->store, i->row.id, e);
@@ -692,7 +694,7 @@ static bool run_restore(sqlite3 *db, void *arg, struct err *e)
 
 static bool run_follow(sqlite3 *db, void *arg, struct err *e)
 {
-	const struct identity *i = arg;
+	const struct manifest *i = arg;
 	uint64_t id = i->row.id;
 
 	return sql_exec(db, e, "DELETE FROM aliases WHERE capture = ?1", "i",
@@ -704,9 +706,9 @@ static bool run_follow(sqlite3 *db, void *arg, struct err *e)
 	       put_rows(db, i, e);
 }
 
-bool identity_restore(struct store *s, uint64_t id, struct err *e)
+bool manifest_restore(struct store *s, uint64_t id, struct err *e)
 {
-	struct identity i;
+	struct manifest i;
 	bool ok = from_file(s, id, &i) || from_segments(s, id, &i);
 
 	if (!ok)
@@ -715,7 +717,7 @@ bool identity_restore(struct store *s, uint64_t id, struct err *e)
 	else
 		i.store = s;
 	ok = ok && catalog_run(s->catalog, run_restore, &i, e);
-	identity_done(&i);
+	manifest_done(&i);
 	return ok;
 }
 
@@ -743,23 +745,24 @@ static int row_state(sqlite3 *db, uint64_t id, uint64_t *changes, bool *deleted,
 static bool same_text(struct store *s, sqlite3 *db, uint64_t id, bool *same,
 		      struct err *e)
 {
-	struct identity rows = {.row = {.id = id}};
+	struct manifest rows = {.row = {.id = id}};
 	size_t n = 0, n_file = 0;
 	char *file = folder_read(s, id, IDENTITY_FILE, &n_file), *text = NULL;
-	bool ok = rows_capture(db, id, &rows.row, e) && load(db, &rows, e) &&
-		  (text = identity_text(&rows, &n, e));
+	bool ok = rows_capture(db, id, &rows.row, e) &&
+		  manifest_load(db, &rows, e) &&
+		  (text = manifest_text(&rows, &n, e));
 
 	*same = ok && file && n == n_file && memcmp(file, text, n) == 0;
 	free(text);
 	free(file);
-	identity_done(&rows);
+	manifest_done(&rows);
 	return ok;
 }
 
-bool identity_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
+bool manifest_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
 		      struct err *e)
 {
-	struct identity file;
+	struct manifest file;
 	uint64_t changes = 0;
 	bool deleted = false, same = true, ok = true;
 
@@ -785,7 +788,7 @@ bool identity_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
 				 "the catalog does not say what its file "
 				 "'" IDENTITY_FILE "' says");
 	}
-	identity_done(&file);
+	manifest_done(&file);
 	return ok;
 }
 
@@ -793,12 +796,12 @@ bool identity_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
  * over. */
 static bool set_foreign_aside(struct store *s, uint64_t id, const char *uuid)
 {
-	struct identity file;
+	struct manifest file;
 	char from[64], to[64];
 	bool foreign = from_file(s, id, &file) && *file.row.uuid && *uuid &&
 		       strcmp(file.row.uuid, uuid) != 0;
 
-	identity_done(&file);
+	manifest_done(&file);
 	if (!foreign)
 		return false;
 	snprintf(from, sizeof(from), "%" PRIu64 "/" IDENTITY_FILE, id);
@@ -815,13 +818,13 @@ static bool set_foreign_aside(struct store *s, uint64_t id, const char *uuid)
 static bool follow_one(struct store *s, sqlite3 *db, uint64_t id,
 		       const char *uuid)
 {
-	struct identity file;
+	struct manifest file;
 	char why[128];
 	struct err e;
 
 	if (set_foreign_aside(s, id, uuid))
 		return false;
-	if (!identity_compare(s, db, id, why, &e)) {
+	if (!manifest_compare(s, db, id, why, &e)) {
 		log_err(LOG_LEVEL_WARN, &e);
 		return false;
 	}
@@ -832,7 +835,7 @@ static bool follow_one(struct store *s, sqlite3 *db, uint64_t id,
 	if (from_file(s, id, &file) &&
 	    !catalog_run(s->catalog, run_follow, &file, &e))
 		log_err(LOG_LEVEL_WARN, &e);
-	identity_done(&file);
+	manifest_done(&file);
 	return true;
 }
 
@@ -854,7 +857,7 @@ static bool follow_all(struct store *s, bool *changed, struct err *e)
 	return got == 0;
 }
 
-bool identity_follow(struct store *s, struct err *e)
+bool manifest_follow(struct store *s, struct err *e)
 {
 	bool changed;
 
@@ -941,7 +944,7 @@ static bool adopt_each(void *arg, uint64_t id, struct err *e)
 	sqlite3_close(db);
 	if (there != 0)
 		return there > 0;
-	if (identity_restore(a->store, id, &why))
+	if (manifest_restore(a->store, id, &why))
 		snprintf(line, sizeof(line),
 			 "%" PRIu64 ": the capture is in the catalog again%s",
 			 id, people_note(a->store, id));

@@ -51,20 +51,20 @@ struct recovery {
 	uint64_t next; /* the number of the next file; 0: there is none */
 	bool all;
 	struct segment *segment;
-	struct survey survey;
+	struct segment_scan survey;
 	struct block_info *rows; /* of the catalog */
 	size_t n_rows;
 	struct block_info *known; /* the footer's, else the rows */
 	size_t n_known;
 	bool footer; /* the file has one, and it names this place */
 	bool has_row;
-	struct segment_entry entry; /* the row */
+	struct segment_row entry; /* the row */
 	int64_t made_ns, stored_ns;
 	struct segment_end end;
 	char aside[SEGMENT_NAME_BYTES + 16]; /* "": the file is in place */
 };
 
-static bool no_memory(struct err *e)
+static bool recover_no_memory(struct err *e)
 {
 	return err_set(e, ERR_FAILED, "recovery: out of memory");
 }
@@ -94,7 +94,7 @@ static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
 
 		if (!more) {
 			got = -1;
-			no_memory(e);
+			recover_no_memory(e);
 			break;
 		}
 		r->rows = more;
@@ -184,7 +184,7 @@ static bool ledger_damage(sqlite3 *db, uint64_t capture, int64_t from_ns,
 static bool unnamed_damage(sqlite3 *db, struct recovery *r,
 			   const struct damage *d, struct err *e)
 {
-	const struct survey *v = &r->survey;
+	const struct segment_scan *v = &r->survey;
 	int64_t from = 0, to = 0;
 
 	for (size_t i = 0; i < v->n_blocks; i++) {
@@ -205,7 +205,7 @@ static bool unnamed_damage(sqlite3 *db, struct recovery *r,
 
 static bool rows_damage(sqlite3 *db, struct recovery *r, struct err *e)
 {
-	const struct survey *v = &r->survey;
+	const struct segment_scan *v = &r->survey;
 	bool ok = true;
 
 	for (size_t i = 0; ok && i < v->n_damages; i++) {
@@ -227,8 +227,8 @@ static bool rows_damage(sqlite3 *db, struct recovery *r, struct err *e)
 
 static bool same_rows(const struct recovery *r)
 {
-	const struct survey *v = &r->survey;
-	struct segment_entry file;
+	const struct segment_scan *v = &r->survey;
+	struct segment_row file;
 	char what[128];
 
 	if (r->n_rows != v->n_blocks || !r->has_row || r->entry.expired ||
@@ -236,20 +236,20 @@ static bool same_rows(const struct recovery *r)
 		return false;
 	if (v->n_blocks == 0)
 		return true;
-	segment_entry_of(&file, r->segment, v->blocks, v->n_blocks,
-			 v->file_bytes);
+	segment_row_of(&file, r->segment, v->blocks, v->n_blocks,
+		       v->file_bytes);
 	/* It is written again when the row is closed. */
 	file.other_bytes = r->entry.other_bytes;
 	return memcmp(r->rows, v->blocks, v->n_blocks * sizeof(*v->blocks)) ==
 		       0 &&
-	       segment_entry_same(&r->entry, &file, what);
+	       segment_row_same(&r->entry, &file, what);
 }
 
 /* Rows that have the numbers of these blocks: of a segment whose turn is still
  * to come, of this one without its own row, or of none at all. */
 static bool forget_others(sqlite3 *db, const struct recovery *r, struct err *e)
 {
-	const struct survey *v = &r->survey;
+	const struct segment_scan *v = &r->survey;
 	uint64_t id = r->segment->capture, from = r->segment->first_seq;
 	uint64_t to = v->blocks[v->n_blocks - 1].seq;
 
@@ -267,7 +267,8 @@ static bool forget_others(sqlite3 *db, const struct recovery *r, struct err *e)
 
 /* A segment that came back whole is no gap any more: of forget_segment's row
  * of the ledger everything is there. */
-static bool forget_damage(sqlite3 *db, const struct survey *v, struct err *e)
+static bool forget_damage(sqlite3 *db, const struct segment_scan *v,
+			  struct err *e)
 {
 	int64_t from = INT64_MAX, to = INT64_MIN;
 	uint64_t packets = 0;
@@ -304,7 +305,7 @@ static bool sum_rows(sqlite3 *db, const struct segment *g, struct err *e)
 static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 {
 	struct recovery *r = arg;
-	struct survey *v = &r->survey;
+	struct segment_scan *v = &r->survey;
 	struct segment *g = r->segment;
 
 	if (!rows_damage(db, r, e))
@@ -413,7 +414,7 @@ static bool written_again(const struct recovery *r)
 /* The salvaged packets as a segment under its final name, all or nothing. */
 static bool write_again(struct recovery *r, struct err *e)
 {
-	struct survey *v = &r->survey;
+	struct segment_scan *v = &r->survey;
 	char name[SEGMENT_NAME_BYTES], part[SEGMENT_NAME_BYTES + 8];
 	int fd = r->store->spool_fd;
 
@@ -434,13 +435,14 @@ static bool write_again(struct recovery *r, struct err *e)
 	ZSTD_freeCCtx(z);
 	bool ok = z && !ZSTD_isError(n);
 	if (!ok)
-		no_memory(e);
+		recover_no_memory(e);
 	else if (!segment_write(g, g->end, v->frame, n, e))
 		ok = false;
 	else if (fdatasync(g->fd) < 0 || renameat(fd, part, fd, name) < 0)
 		ok = err_errno(e, "write segment %s", name);
 	segment_free(g);
-	return ok && sync_capture_folder(r->store, r->segment->capture, e);
+	return ok &&
+	       housekeeper_capture_folder(r->store, r->segment->capture, e);
 }
 
 /* --- one segment --- */
@@ -451,7 +453,7 @@ static bool recover_segment(const struct recovery *of, uint64_t first_seq,
 /* The segment's own table is what its footer will say. */
 static bool take_blocks(struct recovery *r, struct err *e)
 {
-	struct survey *v = &r->survey;
+	struct segment_scan *v = &r->survey;
 	struct segment *g = r->segment;
 
 	for (size_t i = 0; i < v->n_blocks; i++) {
@@ -477,11 +479,12 @@ static bool remove_empty(struct recovery *r, struct err *e)
 	       err_errno(e, "remove empty segment %s", name);
 }
 
-static bool close_file(struct recovery *r, struct err *e)
+static bool recover_close_file(struct recovery *r, struct err *e)
 {
-	struct survey *v = &r->survey;
+	struct segment_scan *v = &r->survey;
 	size_t n = 0;
-	uint8_t *index = v->index ? index_frame(v->index, v->maker, &n) : NULL;
+	uint8_t *index =
+		v->index ? segment_index_frame(v->index, v->maker, &n) : NULL;
 	bool ok = segment_finish(r->segment, r->row, index, n, &r->end, e);
 
 	free(index);
@@ -492,20 +495,20 @@ static bool close_file(struct recovery *r, struct err *e)
 static bool segment_size(struct recovery *r, struct err *e)
 {
 	struct segment *g = r->segment;
-	struct segment_entry x = {0};
+	struct segment_row x = {0};
 	struct stat st;
 
 	if (fstat(g->fd, &st) < 0)
 		return err_errno(e, "look at segment %" PRIu64, g->first_seq);
-	segment_entry_of(&x, g, g->blocks, g->n_blocks, (uint64_t)st.st_size);
+	segment_row_of(&x, g, g->blocks, g->n_blocks, (uint64_t)st.st_size);
 	r->end = (struct segment_end){g->capture, g->first_seq, g->n_blocks,
 				      x.other_bytes};
 	return true;
 }
 
-static bool finish(struct recovery *r, struct err *e)
+static bool recover_finish(struct recovery *r, struct err *e)
 {
-	struct survey *v = &r->survey;
+	struct segment_scan *v = &r->survey;
 	struct segment *g = r->segment;
 	/* One of an older version stays as it is. */
 	bool whole = v->footer && v->table &&
@@ -514,7 +517,7 @@ static bool finish(struct recovery *r, struct err *e)
 
 	if (!take_blocks(r, e))
 		return false;
-	if (!whole && !close_file(r, e))
+	if (!whole && !recover_close_file(r, e))
 		return false;
 	if (!segment_size(r, e))
 		return false;
@@ -529,9 +532,10 @@ static bool finish(struct recovery *r, struct err *e)
 
 /* The segment that has a row for one of these blocks: 1, 0 none, -1 error. A
  * row that lies outside its own segment is no witness. */
-static int overlapped(struct recovery *r, uint64_t *other, struct err *e)
+static int recover_overlapped(struct recovery *r, uint64_t *other,
+			      struct err *e)
 {
-	const struct survey *v = &r->survey;
+	const struct segment_scan *v = &r->survey;
 	sqlite3 *db = catalog_reader(r->store->catalog, e);
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
@@ -578,8 +582,8 @@ static bool next_is_sure(const struct recovery *r)
  */
 static bool find_overlap(struct recovery *r, uint64_t *other, struct err *e)
 {
-	const struct survey *v = &r->survey;
-	int got = v->n_blocks ? overlapped(r, other, e) : 0;
+	const struct segment_scan *v = &r->survey;
+	int got = v->n_blocks ? recover_overlapped(r, other, e) : 0;
 
 	if (got < 0)
 		return false;
@@ -591,9 +595,9 @@ static bool find_overlap(struct recovery *r, uint64_t *other, struct err *e)
 	return true;
 }
 
-static void say_damages(const struct recovery *r)
+static void recover_say_damages(const struct recovery *r)
 {
-	const struct survey *v = &r->survey;
+	const struct segment_scan *v = &r->survey;
 	const struct segment *g = r->segment;
 
 	for (size_t i = 0; i < v->n_damages; i++)
@@ -609,27 +613,27 @@ static void say_damages(const struct recovery *r)
 
 static bool survey_segment(struct recovery *r, struct err *e)
 {
-	struct survey *v = &r->survey;
+	struct segment_scan *v = &r->survey;
 	struct segment *g = r->segment;
 
 	v->known = r->known;
 	v->n_known = r->n_known;
 	v->closed = r->entry.closed || r->footer;
-	v->maker = index_maker_new();
-	v->index = v->maker ? index_new(v->maker, g->capture, g->first_seq,
-					g->link_type)
+	v->maker = segment_index_maker_new();
+	v->index = v->maker ? segment_index_new(v->maker, g->capture,
+						g->first_seq, g->link_type)
 			    : NULL;
-	return survey_file(v, g, e);
+	return segment_scan_file(v, g, e);
 }
 
 /* What the file has becomes what the rows say. */
 static bool recover_blocks(struct recovery *r, struct err *e)
 {
-	struct survey *v = &r->survey;
+	struct segment_scan *v = &r->survey;
 	struct segment *g = r->segment;
 	uint64_t again = 0;
 
-	say_damages(r);
+	recover_say_damages(r);
 	if (v->salvaged && !written_again(r)) {
 		again = v->next_seq;
 		if (!write_again(r, e))
@@ -638,7 +642,7 @@ static bool recover_blocks(struct recovery *r, struct err *e)
 	bool empty = v->n_blocks == 0;
 	if (empty && again == g->first_seq)
 		; /* that was this file's name */
-	else if (!(empty ? remove_empty(r, e) : finish(r, e)))
+	else if (!(empty ? remove_empty(r, e) : recover_finish(r, e)))
 		return false;
 	if (empty && r->has_row &&
 	    !catalog_run(r->store->catalog, run_rows, r, e))
@@ -671,7 +675,8 @@ static bool recover(struct recovery *r, struct err *e)
 
 /* 1 it is open, 0 it is put aside or was empty, -1 not now. Frame 0 can be
  * written again when the rest says what it was. */
-static int open_segment(struct recovery *r, uint64_t first_seq, struct err *e)
+static int recover_open_segment(struct recovery *r, uint64_t first_seq,
+				struct err *e)
 {
 	struct store *s = r->store;
 	char name[SEGMENT_NAME_BYTES];
@@ -713,7 +718,7 @@ static void recover_times(struct recovery *r, const struct stat *st)
 static bool recover_file(struct recovery *r, uint64_t first_seq, struct err *e)
 {
 	struct stat st;
-	int got = open_segment(r, first_seq, e);
+	int got = recover_open_segment(r, first_seq, e);
 
 	if (got < 0)
 		return false;
@@ -741,16 +746,16 @@ static bool recover_segment(const struct recovery *of, uint64_t first_seq,
 			     .next = of->next,
 			     .all = of->all};
 	sqlite3 *db = catalog_reader(r.store->catalog, e);
-	int row = db ? segment_entry_read(db, r.row->id, first_seq, &r.entry, e)
+	int row = db ? segment_row_read(db, r.row->id, first_seq, &r.entry, e)
 		     : -1;
 	bool ok = row >= 0 && known_rows(db, &r, first_seq, e);
 
 	sqlite3_close(db);
 	r.has_row = row == 1;
 	ok = ok && recover_file(&r, first_seq, e);
-	index_unref(r.survey.index);
-	index_maker_free(r.survey.maker);
-	survey_done(&r.survey);
+	segment_index_unref(r.survey.index);
+	segment_index_maker_free(r.survey.maker);
+	segment_scan_done(&r.survey);
 	segment_free(r.segment);
 	if (r.known != r.rows)
 		free(r.known);
@@ -793,32 +798,32 @@ void recover_again(struct store *s, const struct capture_row *row,
 /* --- one capture --- */
 
 /* A segment's row and file, of which one may not be there. */
-struct place {
+struct recover_place {
 	uint64_t first_seq, last_seq;
 	uint64_t next; /* the number of the next; 0: there is none */
 	uint64_t row_bytes, file_bytes;
 	bool row, closed, expired, file, sized;
 };
 
-struct places {
-	struct place *all;
+struct recover_places {
+	struct recover_place *all;
 	size_t n, room;
 };
 
-static struct place *places_add(struct places *l, uint64_t first_seq,
-				struct err *e)
+static struct recover_place *places_add(struct recover_places *l,
+					uint64_t first_seq, struct err *e)
 {
 	if (l->n == l->room) {
 		l->room = l->room ? 2 * l->room : 64;
 		void *more = realloc(l->all, l->room * sizeof(*l->all));
 
 		if (!more) {
-			no_memory(e);
+			recover_no_memory(e);
 			return NULL;
 		}
 		l->all = more;
 	}
-	l->all[l->n] = (struct place){.first_seq = first_seq};
+	l->all[l->n] = (struct recover_place){.first_seq = first_seq};
 	return &l->all[l->n++];
 }
 
@@ -833,7 +838,7 @@ static struct place *places_add(struct places *l, uint64_t first_seq,
 	"FROM (SELECT first_seq FROM segments WHERE capture = ?1 ORDER BY "    \
 	"first_seq DESC LIMIT 1)) ORDER BY s.first_seq"
 
-static bool places_rows(struct places *l, struct store *s, uint64_t id,
+static bool places_rows(struct recover_places *l, struct store *s, uint64_t id,
 			const char *sql, struct err *e)
 {
 	sqlite3 *db = catalog_reader(s->catalog, e);
@@ -841,10 +846,10 @@ static bool places_rows(struct places *l, struct store *s, uint64_t id,
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
-		struct segment_entry x;
-		struct place *p;
+		struct segment_row x;
+		struct recover_place *p;
 
-		segment_entry_from_row(q, &x);
+		segment_row_from_row(q, &x);
 		p = places_add(l, x.first_seq, e);
 		if (!p) {
 			got = -1;
@@ -864,19 +869,20 @@ static bool places_rows(struct places *l, struct store *s, uint64_t id,
 
 static int by_number(const void *a, const void *b)
 {
-	const struct place *x = a, *y = b;
+	const struct recover_place *x = a, *y = b;
 
 	return x->first_seq < y->first_seq ? -1 : x->first_seq > y->first_seq;
 }
 
-static struct place *places_find(struct places *l, size_t n, uint64_t first_seq)
+static struct recover_place *places_find(struct recover_places *l, size_t n,
+					 uint64_t first_seq)
 {
-	struct place key = {.first_seq = first_seq};
+	struct recover_place key = {.first_seq = first_seq};
 
 	return n ? bsearch(&key, l->all, n, sizeof(key), by_number) : NULL;
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b)
+static int recover_by_name(const struct dirent **a, const struct dirent **b)
 {
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
@@ -894,11 +900,11 @@ int segment_list(int spool_fd, uint64_t id, struct dirent ***files)
 
 	*files = NULL;
 	snprintf(name, sizeof(name), "%" PRIu64, id);
-	return scandirat(spool_fd, name, files, is_segment, by_name);
+	return scandirat(spool_fd, name, files, is_segment, recover_by_name);
 }
 
 /* Which of the rows have a file; false: it cannot be told now. */
-static bool places_names(struct places *l, struct store *s, uint64_t id)
+static bool places_names(struct recover_places *l, struct store *s, uint64_t id)
 {
 	struct dirent **files;
 	size_t rows = l->n;
@@ -908,9 +914,10 @@ static bool places_names(struct places *l, struct store *s, uint64_t id)
 		return errno == ENOENT;
 	for (int i = 0; i < n; i++) {
 		uint64_t seq = 0;
-		struct place *p = segment_parse_name(files[i]->d_name, &seq)
-					  ? places_find(l, rows, seq)
-					  : NULL;
+		struct recover_place *p =
+			segment_parse_name(files[i]->d_name, &seq)
+				? places_find(l, rows, seq)
+				: NULL;
 
 		if (p)
 			p->file = true;
@@ -920,7 +927,7 @@ static bool places_names(struct places *l, struct store *s, uint64_t id)
 	return true;
 }
 
-static void place_look(struct place *p, struct store *s, uint64_t id)
+static void place_look(struct recover_place *p, struct store *s, uint64_t id)
 {
 	char name[SEGMENT_NAME_BYTES];
 	struct stat st;
@@ -983,8 +990,8 @@ static ssize_t folder_numbers(int spool_fd, uint64_t id, uint64_t **numbers)
 }
 
 /* Of the rows that there are, and behind them. */
-static bool places_new_files(struct places *l, struct store *s, uint64_t id,
-			     struct err *e)
+static bool places_new_files(struct recover_places *l, struct store *s,
+			     uint64_t id, struct err *e)
 {
 	uint64_t *numbers;
 	size_t rows = l->n;
@@ -996,7 +1003,7 @@ static bool places_new_files(struct places *l, struct store *s, uint64_t id,
 		return errno == ENOENT ||
 		       err_errno(e, "read folder %" PRIu64 " of the spool", id);
 	for (ssize_t i = 0; ok && i < n; i++) {
-		struct place *p = places_find(l, rows, numbers[i]);
+		struct recover_place *p = places_find(l, rows, numbers[i]);
 
 		if (!p && numbers[i] > newest)
 			ok = (p = places_add(l, numbers[i], e));
@@ -1010,7 +1017,7 @@ static bool places_new_files(struct places *l, struct store *s, uint64_t id,
 }
 
 /* -1 for bytes that are not known. */
-static bool places_files(struct places *l, struct store *s, uint64_t id,
+static bool places_files(struct recover_places *l, struct store *s, uint64_t id,
 			 struct err *e)
 {
 	struct dirent **files;
@@ -1023,7 +1030,7 @@ static bool places_files(struct places *l, struct store *s, uint64_t id,
 		       err_errno(e, "read folder %" PRIu64 " of the spool", id);
 	for (int i = 0; i < n; i++) {
 		uint64_t seq = 0;
-		struct place *p;
+		struct recover_place *p;
 
 		segment_parse_name(files[i]->d_name, &seq);
 		free(files[i]);
@@ -1046,7 +1053,7 @@ static bool places_files(struct places *l, struct store *s, uint64_t id,
 
 struct missing {
 	uint64_t capture;
-	const struct places *places;
+	const struct recover_places *places;
 };
 
 static bool run_missing(sqlite3 *db, void *arg, struct err *e)
@@ -1054,7 +1061,7 @@ static bool run_missing(sqlite3 *db, void *arg, struct err *e)
 	const struct missing *m = arg;
 
 	for (size_t i = 0; i < m->places->n; i++) {
-		const struct place *p = &m->places->all[i];
+		const struct recover_place *p = &m->places->all[i];
 		struct gone g = {m->capture, p->first_seq,
 				 "the file is missing"};
 
@@ -1069,7 +1076,7 @@ static bool run_missing(sqlite3 *db, void *arg, struct err *e)
 	return true;
 }
 
-static bool any_missing(const struct places *l)
+static bool any_missing(const struct recover_places *l)
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (!l->all[i].file && !l->all[i].expired)
@@ -1078,7 +1085,7 @@ static bool any_missing(const struct places *l)
 }
 
 /* Its numbers reach those of the next, or it is as long as nobody wrote it. */
-static bool is_odd(const struct place *p)
+static bool recover_is_odd(const struct recover_place *p)
 {
 	return p->last_seq < p->first_seq ||
 	       (p->sized && p->file_bytes != p->row_bytes) ||
@@ -1135,7 +1142,7 @@ bool store_segment_gone(struct store *s, uint64_t capture, uint64_t first_seq,
 /* The rows are read first: what is made meanwhile has none of them. */
 void store_find_gone(struct store *s, uint64_t capture)
 {
-	struct places l = {0};
+	struct recover_places l = {0};
 	struct err e;
 
 	/* Where files go before their rows it would be said twice. */
@@ -1216,7 +1223,8 @@ void recover_aside(struct store *s, uint64_t id)
 	char folder[24];
 
 	snprintf(folder, sizeof(folder), "%" PRIu64, id);
-	int n = scandirat(s->spool_fd, folder, &files, is_aside, by_name);
+	int n = scandirat(s->spool_fd, folder, &files, is_aside,
+			  recover_by_name);
 	for (int i = 0; i < n; i++) {
 		bring_back(s, id, files[i]->d_name);
 		free(files[i]);
@@ -1232,7 +1240,8 @@ static void aside_remember(struct store *s, uint64_t id)
 	char folder[24], file[SEGMENT_NAME_BYTES + 32];
 
 	snprintf(folder, sizeof(folder), "%" PRIu64, id);
-	int n = scandirat(s->spool_fd, folder, &files, is_aside, by_name);
+	int n = scandirat(s->spool_fd, folder, &files, is_aside,
+			  recover_by_name);
 	for (int i = 0; i < n; i++) {
 		snprintf(file, sizeof(file), "%s/%.50s", folder,
 			 files[i]->d_name);
@@ -1244,7 +1253,8 @@ static void aside_remember(struct store *s, uint64_t id)
 }
 
 /* It is not known what the folder has. */
-static void reserve_behind(struct store *s, uint64_t id, const struct places *l)
+static void reserve_behind(struct store *s, uint64_t id,
+			   const struct recover_places *l)
 {
 	struct store_newest t;
 	struct err ignored;
@@ -1336,18 +1346,18 @@ bool recover_altered(struct store *s, struct err *e)
 }
 
 /* Before a number; not those that are being removed. */
-static void recover_places(const struct recovery *of, const struct places *l,
-			   uint64_t before)
+static void recover_places(const struct recovery *of,
+			   const struct recover_places *l, uint64_t before)
 {
 	struct recovery r = *of;
 
 	for (size_t i = 0; i < l->n && l->all[i].first_seq < before; i++) {
-		const struct place *p = &l->all[i];
+		const struct recover_place *p = &l->all[i];
 
 		if (!p->file || p->expired)
 			continue;
 		r.next = p->next;
-		if (r.all || !p->row || !p->closed || is_odd(p))
+		if (r.all || !p->row || !p->closed || recover_is_odd(p))
 			recover_or_leave(&r, p->first_seq);
 		if (atomic_load(&r.store->stopping))
 			break;
@@ -1359,7 +1369,7 @@ bool recover_capture(struct store *s, const struct capture_row *row,
 {
 	struct recovery of = {
 		.store = s, .row = row, .all = which == RECOVER_ALL};
-	struct places l = {0};
+	struct recover_places l = {0};
 	struct missing m = {row->id, &l};
 	bool new = which == RECOVER_NEW;
 
@@ -1384,7 +1394,7 @@ bool recover_rest(struct store *s, const struct capture_row *row,
 		  uint64_t before, struct err *e)
 {
 	struct recovery of = {.store = s, .row = row};
-	struct places l = {0};
+	struct recover_places l = {0};
 	bool ok = places_rows(&l, s, row->id, PLACES_ALL, e) &&
 		  places_files(&l, s, row->id, e);
 

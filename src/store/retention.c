@@ -178,7 +178,7 @@ struct aside {
 };
 
 /* What went and was not said yet. */
-struct sum {
+struct retention_sum {
 	uint64_t capture;
 	enum reason reason;
 	uint64_t segments, bytes, packets;
@@ -199,7 +199,7 @@ struct retention {
 	bool unfinished; /* rows are marked of which the file may be there */
 	struct aside asides[ASIDES_MAX];
 	size_t n_asides;
-	struct sum sums[SUMS_MAX];
+	struct retention_sum sums[SUMS_MAX];
 	size_t n_sums;
 	int64_t said_ns;
 	bool said_least;      /* that keep-at-least stops it */
@@ -263,7 +263,7 @@ static void retention_say(struct retention *r, bool all)
 	if (!r->n_sums || (!all && now - r->said_ns < SAY_NS))
 		return;
 	for (size_t i = 0; i < r->n_sums; i++) {
-		const struct sum *u = &r->sums[i];
+		const struct retention_sum *u = &r->sums[i];
 
 		log_info("capture %" PRIu64 ": removed %" PRIu64 " segment%s, "
 			 "%.1f MB, %" PRIu64 " packets: %s",
@@ -288,7 +288,7 @@ static void retention_count(struct retention *r, const struct victim *v)
 	}
 	if (i == r->n_sums)
 		r->sums[r->n_sums++] =
-			(struct sum){v->capture, v->reason, 0, 0, 0};
+			(struct retention_sum){v->capture, v->reason, 0, 0, 0};
 	r->sums[i].segments++;
 	r->sums[i].bytes += v->bytes;
 	r->sums[i].packets += v->packets;
@@ -448,8 +448,9 @@ static bool front_is_open(struct retention *r, const struct victim *v,
 {
 	struct store *s = r->store;
 
-	return !closed && (!atomic_load(&s->recovered) ||
-			   sync_has_open(s->sync, v->capture, v->first_seq));
+	return !closed &&
+	       (!atomic_load(&s->recovered) ||
+		housekeeper_has_open(s->sync, v->capture, v->first_seq));
 }
 
 /* Finds out f->next. */
@@ -572,7 +573,7 @@ static bool front_all_bounds(struct retention *r, struct need *n, struct err *e)
 
 /* --- they go --- */
 
-static bool run_mark(sqlite3 *db, void *arg, struct err *e)
+static bool retention_run_mark(sqlite3 *db, void *arg, struct err *e)
 {
 	struct retention *r = arg;
 
@@ -632,7 +633,7 @@ static bool forget_one(sqlite3 *db, const struct victim *v, struct err *e)
 			"ii", v->capture, v->last_seq);
 }
 
-static bool run_forget(sqlite3 *db, void *arg, struct err *e)
+static bool retention_run_forget(sqlite3 *db, void *arg, struct err *e)
 {
 	struct retention *r = arg;
 
@@ -686,10 +687,10 @@ static bool remove_batch(struct retention *r, struct err *e)
 
 		if (v->left || v->capture == synced)
 			continue;
-		ok = sync_capture_folder(r->store, v->capture, e);
+		ok = housekeeper_capture_folder(r->store, v->capture, e);
 		synced = v->capture;
 	}
-	ok = ok && catalog_run(r->store->catalog, run_forget, r, e);
+	ok = ok && catalog_run(r->store->catalog, retention_run_forget, r, e);
 	remove_settle(r);
 	return ok;
 }
@@ -703,7 +704,7 @@ static bool retention_expire(struct retention *r, bool pressed, struct err *e)
 
 	for (size_t i = 0; i < r->n; i++)
 		aside_can_go(r, &r->batch[i]);
-	bool marked = catalog_run(s->catalog, run_mark, r, e);
+	bool marked = catalog_run(s->catalog, retention_run_mark, r, e);
 	if (marked)
 		r->unfinished = true;
 	for (size_t i = 0; i < r->n; i++)
@@ -804,7 +805,7 @@ static struct need need_now(struct retention *r, bool full)
 }
 
 /* For other reasons than the floor: no floor is set, or a commit took it. */
-static bool no_room(struct store *s)
+static bool retention_no_room(struct store *s)
 {
 	struct statvfs fs;
 
@@ -888,12 +889,13 @@ static bool retention_step(struct retention *r, bool full, bool *more,
 		return false;
 	retention_say_least(r, n.least, disk);
 	/* What is open can go when it is closed; at start nothing is. */
-	if (!r->n && disk && r->store->sync && (full || no_room(r->store)))
-		sync_close_open(r->store->sync);
+	if (!r->n && disk && r->store->sync &&
+	    (full || retention_no_room(r->store)))
+		housekeeper_close_open(r->store->sync);
 	if (!r->n)
 		return true;
 	*more = !disk && !retention_is_stopping(r);
-	return retention_expire(r, disk || no_room(r->store), e);
+	return retention_expire(r, disk || retention_no_room(r->store), e);
 }
 
 /* full: a write found no room. */
@@ -916,7 +918,7 @@ static void retention_pass(struct retention *r, bool full)
 		retention_disconnect(r);
 	retention_say(r, false);
 	if (any && r->store->sync)
-		sync_now(r->store->sync, false);
+		housekeeper_now(r->store->sync, false);
 }
 
 static void *retention_main(void *arg)
@@ -1165,7 +1167,7 @@ bool store_set_keep(struct store *s, uint64_t id, uint64_t keep_bytes,
 
 	if (!catalog_run(s->catalog, run_keep, &c, e))
 		return false;
-	identity_changed(s);
+	manifest_changed(s);
 	return true;
 }
 

@@ -23,7 +23,7 @@ static uint64_t add_bytes(uint64_t h, const void *bytes, size_t n)
 /* 8 bytes of a page, whose type is more than a bit from NULL's. */
 #define LARGE (1ll << 61)
 
-static int64_t sum_of(int n, sqlite3_value **values)
+static int64_t row_sum_sum_of(int n, sqlite3_value **values)
 {
 	uint64_t h = BASIS;
 
@@ -43,7 +43,7 @@ static int64_t sum_of(int n, sqlite3_value **values)
 
 static void row_sum(sqlite3_context *c, int n, sqlite3_value **values)
 {
-	sqlite3_result_int64(c, sum_of(n, values));
+	sqlite3_result_int64(c, row_sum_sum_of(n, values));
 }
 
 static void total_step(sqlite3_context *c, int n, sqlite3_value **values)
@@ -51,7 +51,7 @@ static void total_step(sqlite3_context *c, int n, sqlite3_value **values)
 	int64_t *total = sqlite3_aggregate_context(c, sizeof(*total));
 
 	if (total)
-		*total = (*total ^ sum_of(n, values)) | LARGE;
+		*total = (*total ^ row_sum_sum_of(n, values)) | LARGE;
 }
 
 /* NULL is no sum that any row has. */
@@ -103,7 +103,7 @@ static const char more_triggers[] =
 	"BEGIN UPDATE captures SET changes = changes + 1 WHERE id = "
 	"old.capture; END;";
 
-static bool failed(sqlite3 *db, struct err *e)
+static bool row_sum_failed(sqlite3 *db, struct err *e)
 {
 	return err_set(e, ERR_FAILED, "catalog: sums: %s", sqlite3_errmsg(db));
 }
@@ -119,7 +119,7 @@ bool row_sum_define(sqlite3 *db, struct err *e)
 		sqlite3_create_function(db, "row_sum_total", -1, flags, NULL,
 					NULL, total_step,
 					total_final) == SQLITE_OK) ||
-	       failed(db, e);
+	       row_sum_failed(db, e);
 }
 
 bool row_sum_keep(sqlite3 *db, struct err *e)
@@ -128,11 +128,11 @@ bool row_sum_keep(sqlite3 *db, struct err *e)
 	char sql[1024];
 
 	if (sqlite3_exec(db, triggers, NULL, NULL, NULL) != SQLITE_OK)
-		return failed(db, e);
+		return row_sum_failed(db, e);
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
 		snprintf(sql, sizeof(sql), more_triggers, tables[i]);
 		if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-			return failed(db, e);
+			return row_sum_failed(db, e);
 	}
 	return true;
 }

@@ -345,7 +345,7 @@ struct segment *segment_create(int spool_fd, uint64_t capture,
 }
 
 /* Only files have anything to read; a pipe is not waited for. */
-static int open_file(int spool_fd, const char *name, int flags)
+static int segment_file_open_file(int spool_fd, const char *name, int flags)
 {
 	struct stat st;
 	int fd = openat(spool_fd, name,
@@ -373,7 +373,7 @@ struct segment *segment_rescue(int spool_fd, uint64_t capture,
 	segment_name(name, capture, first_seq);
 	g->link_type = link_type;
 	g->snaplen = snaplen;
-	g->fd = open_file(spool_fd, name, O_RDWR);
+	g->fd = segment_file_open_file(spool_fd, name, O_RDWR);
 	size_t n = head_frame(g, frame);
 	errno = 0;
 	if (g->fd < 0) {
@@ -441,7 +441,7 @@ static struct segment *segment_open(int spool_fd, int flags, uint64_t capture,
 		return NULL;
 	}
 	segment_name(name, capture, first_seq);
-	g->fd = open_file(spool_fd, name, flags);
+	g->fd = segment_file_open_file(spool_fd, name, flags);
 	if (g->fd < 0 && errno == ESPIPE) {
 		err_set(e, ERR_FAILED, "it is no file");
 		errno = 0;
@@ -503,20 +503,21 @@ static bool segment_trim(struct segment *g, struct err *e)
 
 /* --- the footer --- */
 
-struct bytes {
+struct segment_file_bytes {
 	uint8_t *at;
 	size_t n;
 };
 
-static void put(struct bytes *b, const void *from, size_t n)
+static void segment_file_put(struct segment_file_bytes *b, const void *from,
+			     size_t n)
 {
 	memcpy(b->at + b->n, from, n);
 	b->n += n;
 }
 
-static void put32(struct bytes *b, uint32_t v)
+static void segment_file_put32(struct segment_file_bytes *b, uint32_t v)
 {
-	put(b, &v, sizeof(v));
+	segment_file_put(b, &v, sizeof(v));
 }
 
 static size_t strings_bytes(const struct capture_row *row)
@@ -530,8 +531,9 @@ static size_t strings_bytes(const struct capture_row *row)
 }
 
 /* What is inside our skippable frame, before it is compressed. */
-static bool footer_body(const struct segment *g, const struct capture_row *row,
-			struct bytes *b)
+static bool segment_file_footer_body(const struct segment *g,
+				     const struct capture_row *row,
+				     struct segment_file_bytes *b)
 {
 	struct segment_footer head = {
 		.version = 1,
@@ -550,22 +552,24 @@ static bool footer_body(const struct segment *g, const struct capture_row *row,
 	b->at = malloc(sizeof(head) + table + strings_bytes(row));
 	if (!b->at)
 		return false;
-	put(b, &head, sizeof(head));
+	segment_file_put(b, &head, sizeof(head));
 	if (table)
-		put(b, g->blocks, table);
-	put(b, row->interface, strlen(row->interface) + 1);
-	put(b, row->filter, strlen(row->filter) + 1);
+		segment_file_put(b, g->blocks, table);
+	segment_file_put(b, row->interface, strlen(row->interface) + 1);
+	segment_file_put(b, row->filter, strlen(row->filter) + 1);
 	for (size_t i = 0; i < row->n_aliases; i++)
-		put(b, row->aliases[i], strlen(row->aliases[i]) + 1);
-	put(b, "", 1);
-	put(b, FOOTER_UUID, strlen(FOOTER_UUID));
-	put(b, row->uuid, strlen(row->uuid) + 1);
-	put(b, FOOTER_PEOPLE, strlen(FOOTER_PEOPLE));
-	put(b, row->people, strlen(row->people) + 1);
+		segment_file_put(b, row->aliases[i],
+				 strlen(row->aliases[i]) + 1);
+	segment_file_put(b, "", 1);
+	segment_file_put(b, FOOTER_UUID, strlen(FOOTER_UUID));
+	segment_file_put(b, row->uuid, strlen(row->uuid) + 1);
+	segment_file_put(b, FOOTER_PEOPLE, strlen(FOOTER_PEOPLE));
+	segment_file_put(b, row->people, strlen(row->people) + 1);
 	return true;
 }
 
-static size_t compress_footer(void *to, size_t room, const struct bytes *body)
+static size_t compress_footer(void *to, size_t room,
+			      const struct segment_file_bytes *body)
 {
 	ZSTD_CCtx *z = ZSTD_createCCtx();
 
@@ -578,15 +582,15 @@ static size_t compress_footer(void *to, size_t room, const struct bytes *body)
 }
 
 /* An entry is at most 4 GiB; damage may be longer. */
-static uint32_t put_gap(struct bytes *b, uint64_t n)
+static uint32_t put_gap(struct segment_file_bytes *b, uint64_t n)
 {
 	uint32_t entries = 0;
 
 	for (; n > 0; entries++) {
 		uint32_t part = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 
-		put32(b, part);
-		put32(b, 0);
+		segment_file_put32(b, part);
+		segment_file_put32(b, 0);
 		n -= part;
 	}
 	return entries;
@@ -597,39 +601,42 @@ uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
 		    uint64_t index_bytes, uint32_t footer_bytes, size_t *n)
 {
 	size_t gaps = n_blocks + 3 + frames_end / UINT32_MAX;
-	struct bytes b = {malloc(8 + (n_blocks + gaps + 2) * 8 + 9), 8};
+	struct segment_file_bytes b = {
+		malloc(8 + (n_blocks + gaps + 2) * 8 + 9), 8};
 	uint32_t entries = (uint32_t)n_blocks + 2;
 	uint64_t at = head_bytes;
 
 	if (!b.at)
 		return NULL;
-	put32(&b, (uint32_t)head_bytes);
-	put32(&b, SAVEFILE_HEAD_BYTES);
+	segment_file_put32(&b, (uint32_t)head_bytes);
+	segment_file_put32(&b, SAVEFILE_HEAD_BYTES);
 	for (size_t i = 0; i < n_blocks; i++) {
 		entries += put_gap(&b, blocks[i].offset - at);
-		put32(&b, (uint32_t)blocks[i].stored_bytes);
-		put32(&b, (uint32_t)blocks[i].raw_bytes);
+		segment_file_put32(&b, (uint32_t)blocks[i].stored_bytes);
+		segment_file_put32(&b, (uint32_t)blocks[i].raw_bytes);
 		at = blocks[i].offset + blocks[i].stored_bytes;
 	}
 	entries += put_gap(&b, frames_end - at);
 	/* An entry of its own, by which it is found. */
 	entries += put_gap(&b, index_bytes);
-	put32(&b, footer_bytes);
-	put32(&b, 0); /* a skippable frame decodes to nothing */
-	put32(&b, entries);
-	put(&b, "", 1); /* descriptor: no checksums */
-	put32(&b, SEEK_TABLE_FOOTER);
+	segment_file_put32(&b, footer_bytes);
+	segment_file_put32(&b, 0); /* a skippable frame decodes to nothing */
+	segment_file_put32(&b, entries);
+	segment_file_put(&b, "", 1); /* descriptor: no checksums */
+	segment_file_put32(&b, SEEK_TABLE_FOOTER);
 	*n = b.n;
 	b.n = 0;
-	put32(&b, SEEK_TABLE_MAGIC);
-	put32(&b, (uint32_t)*n - 8);
+	segment_file_put32(&b, SEEK_TABLE_MAGIC);
+	segment_file_put32(&b, (uint32_t)*n - 8);
 	return b.at;
 }
 
 /* The index, ours, then the seek table, to which the index is bytes that
  * decode to nothing. */
-static bool footer_bytes(const struct segment *g, const struct bytes *index,
-			 const struct bytes *body, struct bytes *out)
+static bool footer_bytes(const struct segment *g,
+			 const struct segment_file_bytes *index,
+			 const struct segment_file_bytes *body,
+			 struct segment_file_bytes *out)
 {
 	size_t room = ZSTD_compressBound(body->n), table_bytes = 0;
 	uint8_t *packed = malloc(room), *table = NULL;
@@ -643,11 +650,11 @@ static bool footer_bytes(const struct segment *g, const struct bytes *index,
 	out->at = table ? malloc(index->n + 8 + n + table_bytes) : NULL;
 	if (out->at) {
 		if (index->n)
-			put(out, index->at, index->n);
-		put32(out, SEGMENT_FOOTER_MAGIC);
-		put32(out, (uint32_t)n);
-		put(out, packed, n);
-		put(out, table, table_bytes);
+			segment_file_put(out, index->at, index->n);
+		segment_file_put32(out, SEGMENT_FOOTER_MAGIC);
+		segment_file_put32(out, (uint32_t)n);
+		segment_file_put(out, packed, n);
+		segment_file_put(out, table, table_bytes);
 	}
 	free(table);
 	free(packed);
@@ -658,11 +665,11 @@ bool segment_finish(struct segment *g, const struct capture_row *row,
 		    const void *index, size_t index_bytes,
 		    struct segment_end *end, struct err *e)
 {
-	struct bytes frame = {(uint8_t *)index, index_bytes};
-	struct bytes body = {NULL, 0}, out = {NULL, 0};
+	struct segment_file_bytes frame = {(uint8_t *)index, index_bytes};
+	struct segment_file_bytes body = {NULL, 0}, out = {NULL, 0};
 	bool ok = false;
 
-	if (!footer_body(g, row, &body) ||
+	if (!segment_file_footer_body(g, row, &body) ||
 	    !footer_bytes(g, &frame, &body, &out))
 		err_set(e, ERR_FAILED, "segment: out of memory");
 	else

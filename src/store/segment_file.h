@@ -1,5 +1,5 @@
 /*
- * segment: one file of blocks. Private to this folder.
+ * segment_file: one file of blocks. Private to this folder.
  *
  * What: a sequence of zstd frames (RFC 8878):
  *	frame 0		the 24-byte savefile header
@@ -15,8 +15,8 @@
  * Threads: a struct segment belongs to one thread.
  * Ownership: segment_create and segment_resume give, segment_free takes.
  */
-#ifndef PCAPD_STORE_SEGMENT_H
-#define PCAPD_STORE_SEGMENT_H
+#ifndef PCAPD_STORE_SEGMENT_FILE_H
+#define PCAPD_STORE_SEGMENT_FILE_H
 
 #include "base/err.h"
 #include "packet/block.h"

@@ -15,66 +15,66 @@
 #include <unistd.h>
 #include <zstd.h>
 
-/* A summary has at most so much of its block, or so many bytes; and the union
+/* A synopsis has at most so much of its block, or so many bytes; and the union
  * of its segment. */
 #define SUMMARY_PART 128
 #define SUMMARY_LEAST 1024u
 #define UNION_PART 256
 #define UNION_LEAST (16u << 10)
 
-struct entry {
+struct segment_index_entry {
 	uint32_t seq; /* from the segment's first */
 	uint32_t bytes;
 };
 
-struct index {
+struct segment_index {
 	atomic_uint refs;
 	uint64_t capture, first_seq;
 	uint32_t link_type;
-	struct index *next; /* of indexes */
+	struct segment_index *next; /* of indexes */
 	/* Of who adds. */
 	bool unknown;	    /* the union would lack a block */
 	uint64_t raw_bytes; /* of the blocks */
 
 	pthread_mutex_t lock; /* guards everything below */
-	struct entry *entries;
-	size_t *at; /* of each one's summary in bytes */
+	struct segment_index_entry *entries;
+	size_t *at; /* of each one's synopsis in bytes */
 	size_t n_entries, cap_entries;
 	uint8_t *bytes;
 	size_t n, room;
 };
 
-struct index_maker {
-	struct summary_maker *block, *segment;
+struct segment_index_maker {
+	struct synopsis_maker *block, *segment;
 };
 
-struct index_maker *index_maker_new(void)
+struct segment_index_maker *segment_index_maker_new(void)
 {
-	struct index_maker *m = calloc(1, sizeof(*m));
+	struct segment_index_maker *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return NULL;
-	m->block = summary_maker_new(0, SUMMARY_KEYS_BLOCK);
-	m->segment = summary_maker_new(0, SUMMARY_KEYS_SEGMENT);
+	m->block = synopsis_maker_new(0, SYNOPSIS_KEYS_BLOCK);
+	m->segment = synopsis_maker_new(0, SYNOPSIS_KEYS_SEGMENT);
 	if (m->block && m->segment)
 		return m;
-	index_maker_free(m);
+	segment_index_maker_free(m);
 	return NULL;
 }
 
-void index_maker_free(struct index_maker *m)
+void segment_index_maker_free(struct segment_index_maker *m)
 {
 	if (!m)
 		return;
-	summary_maker_free(m->block);
-	summary_maker_free(m->segment);
+	synopsis_maker_free(m->block);
+	synopsis_maker_free(m->segment);
 	free(m);
 }
 
-static struct index *new_index(uint64_t capture, uint64_t first_seq,
-			       uint32_t link_type)
+static struct segment_index *new_index(uint64_t capture, uint64_t first_seq,
+				       uint32_t link_type)
 {
-	struct index *x = calloc(1, sizeof(*x));
+	struct segment_index *x = calloc(1, sizeof(*x));
 
 	if (!x)
 		return NULL;
@@ -86,20 +86,21 @@ static struct index *new_index(uint64_t capture, uint64_t first_seq,
 	return x;
 }
 
-struct index *index_new(struct index_maker *m, uint64_t capture,
-			uint64_t first_seq, uint32_t link_type)
+struct segment_index *segment_index_new(struct segment_index_maker *m,
+					uint64_t capture, uint64_t first_seq,
+					uint32_t link_type)
 {
-	summary_maker_reset(m->segment, link_type);
+	synopsis_maker_reset(m->segment, link_type);
 	return new_index(capture, first_seq, link_type);
 }
 
-struct index *index_ref(struct index *x)
+struct segment_index *segment_index_ref(struct segment_index *x)
 {
 	atomic_fetch_add(&x->refs, 1);
 	return x;
 }
 
-void index_unref(struct index *x)
+void segment_index_unref(struct segment_index *x)
 {
 	if (!x || atomic_fetch_sub(&x->refs, 1) != 1)
 		return;
@@ -110,7 +111,7 @@ void index_unref(struct index *x)
 	free(x);
 }
 
-uint32_t index_link_type(const struct index *x)
+uint32_t segment_index_link_type(const struct segment_index *x)
 {
 	return x->link_type;
 }
@@ -118,7 +119,7 @@ uint32_t index_link_type(const struct index *x)
 /* --- made --- */
 
 /* Room for one entry more, and n bytes. */
-static bool make_room(struct index *x, size_t n)
+static bool segment_index_make_room(struct segment_index *x, size_t n)
 {
 	if (x->n_entries == x->cap_entries) {
 		size_t cap = x->cap_entries ? 2 * x->cap_entries : 64;
@@ -145,15 +146,16 @@ static bool make_room(struct index *x, size_t n)
 	return true;
 }
 
-static bool add_summary(struct index *x, uint64_t seq, const struct summary *s)
+static bool add_summary(struct segment_index *x, uint64_t seq,
+			const struct synopsis *s)
 {
-	size_t n = summary_bytes(s);
+	size_t n = synopsis_bytes(s);
 
 	pthread_mutex_lock(&x->lock);
-	bool ok = make_room(x, n);
+	bool ok = segment_index_make_room(x, n);
 	if (ok) {
-		summary_write(s, x->bytes + x->n);
-		x->entries[x->n_entries] = (struct entry){
+		synopsis_write(s, x->bytes + x->n);
+		x->entries[x->n_entries] = (struct segment_index_entry){
 			(uint32_t)(seq - x->first_seq), (uint32_t)n};
 		x->at[x->n_entries++] = x->n;
 		x->n += n;
@@ -162,35 +164,36 @@ static bool add_summary(struct index *x, uint64_t seq, const struct summary *s)
 	return ok;
 }
 
-void index_add_unknown(struct index *x)
+void segment_index_add_unknown(struct segment_index *x)
 {
 	x->unknown = true;
 }
 
-void index_add(struct index *x, struct index_maker *m, uint64_t seq,
-	       const uint8_t *records, uint32_t n)
+void segment_index_add(struct segment_index *x, struct segment_index_maker *m,
+		       uint64_t seq, const uint8_t *records, uint32_t n)
 {
 	uint32_t most = n / SUMMARY_PART;
 
-	summary_maker_reset(m->block, x->link_type);
-	summary_maker_packets(m->block, records, n);
-	struct summary *s = summary_make(m->block);
+	synopsis_maker_reset(m->block, x->link_type);
+	synopsis_maker_packets(m->block, records, n);
+	struct synopsis *s = synopsis_make(m->block);
 	if (!s || seq - x->first_seq > UINT32_MAX) {
-		index_add_unknown(x);
+		segment_index_add_unknown(x);
 	} else {
-		summary_maker_union(m->segment, s);
+		synopsis_maker_union(m->segment, s);
 		x->raw_bytes += n;
 		/* What is not in the index may still not be needed there. */
-		if (summary_fit(s, most > SUMMARY_LEAST ? most : SUMMARY_LEAST))
+		if (synopsis_fit(s,
+				 most > SUMMARY_LEAST ? most : SUMMARY_LEAST))
 			add_summary(x, seq, s);
 	}
-	summary_free(s);
+	synopsis_free(s);
 }
 
 /* --- the union, as it is searched --- */
 
 /* Any bit that is not as it was changes it: each step can be undone. */
-static uint64_t sum_of(uint64_t start, const void *from, size_t n)
+static uint64_t segment_index_sum_of(uint64_t start, const void *from, size_t n)
 {
 	uint64_t lanes[4] = {start, 1, 2, 3}, sum = 0, last = n;
 	const uint8_t *bytes = from;
@@ -214,86 +217,90 @@ static uint64_t sum_of(uint64_t start, const void *from, size_t n)
 }
 
 /* Of the head, and of the union's front behind it. */
-static uint64_t sum_of_front(const struct index_head *head,
+static uint64_t sum_of_front(const struct segment_index_head *head,
 			     const uint8_t *front, size_t n)
 {
-	uint64_t sum = sum_of(0, head, offsetof(struct index_head, sum));
+	uint64_t sum = segment_index_sum_of(
+		0, head, offsetof(struct segment_index_head, sum));
 
-	return sum_of(sum, front, n);
+	return segment_index_sum_of(sum, front, n);
 }
 
 static uint32_t sum_of_page(uint32_t set, uint32_t page, const uint32_t *v,
 			    uint32_t n)
 {
-	uint64_t sum = sum_of((uint64_t)set << 32 | page, v, 4 * (size_t)n);
+	uint64_t sum = segment_index_sum_of((uint64_t)set << 32 | page, v,
+					    4 * (size_t)n);
 
 	return (uint32_t)(sum ^ sum >> 32);
 }
 
 static uint32_t values_in(uint32_t count, uint32_t page)
 {
-	uint32_t left = count - page * SUMMARY_PAGE;
+	uint32_t left = count - page * SYNOPSIS_PAGE;
 
-	return left < SUMMARY_PAGE ? left : SUMMARY_PAGE;
+	return left < SYNOPSIS_PAGE ? left : SYNOPSIS_PAGE;
 }
 
 static bool is_present(uint32_t present, uint32_t set)
 {
-	return present >> set / SUMMARY_WORDS & 1;
+	return present >> set / SYNOPSIS_WORDS & 1;
 }
 
-static bool needs(const uint32_t *need, uint32_t set)
+static bool segment_index_needs(const uint32_t *need, uint32_t set)
 {
-	return !need || need[set / SUMMARY_WORDS] >> set % SUMMARY_WORDS & 1;
+	return !need || need[set / SYNOPSIS_WORDS] >> set % SYNOPSIS_WORDS & 1;
 }
 
-static void union_sizes(const struct summary *s, struct index_head *head)
+static void union_sizes(const struct synopsis *s,
+			struct segment_index_head *head)
 {
 	uint32_t values = 0, pages = 0,
-		 sets = SUMMARY_WORDS *
+		 sets = SYNOPSIS_WORDS *
 			(uint32_t)__builtin_popcount(s->present);
 
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 		values += s->count[set];
-		pages += summary_pages_of(s->count[set]);
+		pages += synopsis_pages_of(s->count[set]);
 	}
 	head->front_bytes = 4 + 4 * sets + 8 * pages;
 	head->union_bytes = head->front_bytes + 4 * values;
 }
 
-static uint8_t *put(uint8_t *to, const void *from, size_t n)
+static uint8_t *segment_index_put(uint8_t *to, const void *from, size_t n)
 {
 	memcpy(to, from, n);
 	return to + n;
 }
 
-static void write_union(const struct summary *s, uint8_t *to)
+static void write_union(const struct synopsis *s, uint8_t *to)
 {
-	to = put(to, &s->present, 4);
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+	to = segment_index_put(to, &s->present, 4);
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 		uint32_t head = s->count[set] << 2 | s->level[set];
 
 		if (is_present(s->present, set))
-			to = put(to, &head, 4);
+			to = segment_index_put(to, &head, 4);
 	}
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		for (uint32_t p = 0; p < summary_pages_of(s->count[set]); p++) {
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
+		for (uint32_t p = 0; p < synopsis_pages_of(s->count[set]);
+		     p++) {
 			const uint32_t *v =
-				s->values + s->first[set] + p * SUMMARY_PAGE;
-			struct summary_page page = {
+				s->values + s->first[set] + p * SYNOPSIS_PAGE;
+			struct synopsis_page page = {
 				v[0], sum_of_page(set, p, v,
 						  values_in(s->count[set], p))};
 
-			to = put(to, &page, sizeof(page));
+			to = segment_index_put(to, &page, sizeof(page));
 		}
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		to = put(to, s->values + s->first[set],
-			 4 * (size_t)s->count[set]);
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
+		to = segment_index_put(to, s->values + s->first[set],
+				       4 * (size_t)s->count[set]);
 }
 
 /* --- as a frame --- */
 
-static uint8_t *make_body(const struct index *x, size_t *n)
+static uint8_t *make_body(const struct segment_index *x, size_t *n)
 {
 	size_t table = x->n_entries * sizeof(*x->entries);
 	uint8_t *body = malloc(table + x->n + 1);
@@ -308,7 +315,8 @@ static uint8_t *make_body(const struct index *x, size_t *n)
 	return body;
 }
 
-static size_t pack(void *to, size_t room, const void *from, size_t n)
+static size_t segment_index_pack(void *to, size_t room, const void *from,
+				 size_t n)
 {
 	ZSTD_CCtx *z = ZSTD_createCCtx();
 
@@ -322,28 +330,31 @@ static size_t pack(void *to, size_t room, const void *from, size_t n)
 }
 
 /* The union; NULL: there is none, which is no error. */
-static struct summary *make_union(const struct index *x, struct index_maker *m)
+static struct synopsis *make_union(const struct segment_index *x,
+				   struct segment_index_maker *m)
 {
-	struct summary *s = x->unknown ? NULL : summary_make(m->segment);
+	struct synopsis *s = x->unknown ? NULL : synopsis_make(m->segment);
 	size_t most = x->raw_bytes / UNION_PART;
 
-	if (s && summary_fit(s, most > UNION_LEAST ? most : UNION_LEAST))
+	if (s && synopsis_fit(s, most > UNION_LEAST ? most : UNION_LEAST))
 		return s;
-	summary_free(s);
+	synopsis_free(s);
 	return NULL;
 }
 
-static uint8_t *make_frame(struct index_head *head, const struct summary *all,
-			   const uint8_t *body, size_t *n)
+static uint8_t *make_frame(struct segment_index_head *head,
+			   const struct synopsis *all, const uint8_t *body,
+			   size_t *n)
 {
 	size_t room = ZSTD_compressBound(head->body_bytes);
 	size_t front = 8 + sizeof(*head) + head->union_bytes;
 	uint8_t *frame = malloc(front + room);
-	uint32_t magic = INDEX_MAGIC;
+	uint32_t magic = SEGMENT_INDEX_MAGIC;
 
 	if (!frame)
 		return NULL;
-	size_t packed = pack(frame + front, room, body, head->body_bytes);
+	size_t packed =
+		segment_index_pack(frame + front, room, body, head->body_bytes);
 	if (!packed) {
 		free(frame);
 		return NULL;
@@ -360,13 +371,14 @@ static uint8_t *make_frame(struct index_head *head, const struct summary *all,
 	return frame;
 }
 
-uint8_t *index_frame(struct index *x, struct index_maker *m, size_t *n)
+uint8_t *segment_index_frame(struct segment_index *x,
+			     struct segment_index_maker *m, size_t *n)
 {
-	struct summary *all = make_union(x, m);
+	struct synopsis *all = make_union(x, m);
 	size_t body_bytes = 0;
 	uint8_t *body = make_body(x, &body_bytes), *frame = NULL;
-	struct index_head head = {
-		.version = INDEX_VERSION,
+	struct segment_index_head head = {
+		.version = SEGMENT_INDEX_VERSION,
 		.link_type = x->link_type,
 		.capture = x->capture,
 		.first_seq = x->first_seq,
@@ -376,19 +388,19 @@ uint8_t *index_frame(struct index *x, struct index_maker *m, size_t *n)
 
 	if (all)
 		union_sizes(all, &head);
-	if (body && body_bytes <= INDEX_BYTES_MAX)
+	if (body && body_bytes <= SEGMENT_INDEX_BYTES_MAX)
 		frame = make_frame(&head, all, body, n);
-	summary_free(all);
+	synopsis_free(all);
 	free(body);
 	return frame;
 }
 
 /* --- asked --- */
 
-static struct summary *summary_of(struct index *x, uint32_t seq,
-				  const uint32_t *need)
+static struct synopsis *summary_of(struct segment_index *x, uint32_t seq,
+				   const uint32_t *need)
 {
-	struct summary *s = NULL;
+	struct synopsis *s = NULL;
 	struct err ignored;
 	size_t from = 0;
 
@@ -403,34 +415,36 @@ static struct summary *summary_of(struct index *x, uint32_t seq,
 			to = middle;
 	}
 	if (from < x->n_entries && x->entries[from].seq == seq)
-		s = summary_read_some(x->bytes + x->at[from],
-				      x->entries[from].bytes, need, &ignored);
+		s = synopsis_read_some(x->bytes + x->at[from],
+				       x->entries[from].bytes, need, &ignored);
 	pthread_mutex_unlock(&x->lock);
 	return s;
 }
 
-void question_any(const struct question *q, const struct summary *s,
-		  uint32_t any[SUMMARY_CLASSES])
+void question_any(const struct question *q, const struct synopsis *s,
+		  uint32_t any[SYNOPSIS_CLASSES])
 {
-	memset(any, 0, SUMMARY_CLASSES * sizeof(*any));
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		if (is_present(s->present, set) && needs(q->need, set) &&
-		    s->level[set] == SUMMARY_ANY)
-			any[set / SUMMARY_WORDS] |= 1u << set % SUMMARY_WORDS;
+	memset(any, 0, SYNOPSIS_CLASSES * sizeof(*any));
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
+		if (is_present(s->present, set) &&
+		    segment_index_needs(q->need, set) &&
+		    s->level[set] == SYNOPSIS_ANY)
+			any[set / SYNOPSIS_WORDS] |= 1u << set % SYNOPSIS_WORDS;
 }
 
-bool index_may_match(struct index *x, uint64_t seq, const struct question *q,
-		     uint32_t any[SUMMARY_CLASSES])
+bool segment_index_may_match(struct segment_index *x, uint64_t seq,
+			     const struct question *q,
+			     uint32_t any[SYNOPSIS_CLASSES])
 {
 	if (seq < x->first_seq || seq - x->first_seq > UINT32_MAX)
 		return true;
-	struct summary *s =
+	struct synopsis *s =
 		summary_of(x, (uint32_t)(seq - x->first_seq), q->need);
 	bool may = !s || s->link_type != x->link_type ||
-		   prune_may_match(q->program, s);
+		   bpf_prune_may_match(q->program, s);
 	if (s && any)
 		question_any(q, s, any);
-	summary_free(s);
+	synopsis_free(s);
 	return may;
 }
 
@@ -441,9 +455,9 @@ static bool read_all(int fd, uint64_t at, void *to, size_t n)
 	return segment_read(fd, at, to, n) == n;
 }
 
-struct index_place index_locate(int fd)
+struct segment_index_place segment_index_locate(int fd)
 {
-	const struct index_place none = {0};
+	const struct segment_index_place none = {0};
 	struct stat st;
 	/* Of the index and the footer, then how many there are and a magic. */
 	uint8_t end[2 * 8 + 9];
@@ -461,72 +475,75 @@ struct index_place index_locate(int fd)
 	if (magic != SEEK_TABLE_FOOTER || decoded || index_bytes < 8 ||
 	    behind + index_bytes > (uint64_t)st.st_size)
 		return none;
-	return (struct index_place){(uint64_t)st.st_size - behind - index_bytes,
-				    index_bytes, (uint64_t)st.st_size};
+	return (struct segment_index_place){(uint64_t)st.st_size - behind -
+						    index_bytes,
+					    index_bytes, (uint64_t)st.st_size};
 }
 
 /* What an index begins with, and more: one read. */
 #define FRONT_MAX                                                              \
-	(4 + 4 * SUMMARY_SETS +                                                \
-	 8 * (SUMMARY_SETS + SUMMARY_KEYS_SEGMENT / SUMMARY_PAGE))
+	(4 + 4 * SYNOPSIS_SETS +                                               \
+	 8 * (SYNOPSIS_SETS + SYNOPSIS_KEYS_SEGMENT / SYNOPSIS_PAGE))
 struct beginning {
 	uint32_t magic, bytes;
-	struct index_head head;
+	struct segment_index_head head;
 	uint8_t front[FRONT_MAX];
 };
 
 /* It is there, and fits into its place. */
-static bool read_beginning(int fd, const struct index_place *at,
+static bool read_beginning(int fd, const struct segment_index_place *at,
 			   uint64_t capture, uint64_t first_seq,
 			   struct beginning *b)
 {
-	const struct index_head *h = &b->head;
+	const struct segment_index_head *h = &b->head;
 	size_t least = offsetof(struct beginning, front);
 	size_t n = at->bytes < sizeof(*b) ? (size_t)at->bytes : sizeof(*b);
 
-	return n >= least && at->bytes <= INDEX_BYTES_MAX &&
-	       read_all(fd, at->offset, b, n) && b->magic == INDEX_MAGIC &&
-	       b->bytes == at->bytes - 8 && h->version == INDEX_VERSION &&
-	       h->capture == capture && h->first_seq == first_seq &&
+	return n >= least && at->bytes <= SEGMENT_INDEX_BYTES_MAX &&
+	       read_all(fd, at->offset, b, n) &&
+	       b->magic == SEGMENT_INDEX_MAGIC && b->bytes == at->bytes - 8 &&
+	       h->version == SEGMENT_INDEX_VERSION && h->capture == capture &&
+	       h->first_seq == first_seq &&
 	       h->union_bytes <= at->bytes - least &&
 	       h->front_bytes <= h->union_bytes &&
 	       h->front_bytes <= sizeof(b->front) &&
-	       h->body_bytes <= INDEX_BYTES_MAX &&
-	       h->blocks <= h->body_bytes / sizeof(struct entry);
+	       h->body_bytes <= SEGMENT_INDEX_BYTES_MAX &&
+	       h->blocks <= h->body_bytes / sizeof(struct segment_index_entry);
 }
 
-bool index_is_older(int fd, const struct index_place *at)
+bool segment_index_is_older(int fd, const struct segment_index_place *at)
 {
 	uint32_t front[3]; /* magic, bytes, version */
 
 	return at->bytes >= sizeof(front) &&
 	       read_all(fd, at->offset, front, sizeof(front)) &&
-	       front[0] == INDEX_MAGIC && front[1] == at->bytes - 8 &&
-	       front[2] != 0 && front[2] < INDEX_VERSION;
+	       front[0] == SEGMENT_INDEX_MAGIC && front[1] == at->bytes - 8 &&
+	       front[2] != 0 && front[2] < SEGMENT_INDEX_VERSION;
 }
 
 /* --- a union in a file --- */
 
 struct union_reader {
-	struct summary_pages pages;
+	struct synopsis_pages pages;
 	int fd;
 	uint64_t at; /* of the values in the file */
 	struct beginning beginning;
-	struct summary *s;
+	struct synopsis *s;
 	size_t room;				/* in it, for values */
 	uint64_t there[FRONT_MAX / 8 / 64 + 1]; /* a bit a page */
 	uint32_t values, n_pages;		/* of all sets */
 };
 
-static bool load_page(struct summary_pages *pages, uint32_t set, uint32_t page)
+static bool segment_index_load_page(struct synopsis_pages *pages, uint32_t set,
+				    uint32_t page)
 {
 	struct union_reader *u =
 		(struct union_reader *)((char *)pages -
 					offsetof(struct union_reader, pages));
 	uint32_t number = pages->first[set] + page;
 	uint32_t n = values_in(u->s->count[set], page);
-	uint32_t *to = u->s->values + u->s->first[set] + page * SUMMARY_PAGE;
-	uint64_t at = u->at + 4ull * (u->s->first[set] + page * SUMMARY_PAGE);
+	uint32_t *to = u->s->values + u->s->first[set] + page * SYNOPSIS_PAGE;
+	uint64_t at = u->at + 4ull * (u->s->first[set] + page * SYNOPSIS_PAGE);
 
 	if (u->there[number / 64] >> number % 64 & 1)
 		return true;
@@ -542,7 +559,7 @@ struct union_reader *union_reader_new(void)
 	struct union_reader *u = calloc(1, sizeof(*u));
 
 	if (u)
-		u->pages.load = load_page;
+		u->pages.load = segment_index_load_page;
 	return u;
 }
 
@@ -555,7 +572,7 @@ void union_reader_free(struct union_reader *u)
 }
 
 /* What is in s does not matter. */
-static bool reserve(struct union_reader *u, size_t values)
+static bool segment_index_reserve(struct union_reader *u, size_t values)
 {
 	if (u->s && values <= u->room)
 		return true;
@@ -570,15 +587,15 @@ static bool reserve(struct union_reader *u, size_t values)
 static bool take_sets(struct union_reader *u, uint32_t present,
 		      const uint8_t *from, const uint32_t *need)
 {
-	const struct index_head *h = &u->beginning.head;
-	struct summary *s = u->s;
+	const struct segment_index_head *h = &u->beginning.head;
+	struct synopsis *s = u->s;
 	uint32_t values = 0, pages = 0;
 
 	memset(s, 0, sizeof(*s));
 	s->link_type = h->link_type;
 	s->present = present;
 	s->pages = &u->pages;
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++) {
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
 		uint32_t head;
 
 		if (!is_present(present, set))
@@ -587,12 +604,13 @@ static bool take_sets(struct union_reader *u, uint32_t present,
 		from += 4;
 		u->pages.first[set] = pages;
 		s->first[set] = values;
-		s->level[set] = needs(need, set) ? head & 3 : SUMMARY_ANY;
-		s->count[set] = s->level[set] == SUMMARY_ANY ? 0 : head >> 2;
+		s->level[set] = segment_index_needs(need, set) ? head & 3
+							       : SYNOPSIS_ANY;
+		s->count[set] = s->level[set] == SYNOPSIS_ANY ? 0 : head >> 2;
 		if (head >> 2 > h->union_bytes / 4 - values)
 			return false;
 		values += head >> 2;
-		pages += summary_pages_of(head >> 2);
+		pages += synopsis_pages_of(head >> 2);
 	}
 	u->pages.page = (const void *)from;
 	u->values = values;
@@ -603,26 +621,28 @@ static bool take_sets(struct union_reader *u, uint32_t present,
 /* Room for what read_beginning found, and the sets. */
 static bool take_front(struct union_reader *u, const uint32_t *need)
 {
-	const struct index_head *h = &u->beginning.head;
+	const struct segment_index_head *h = &u->beginning.head;
 	const uint8_t *front = u->beginning.front;
 	uint32_t present;
 
 	if (h->front_bytes < 4)
 		return false;
 	memcpy(&present, front, 4);
-	uint64_t sets = SUMMARY_WORDS * (uint64_t)__builtin_popcount(present);
-	if (present >> SUMMARY_CLASSES || h->front_bytes < 4 + 4 * sets)
+	uint64_t sets = SYNOPSIS_WORDS * (uint64_t)__builtin_popcount(present);
+	if (present >> SYNOPSIS_CLASSES || h->front_bytes < 4 + 4 * sets)
 		return false;
 	memset(u->there, 0, sizeof(u->there));
-	return reserve(u, (h->union_bytes - h->front_bytes) / 4) &&
+	return segment_index_reserve(u,
+				     (h->union_bytes - h->front_bytes) / 4) &&
 	       take_sets(u, present, front + 4, need) &&
 	       h->union_bytes == h->front_bytes + 4ull * u->values &&
 	       h->front_bytes == 4 + 4 * sets + 8ull * u->n_pages;
 }
 
-struct summary *union_open(struct union_reader *u, int fd,
-			   const struct index_place *at, uint64_t capture,
-			   uint64_t first_seq, const uint32_t *need)
+struct synopsis *union_open(struct union_reader *u, int fd,
+			    const struct segment_index_place *at,
+			    uint64_t capture, uint64_t first_seq,
+			    const uint32_t *need)
 {
 	struct beginning *b = &u->beginning;
 
@@ -645,20 +665,21 @@ struct summary *union_open(struct union_reader *u, int fd,
 
 static bool load_all(struct union_reader *u)
 {
-	for (uint32_t set = 0; set < SUMMARY_SETS; set++)
-		for (uint32_t p = 0; p < summary_pages_of(u->s->count[set]);
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
+		for (uint32_t p = 0; p < synopsis_pages_of(u->s->count[set]);
 		     p++)
-			if (!load_page(&u->pages, set, p))
+			if (!segment_index_load_page(&u->pages, set, p))
 				return false;
 	return true;
 }
 
-struct summary *index_read_union(int fd, const struct index_place *at,
-				 uint64_t capture, uint64_t first_seq,
-				 bool *none)
+struct synopsis *segment_index_read_union(int fd,
+					  const struct segment_index_place *at,
+					  uint64_t capture, uint64_t first_seq,
+					  bool *none)
 {
 	struct union_reader *u = union_reader_new();
-	struct summary *s =
+	struct synopsis *s =
 		u ? union_open(u, fd, at, capture, first_seq, NULL) : NULL;
 	bool whole = s && load_all(u);
 	struct beginning b;
@@ -675,7 +696,8 @@ struct summary *index_read_union(int fd, const struct index_place *at,
 }
 
 /* Splits the body, which x->bytes is. */
-static bool take_body(struct index *x, const struct index_head *head)
+static bool take_body(struct segment_index *x,
+		      const struct segment_index_head *head)
 {
 	size_t at = head->blocks * sizeof(*x->entries);
 
@@ -696,15 +718,16 @@ static bool take_body(struct index *x, const struct index_head *head)
 	return at == x->n;
 }
 
-struct index *index_read(int fd, const struct index_place *at, uint64_t capture,
-			 uint64_t first_seq)
+struct segment_index *segment_index_read(int fd,
+					 const struct segment_index_place *at,
+					 uint64_t capture, uint64_t first_seq)
 {
 	struct beginning b;
-	struct index *x = NULL;
+	struct segment_index *x = NULL;
 
 	if (!at->bytes || !read_beginning(fd, at, capture, first_seq, &b))
 		return NULL;
-	struct index_head head = b.head;
+	struct segment_index_head head = b.head;
 	size_t front = 8 + sizeof(head) + head.union_bytes;
 	size_t n = (size_t)at->bytes - front;
 	uint8_t *packed = malloc(n + 1);
@@ -717,27 +740,27 @@ struct index *index_read(int fd, const struct index_place *at, uint64_t capture,
 	free(packed);
 	if (ok)
 		return x;
-	index_unref(x);
+	segment_index_unref(x);
 	return NULL;
 }
 
 /* --- of the segments that are being written --- */
 
-struct indexes {
+struct segment_indexes {
 	pthread_mutex_t lock; /* guards everything below */
-	struct index *first;
+	struct segment_index *first;
 };
 
-struct indexes *indexes_new(void)
+struct segment_indexes *segment_indexes_new(void)
 {
-	struct indexes *l = calloc(1, sizeof(*l));
+	struct segment_indexes *l = calloc(1, sizeof(*l));
 
 	if (l)
 		pthread_mutex_init(&l->lock, NULL);
 	return l;
 }
 
-void indexes_free(struct indexes *l)
+void segment_indexes_free(struct segment_indexes *l)
 {
 	if (!l)
 		return;
@@ -745,18 +768,18 @@ void indexes_free(struct indexes *l)
 	free(l);
 }
 
-void indexes_add(struct indexes *l, struct index *x)
+void segment_indexes_add(struct segment_indexes *l, struct segment_index *x)
 {
 	pthread_mutex_lock(&l->lock);
 	x->next = l->first;
-	l->first = index_ref(x);
+	l->first = segment_index_ref(x);
 	pthread_mutex_unlock(&l->lock);
 }
 
-void indexes_remove(struct indexes *l, struct index *x)
+void segment_indexes_remove(struct segment_indexes *l, struct segment_index *x)
 {
 	pthread_mutex_lock(&l->lock);
-	struct index **at = &l->first;
+	struct segment_index **at = &l->first;
 	while (*at && *at != x)
 		at = &(*at)->next;
 	bool there = *at;
@@ -764,18 +787,18 @@ void indexes_remove(struct indexes *l, struct index *x)
 		*at = x->next;
 	pthread_mutex_unlock(&l->lock);
 	if (there)
-		index_unref(x);
+		segment_index_unref(x);
 }
 
-struct index *indexes_find(struct indexes *l, uint64_t capture,
-			   uint64_t first_seq)
+struct segment_index *segment_indexes_find(struct segment_indexes *l,
+					   uint64_t capture, uint64_t first_seq)
 {
 	pthread_mutex_lock(&l->lock);
-	struct index *x = l->first;
+	struct segment_index *x = l->first;
 	while (x && (x->capture != capture || x->first_seq != first_seq))
 		x = x->next;
 	if (x)
-		index_ref(x);
+		segment_index_ref(x);
 	pthread_mutex_unlock(&l->lock);
 	return x;
 }

@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-void segment_entry_from_row(sqlite3_stmt *q, struct segment_entry *x)
+void segment_row_from_row(sqlite3_stmt *q, struct segment_row *x)
 {
 	x->first_seq = (uint64_t)sqlite3_column_int64(q, 0);
 	x->last_seq = (uint64_t)sqlite3_column_int64(q, 1);
@@ -26,8 +26,8 @@ void segment_entry_from_row(sqlite3_stmt *q, struct segment_entry *x)
 	x->stored_ns = sqlite3_column_int64(q, 13);
 }
 
-int segment_entry_read(sqlite3 *db, uint64_t capture, uint64_t first_seq,
-		       struct segment_entry *x, struct err *e)
+int segment_row_read(sqlite3 *db, uint64_t capture, uint64_t first_seq,
+		     struct segment_row *x, struct err *e)
 {
 	sqlite3_stmt *q =
 		sql_query(db, e,
@@ -37,21 +37,21 @@ int segment_entry_read(sqlite3 *db, uint64_t capture, uint64_t first_seq,
 	int got = q ? sql_step(q, e) : -1;
 
 	if (got == 1)
-		segment_entry_from_row(q, x);
+		segment_row_from_row(q, x);
 	sqlite3_finalize(q);
 	return got;
 }
 
-void segment_entry_of(struct segment_entry *x, const struct segment *g,
-		      const struct block_info *blocks, size_t n,
-		      uint64_t file_bytes)
+void segment_row_of(struct segment_row *x, const struct segment *g,
+		    const struct block_info *blocks, size_t n,
+		    uint64_t file_bytes)
 {
-	*x = (struct segment_entry){.first_seq = g->first_seq,
-				    .last_seq = blocks[n - 1].seq,
-				    .link_type = g->link_type,
-				    .snaplen = g->snaplen,
-				    .min_ns = blocks[0].min_ns,
-				    .max_ns = blocks[0].max_ns};
+	*x = (struct segment_row){.first_seq = g->first_seq,
+				  .last_seq = blocks[n - 1].seq,
+				  .link_type = g->link_type,
+				  .snaplen = g->snaplen,
+				  .min_ns = blocks[0].min_ns,
+				  .max_ns = blocks[0].max_ns};
 	for (size_t i = 0; i < n; i++) {
 		const struct block_info *b = &blocks[i];
 
@@ -66,8 +66,8 @@ void segment_entry_of(struct segment_entry *x, const struct segment *g,
 	x->other_bytes = file_bytes - x->stored_bytes;
 }
 
-bool segment_entry_same(const struct segment_entry *row,
-			const struct segment_entry *file, char what[128])
+bool segment_row_same(const struct segment_row *row,
+		      const struct segment_row *file, char what[128])
 {
 	const struct {
 		const char *name;

@@ -1,15 +1,15 @@
 /*
- * segment_entry: a row of the table segments, and what it has to be by the
+ * segment_row: a row of the table segments, and what it has to be by the
  * blocks of its file. Private to this folder.
  */
-#ifndef PCAPD_STORE_SEGMENT_ENTRY_H
-#define PCAPD_STORE_SEGMENT_ENTRY_H
+#ifndef PCAPD_STORE_SEGMENT_ROW_H
+#define PCAPD_STORE_SEGMENT_ROW_H
 
 #include "store/segment_file.h"
 
 #include <sqlite3.h>
 
-struct segment_entry {
+struct segment_row {
 	uint64_t first_seq, last_seq;
 	uint32_t link_type, snaplen;
 	uint64_t stored_bytes, raw_bytes, packets;
@@ -18,7 +18,7 @@ struct segment_entry {
 	bool closed, expired;
 };
 
-/* Its columns, of `segments s`, in the order that segment_entry_from_row
+/* Its columns, of `segments s`, in the order that segment_row_from_row
  * wants. */
 #define SEGMENT_COLUMNS                                                        \
 	"s.first_seq, s.last_seq, s.link_type, s.snaplen, s.stored_bytes, "    \
@@ -34,19 +34,19 @@ struct segment_entry {
 	"kept)) + (SELECT count(*) FROM (SELECT * FROM kept WHERE segments "   \
 	"OR "                                                                  \
 	"bytes OR raw_bytes OR packets EXCEPT " KEPT_ROWS "))"
-void segment_entry_from_row(sqlite3_stmt *q, struct segment_entry *x);
+void segment_row_from_row(sqlite3_stmt *q, struct segment_row *x);
 /* 1 there, 0 not, -1 error */
-int segment_entry_read(sqlite3 *db, uint64_t capture, uint64_t first_seq,
-		       struct segment_entry *x, struct err *e);
+int segment_row_read(sqlite3 *db, uint64_t capture, uint64_t first_seq,
+		     struct segment_row *x, struct err *e);
 
 /* What blocks, of a file that begins with g's frame 0 and has so many bytes,
  * make of it; made_ns, stored_ns, closed and expired are not theirs. n is not
  * 0. */
-void segment_entry_of(struct segment_entry *x, const struct segment *g,
-		      const struct block_info *blocks, size_t n,
-		      uint64_t file_bytes);
+void segment_row_of(struct segment_row *x, const struct segment *g,
+		    const struct block_info *blocks, size_t n,
+		    uint64_t file_bytes);
 /* The first column in which they differ, with both values: false. */
-bool segment_entry_same(const struct segment_entry *row,
-			const struct segment_entry *file, char what[128]);
+bool segment_row_same(const struct segment_row *row,
+		      const struct segment_row *file, char what[128]);
 
 #endif

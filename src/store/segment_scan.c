@@ -22,13 +22,14 @@
 
 static const uint8_t frame_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
 
-static bool no_memory(struct err *e)
+static bool segment_scan_no_memory(struct err *e)
 {
 	return err_set(e, ERR_FAILED, "survey: out of memory");
 }
 
 /* As segment_read; what could not be read is noted, as it may well be there. */
-static size_t survey_read(struct survey *v, uint64_t at, void *to, size_t n)
+static size_t segment_scan_read(struct segment_scan *v, uint64_t at, void *to,
+				size_t n)
 {
 	size_t have = segment_read(v->fd, at, to, n);
 
@@ -40,18 +41,18 @@ static size_t survey_read(struct survey *v, uint64_t at, void *to, size_t n)
 /* --- frames --- */
 
 /* Bytes of the whole frame at `at`, decoded into raw; 0: there is none. */
-static size_t whole_frame(struct survey *v, uint64_t at,
+static size_t whole_frame(struct segment_scan *v, uint64_t at,
 			  struct block_info *info)
 {
-	size_t have = survey_read(v, at, v->frame, FIRST_READ);
+	size_t have = segment_scan_read(v, at, v->frame, FIRST_READ);
 	size_t n;
 
 	if (have < 4 || memcmp(v->frame, frame_magic, 4) != 0)
 		return 0;
 	n = ZSTD_findFrameCompressedSize(v->frame, have);
 	if (ZSTD_isError(n) && have == FIRST_READ) {
-		have += survey_read(v, at + have, v->frame + have,
-				    FRAME_MAX - have);
+		have += segment_scan_read(v, at + have, v->frame + have,
+					  FRAME_MAX - have);
 		n = ZSTD_findFrameCompressedSize(v->frame, have);
 	}
 	if (ZSTD_isError(n))
@@ -84,10 +85,11 @@ static size_t before_zeros(const uint8_t *bytes, size_t n, uint64_t at)
 
 /* What a frame that was not ended still has: whole packets in raw. *altered:
  * it was not cut, or not only. */
-static uint32_t salvage(struct survey *v, uint64_t at, bool *altered)
+static uint32_t segment_scan_salvage(struct segment_scan *v, uint64_t at,
+				     bool *altered)
 {
-	size_t have = before_zeros(v->frame,
-				   survey_read(v, at, v->frame, FRAME_MAX), at);
+	size_t have = before_zeros(
+		v->frame, segment_scan_read(v, at, v->frame, FRAME_MAX), at);
 	ZSTD_inBuffer in = {v->frame, have, 0};
 	ZSTD_outBuffer out = {v->raw, BLOCK_MAX, 0};
 	struct block_info info = {0};
@@ -116,17 +118,17 @@ static uint32_t salvage(struct survey *v, uint64_t at, bool *altered)
 /* With one of these begins what is behind the blocks. */
 static bool is_tail(uint32_t magic)
 {
-	return magic == SEGMENT_FOOTER_MAGIC || magic == INDEX_MAGIC;
+	return magic == SEGMENT_FOOTER_MAGIC || magic == SEGMENT_INDEX_MAGIC;
 }
 
-static bool is_magic(struct survey *v, uint64_t at)
+static bool is_magic(struct segment_scan *v, uint64_t at)
 {
 	uint8_t bytes[4];
 	uint32_t magic;
 
 	if (at == v->file_bytes)
 		return true;
-	if (survey_read(v, at, bytes, 4) != 4)
+	if (segment_scan_read(v, at, bytes, 4) != 4)
 		return false;
 	memcpy(&magic, bytes, 4);
 	return memcmp(bytes, frame_magic, 4) == 0 || is_tail(magic) ||
@@ -156,7 +158,7 @@ static uint64_t footer_offset(int fd, uint64_t file_bytes)
 
 /* --- where to go on after damage --- */
 
-static const struct block_info *known_from(const struct survey *v,
+static const struct block_info *known_from(const struct segment_scan *v,
 					   uint64_t offset)
 {
 	size_t from = 0, to = v->n_known;
@@ -172,11 +174,11 @@ static const struct block_info *known_from(const struct survey *v,
 	return from < v->n_known ? &v->known[from] : NULL;
 }
 
-static bool tail_at(struct survey *v, uint64_t at)
+static bool segment_scan_tail_at(struct segment_scan *v, uint64_t at)
 {
 	uint32_t head[2];
 
-	return survey_read(v, at, head, sizeof(head)) == sizeof(head) &&
+	return segment_scan_read(v, at, head, sizeof(head)) == sizeof(head) &&
 	       is_tail(head[0]) && at + 8 + head[1] <= v->file_bytes &&
 	       is_magic(v, at + 8 + head[1]);
 }
@@ -184,25 +186,27 @@ static bool tail_at(struct survey *v, uint64_t at)
 /* Bytes of the index at `at`, which the seek table knows; 0: there is none.
  * Damaged ones count if two of the four numbers are right that it begins
  * with. */
-static uint64_t index_at(struct survey *v, const struct segment *g, uint64_t at)
+static uint64_t index_at(struct segment_scan *v, const struct segment *g,
+			 uint64_t at)
 {
-	struct index_place place = index_locate(v->fd);
-	struct index_head head;
+	struct segment_index_place place = segment_index_locate(v->fd);
+	struct segment_index_head head;
 	uint32_t front[2];
 
 	if (place.offset != at || place.bytes < 8 + sizeof(head) ||
-	    survey_read(v, at, front, 8) != 8 ||
-	    survey_read(v, at + 8, &head, sizeof(head)) != sizeof(head))
+	    segment_scan_read(v, at, front, 8) != 8 ||
+	    segment_scan_read(v, at + 8, &head, sizeof(head)) != sizeof(head))
 		return 0;
-	unsigned right =
-		(front[0] == INDEX_MAGIC) + (front[1] == place.bytes - 8) +
-		(head.capture == g->capture) + (head.first_seq == g->first_seq);
+	unsigned right = (front[0] == SEGMENT_INDEX_MAGIC) +
+			 (front[1] == place.bytes - 8) +
+			 (head.capture == g->capture) +
+			 (head.first_seq == g->first_seq);
 	return right >= 2 ? place.bytes : 0;
 }
 
 /* A frame, or the footer, after `at`, that is followed by another or the end:
  * packets may hold frames of their own, but not at such a place. */
-static uint64_t search(struct survey *v, uint64_t at)
+static uint64_t segment_scan_search(struct segment_scan *v, uint64_t at)
 {
 	struct block_info info;
 	size_t room = 1u << 20;
@@ -212,7 +216,7 @@ static uint64_t search(struct survey *v, uint64_t at)
 	if (!window)
 		v->error = ENOMEM;
 	while (window && at < v->file_bytes && found == v->file_bytes) {
-		size_t have = survey_read(v, at, window, room);
+		size_t have = segment_scan_read(v, at, window, room);
 
 		for (size_t i = 0; i + 4 <= have; i++) {
 			uint32_t magic;
@@ -220,7 +224,7 @@ static uint64_t search(struct survey *v, uint64_t at)
 
 			memcpy(&magic, window + i, 4);
 			if (is_tail(magic)
-				    ? tail_at(v, at + i)
+				    ? segment_scan_tail_at(v, at + i)
 				    : memcmp(window + i, frame_magic, 4) == 0 &&
 					      (n = whole_frame(v, at + i,
 							       &info)) > 0 &&
@@ -238,7 +242,7 @@ static uint64_t search(struct survey *v, uint64_t at)
 }
 
 /* The next place that can be gone on from; the file's end: none. */
-static uint64_t resync(struct survey *v, uint64_t at)
+static uint64_t segment_scan_resync(struct segment_scan *v, uint64_t at)
 {
 	struct block_info info;
 	const struct block_info *k = known_from(v, at);
@@ -249,37 +253,37 @@ static uint64_t resync(struct survey *v, uint64_t at)
 			return k->offset;
 		if (k->offset + k->stored_bytes <= v->file_bytes)
 			behind = k->offset + k->stored_bytes;
-		if (tail_at(v, behind))
+		if (segment_scan_tail_at(v, behind))
 			return behind;
 	}
-	uint64_t found = search(v, behind > at ? behind : at + 1);
+	uint64_t found = segment_scan_search(v, behind > at ? behind : at + 1);
 	/* Known frames lie side by side; what is behind them is no frame. */
 	return found == v->file_bytes && behind > at ? behind : found;
 }
 
 /* --- the walk --- */
 
-static bool add_block(struct survey *v, const struct block_info *info,
+static bool add_block(struct segment_scan *v, const struct block_info *info,
 		      struct err *e)
 {
 	void *more = realloc(v->blocks, (v->n_blocks + 1) * sizeof(*info));
 
 	if (!more)
-		return no_memory(e);
+		return segment_scan_no_memory(e);
 	v->blocks = more;
 	v->blocks[v->n_blocks++] = *info;
 	v->next_seq = info->seq + 1;
 	return true;
 }
 
-static bool add_damage(struct survey *v, const struct block_info *info,
+static bool add_damage(struct segment_scan *v, const struct block_info *info,
 		       bool known, struct err *e)
 {
 	void *more =
 		realloc(v->damages, (v->n_damages + 1) * sizeof(*v->damages));
 
 	if (!more)
-		return no_memory(e);
+		return segment_scan_no_memory(e);
 	v->damages = more;
 	v->damages[v->n_damages++] = (struct damage){*info, known};
 	return true;
@@ -287,7 +291,8 @@ static bool add_damage(struct survey *v, const struct block_info *info,
 
 /* The known blocks between are damaged; a stretch without any is one that
  * nobody can name. */
-static bool add_gap(struct survey *v, uint64_t from, uint64_t to, struct err *e)
+static bool add_gap(struct segment_scan *v, uint64_t from, uint64_t to,
+		    struct err *e)
 {
 	const struct block_info *k = known_from(v, from);
 	bool any = false;
@@ -306,7 +311,8 @@ static bool add_gap(struct survey *v, uint64_t from, uint64_t to, struct err *e)
 	return add_damage(v, &gap, false, e);
 }
 
-static bool same(const struct block_info *a, const struct block_info *b)
+static bool segment_scan_same(const struct block_info *a,
+			      const struct block_info *b)
 {
 	return a->offset == b->offset && a->stored_bytes == b->stored_bytes &&
 	       a->raw_bytes == b->raw_bytes && a->packets == b->packets &&
@@ -314,7 +320,7 @@ static bool same(const struct block_info *a, const struct block_info *b)
 	       a->min_ns == b->min_ns && a->max_ns == b->max_ns;
 }
 
-static bool known_at(const struct survey *v, uint64_t at)
+static bool known_at(const struct segment_scan *v, uint64_t at)
 {
 	const struct block_info *k = known_from(v, at);
 
@@ -323,31 +329,34 @@ static bool known_at(const struct survey *v, uint64_t at)
 
 /* Cut off at the end, by a crash, and not altered, which nobody cuts. A footer
  * is no loss. */
-static bool is_torn(struct survey *v, uint64_t at)
+static bool is_torn(struct segment_scan *v, uint64_t at)
 {
 	bool altered;
 	uint32_t magic = 0;
 
-	v->salvaged = salvage(v, at, &altered);
-	survey_read(v, at, &magic, 4);
+	v->salvaged = segment_scan_salvage(v, at, &altered);
+	segment_scan_read(v, at, &magic, 4);
 	return !altered || is_tail(magic);
 }
 
 /* The index or the footer, also when its first bytes are damaged. */
-static bool is_footer(struct survey *v, const struct segment *g, uint64_t at)
+static bool is_footer(struct segment_scan *v, const struct segment *g,
+		      uint64_t at)
 {
-	return tail_at(v, at) || footer_offset(v->fd, v->file_bytes) == at ||
+	return segment_scan_tail_at(v, at) ||
+	       footer_offset(v->fd, v->file_bytes) == at ||
 	       index_at(v, g, at) > 0;
 }
 
 /* What is behind the last known block of a closed segment is the rest of a
  * footer, if it is nothing else. */
-static bool was_footer(const struct survey *v, uint64_t at)
+static bool was_footer(const struct segment_scan *v, uint64_t at)
 {
 	return v->closed && v->n_known && !known_from(v, at);
 }
 
-static bool walk(struct survey *v, const struct segment *g, struct err *e)
+static bool segment_scan_walk(struct segment_scan *v, const struct segment *g,
+			      struct err *e)
 {
 	uint64_t at = g->head_bytes;
 
@@ -357,7 +366,7 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 
 		if (!n && is_footer(v, g, at))
 			break;
-		uint64_t next = n ? at + n : resync(v, at);
+		uint64_t next = n ? at + n : segment_scan_resync(v, at);
 		if (n) {
 			const struct block_info *k = known_from(v, at);
 
@@ -369,8 +378,9 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 			if (!add_block(v, &info, e))
 				return false;
 			if (v->index)
-				index_add(v->index, v->maker, info.seq, v->raw,
-					  (uint32_t)info.raw_bytes);
+				segment_index_add(v->index, v->maker, info.seq,
+						  v->raw,
+						  (uint32_t)info.raw_bytes);
 		} else if (next == v->file_bytes &&
 			   (was_footer(v, at) ||
 			    (!known_at(v, at) && is_torn(v, at)))) {
@@ -378,7 +388,7 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 		} else if (!add_gap(v, at, next, e)) {
 			return false;
 		} else if (v->index) {
-			index_add_unknown(v->index);
+			segment_index_add_unknown(v->index);
 		}
 		at = next;
 	}
@@ -393,7 +403,7 @@ static bool walk(struct survey *v, const struct segment *g, struct err *e)
 
 /* The frame inside the skippable one at `at`, decoded; NULL: not whole, or with
  * errno it could not be read. */
-static uint8_t *footer_body(int fd, uint64_t at, size_t *n)
+static uint8_t *segment_scan_footer_body(int fd, uint64_t at, size_t *n)
 {
 	uint32_t head[2];
 	int error = 0;
@@ -516,7 +526,7 @@ struct block_info *footer_read(int fd, struct segment_footer *head,
 		return NULL;
 	errno = 0;
 	uint64_t at = footer_offset(fd, (uint64_t)st.st_size);
-	uint8_t *body = at ? footer_body(fd, at, &n) : NULL;
+	uint8_t *body = at ? segment_scan_footer_body(fd, at, &n) : NULL;
 	struct block_info *blocks =
 		body ? footer_parse(body, n, head, row) : NULL;
 
@@ -524,7 +534,7 @@ struct block_info *footer_read(int fd, struct segment_footer *head,
 	return blocks;
 }
 
-static bool table_matches(const struct survey *v, const struct segment *g,
+static bool table_matches(const struct segment_scan *v, const struct segment *g,
 			  uint64_t at, uint32_t footer_bytes)
 {
 	size_t n;
@@ -541,36 +551,38 @@ static bool table_matches(const struct survey *v, const struct segment *g,
 	return ok;
 }
 
-static bool index_is_whole(const struct survey *v, const struct segment *g)
+static bool index_is_whole(const struct segment_scan *v,
+			   const struct segment *g)
 {
-	struct index_place place = {v->frames_end, v->index_bytes,
-				    v->file_bytes};
+	struct segment_index_place place = {v->frames_end, v->index_bytes,
+					    v->file_bytes};
 	bool none = false;
-	struct index *x = index_read(v->fd, &place, g->capture, g->first_seq);
-	struct summary *all = index_read_union(v->fd, &place, g->capture,
-					       g->first_seq, &none);
+	struct segment_index *x =
+		segment_index_read(v->fd, &place, g->capture, g->first_seq);
+	struct synopsis *all = segment_index_read_union(
+		v->fd, &place, g->capture, g->first_seq, &none);
 	bool ok = x && (all || none);
 
-	index_unref(x);
-	summary_free(all);
+	segment_index_unref(x);
+	synopsis_free(all);
 	return ok;
 }
 
-static bool is_older(const struct survey *v)
+static bool is_older(const struct segment_scan *v)
 {
-	struct index_place place = {v->frames_end, v->index_bytes,
-				    v->file_bytes};
+	struct segment_index_place place = {v->frames_end, v->index_bytes,
+					    v->file_bytes};
 
-	return index_is_older(v->fd, &place);
+	return segment_index_is_older(v->fd, &place);
 }
 
-static void look_at_footer(struct survey *v, const struct segment *g)
+static void look_at_footer(struct segment_scan *v, const struct segment *g)
 {
 	struct segment_footer head;
 	size_t n;
 	uint32_t bytes;
 	uint64_t at = v->frames_end + v->index_bytes;
-	uint8_t *body = footer_body(v->fd, at, &n);
+	uint8_t *body = segment_scan_footer_body(v->fd, at, &n);
 	struct block_info *blocks =
 		body ? footer_parse(body, n, &head, NULL) : NULL;
 
@@ -579,7 +591,8 @@ static void look_at_footer(struct survey *v, const struct segment *g)
 			    head.capture == g->capture &&
 			    head.first_seq == g->first_seq;
 		for (size_t i = 0; v->footer && i < v->n_blocks; i++)
-			v->footer = same(&blocks[i], &v->blocks[i]);
+			v->footer =
+				segment_scan_same(&blocks[i], &v->blocks[i]);
 		v->table = table_matches(v, g, at + 8 + bytes, bytes + 8);
 	}
 	free(blocks);
@@ -587,7 +600,7 @@ static void look_at_footer(struct survey *v, const struct segment *g)
 }
 
 /* A table with a good checksum may still be nonsense, and so may rows. */
-static bool known_fits(const struct survey *v, const struct segment *g)
+static bool known_fits(const struct segment_scan *v, const struct segment *g)
 {
 	uint64_t at = g->head_bytes, seq = g->first_seq;
 
@@ -606,7 +619,8 @@ static bool known_fits(const struct survey *v, const struct segment *g)
 	return true;
 }
 
-bool survey_file(struct survey *v, const struct segment *g, struct err *e)
+bool segment_scan_file(struct segment_scan *v, const struct segment *g,
+		       struct err *e)
 {
 	struct stat st;
 
@@ -619,11 +633,11 @@ bool survey_file(struct survey *v, const struct segment *g, struct err *e)
 	v->frame = malloc(FRAME_MAX);
 	v->raw = malloc(BLOCK_MAX);
 	if (!v->frame || !v->raw)
-		return no_memory(e);
+		return segment_scan_no_memory(e);
 	if (fstat(g->fd, &st) < 0)
 		return err_errno(e, "look at segment %" PRIu64, g->first_seq);
 	v->file_bytes = (uint64_t)st.st_size;
-	if (!walk(v, g, e))
+	if (!segment_scan_walk(v, g, e))
 		return false;
 	if (v->error) {
 		errno = v->error;
@@ -639,7 +653,7 @@ bool survey_file(struct survey *v, const struct segment *g, struct err *e)
 	return true;
 }
 
-void survey_done(struct survey *v)
+void segment_scan_done(struct segment_scan *v)
 {
 	free(v->blocks);
 	free(v->damages);

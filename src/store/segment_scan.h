@@ -1,16 +1,16 @@
 /*
- * survey: what a segment's file really has. Private to this folder.
+ * segment_scan: what a segment's file really has. Private to this folder.
  *
  * What: walks the frames from the first to the footer and decodes each; what
  * is not whole is gone round, to the next frame that the known blocks name,
  * or without such knowledge to the next one that can be found. Changes
  * nothing.
  * Threads: one at a time.
- * Ownership: survey_done frees what survey_file made; the segment is the
- * caller's.
+ * Ownership: segment_scan_done frees what segment_scan_file made; the segment
+ * is the caller's.
  */
-#ifndef PCAPD_STORE_SURVEY_H
-#define PCAPD_STORE_SURVEY_H
+#ifndef PCAPD_STORE_SEGMENT_SCAN_H
+#define PCAPD_STORE_SEGMENT_SCAN_H
 
 #include "store/segment_file.h"
 #include "store/segment_index.h"
@@ -20,15 +20,15 @@ struct damage {
 	bool known;		/* a block was known to be here */
 };
 
-struct survey {
+struct segment_scan {
 	/* What is to be there: rows of the catalog, or what a footer said, by
 	 * offset. The caller's. */
 	const struct block_info *known;
 	size_t n_known;
 	bool closed; /* a footer is behind the last of them */
 	/* Gets every block, if it is there; with its maker. The caller's. */
-	struct index *index;
-	struct index_maker *maker;
+	struct segment_index *index;
+	struct segment_index_maker *maker;
 
 	/* Whole blocks, and known ones that are damaged, by offset. */
 	struct block_info *blocks;
@@ -53,8 +53,9 @@ struct survey {
 };
 
 /* false: it cannot be read, all of it or a part. */
-bool survey_file(struct survey *v, const struct segment *g, struct err *e);
-void survey_done(struct survey *v);
+bool segment_scan_file(struct segment_scan *v, const struct segment *g,
+		       struct err *e);
+void segment_scan_done(struct segment_scan *v);
 
 /* What a footer says, also when the frames before it are damaged: its blocks,
  * and the capture in *row if that is not NULL. An array to free(); NULL when

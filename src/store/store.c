@@ -362,10 +362,10 @@ void store_totals_add(struct store_totals *t, const struct block_info *b,
 
 /* --- changes --- */
 
-static bool changed(struct store *s, bool ok)
+static bool store_changed(struct store *s, bool ok)
 {
 	if (ok)
-		identity_changed(s);
+		manifest_changed(s);
 	return ok;
 }
 
@@ -399,7 +399,7 @@ bool store_alias_add(struct store *s, uint64_t id, const char *alias,
 {
 	struct alias_change c = {id, alias};
 
-	return changed(s, catalog_run(s->catalog, run_alias_add, &c, e));
+	return store_changed(s, catalog_run(s->catalog, run_alias_add, &c, e));
 }
 
 static bool run_alias_remove(sqlite3 *db, void *arg, struct err *e)
@@ -418,10 +418,11 @@ bool store_alias_remove(struct store *s, const char *alias, struct err *e)
 {
 	struct alias_change c = {0, alias};
 
-	return changed(s, catalog_run(s->catalog, run_alias_remove, &c, e));
+	return store_changed(s,
+			     catalog_run(s->catalog, run_alias_remove, &c, e));
 }
 
-static bool run_add(sqlite3 *db, void *arg, struct err *e)
+static bool store_run_add(sqlite3 *db, void *arg, struct err *e)
 {
 	struct capture_row *r = arg;
 
@@ -449,12 +450,12 @@ static bool run_add(sqlite3 *db, void *arg, struct err *e)
 
 bool store_add(struct store *s, struct capture_row *row, struct err *e)
 {
-	if (!catalog_run(s->catalog, run_add, row, e))
+	if (!catalog_run(s->catalog, store_run_add, row, e))
 		return false;
 	/* Before there are segments of it: an id that came back after a power
 	 * loss would find them. */
 	atomic_store(&s->identity_old, true);
-	sync_now(s->sync, true);
+	housekeeper_now(s->sync, true);
 	return true;
 }
 
@@ -476,7 +477,7 @@ bool store_set_wanted(struct store *s, uint64_t id, bool wanted, struct err *e)
 	struct number_change c = {
 		"UPDATE captures SET wanted = ?1 WHERE id = ?2", id, wanted};
 
-	return changed(s, catalog_run(s->catalog, run_number, &c, e));
+	return store_changed(s, catalog_run(s->catalog, run_number, &c, e));
 }
 
 bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
@@ -486,7 +487,7 @@ bool store_set_link_type(struct store *s, uint64_t id, uint32_t link_type,
 		"UPDATE captures SET link_type = ?1 WHERE id = ?2", id,
 		link_type};
 
-	return changed(s, catalog_run(s->catalog, run_number, &c, e));
+	return store_changed(s, catalog_run(s->catalog, run_number, &c, e));
 }
 
 static bool run_program(sqlite3 *db, void *arg, struct err *e)
@@ -503,12 +504,13 @@ static bool run_program(sqlite3 *db, void *arg, struct err *e)
 bool store_set_program(struct store *s, const struct capture_row *row,
 		       struct err *e)
 {
-	return changed(s, catalog_run(s->catalog, run_program, (void *)row, e));
+	return store_changed(
+		s, catalog_run(s->catalog, run_program, (void *)row, e));
 }
 
 /* --- delete: mark, remove the files, remove the rows --- */
 
-static bool run_mark(sqlite3 *db, void *arg, struct err *e)
+static bool store_run_mark(sqlite3 *db, void *arg, struct err *e)
 {
 	const uint64_t *id = arg;
 
@@ -518,7 +520,7 @@ static bool run_mark(sqlite3 *db, void *arg, struct err *e)
 			"i", *id);
 }
 
-static bool run_forget(sqlite3 *db, void *arg, struct err *e)
+static bool store_run_forget(sqlite3 *db, void *arg, struct err *e)
 {
 	const uint64_t *id = arg;
 
@@ -541,7 +543,7 @@ static bool run_forget(sqlite3 *db, void *arg, struct err *e)
 	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", *id);
 }
 
-static bool is_ours(const char *name)
+static bool store_is_ours(const char *name)
 {
 	char whole[SEGMENT_NAME_BYTES];
 	uint64_t seq;
@@ -573,7 +575,7 @@ static bool remove_files(struct store *s, uint64_t id, struct err *e)
 	}
 	bool ok = true;
 	for (struct dirent *d; ok && (d = readdir(dir));)
-		if (is_ours(d->d_name) && unlinkat(fd, d->d_name, 0) < 0)
+		if (store_is_ours(d->d_name) && unlinkat(fd, d->d_name, 0) < 0)
 			ok = err_errno(e, "remove %s/%s", name, d->d_name);
 	/* A folder without a row is a capture's that the catalog lost: what is
 	 * deleted must not come back after a power loss. */
@@ -591,13 +593,13 @@ static bool finish_delete(struct store *s, uint64_t id, struct err *e)
 	pthread_mutex_lock(&s->folders);
 	bool ok = remove_files(s, id, e);
 	pthread_mutex_unlock(&s->folders);
-	return ok && catalog_run(s->catalog, run_forget, &id, e);
+	return ok && catalog_run(s->catalog, store_run_forget, &id, e);
 }
 
 bool store_delete(struct store *s, uint64_t id, struct err *e)
 {
 	return verify_wait(s->verify, id, VERIFY_SEGMENTS, e) &&
-	       catalog_run(s->catalog, run_mark, &id, e) &&
+	       catalog_run(s->catalog, store_run_mark, &id, e) &&
 	       finish_delete(s, id, e);
 }
 
@@ -713,7 +715,7 @@ bool recover_all(struct store *s, enum recover_which which, struct err *e)
 	return true;
 }
 
-static void set_options(struct store *s, const struct store_options *o)
+static void store_set_options(struct store *s, const struct store_options *o)
 {
 	pthread_mutex_lock(&s->lock);
 	s->options = *o;
@@ -764,8 +766,8 @@ static bool begin_age(struct store *s, struct err *e)
 
 void store_configure(struct store *s, const struct store_options *o)
 {
-	set_options(s, o);
-	sync_now(s->sync, false);
+	store_set_options(s, o);
+	housekeeper_now(s->sync, false);
 }
 
 /* Without a catalog new captures would be given the numbers, and so the
@@ -804,7 +806,7 @@ static bool believe_catalog(struct store *s, bool repair, struct err *e)
 	/* On a full disk what is only in the file stays there. */
 	if (!ledger_file_merge(s, e))
 		log_err(LOG_LEVEL_WARN, e);
-	return identity_follow(s, e) &&
+	return manifest_follow(s, e) &&
 	       (repair || spool_adopt(s, say_adopted, NULL, e));
 }
 
@@ -882,10 +884,10 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	}
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->folders, NULL);
-	set_options(s, o);
+	store_set_options(s, o);
 	s->spool_fd = s->lock_fd = -1;
 	s->readers = readers_new();
-	s->indexes = indexes_new();
+	s->indexes = segment_indexes_new();
 	s->problems = problems_new();
 	if (!s->readers || !s->indexes || !s->problems) {
 		err_set(e, ERR_FAILED, "open store: out of memory");
@@ -915,9 +917,9 @@ static struct store *open_store(const struct store_options *o, bool repair,
 		goto fail;
 	atomic_store(&s->identity_old, true);
 	s->ledger_file_old = true;
-	s->press = press_new(o->compressors, e);
+	s->press = compress_pool_new(o->compressors, e);
 	/* Nothing expires while a spool is repaired. */
-	if (s->press && sync_start(s, e) &&
+	if (s->press && housekeeper_start(s, e) &&
 	    (repair || (retention_start(s->retention, e) &&
 			(s->verify = verify_start(s, e)))))
 		return s;
@@ -943,12 +945,12 @@ void store_close(struct store *s)
 		return;
 	verify_stop(s->verify);
 	retention_stop(s->retention);
-	sync_stop(s->sync);
+	housekeeper_stop(s->sync);
 	retention_free(s->retention);
-	ahead_free(s->press);
+	job_pool_free(s->press);
 	catalog_close(s->catalog);
 	readers_free(s->readers);
-	indexes_free(s->indexes);
+	segment_indexes_free(s->indexes);
 	free(s->written);
 	problems_free(s->problems);
 	for (struct reserved *r = s->reserved, *next; r; r = next) {

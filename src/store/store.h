@@ -12,17 +12,15 @@
  * and when closed two skippable frames: ours, and the standard seek table
  * (segment_file.h). `zstd -dc` of it is a savefile at any time.
  * Order on the way in: frame written, row committed, block released from the
- * feed; so a reader that looks into the feed first and into the catalog second
- * misses nothing.
- * Threads: one catalog thread writes; a writer is a thread of its own; a
- * cursor belongs to one thread, has its own connection, and while it decodes
- * one block after the other has threads that do so ahead of it. Functions here
- * are safe from any thread and wait for the commit, so they may not be called
- * from a capture thread.
- * Ownership: stated at each function.
+ * feed; so a reader that looks into the capture tail first and into the catalog
+ *second misses nothing. Threads: one catalog thread writes; a writer is a
+ *thread of its own; a cursor belongs to one thread, has its own connection, and
+ *while it decodes one block after the other has threads that do so ahead of it.
+ *Functions here are safe from any thread and wait for the commit, so they may
+ *not be called from a capture thread. Ownership: stated at each function.
  */
-#ifndef PCAPD_STORE_H
-#define PCAPD_STORE_H
+#ifndef PCAPD_STORE_STORE_H
+#define PCAPD_STORE_STORE_H
 
 #include "base/err.h"
 #include "packet/bpf_filter.h"
@@ -219,7 +217,8 @@ struct writer_status {
 	uint64_t dropped_disk; /* packets that could not be written */
 	char error[256];       /* the last one; "" when it went well since */
 	/* The disk says no: blocks are kept and tried again. What the capture
-	 * drops meanwhile, because the feed is full, is the disk's doing. */
+	 * drops meanwhile, because the capture tail is full, is the disk's
+	 * doing. */
 	bool stuck;
 	int64_t refused_ns; /* CLOCK_MONOTONIC: when it said so last */
 	/* CLOCK_REALTIME: what was published before it survives a power loss;
@@ -231,8 +230,10 @@ struct writer_status {
 	/* What was committed since it was started; next_seq: what comes. */
 	struct store_totals stored;
 };
-/* Writes what the feed has from its first block on. Holds a reference to it. */
-struct writer *writer_start(struct store *s, struct feed *f, struct err *e);
+/* Writes what the capture tail has from its first block on. Holds a reference
+ * to it. */
+struct writer *writer_start(struct store *s, struct capture_tail *f,
+			    struct err *e);
 /* The producer has sealed its last block. Everything is written and in the
  * catalog and the segment is closed when it returns; *st is the last status. */
 void writer_stop(struct writer *w, struct writer_status *st);
@@ -258,7 +259,7 @@ struct cursor_range {
 	/* Only packets that match are wanted: blocks that cannot have any are
 	 * left out, as far as their link type is the filter's. NULL: all. The
 	 * caller's until cursor_close. */
-	const struct filter *filter;
+	const struct bpf_filter *filter;
 	uint32_t link_type;
 	/* Who reads works on each block before it takes the next, as with a
 	 * filter it does in any case, so that the next ones had best be decoded
@@ -277,16 +278,16 @@ struct cursor_range {
 };
 struct cursor;
 
-/* Reads capture feed_capture(f) from its oldest block on. */
-struct cursor *cursor_open(struct store *s, struct feed *f,
+/* Reads capture capture_tail_capture(f) from its oldest block on. */
+struct cursor *cursor_open(struct store *s, struct capture_tail *f,
 			   const struct cursor_range *r, struct err *e);
 /*
  * The next slice of a block that may have packets in the range: 1 and a
  * reference in *out; 0 at the end, or for `live` when there is nothing more
- * now (call again when the feed published); -1 cannot go on. What is damaged
- * or gone is skipped and counted in cursor_lost; so is everything on the disk
- * while the catalog cannot be read. It may take long: a filter
- * that matches nothing has the whole range looked through in one call, in which
+ * now (call again when the capture tail published); -1 cannot go on. What is
+ * damaged or gone is skipped and counted in cursor_lost; so is everything on
+ * the disk while the catalog cannot be read. It may take long: a filter that
+ * matches nothing has the whole range looked through in one call, in which
  * go_on is asked. Callbacks run on the thread that calls.
  * Ahead of it, with store_options.decoders, there are up to CURSOR_LOADS more
  * blocks in memory, from the second on, and what decoding takes, a frame and
@@ -324,17 +325,17 @@ struct explain_word {
 struct explain {
 	struct explain_step in_range; /* by their times */
 	/* What the filter leaves of them: by the union over each segment, and
-	 * by the summary of each block. */
+	 * by the synopsis of each block. */
 	struct explain_step after_unions, to_read;
 	uint64_t without_index; /* of the segments that the unions left */
 	uint64_t in_memory;	/* blocks, read in any case */
-	/* Loads of the filter that no summary knows, as sentences. */
+	/* Loads of the filter that no synopsis knows, as sentences. */
 	size_t n_doubts;
 	char doubts[EXPLAIN_DOUBTS][96];
 	size_t n_words;
 	struct explain_word words[EXPLAIN_WORDS];
 };
-bool store_explain(struct store *s, struct feed *f,
+bool store_explain(struct store *s, struct capture_tail *f,
 		   const struct cursor_range *r, struct explain *x,
 		   struct err *e);
 

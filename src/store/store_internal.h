@@ -1,8 +1,8 @@
 /*
- * spool: what the parts of the store share. Private to this folder.
+ * store_internal: what the parts of the store share. Private to this folder.
  */
-#ifndef PCAPD_STORE_SPOOL_H
-#define PCAPD_STORE_SPOOL_H
+#ifndef PCAPD_STORE_STORE_INTERNAL_H
+#define PCAPD_STORE_STORE_INTERNAL_H
 
 #include "store/age.h"
 #include "store/catalog.h"
@@ -21,13 +21,14 @@ struct identity_version {
 
 struct store {
 	struct catalog *catalog;
-	struct sync *sync;
+	struct housekeeper *sync;
 	struct retention *retention;
-	struct ahead *press; /* writers', compress_pool.h */
+	struct job_pool *press; /* writers', compress_pool.h */
 	struct readers *readers;
 	struct verify *verify;
 	struct problems *problems;
-	struct indexes *indexes; /* of segments that are being written */
+	struct segment_indexes
+		*indexes; /* of segments that are being written */
 	int spool_fd;
 	int lock_fd;
 	atomic_bool identity_old;
@@ -49,7 +50,7 @@ struct store {
 	uint64_t audit_id;	   /* the newest; 0: not known */
 	struct reserved *reserved; /* a list */
 	struct age_clock age;
-	struct keeper *keeper;
+	struct ledger_writer *keeper;
 };
 /* The clock that says how old what is stored is; *doubt_ns as in age.h. */
 int64_t store_age_ns(struct store *s, int64_t *doubt_ns);
@@ -142,35 +143,37 @@ int segment_list(int spool_fd, uint64_t id, struct dirent ***files);
 
 /* --- housekeeper.c: what is written becomes durable --- */
 
-struct sync *sync_start(struct store *s, struct err *e);
-void sync_stop(struct sync *y); /* one pass more; NULL is fine */
+struct housekeeper *housekeeper_start(struct store *s, struct err *e);
+void housekeeper_stop(struct housekeeper *y); /* one pass more; NULL is fine */
 /* A pass soon; wait: until one that began after the call is over, or the store
  * is about to stop. */
-void sync_now(struct sync *y, bool wait);
+void housekeeper_now(struct housekeeper *y, bool wait);
 /* Whoever waits looks whether that is so; NULL is fine. */
-void sync_stop_waiting(struct sync *y);
-bool sync_capture_folder(struct store *s, uint64_t capture, struct err *e);
+void housekeeper_stop_waiting(struct housekeeper *y);
+bool housekeeper_capture_folder(struct store *s, uint64_t capture,
+				struct err *e);
 
 /* A writer's part of it. None of these waits for the disk. */
-struct sync_writer;
-struct sync_writer *sync_add(struct store *s, uint64_t capture);
-void sync_remove(struct sync_writer *w); /* NULL is fine */
+struct housekeeper_writer;
+struct housekeeper_writer *housekeeper_add(struct store *s, uint64_t capture);
+void housekeeper_remove(struct housekeeper_writer *w); /* NULL is fine */
 /* A new segment, which stays the writer's; fd -1: it has none now. */
-void sync_open(struct sync_writer *w, uint64_t first_seq, int fd);
+void housekeeper_open(struct housekeeper_writer *w, uint64_t first_seq, int fd);
 /* A writer has that segment open. */
-bool sync_has_open(struct sync *y, uint64_t capture, uint64_t first_seq);
+bool housekeeper_has_open(struct housekeeper *y, uint64_t capture,
+			  uint64_t first_seq);
 /* Asks all writers to close what they have open, so that it may go. */
-void sync_close_open(struct sync *y);
+void housekeeper_close_open(struct housekeeper *y);
 /* It was asked since the segment was opened. */
-bool sync_is_to_close(struct sync_writer *w);
+bool housekeeper_is_to_close(struct housekeeper_writer *w);
 /* Everything published before ns (CLOCK_REALTIME) is written. dirty: some of
  * it since the last call. */
-void sync_written(struct sync_writer *w, bool dirty, int64_t ns);
+void housekeeper_written(struct housekeeper_writer *w, bool dirty, int64_t ns);
 /* The footer is written: its row is closed after the next sync. */
-bool sync_close(struct sync_writer *w, struct store *s, int fd,
-		const struct segment_end *end, struct err *e);
+bool housekeeper_close(struct housekeeper_writer *w, struct store *s, int fd,
+		       const struct segment_end *end, struct err *e);
 /* What survives a power loss; *failed: the segment could not be synced. */
-int64_t sync_state(struct sync_writer *w, bool *failed);
+int64_t housekeeper_state(struct housekeeper_writer *w, bool *failed);
 
 /* --- manifest.c: what the spool says of a capture, besides packets --- */
 
@@ -183,19 +186,19 @@ char *folder_read(struct store *s, uint64_t id, const char *file, size_t *n);
 bool folder_replace(struct store *s, uint64_t id, const char *file,
 		    const char *text, size_t n, struct err *e);
 /* Brings the file of each capture up to date. On the thread of sync. */
-void identity_write_changed(struct store *s);
+void manifest_write_changed(struct store *s);
 /* What was changed in the catalog goes to the file soon. */
-void identity_changed(struct store *s);
+void manifest_changed(struct store *s);
 /* Captures whose file is newer than their rows, or whose rows were altered,
  * become what the file says: an older catalog was put back. At start. */
-bool identity_follow(struct store *s, struct err *e);
+bool manifest_follow(struct store *s, struct err *e);
 /* The catalog's rows of a capture are not what its file says: a line of *say,
  * or "" when they are. */
-bool identity_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
+bool manifest_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
 		      struct err *e);
 /* Makes the rows of a capture that the catalog lacks, from its file, else
  * from what its segments say. false: *e, and nothing was made. */
-bool identity_restore(struct store *s, uint64_t id, struct err *e);
+bool manifest_restore(struct store *s, uint64_t id, struct err *e);
 
 /* --- ledger_file.c: the ledger beside the segments --- */
 

@@ -206,7 +206,7 @@ void store_end_waits(struct store *s)
 	struct verify *v = s->verify;
 
 	atomic_store(&s->stopping, true);
-	sync_stop_waiting(s->sync);
+	housekeeper_stop_waiting(s->sync);
 	if (!v)
 		return;
 	pthread_mutex_lock(&v->lock);

@@ -52,14 +52,14 @@ static sqlite3_vfs *parent, vfs;
 static sqlite3_io_methods methods;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static int tail_at(void)
+static int wal_index_tail_at(void)
 {
 	return (parent->szOsFile + 15) / 16 * 16;
 }
 
 static struct tail *tail_of(sqlite3_file *f)
 {
-	return (struct tail *)((char *)f + tail_at());
+	return (struct tail *)((char *)f + wal_index_tail_at());
 }
 
 /* --- those outside --- */
@@ -294,7 +294,7 @@ static void vfs_init(void)
 	vfs = *parent;
 	vfs.pNext = NULL;
 	vfs.zName = "pcapd";
-	vfs.szOsFile = tail_at() + (int)sizeof(struct tail);
+	vfs.szOsFile = wal_index_tail_at() + (int)sizeof(struct tail);
 	vfs.xOpen = vfs_open;
 	if (sqlite3_vfs_register(&vfs, 0) != SQLITE_OK)
 		parent = NULL;

@@ -1,13 +1,13 @@
 /*
- * The writer of one capture: blocks from the feed, frames to the segment, rows
- * to the catalog. Guarantees that what was published a second ago is in the
- * file (the open frame is flushed), that a block leaves the feed only after
- * its row is committed or its packets are counted as lost, and that a failing
- * disk costs memory, then packets, and never the daemon: a write that failed
- * is tried again where it stopped, and nothing that is in the file is taken
- * out of it. On a disk that is full no block is accepted for which there is no
- * room: the open segment has it reserved, for the blocks in the feed, one more,
- * and its own end. Leaves out fsync (housekeeper.c).
+ * The writer of one capture: blocks from the capture tail, frames to the
+ * segment, rows to the catalog. Guarantees that what was published a second ago
+ * is in the file (the open frame is flushed), that a block leaves the capture
+ * tail only after its row is committed or its packets are counted as lost, and
+ * that a failing disk costs memory, then packets, and never the daemon: a write
+ * that failed is tried again where it stopped, and nothing that is in the file
+ * is taken out of it. On a disk that is full no block is accepted for which
+ * there is no room: the open segment has it reserved, for the blocks in the
+ * capture tail, one more, and its own end. Leaves out fsync (housekeeper.c).
  */
 #include "store/block_compressor.h"
 #include "store/compress_pool.h"
@@ -46,32 +46,33 @@ _Static_assert(OUT_BYTES >= FRAME_MAX + SEGMENT_ALIGN, "a frame anywhere");
 
 struct writer {
 	struct store *store;
-	struct feed *feed;
+	struct capture_tail *feed;
 	pthread_t thread;
 	atomic_bool stopping;
 
 	/* The thread's own. */
-	struct frame *frame;
+	struct block_compressor *frame;
 	uint8_t *out; /* OUT_BYTES */
 	bool warm;    /* a huge page, if there was one */
-	struct sync_writer *sync;
+	struct housekeeper_writer *sync;
 	struct segment *segment;
 	struct segment *next; /* prepared; NULL while there is a segment */
-	bool full;	      /* the disk: the feed refuses what has no room */
-	struct index_maker *maker;
-	struct index *index;	/* the segment's; NULL: memory was out */
-	uint64_t segment_bytes; /* on disk, at most */
-	uint64_t seq;		/* the block to write next */
-	uint32_t taken;		/* bytes of it that were compressed */
-	uint32_t in_file;	/* bytes of it that can be read from the file */
-	uint32_t flushed;	/* bytes of the frame behind segment->end */
-	uint32_t pending;	/* bytes in out, not yet written */
-	bool framed;		/* the frame was begun */
-	bool ended;		/* and has its end in out */
-	struct press_job ahead[PRESS_AHEAD]; /* of block seq at seq % n */
+	bool full; /* the disk: the capture tail refuses what has no room */
+	struct segment_index_maker *maker;
+	struct segment_index *index; /* the segment's; NULL: memory was out */
+	uint64_t segment_bytes;	     /* on disk, at most */
+	uint64_t seq;		     /* the block to write next */
+	uint32_t taken;		     /* bytes of it that were compressed */
+	uint32_t in_file; /* bytes of it that can be read from the file */
+	uint32_t flushed; /* bytes of the frame behind segment->end */
+	uint32_t pending; /* bytes in out, not yet written */
+	bool framed;	  /* the frame was begun */
+	bool ended;	  /* and has its end in out */
+	struct compress_pool_job
+		ahead[COMPRESS_POOL_AHEAD]; /* of block seq at seq % n */
 	uint64_t ahead_seq; /* blocks before it are posted, or were */
 	int64_t flushed_ns;
-	uint64_t losses;   /* of the feed's, those in the ledger */
+	uint64_t losses;   /* of the capture tail's, those in the ledger */
 	int64_t told_ns;   /* when they were brought there */
 	int open_error;	   /* errno of the last segment that was not made */
 	int64_t stuck_ns;  /* since when the disk says no; 0: it does not */
@@ -89,7 +90,7 @@ struct writer {
 
 /* --- how it goes --- */
 
-static void report(struct writer *w, const struct err *e)
+static void writer_report(struct writer *w, const struct err *e)
 {
 	pthread_mutex_lock(&w->lock);
 	bool news = strncmp(w->status.error, e->what,
@@ -97,8 +98,8 @@ static void report(struct writer *w, const struct err *e)
 	snprintf(w->status.error, sizeof(w->status.error), "%.250s", e->what);
 	pthread_mutex_unlock(&w->lock);
 	if (news)
-		log_error("capture %" PRIu64 ": %s", feed_capture(w->feed),
-			  e->what);
+		log_error("capture %" PRIu64 ": %s",
+			  capture_tail_capture(w->feed), e->what);
 }
 
 static void report_good(struct writer *w)
@@ -114,7 +115,7 @@ static void report_good(struct writer *w)
 	pthread_mutex_unlock(&w->lock);
 	if (was_stuck)
 		log_info("capture %" PRIu64 ": the disk takes blocks again",
-			 feed_capture(w->feed));
+			 capture_tail_capture(w->feed));
 }
 
 /* --- rows --- */
@@ -143,14 +144,14 @@ static void row_done(struct catalog_job *job, const struct err *e)
 	struct row_job *r = (struct row_job *)job;
 
 	if (e)
-		report(r->writer, e);
+		writer_report(r->writer, e);
 	atomic_store(&r->writer->rows_stuck, false);
 	pthread_mutex_lock(&r->writer->lock);
 	if (!e && r->stored)
 		store_totals_add(&r->writer->status.stored, &r->info,
 				 r->info.stored_bytes);
 	pthread_mutex_unlock(&r->writer->lock);
-	feed_release(r->writer->feed, r->info.seq);
+	capture_tail_release(r->writer->feed, r->info.seq);
 	pthread_mutex_lock(&r->writer->lock);
 	r->writer->rows--;
 	pthread_cond_signal(&r->writer->stop);
@@ -168,15 +169,15 @@ static bool row_patient(const struct catalog_job *job)
 }
 
 /* Rows go through the catalog's queue even when there is nothing to commit,
- * so that blocks leave the feed in order. */
+ * so that blocks leave the capture tail in order. */
 static void post_row(struct writer *w, bool stored,
 		     const struct block_info *info)
 {
 	struct row_job *r;
 	int64_t ignored;
 
-	/* A row is less than a kilobyte; without it the feed would lose its
-	 * order, so wait for memory as a failing malloc does everywhere. */
+	/* A row is less than a kilobyte; without it the capture tail would lose
+	 * its order, so wait for memory as a failing malloc does everywhere. */
 	while (!(r = calloc(1, sizeof(*r))))
 		sched_yield();
 	r->job.run = row_run;
@@ -193,8 +194,9 @@ static void post_row(struct writer *w, bool stored,
 	pthread_mutex_lock(&w->lock);
 	w->rows++;
 	pthread_mutex_unlock(&w->lock);
-	/* A block keeps its place in the feed until then. */
-	if (stored && feed_room(w->feed) > feed_max(w->feed) / 2)
+	/* A block keeps its place in the capture tail until then. */
+	if (stored &&
+	    capture_tail_room(w->feed) > capture_tail_max(w->feed) / 2)
 		catalog_post_lingering(w->store->catalog, &r->job);
 	else
 		catalog_post(w->store->catalog, &r->job);
@@ -202,23 +204,23 @@ static void post_row(struct writer *w, bool stored,
 
 /* --- segments --- */
 
-static bool no_room(int error)
+static bool writer_no_room(int error)
 {
 	return error == ENOSPC || error == EDQUOT;
 }
 
 static bool disk_is_full(int error)
 {
-	return no_room(error) || error == EROFS;
+	return writer_no_room(error) || error == EROFS;
 }
 
 static void drop_segment(struct writer *w)
 {
 	if (w->index)
-		indexes_remove(w->store->indexes, w->index);
-	index_unref(w->index);
+		segment_indexes_remove(w->store->indexes, w->index);
+	segment_index_unref(w->index);
 	w->index = NULL;
-	sync_open(w->sync, 0, -1);
+	housekeeper_open(w->sync, 0, -1);
 	segment_free(w->segment);
 	w->segment = NULL;
 }
@@ -232,11 +234,12 @@ static bool close_segment(struct writer *w, struct err *e)
 
 	if (!store_capture(w->store, g->capture, &row, e))
 		return false;
-	uint8_t *index = w->index ? index_frame(w->index, w->maker, &n) : NULL;
+	uint8_t *index =
+		w->index ? segment_index_frame(w->index, w->maker, &n) : NULL;
 	bool ok = segment_finish(g, &row, index, n, &end, e) ||
-		  (index && no_room(g->error) &&
+		  (index && writer_no_room(g->error) &&
 		   segment_finish(g, &row, NULL, 0, &end, e));
-	ok = ok && sync_close(w->sync, w->store, g->fd, &end, e);
+	ok = ok && housekeeper_close(w->sync, w->store, g->fd, &end, e);
 	free(index);
 	capture_row_done(&row);
 	if (ok)
@@ -268,7 +271,7 @@ static bool segment_is_old(const struct writer *w,
 
 	return g && g->n_blocks > 0 &&
 	       (monotonic_ns() - g->opened_ns >= o->segment_age_ns ||
-		sync_is_to_close(w->sync));
+		housekeeper_is_to_close(w->sync));
 }
 
 /* --- room for what comes --- */
@@ -283,7 +286,7 @@ static bool room_reserve(struct writer *w, uint64_t blocks, struct err *e)
 {
 	if (!w->segment && !w->next)
 		w->next = segment_prepare(w->store->spool_fd,
-					  feed_capture(w->feed), e);
+					  capture_tail_capture(w->feed), e);
 	struct segment *g = w->segment ? w->segment : w->next;
 	if (!g) {
 		w->open_error = errno;
@@ -303,17 +306,17 @@ static uint64_t room_blocks(const struct writer *w)
 	const struct segment *g = w->segment ? w->segment : w->next;
 	uint64_t n = 0;
 
-	while (g && n < feed_max(w->feed) &&
+	while (g && n < capture_tail_max(w->feed) &&
 	       g->end + (n + 1) * FRAME_MAX + room_of_foot(g, n + 1) <=
 		       g->reserved)
 		n++;
 	return n;
 }
 
-/* Blocks that the feed gave and that are not written. */
+/* Blocks that the capture tail gave and that are not written. */
 static uint64_t room_taken(const struct writer *w)
 {
-	uint64_t next = feed_next(w->feed);
+	uint64_t next = capture_tail_next(w->feed);
 
 	return next > w->seq ? next - w->seq : 0;
 }
@@ -326,18 +329,19 @@ static bool room_is_short(struct writer *w, struct err *e)
 	w->segment = NULL;
 	bool ok = room_reserve(w, room_taken(w), e);
 	w->segment = g;
-	if (ok || !no_room(w->open_error))
+	if (ok || !writer_no_room(w->open_error))
 		return false;
 	segment_free(w->next);
 	w->next = NULL;
-	segment_forget_next(w->store->spool_fd, feed_capture(w->feed));
+	segment_forget_next(w->store->spool_fd, capture_tail_capture(w->feed));
 	return room_blocks(w) > 0;
 }
 
-static bool open_segment(struct writer *w, const struct block *b, struct err *e)
+static bool writer_open_segment(struct writer *w, const struct block *b,
+				struct err *e)
 {
 	struct capture_row row;
-	uint64_t id = feed_capture(w->feed);
+	uint64_t id = capture_tail_capture(w->feed);
 
 	if (!store_capture(w->store, id, &row, e))
 		return false;
@@ -354,10 +358,10 @@ static bool open_segment(struct writer *w, const struct block *b, struct err *e)
 		return false;
 	}
 	w->segment = g;
-	sync_open(w->sync, w->seq, w->segment->fd);
-	w->index = index_new(w->maker, id, w->seq, b->link_type);
+	housekeeper_open(w->sync, w->seq, w->segment->fd);
+	w->index = segment_index_new(w->maker, id, w->seq, b->link_type);
 	if (w->index)
-		indexes_add(w->store->indexes, w->index);
+		segment_indexes_add(w->store->indexes, w->index);
 	return true;
 }
 
@@ -370,7 +374,7 @@ static bool right_segment(struct writer *w, const struct block *b,
 	bool failed = false;
 
 	store_options_now(w->store, &o);
-	sync_state(w->sync, &failed);
+	housekeeper_state(w->sync, &failed);
 	bool other = g && (g->link_type != b->link_type ||
 			   g->snaplen != b->snaplen || failed);
 	bool large = g && (g->raw_bytes >= o.segment_bytes ||
@@ -378,7 +382,8 @@ static bool right_segment(struct writer *w, const struct block *b,
 	if ((other || (large && !room_is_short(w, e))) && !close_segment(w, e))
 		return false;
 	/* In trouble of another kind it is the write that fails. */
-	return w->segment ? room_reserve(w, 1, e) : open_segment(w, b, e);
+	return w->segment ? room_reserve(w, 1, e)
+			  : writer_open_segment(w, b, e);
 }
 
 /* --- frames --- */
@@ -389,9 +394,9 @@ static int level_now(struct writer *w)
 	struct store_options o;
 
 	store_options_now(w->store, &o);
-	int level = frame_level(o.compression_level,
-				feed_backlog(w->feed, w->seq + 1),
-				feed_max(w->feed));
+	int level = block_compressor_level(
+		o.compression_level, capture_tail_backlog(w->feed, w->seq + 1),
+		capture_tail_max(w->feed));
 	atomic_store(&w->level, level);
 	return level;
 }
@@ -399,19 +404,19 @@ static int level_now(struct writer *w)
 /* Blocks that are sealed behind the one to write now go to the press. */
 static void post_ahead(struct writer *w)
 {
-	struct ahead *p = w->store->press;
-	unsigned n = press_ahead(p);
+	struct job_pool *p = w->store->press;
+	unsigned n = compress_pool_ahead(p);
 
 	if (w->ahead_seq <= w->seq)
 		w->ahead_seq = w->seq + 1;
 	while (w->ahead_seq <= w->seq + n) {
-		struct press_job *j = &w->ahead[w->ahead_seq % (n + 1)];
-		struct block *b = feed_find(w->feed, w->ahead_seq);
+		struct compress_pool_job *j = &w->ahead[w->ahead_seq % (n + 1)];
+		struct block *b = capture_tail_find(w->feed, w->ahead_seq);
 
 		/* What is left there is of a block that was lost. */
-		press_take(p, j, w->frame);
+		compress_pool_take(p, j, w->frame);
 		if (!b || !block_sealed(b) ||
-		    !press_post(p, j, b, level_now(w))) {
+		    !compress_pool_post(p, j, b, level_now(w))) {
 			block_unref(b);
 			return;
 		}
@@ -428,11 +433,12 @@ static uint8_t *out_place(const struct writer *w)
 /* The bytes of the whole block's frame that the press made; 0: it did not. */
 static size_t take_ahead(struct writer *w, const struct block *b)
 {
-	struct ahead *p = w->store->press;
-	struct press_job *j = &w->ahead[w->seq % (press_ahead(p) + 1)];
+	struct job_pool *p = w->store->press;
+	struct compress_pool_job *j =
+		&w->ahead[w->seq % (compress_pool_ahead(p) + 1)];
 	bool mine = j->block == b;
 
-	press_take(p, j, w->frame);
+	compress_pool_take(p, j, w->frame);
 	if (!mine || !j->n)
 		return 0;
 	memcpy(out_place(w), j->out, j->n);
@@ -444,8 +450,9 @@ static bool make_whole_frame(struct writer *w, const struct block *b,
 {
 	post_ahead(w);
 	size_t n = take_ahead(w, b);
-	if (!n && !frame_whole(w->frame, level_now(w), b->link_type, b->arena,
-			       b->used, out_place(w), &n, e))
+	if (!n &&
+	    !block_compressor_whole(w->frame, level_now(w), b->link_type,
+				    b->arena, b->used, out_place(w), &n, e))
 		return false;
 	w->pending = (uint32_t)n;
 	w->taken = b->used;
@@ -459,14 +466,14 @@ static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 	if (!right_segment(w, b, e) || (whole && !make_whole_frame(w, b, e)))
 		return false;
 	if (!whole)
-		frame_begin(w->frame, level_now(w));
+		block_compressor_begin(w->frame, level_now(w));
 	w->framed = true;
 	return true;
 }
 
 /* What is compressed goes to the file; what did not is kept for the next
  * try. */
-static bool drain(struct writer *w, struct err *e)
+static bool writer_drain(struct writer *w, struct err *e)
 {
 	if (w->pending &&
 	    !segment_write(w->segment, w->segment->end + w->flushed,
@@ -478,9 +485,9 @@ static bool drain(struct writer *w, struct err *e)
 }
 
 /* What is missing before packets that are about to be written. */
-static void tell_losses(struct writer *w)
+static void writer_tell_losses(struct writer *w)
 {
-	uint64_t losses = feed_losses(w->feed);
+	uint64_t losses = capture_tail_losses(w->feed);
 	int64_t now = monotonic_ns();
 
 	if (losses == w->losses || now - w->told_ns < TELL_NS)
@@ -497,19 +504,20 @@ static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 {
 	bool more = true;
 
-	tell_losses(w);
-	if (!drain(w, e) || (!w->framed && !begin_frame(w, b, end, e)) ||
-	    !drain(w, e))
+	writer_tell_losses(w);
+	if (!writer_drain(w, e) || (!w->framed && !begin_frame(w, b, end, e)) ||
+	    !writer_drain(w, e))
 		return false;
 	while (more && (w->taken < to || (end && !w->ended))) {
 		size_t n;
 
-		if (!frame_add(w->frame, b->arena, &w->taken, to, end,
-			       out_place(w), FRAME_MAX, &n, &more, e))
+		if (!block_compressor_add(w->frame, b->arena, &w->taken, to,
+					  end, out_place(w), FRAME_MAX, &n,
+					  &more, e))
 			return false;
 		w->pending = (uint32_t)n;
 		w->ended = end && !more;
-		if (!drain(w, e))
+		if (!writer_drain(w, e))
 			return false;
 	}
 	w->in_file = w->taken;
@@ -517,7 +525,7 @@ static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 	return true;
 }
 
-static void next_block(struct writer *w)
+static void writer_next_block(struct writer *w)
 {
 	w->seq++;
 	w->taken = w->in_file = w->flushed = w->pending = 0;
@@ -532,34 +540,35 @@ static void writer_refused(struct writer *w, int error, const struct err *e)
 	int64_t now = monotonic_ns();
 
 	atomic_store(&w->refused_ns, now);
-	report(w, e);
+	writer_report(w, e);
 	pthread_mutex_lock(&w->lock);
 	w->status.stuck = true;
 	pthread_mutex_unlock(&w->lock);
 	if (!w->stuck_ns)
 		w->stuck_ns = now;
-	if (no_room(error))
+	if (writer_no_room(error))
 		retention_wake(w->store->retention, true);
-	sync_now(w->store->sync, false);
+	housekeeper_now(w->store->sync, false);
 }
 
-/* The block stays in the feed. A file that takes no more for another reason
- * than space is given up after a while; what it has is kept. So is one that is
- * the only one that could make room. */
-static void trouble(struct writer *w, const struct err *e)
+/* The block stays in the capture tail. A file that takes no more for another
+ * reason than space is given up after a while; what it has is kept. So is one
+ * that is the only one that could make room. */
+static void writer_trouble(struct writer *w, const struct err *e)
 {
 	int64_t stuck_ns = w->stuck_ns;
 	int error = w->segment ? w->segment->error : w->open_error;
 
 	writer_refused(w, error, e);
 	if (stuck_ns && w->segment &&
-	    (disk_is_full(error) ? sync_is_to_close(w->sync)
+	    (disk_is_full(error) ? housekeeper_is_to_close(w->sync)
 				 : monotonic_ns() - stuck_ns > PATIENCE_NS))
 		abandon_segment(w);
 }
 
-/* Before blocks come: without room for another one the feed gives no more of
- * them than there is room for. Who makes a savefile is told at its blocks. */
+/* Before blocks come: without room for another one the capture tail gives no
+ * more of them than there is room for. Who makes a savefile is told at its
+ * blocks. */
 static void room_look(struct writer *w)
 {
 	uint64_t more = w->full ? AGAIN_BLOCKS : 1;
@@ -568,15 +577,15 @@ static void room_look(struct writer *w)
 	if (w->savefile)
 		return;
 	bool ok = room_reserve(w, room_taken(w) + more, &e);
-	if (!ok && no_room(w->open_error)) {
+	if (!ok && writer_no_room(w->open_error)) {
 		w->full = true;
 		writer_refused(w, w->open_error, &e);
-		feed_refuse(w->feed, w->seq + room_blocks(w));
+		capture_tail_refuse(w->feed, w->seq + room_blocks(w));
 	} else if (w->full) {
 		/* What is lost until now was lost for that reason. */
 		store_tell(w->store);
 		w->full = false;
-		feed_refuse(w->feed, UINT64_MAX);
+		capture_tail_refuse(w->feed, UINT64_MAX);
 		report_good(w);
 	}
 }
@@ -596,7 +605,7 @@ static void lose_file(struct writer *w)
 		  id, first_seq);
 	abandon_segment(w);
 	if (!store_segment_gone(w->store, id, first_seq, &e))
-		report(w, &e);
+		writer_report(w, &e);
 }
 
 /* Nobody can wait any longer for this block. */
@@ -613,7 +622,7 @@ static void lose_block(struct writer *w, const struct block *b)
 	if (w->segment && w->framed)
 		abandon_segment(w);
 	post_row(w, false, i);
-	next_block(w);
+	writer_next_block(w);
 }
 
 /* false: try again. */
@@ -623,21 +632,22 @@ static bool end_block(struct writer *w, struct block *b)
 	struct err e;
 
 	if (!write_frame(w, b, b->used, true, &e)) {
-		trouble(w, &e);
+		writer_trouble(w, &e);
 		return false;
 	}
 	info.stored_bytes = w->flushed;
 	if (!segment_add(w->segment, &info, &e)) {
-		trouble(w, &e);
+		writer_trouble(w, &e);
 		return false;
 	}
 	/* Before the row: who finds that asks the index. */
 	if (w->index)
-		index_add(w->index, w->maker, info.seq, b->arena, b->used);
+		segment_index_add(w->index, w->maker, info.seq, b->arena,
+				  b->used);
 	report_good(w);
-	sync_written(w->sync, true, w->savefile ? 0 : info.last_ns);
+	housekeeper_written(w->sync, true, w->savefile ? 0 : info.last_ns);
 	post_row(w, true, &info);
-	next_block(w);
+	writer_next_block(w);
 	return true;
 }
 
@@ -649,23 +659,23 @@ static void flush_block(struct writer *w, struct block *b)
 	struct err e;
 
 	if (dirty && !write_frame(w, b, filled, false, &e)) {
-		trouble(w, &e);
+		writer_trouble(w, &e);
 		return;
 	}
 	if (dirty)
 		report_good(w);
 	w->flushed_ns = monotonic_ns();
-	sync_written(w->sync, dirty, now);
+	housekeeper_written(w->sync, dirty, now);
 }
 
 /* --- the thread --- */
 
-static int64_t later(int64_t a, int64_t b)
+static int64_t writer_later(int64_t a, int64_t b)
 {
 	return a > b ? a : b;
 }
 
-static int64_t idle(struct writer *w, int64_t now, int64_t real_ns)
+static int64_t writer_idle(struct writer *w, int64_t now, int64_t real_ns)
 {
 	struct store_options o;
 	struct err e;
@@ -674,15 +684,15 @@ static int64_t idle(struct writer *w, int64_t now, int64_t real_ns)
 	bool old = segment_is_old(w, &o);
 	/* What it has reserved goes, too. */
 	if (old && w->full)
-		feed_refuse(w->feed, w->seq);
+		capture_tail_refuse(w->feed, w->seq);
 	if (old && room_taken(w) == 0) {
 		if (!close_segment(w, &e)) {
-			trouble(w, &e);
+			writer_trouble(w, &e);
 			return now;
 		}
 		report_good(w);
 	}
-	sync_written(w->sync, false, real_ns);
+	housekeeper_written(w->sync, false, real_ns);
 	return now + NS_PER_S;
 }
 
@@ -707,8 +717,8 @@ static void writer_warm(struct writer *w)
 
 /* Works on block b; returns when to look again if nothing happens. real_ns:
  * when there was no newer block. */
-static int64_t step(struct writer *w, struct block *b, bool stopping,
-		    int64_t real_ns)
+static int64_t writer_step(struct writer *w, struct block *b, bool stopping,
+			   int64_t real_ns)
 {
 	int64_t now = monotonic_ns();
 
@@ -717,25 +727,25 @@ static int64_t step(struct writer *w, struct block *b, bool stopping,
 	if (!stopping)
 		room_look(w);
 	if (!b)
-		return idle(w, now, real_ns);
+		return writer_idle(w, now, real_ns);
 	if (block_sealed(b)) {
 		/* A capture that is quiet needs no memory. */
 		if (b->used > BLOCK_MAX / 2) {
-			feed_warm(w->feed);
+			capture_tail_warm(w->feed);
 			writer_warm(w);
 		}
 		if (!end_block(w, b) && give_up(w, stopping))
 			lose_block(w, b);
 		return now;
 	}
-	int64_t due = later(b->opened_ns, w->flushed_ns) + FLUSH_NS;
+	int64_t due = writer_later(b->opened_ns, w->flushed_ns) + FLUSH_NS;
 	if (due > now)
 		return due;
 	flush_block(w, b);
 	return now + FLUSH_NS;
 }
 
-/* Until the next try; feed_wait would not wait for a sealed block. */
+/* Until the next try; capture_tail_wait would not wait for a sealed block. */
 static void wait_for_retry(struct writer *w, bool stopping)
 {
 	int64_t at = monotonic_ns() + RETRY_NS;
@@ -760,36 +770,37 @@ static void *writer_main(void *arg)
 		if (w->stuck_ns)
 			wait_for_retry(w, stopping);
 		else if (!stopping)
-			feed_wait(w->feed, w->seq, deadline);
+			capture_tail_wait(w->feed, w->seq, deadline);
 		int64_t real_ns = realtime_ns();
-		struct block *b = feed_find(w->feed, w->seq);
+		struct block *b = capture_tail_find(w->feed, w->seq);
 		if (!b && stopping)
 			break;
-		deadline = step(w, b, stopping, real_ns);
+		deadline = writer_step(w, b, stopping, real_ns);
 		block_unref(b);
 	}
 	while (w->segment && !close_segment(w, &e)) {
-		trouble(w, &e);
+		writer_trouble(w, &e);
 		if (give_up(w, true))
 			abandon_segment(w);
 		else
 			wait_for_retry(w, true);
 	}
 	if (w->next)
-		segment_forget_next(w->store->spool_fd, feed_capture(w->feed));
-	feed_refuse(w->feed, UINT64_MAX);
-	for (unsigned i = 0; i < PRESS_AHEAD; i++)
-		press_take(w->store->press, &w->ahead[i], w->frame);
+		segment_forget_next(w->store->spool_fd,
+				    capture_tail_capture(w->feed));
+	capture_tail_refuse(w->feed, UINT64_MAX);
+	for (unsigned i = 0; i < COMPRESS_POOL_AHEAD; i++)
+		compress_pool_take(w->store->press, &w->ahead[i], w->frame);
 	return NULL;
 }
 
-static uint64_t first_seq(struct feed *f)
+static uint64_t first_seq(struct capture_tail *f)
 {
 	uint64_t seq;
 	uint32_t at;
-	struct block *b = feed_find(f, 0);
+	struct block *b = capture_tail_find(f, 0);
 
-	feed_position(f, &seq, &at);
+	capture_tail_position(f, &seq, &at);
 	if (b)
 		seq = b->info.seq;
 	block_unref(b);
@@ -798,16 +809,16 @@ static uint64_t first_seq(struct feed *f)
 
 static void writer_free(struct writer *w)
 {
-	for (unsigned i = 0; i < PRESS_AHEAD; i++)
-		press_job_done(&w->ahead[i]);
-	sync_remove(w->sync);
+	for (unsigned i = 0; i < COMPRESS_POOL_AHEAD; i++)
+		compress_pool_job_done(&w->ahead[i]);
+	housekeeper_remove(w->sync);
 	segment_free(w->next);
 	pthread_cond_destroy(&w->stop);
 	pthread_mutex_destroy(&w->lock);
-	index_maker_free(w->maker);
-	frame_free(w->frame);
+	segment_index_maker_free(w->maker);
+	block_compressor_free(w->frame);
 	free(w->out);
-	feed_unref(w->feed);
+	capture_tail_unref(w->feed);
 	free(w);
 }
 
@@ -818,7 +829,8 @@ static void init_locks(struct writer *w)
 	cond_init(&w->stop);
 }
 
-struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
+struct writer *writer_start(struct store *s, struct capture_tail *f,
+			    struct err *e)
 {
 	struct writer *w = calloc(1, sizeof(*w));
 	struct store_options o;
@@ -832,16 +844,16 @@ struct writer *writer_start(struct store *s, struct feed *f, struct err *e)
 	store_options_now(s, &o);
 	atomic_init(&w->level, o.compression_level);
 	w->store = s;
-	w->feed = feed_ref(f);
+	w->feed = capture_tail_ref(f);
 	w->seq = first_seq(f);
 	w->status.stored.next_seq = w->seq;
-	w->frame = frame_new();
-	w->maker = index_maker_new();
+	w->frame = block_compressor_new();
+	w->maker = segment_index_maker_new();
 	w->out = aligned_alloc(OUT_BYTES, OUT_BYTES);
-	w->sync = sync_add(s, feed_capture(f));
+	w->sync = housekeeper_add(s, capture_tail_capture(f));
 	if (!w->frame || !w->maker || !w->out || !w->sync) {
 		err_set(e, ERR_FAILED, "writer: out of memory");
-	} else if (store_capture(s, feed_capture(f), &row, e)) {
+	} else if (store_capture(s, capture_tail_capture(f), &row, e)) {
 		w->savefile = row.savefile;
 		capture_row_done(&row);
 		room_look(w);
@@ -887,14 +899,14 @@ void writer_stop(struct writer *w, struct writer_status *st)
 	atomic_store(&w->stopping, true);
 	pthread_cond_signal(&w->stop);
 	pthread_mutex_unlock(&w->lock);
-	feed_nudge(w->feed);
+	capture_tail_nudge(w->feed);
 	pthread_join(w->thread, NULL);
 	atomic_fetch_sub(&w->store->writing, 1);
 	wait_for_rows(w);
 	/* Rows that the disk refuses now are found in the segment at the next
 	 * start. */
 	atomic_store(&w->hurry, true);
-	sync_now(w->store->sync, true);
+	housekeeper_now(w->store->sync, true);
 	/* Jobs run in order: behind this one none of ours is left. */
 	catalog_run(w->store->catalog, run_nothing, NULL, &ignored);
 	writer_status(w, st);
@@ -904,7 +916,7 @@ void writer_stop(struct writer *w, struct writer_status *st)
 void writer_status(struct writer *w, struct writer_status *st)
 {
 	bool failed;
-	int64_t synced_ns = sync_state(w->sync, &failed);
+	int64_t synced_ns = housekeeper_state(w->sync, &failed);
 
 	pthread_mutex_lock(&w->lock);
 	*st = w->status;
@@ -912,7 +924,7 @@ void writer_status(struct writer *w, struct writer_status *st)
 	st->stuck |= atomic_load(&w->rows_stuck);
 	st->refused_ns = atomic_load(&w->refused_ns);
 	st->synced_ns = synced_ns;
-	st->depth = feed_depth(w->feed);
+	st->depth = capture_tail_depth(w->feed);
 	st->level = atomic_load(&w->level);
 }
 

@@ -105,7 +105,8 @@ static int line_parse(const char *line, struct allowed *to)
 	return 1;
 }
 
-static bool add(struct allowed **all, size_t *n, const struct allowed *one)
+static bool allow_append(struct allowed **all, size_t *n,
+			 const struct allowed *one)
 {
 	void *more = realloc(*all, (*n + 1) * sizeof(**all));
 
@@ -128,7 +129,7 @@ static bool lines_read(FILE *f, const char *path, bool strict,
 	for (unsigned at = 1; fgets(line, sizeof(line), f); at++) {
 		int got = line_parse(line, &one);
 
-		if (got == 1 && !add(all, n, &one))
+		if (got == 1 && !allow_append(all, n, &one))
 			return err_set(e, ERR_FAILED, "out of memory");
 		if (got >= 0)
 			continue;
@@ -173,7 +174,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
 
 /* With lock held. A list that cannot be read is empty, and read again at the
  * next look: what was short then, as descriptors are, may be there. */
-static void load(struct allow *a, const struct stat *st)
+static void allow_load(struct allow *a, const struct stat *st)
 {
 	struct allowed *all = NULL;
 	struct err e = ERR_INIT;
@@ -204,7 +205,7 @@ bool allow_refresh(struct allow *a)
 	pthread_mutex_lock(&a->lock);
 	bool changed = !same_file(&st, &a->seen);
 	if (changed)
-		load(a, &st);
+		allow_load(a, &st);
 	pthread_mutex_unlock(&a->lock);
 	return changed;
 }
@@ -279,14 +280,14 @@ static int lock_file(const char *path, struct err *e)
 	return fd;
 }
 
-struct change {
+struct allow_change {
 	const char *path;
 	const char *name;	   /* lines of that name or fingerprint go */
 	const struct allowed *one; /* comes, and replaces its fingerprint */
 	size_t removed;
 };
 
-static void copy_lines(FILE *from, FILE *to, struct change *c)
+static void copy_lines(FILE *from, FILE *to, struct allow_change *c)
 {
 	char line[LINE_MAX_BYTES];
 	struct allowed old;
@@ -324,7 +325,8 @@ static void line_write(FILE *to, const struct allowed *one)
 
 /* What pcapd reads must stay readable for it: the new file belongs to whom the
  * old one, or else its folder, belonged. */
-static bool change_write(struct change *c, const char *temporary, struct err *e)
+static bool change_write(struct allow_change *c, const char *temporary,
+			 struct err *e)
 {
 	struct stat st;
 	FILE *from = fopen(c->path, "re");
@@ -361,7 +363,7 @@ static bool change_write(struct change *c, const char *temporary, struct err *e)
 	return ok || err_errno(e, "write %s", temporary);
 }
 
-static bool change_run(struct change *c, struct err *e)
+static bool change_run(struct allow_change *c, struct err *e)
 {
 	char temporary[1024];
 	int lock = lock_file(c->path, e);
@@ -380,7 +382,7 @@ static bool change_run(struct change *c, struct err *e)
 
 bool allow_add(const char *path, const struct allowed *one, struct err *e)
 {
-	struct change c = {.path = path, .one = one};
+	struct allow_change c = {.path = path, .one = one};
 
 	return change_run(&c, e);
 }
@@ -388,7 +390,7 @@ bool allow_add(const char *path, const struct allowed *one, struct err *e)
 bool allow_remove(const char *path, const char *name, size_t *removed,
 		  struct err *e)
 {
-	struct change c = {.path = path, .name = name};
+	struct allow_change c = {.path = path, .name = name};
 
 	if (!change_run(&c, e))
 		return false;

@@ -7,8 +7,8 @@
  * Threads: any.
  * Ownership: names are copied out.
  */
-#ifndef PCAPD_ALLOW_H
-#define PCAPD_ALLOW_H
+#ifndef PCAPD_TLS_ALLOW_H
+#define PCAPD_TLS_ALLOW_H
 
 #include "base/err.h"
 #include "tls/tls.h"

@@ -26,7 +26,7 @@
 /* Clocks of other machines may be behind. */
 #define EARLIER_S 300
 
-static bool fail(struct err *e, const char *doing)
+static bool ca_fail(struct err *e, const char *doing)
 {
 	unsigned long code = ERR_get_error();
 	const char *text = code ? ERR_reason_error_string(code) : NULL;
@@ -57,7 +57,8 @@ static FILE *make_file(const char *path, mode_t mode, struct err *e)
 	return NULL;
 }
 
-static bool close_file(FILE *f, const char *path, bool written, struct err *e)
+static bool ca_close_file(FILE *f, const char *path, bool written,
+			  struct err *e)
 {
 	bool ok = written && fflush(f) == 0 && fsync(fileno(f)) == 0;
 
@@ -73,17 +74,17 @@ static bool write_key(const char *path, EVP_PKEY *key, struct err *e)
 {
 	FILE *f = make_file(path, 0600, e);
 
-	return f && close_file(f, path,
-			       PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL,
-						    NULL) == 1,
-			       e);
+	return f && ca_close_file(f, path,
+				  PEM_write_PrivateKey(f, key, NULL, NULL, 0,
+						       NULL, NULL) == 1,
+				  e);
 }
 
 static bool write_cert(const char *path, X509 *cert, struct err *e)
 {
 	FILE *f = make_file(path, 0644, e);
 
-	return f && close_file(f, path, PEM_write_X509(f, cert) == 1, e);
+	return f && ca_close_file(f, path, PEM_write_X509(f, cert) == 1, e);
 }
 
 static bool write_bundle(const char *path, EVP_PKEY *key, X509 *cert, X509 *ca,
@@ -92,17 +93,17 @@ static bool write_bundle(const char *path, EVP_PKEY *key, X509 *cert, X509 *ca,
 	FILE *f = make_file(path, 0600, e);
 
 	return f &&
-	       close_file(f, path,
-			  PEM_write_X509(f, cert) == 1 &&
-				  PEM_write_PrivateKey(f, key, NULL, NULL, 0,
-						       NULL, NULL) == 1 &&
-				  PEM_write_X509(f, ca) == 1,
-			  e);
+	       ca_close_file(f, path,
+			     PEM_write_X509(f, cert) == 1 &&
+				     PEM_write_PrivateKey(f, key, NULL, NULL, 0,
+							  NULL, NULL) == 1 &&
+				     PEM_write_X509(f, ca) == 1,
+			     e);
 }
 
 /* --- certificates --- */
 
-static bool extend(X509 *cert, X509 *issuer, int nid, const char *value)
+static bool ca_extend(X509 *cert, X509 *issuer, int nid, const char *value)
 {
 	X509V3_CTX ctx;
 
@@ -114,7 +115,7 @@ static bool extend(X509 *cert, X509 *issuer, int nid, const char *value)
 	return ok;
 }
 
-static bool number(X509 *cert)
+static bool ca_number(X509 *cert)
 {
 	unsigned char bytes[16];
 	BIGNUM *n = NULL;
@@ -130,13 +131,13 @@ static bool number(X509 *cert)
 }
 
 /* Without extensions and signature. */
-static X509 *blank(EVP_PKEY *key, const char *name, int64_t from_s,
-		   int64_t until_s)
+static X509 *ca_blank(EVP_PKEY *key, const char *name, int64_t from_s,
+		      int64_t until_s)
 {
 	X509 *cert = X509_new();
 	X509_NAME *subject = cert ? X509_get_subject_name(cert) : NULL;
 
-	if (cert && X509_set_version(cert, 2) == 1 && number(cert) &&
+	if (cert && X509_set_version(cert, 2) == 1 && ca_number(cert) &&
 	    X509_time_adj_ex(X509_getm_notBefore(cert), 0, 0,
 			     &(time_t){from_s}) &&
 	    X509_time_adj_ex(X509_getm_notAfter(cert), 0, 0,
@@ -150,7 +151,7 @@ static X509 *blank(EVP_PKEY *key, const char *name, int64_t from_s,
 	return NULL;
 }
 
-bool tls_make_ca(const char *cert_path, const char *key_path, struct err *e)
+bool ca_ca(const char *cert_path, const char *key_path, struct err *e)
 {
 	int64_t now = time(NULL);
 	EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -161,20 +162,20 @@ bool tls_make_ca(const char *cert_path, const char *key_path, struct err *e)
 	RAND_bytes(tag, sizeof(tag));
 	snprintf(name, sizeof(name), "pcapd CA %02x%02x%02x%02x", tag[0],
 		 tag[1], tag[2], tag[3]);
-	X509 *cert = key ? blank(key, name, now - EARLIER_S,
-				 now + (int64_t)CA_DAYS * DAY_S)
+	X509 *cert = key ? ca_blank(key, name, now - EARLIER_S,
+				    now + (int64_t)CA_DAYS * DAY_S)
 			 : NULL;
 	bool ok =
 		cert &&
 		X509_set_issuer_name(cert, X509_get_subject_name(cert)) == 1 &&
-		extend(cert, cert, NID_basic_constraints,
-		       "critical,CA:TRUE,pathlen:0") &&
-		extend(cert, cert, NID_key_usage,
-		       "critical,keyCertSign,cRLSign") &&
-		extend(cert, cert, NID_subject_key_identifier, "hash") &&
+		ca_extend(cert, cert, NID_basic_constraints,
+			  "critical,CA:TRUE,pathlen:0") &&
+		ca_extend(cert, cert, NID_key_usage,
+			  "critical,keyCertSign,cRLSign") &&
+		ca_extend(cert, cert, NID_subject_key_identifier, "hash") &&
 		X509_sign(cert, key, EVP_sha256()) > 0;
 	if (!ok)
-		fail(e, "make a CA");
+		ca_fail(e, "make a CA");
 	ok = ok && write_key(key_path, key, e);
 	if (ok && !write_cert(cert_path, cert, e)) {
 		unlink(key_path);
@@ -186,7 +187,7 @@ bool tls_make_ca(const char *cert_path, const char *key_path, struct err *e)
 }
 
 /* "DNS:a,IP:192.0.2.1"; names were checked: no commas. */
-static bool alternatives(X509 *cert, X509 *ca, const struct tls_wanted *w)
+static bool ca_alternatives(X509 *cert, X509 *ca, const struct tls_wanted *w)
 {
 	char text[4096];
 	size_t at = 0;
@@ -203,23 +204,23 @@ static bool alternatives(X509 *cert, X509 *ca, const struct tls_wanted *w)
 	}
 	ERR_clear_error();
 	return at < sizeof(text) &&
-	       extend(cert, ca, NID_subject_alt_name, text);
+	       ca_extend(cert, ca, NID_subject_alt_name, text);
 }
 
-static X509 *sign(X509 *ca, EVP_PKEY *ca_key, EVP_PKEY *key,
-		  const struct tls_wanted *w)
+static X509 *ca_sign(X509 *ca, EVP_PKEY *ca_key, EVP_PKEY *key,
+		     const struct tls_wanted *w)
 {
-	X509 *cert = blank(key, w->name, w->from_s, w->until_s);
+	X509 *cert = ca_blank(key, w->name, w->from_s, w->until_s);
 
 	if (cert &&
 	    X509_set_issuer_name(cert, X509_get_subject_name(ca)) == 1 &&
-	    extend(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
-	    extend(cert, ca, NID_key_usage, "critical,digitalSignature") &&
-	    extend(cert, ca, NID_ext_key_usage,
-		   w->n_names ? "serverAuth" : "clientAuth") &&
-	    extend(cert, ca, NID_subject_key_identifier, "hash") &&
-	    extend(cert, ca, NID_authority_key_identifier, "keyid:always") &&
-	    alternatives(cert, ca, w) &&
+	    ca_extend(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
+	    ca_extend(cert, ca, NID_key_usage, "critical,digitalSignature") &&
+	    ca_extend(cert, ca, NID_ext_key_usage,
+		      w->n_names ? "serverAuth" : "clientAuth") &&
+	    ca_extend(cert, ca, NID_subject_key_identifier, "hash") &&
+	    ca_extend(cert, ca, NID_authority_key_identifier, "keyid:always") &&
+	    ca_alternatives(cert, ca, w) &&
 	    X509_sign(cert, ca_key, EVP_sha256()) > 0)
 		return cert;
 	X509_free(cert);
@@ -245,12 +246,12 @@ static bool ca_read(const char *cert_path, const char *key_path, X509 **cert,
 	*key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
 	fclose(f);
 	return (*cert && *key && X509_check_private_key(*cert, *key) == 1) ||
-	       fail(e, "read the CA");
+	       ca_fail(e, "read the CA");
 }
 
-bool tls_make_cert(const char *ca_cert, const char *ca_key,
-		   const struct tls_wanted *w, const char *cert_path,
-		   const char *key_path, struct tls_cert *made, struct err *e)
+bool ca_cert(const char *ca_cert, const char *ca_key,
+	     const struct tls_wanted *w, const char *cert_path,
+	     const char *key_path, struct tls_cert *made, struct err *e)
 {
 	X509 *ca = NULL, *cert = NULL;
 	EVP_PKEY *signer = NULL, *key = NULL;
@@ -258,8 +259,8 @@ bool tls_make_cert(const char *ca_cert, const char *ca_key,
 
 	if (ok) {
 		key = EVP_EC_gen("P-256");
-		cert = key ? sign(ca, signer, key, w) : NULL;
-		ok = cert || fail(e, "make a certificate");
+		cert = key ? ca_sign(ca, signer, key, w) : NULL;
+		ok = cert || ca_fail(e, "make a certificate");
 	}
 	if (ok && !key_path) {
 		ok = write_bundle(cert_path, key, cert, ca, e);

@@ -1,17 +1,17 @@
 /*
- * tls_make: a CA of one's own, and what it signs.
+ * ca: a CA of one's own, and what it signs.
  *
  * What: P-256 keys and certificates as PEM files, by OpenSSL. What has a key is
  * made with mode 0600, and nothing that is there is written over.
  * Threads: any. Ownership: files only.
  */
-#ifndef PCAPD_TLS_MAKE_H
-#define PCAPD_TLS_MAKE_H
+#ifndef PCAPD_TLS_CA_H
+#define PCAPD_TLS_CA_H
 
 #include "tls/tls.h"
 
 /* A CA that lasts ten years. */
-bool tls_make_ca(const char *cert, const char *key, struct err *e);
+bool ca_ca(const char *cert, const char *key, struct err *e);
 
 struct tls_wanted {
 	const char *name;	  /* the subject's common name */
@@ -21,8 +21,8 @@ struct tls_wanted {
 };
 /* Signed by the CA, into cert and key; NULL for key: all into cert, with the
  * CA's certificate behind, a bundle. *made is what was made. */
-bool tls_make_cert(const char *ca_cert, const char *ca_key,
-		   const struct tls_wanted *w, const char *cert,
-		   const char *key, struct tls_cert *made, struct err *e);
+bool ca_cert(const char *ca_cert, const char *ca_key,
+	     const struct tls_wanted *w, const char *cert, const char *key,
+	     struct tls_cert *made, struct err *e);
 
 #endif

@@ -58,7 +58,7 @@ void tls_load(void)
 /* --- words --- */
 
 /* The first cause in OpenSSL's queue, which is emptied. */
-static const char *cause(void)
+static const char *tls_cause(void)
 {
 	unsigned long code = ERR_get_error();
 	const char *text = code ? ERR_reason_error_string(code) : NULL;
@@ -80,14 +80,14 @@ const char *tls_time_text(int64_t s, char out[TLS_TIME_TEXT])
 
 /* Names in certificates are the other side's: they go to logs and
  * terminals. */
-static void clean(char *s)
+static void tls_clean(char *s)
 {
 	for (; *s; s++)
 		if ((unsigned char)*s < ' ' || (unsigned char)*s > '~')
 			*s = '?';
 }
 
-static int64_t seconds(const ASN1_TIME *t)
+static int64_t tls_seconds(const ASN1_TIME *t)
 {
 	struct tm tm;
 
@@ -107,9 +107,9 @@ void tls_cert_read(struct tls_cert *to, X509 *cert)
 				      NID_commonName, to->name,
 				      sizeof(to->name)) < 0)
 		strcpy(to->name, "somebody without a name");
-	clean(to->name);
-	to->from_s = seconds(X509_get0_notBefore(cert));
-	to->until_s = seconds(X509_get0_notAfter(cert));
+	tls_clean(to->name);
+	to->from_s = tls_seconds(X509_get0_notBefore(cert));
+	to->until_s = tls_seconds(X509_get0_notAfter(cert));
 }
 
 bool tls_cert_file(struct tls_cert *to, const char *path, struct err *e)
@@ -122,7 +122,7 @@ bool tls_cert_file(struct tls_cert *to, const char *path, struct err *e)
 	fclose(f);
 	if (!cert)
 		return err_set(e, ERR_FAILED, "%s has no certificate: %s", path,
-			       cause());
+			       tls_cause());
 	tls_cert_read(to, cert);
 	X509_free(cert);
 	return true;
@@ -165,10 +165,10 @@ static bool load_files(SSL_CTX *ctx, const struct tls_files *f, struct err *e)
 		return false;
 	if (SSL_CTX_use_certificate_chain_file(ctx, f->cert) != 1)
 		return err_set(e, ERR_FAILED, "load the certificate %s: %s",
-			       f->cert, cause());
+			       f->cert, tls_cause());
 	if (SSL_CTX_use_PrivateKey_file(ctx, f->key, SSL_FILETYPE_PEM) != 1)
 		return err_set(e, ERR_FAILED, "load the key %s: %s", f->key,
-			       cause());
+			       tls_cause());
 	if (SSL_CTX_check_private_key(ctx) != 1)
 		return err_set(e, ERR_FAILED,
 			       "the key %s does not belong to the certificate "
@@ -176,7 +176,7 @@ static bool load_files(SSL_CTX *ctx, const struct tls_files *f, struct err *e)
 			       f->key, f->cert);
 	if (SSL_CTX_load_verify_file(ctx, f->ca) != 1)
 		return err_set(e, ERR_FAILED, "load the CA %s: %s", f->ca,
-			       cause());
+			       tls_cause());
 	return true;
 }
 
@@ -186,7 +186,7 @@ static SSL_CTX *context_new(const SSL_METHOD *method, const struct tls_files *f,
 	SSL_CTX *ctx = SSL_CTX_new(method);
 
 	if (!ctx) {
-		err_set(e, ERR_FAILED, "make a TLS context: %s", cause());
+		err_set(e, ERR_FAILED, "make a TLS context: %s", tls_cause());
 		return NULL;
 	}
 	SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
@@ -205,7 +205,7 @@ static SSL_CTX *context_new(const SSL_METHOD *method, const struct tls_files *f,
 }
 
 /* With the library's own verdict as preverified; the last step is ours. */
-static int judge(int preverified, X509_STORE_CTX *store)
+static int tls_judge(int preverified, X509_STORE_CTX *store)
 {
 	int index = SSL_get_ex_data_X509_STORE_CTX_idx();
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, index);
@@ -253,8 +253,9 @@ SSL_CTX *tls_server_new(const struct tls_files *f, struct err *e)
 	if (!ctx)
 		return NULL;
 	SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_verify(
-		ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, judge);
+	SSL_CTX_set_verify(ctx,
+			   SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+			   tls_judge);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_h2, NULL);
 	STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(f->ca);
 	if (names)
@@ -271,7 +272,7 @@ SSL_CTX *tls_client_new(const struct tls_files *f, struct tls_cert *own,
 
 	if (!ctx)
 		return NULL;
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, judge);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, tls_judge);
 	SSL_CTX_set_alpn_protos(ctx, h2, 3);
 	if (own)
 		tls_cert_read(own, SSL_CTX_get0_certificate(ctx));
@@ -441,7 +442,7 @@ static bool alert_text(int reason, struct err *e)
 	return true;
 }
 
-static bool explain(struct tls_link *l, int error, int no, struct err *e)
+static bool tls_explain(struct tls_link *l, int error, int no, struct err *e)
 {
 	unsigned long code = ERR_peek_error();
 	int reason = ERR_GET_REASON(code);
@@ -459,7 +460,7 @@ static bool explain(struct tls_link *l, int error, int no, struct err *e)
 		return false;
 	}
 	if (code && ERR_GET_LIB(code) == ERR_LIB_SSL)
-		err_set(e, ERR_UNREACHABLE, "TLS: %s", cause());
+		err_set(e, ERR_UNREACHABLE, "TLS: %s", tls_cause());
 	else if (error == SSL_ERROR_SYSCALL && no)
 		err_set(e, ERR_UNREACHABLE, "TLS: %s", strerror(no));
 	else
@@ -472,7 +473,7 @@ static bool explain(struct tls_link *l, int error, int no, struct err *e)
 }
 
 /* Waits for what SSL wants. 0: in vain. */
-static int wait_for(struct tls_link *l, int error, int64_t until_ns)
+static int tls_wait_for(struct tls_link *l, int error, int64_t until_ns)
 {
 	struct pollfd p = {.fd = l->fd};
 	int64_t left = until_ns - monotonic_ns();
@@ -498,14 +499,14 @@ static bool step_until(struct tls_link *l, int (*step)(SSL *ssl),
 			return true;
 		if (error != SSL_ERROR_WANT_READ &&
 		    error != SSL_ERROR_WANT_WRITE)
-			return explain(l, error, no, e);
-		if (wait_for(l, error, until_ns) == 0)
+			return tls_explain(l, error, no, e);
+		if (tls_wait_for(l, error, until_ns) == 0)
 			return err_set(e, ERR_UNREACHABLE,
 				       "TLS: the handshake took too long");
 	}
 }
 
-static int peek(SSL *ssl)
+static int tls_peek(SSL *ssl)
 {
 	char first;
 
@@ -517,35 +518,35 @@ bool tls_shake_hands(struct tls_link *l, int patience_ms, struct err *e)
 	int64_t until_ns = monotonic_ns() + patience_ms * NS_PER_MS;
 
 	return step_until(l, SSL_do_handshake, until_ns, e) &&
-	       (l->server || step_until(l, peek, until_ns, e));
+	       (l->server || step_until(l, tls_peek, until_ns, e));
 }
 
 /* --- the pump --- */
 
 /* Bytes on their way from one side to the other. */
-struct lane {
+struct tls_lane {
 	uint8_t *bytes;
 	size_t from, to;
 	bool ended; /* no more will come */
 };
 
-struct pump {
+struct tls_pump {
 	struct tls_link *link;
 	struct tls_watch *watch;
 	int plain;
-	struct lane in, out; /* from and to the other side of the link */
-	short link_wants;    /* by poll, before anything more can be done */
+	struct tls_lane in, out; /* from and to the other side of the link */
+	short link_wants;	 /* by poll, before anything more can be done */
 	bool unflushed;
 	bool broken;
 };
 
-static bool lane_empty(const struct lane *l)
+static bool lane_empty(const struct tls_lane *l)
 {
 	return l->from == l->to;
 }
 
 /* Both directions may wait for the same thing. */
-static bool ssl_waits(struct pump *p, int done)
+static bool ssl_waits(struct tls_pump *p, int done)
 {
 	switch (SSL_get_error(p->link->ssl, done)) {
 	case SSL_ERROR_WANT_READ:
@@ -560,9 +561,9 @@ static bool ssl_waits(struct pump *p, int done)
 
 /* These say whether anything moved. */
 
-static bool socket_to_lane(struct pump *p)
+static bool socket_to_lane(struct tls_pump *p)
 {
-	struct lane *l = &p->in;
+	struct tls_lane *l = &p->in;
 	ssize_t n = recv(p->link->fd, l->bytes, PUMP_BYTES, MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -574,9 +575,9 @@ static bool socket_to_lane(struct pump *p)
 	return true;
 }
 
-static bool tls_to_lane(struct pump *p)
+static bool tls_to_lane(struct tls_pump *p)
 {
-	struct lane *l = &p->in;
+	struct tls_lane *l = &p->in;
 	bool moved = false;
 	size_t n;
 
@@ -594,9 +595,9 @@ static bool tls_to_lane(struct pump *p)
 	return moved;
 }
 
-static bool link_to_lane(struct pump *p)
+static bool link_to_lane(struct tls_pump *p)
 {
-	struct lane *l = &p->in;
+	struct tls_lane *l = &p->in;
 
 	if (l->ended || !lane_empty(l))
 		return false;
@@ -608,9 +609,9 @@ static bool link_to_lane(struct pump *p)
 	return moved;
 }
 
-static bool lane_to_plain(struct pump *p)
+static bool lane_to_plain(struct tls_pump *p)
 {
-	struct lane *l = &p->in;
+	struct tls_lane *l = &p->in;
 
 	if (lane_empty(l) || p->broken)
 		return false;
@@ -623,9 +624,9 @@ static bool lane_to_plain(struct pump *p)
 	return n > 0;
 }
 
-static bool plain_to_lane(struct pump *p)
+static bool plain_to_lane(struct tls_pump *p)
 {
-	struct lane *l = &p->out;
+	struct tls_lane *l = &p->out;
 
 	if (l->ended || !lane_empty(l))
 		return false;
@@ -640,7 +641,7 @@ static bool plain_to_lane(struct pump *p)
 	return true;
 }
 
-static bool flush(struct pump *p)
+static bool tls_flush(struct tls_pump *p)
 {
 	BIO *out = SSL_get_wbio(p->link->ssl);
 
@@ -653,9 +654,9 @@ static bool flush(struct pump *p)
 	return !p->unflushed;
 }
 
-static bool lane_to_socket(struct pump *p)
+static bool lane_to_socket(struct tls_pump *p)
 {
-	struct lane *l = &p->out;
+	struct tls_lane *l = &p->out;
 
 	if (lane_empty(l))
 		return false;
@@ -670,9 +671,9 @@ static bool lane_to_socket(struct pump *p)
 	return n > 0;
 }
 
-static bool lane_to_tls(struct pump *p)
+static bool lane_to_tls(struct tls_pump *p)
 {
-	struct lane *l = &p->out;
+	struct tls_lane *l = &p->out;
 	bool moved = false;
 	size_t n;
 
@@ -688,12 +689,12 @@ static bool lane_to_tls(struct pump *p)
 		p->unflushed = true;
 		moved = true;
 	}
-	return (p->unflushed && flush(p)) || moved;
+	return (p->unflushed && tls_flush(p)) || moved;
 }
 
 /* Nothing moves: until something can. A side of which nothing is wanted is
  * not looked at, as one that hung up would never let poll wait. */
-static void pump_wait(struct pump *p)
+static void pump_wait(struct tls_pump *p)
 {
 	struct pollfd fds[] = {{.fd = p->link->fd, .events = p->link_wants},
 			       {.fd = p->plain}};
@@ -713,7 +714,7 @@ static void pump_wait(struct pump *p)
 		p->broken = true;
 }
 
-static bool pump_goes_on(const struct pump *p)
+static bool pump_goes_on(const struct tls_pump *p)
 {
 	if (p->broken)
 		return false;
@@ -746,7 +747,7 @@ static void end_link(struct tls_link *l, bool broken)
 
 void tls_pump(struct tls_link *l, int plain, struct tls_watch *w)
 {
-	struct pump p = {.link = l, .plain = plain, .watch = w};
+	struct tls_pump p = {.link = l, .plain = plain, .watch = w};
 
 	p.in.bytes = malloc(PUMP_BYTES);
 	p.out.bytes = malloc(PUMP_BYTES);

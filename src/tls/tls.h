@@ -10,8 +10,8 @@
  * Limits: no TLS below 1.3, no session that is resumed: every connection
  * shows its certificate and every handshake looks at it.
  */
-#ifndef PCAPD_TLS_H
-#define PCAPD_TLS_H
+#ifndef PCAPD_TLS_TLS_H
+#define PCAPD_TLS_TLS_H
 
 #include "base/err.h"
 

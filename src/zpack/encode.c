@@ -16,7 +16,7 @@
 #include <string.h>
 #include <zstd.h>
 #if defined(__SSE2__) && !defined(PACK_PORTABLE)
-#define PACK_SSE2
+#define ZPACK_SSE2
 #include <emmintrin.h>
 #endif
 
@@ -58,40 +58,40 @@ _Static_assert(BLOCK_MAX <= PLACE + 1, "a place in a block");
 /* What is known of a flow: where its newest record is, plus 1, and how often
  * bodies of it were looked for in vain. Each time the steps double: what is
  * encrypted stays so. */
-struct flow {
+struct encode_flow {
 	uint32_t place : 21, vain : 11;
 };
 #define VAIN_MAX 6
 #define BODY_LEAST 16
 
-struct packer {
-	struct flow flow[1 << FLOW_BITS];
+struct zpack {
+	struct encode_flow flow[1 << FLOW_BITS];
 	uint32_t length[1 << LENGTH_BITS]; /* places + 1 of records of it */
 	uint32_t seen[1 << SEEN_BITS];
 	bool in_doubt; /* the frame before did not shrink */
 	uint32_t n;
 	struct sequence sequences[CHUNK / RUN_LEAST + 1];
 	struct sequence_coder coder;
-	uint8_t coded[SEQUENCES_BYTES(CHUNK / RUN_LEAST + 1)];
+	uint8_t coded[FSE_BYTES(CHUNK / RUN_LEAST + 1)];
 };
-_Static_assert(CHUNK / RUN_LEAST + 1 <= SEQUENCES_MAX, "of a chunk");
+_Static_assert(CHUNK / RUN_LEAST + 1 <= FSE_MAX, "of a chunk");
 
-struct packer *packer_new(void)
+struct zpack *zpack_new(void)
 {
-	return calloc(1, sizeof(struct packer));
+	return calloc(1, sizeof(struct zpack));
 }
 
-void packer_free(struct packer *k)
+void zpack_free(struct zpack *k)
 {
 	free(k);
 }
 
 /* What is under way. */
 struct parse {
-	struct packer *k;
+	struct zpack *k;
 	const uint8_t *from, *end; /* the block */
-	struct sum sum;
-	struct link link;
+	struct xxh64 sum;
+	struct link_layer link;
 	uint32_t step;
 	uint32_t strangers_vain; /* of packets whose flow is new */
 	uint32_t recent[3];	 /* distances: RFC 8878, 3.1.1.5 */
@@ -100,7 +100,7 @@ struct parse {
 };
 
 /* The upper bits are the better ones. */
-static inline uint64_t mix(uint64_t v)
+static inline uint64_t encode_mix(uint64_t v)
 {
 	return v * 0x9fb21c651e98df25ull;
 }
@@ -144,8 +144,8 @@ static inline uint32_t offset_value(uint32_t *recent, uint32_t distance,
 }
 
 /* The n bytes at p are those that are `distance` before. */
-static inline void found(struct parse *s, const uint8_t *p, uint32_t n,
-			 uint32_t distance)
+static inline void encode_found(struct parse *s, const uint8_t *p, uint32_t n,
+				uint32_t distance)
 {
 	uint32_t literals = (uint32_t)(p - s->literals);
 
@@ -161,8 +161,8 @@ static inline void found(struct parse *s, const uint8_t *p, uint32_t n,
 /* --- looking --- */
 
 /* How many bytes from a on are those from b on, b before a. */
-static inline uint32_t alike(const uint8_t *a, const uint8_t *b,
-			     const uint8_t *end)
+static inline uint32_t encode_alike(const uint8_t *a, const uint8_t *b,
+				    const uint8_t *end)
 {
 	const uint8_t *from = a;
 
@@ -179,8 +179,8 @@ static inline uint32_t alike(const uint8_t *a, const uint8_t *b,
 }
 
 /* A bit for each of 16 bytes that are the same. */
-#ifdef PACK_SSE2
-static inline uint64_t same16(const uint8_t *a, const uint8_t *b)
+#ifdef ZPACK_SSE2
+static inline uint64_t encode_same16(const uint8_t *a, const uint8_t *b)
 {
 	__m128i same = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)a),
 				      _mm_loadu_si128((const __m128i *)b));
@@ -188,7 +188,7 @@ static inline uint64_t same16(const uint8_t *a, const uint8_t *b)
 	return (uint32_t)_mm_movemask_epi8(same);
 }
 #else
-static inline uint64_t same8(const uint8_t *a, const uint8_t *b)
+static inline uint64_t encode_same8(const uint8_t *a, const uint8_t *b)
 {
 	const uint64_t low = 0x7f7f7f7f7f7f7f7f;
 	uint64_t x = load64(a) ^ load64(b);
@@ -198,9 +198,9 @@ static inline uint64_t same8(const uint8_t *a, const uint8_t *b)
 	return (same >> 7) * 0x0102040810204080 >> 56;
 }
 
-static inline uint64_t same16(const uint8_t *a, const uint8_t *b)
+static inline uint64_t encode_same16(const uint8_t *a, const uint8_t *b)
 {
-	return same8(a, b) | same8(a + 8, b + 8) << 8;
+	return encode_same8(a, b) | encode_same8(a + 8, b + 8) << 8;
 }
 #endif
 
@@ -211,14 +211,14 @@ struct same {
 
 static inline struct same same_headers(const uint8_t *a, const uint8_t *b)
 {
-	struct same m = {0, same16(a + 64, b + 64)};
+	struct same m = {0, encode_same16(a + 64, b + 64)};
 
 	for (unsigned i = 0; i < 64; i += 16)
-		m.low |= same16(a + i, b + i) << i;
+		m.low |= encode_same16(a + i, b + i) << i;
 	return m;
 }
 
-static inline void skip(struct same *m, unsigned n)
+static inline void encode_skip(struct same *m, unsigned n)
 {
 	if (n >= 64) {
 		m->low = m->high >> (n - 64);
@@ -257,17 +257,18 @@ static inline const uint8_t *look_aside(struct parse *s, const uint8_t *p,
 	while (m.low | m.high) {
 		unsigned gap = first_set(m.low, m.high);
 
-		skip(&m, gap);
+		encode_skip(&m, gap);
 		at += gap;
 		uint32_t length = first_set(~m.low, ~m.high);
 		if (at + length == HEADERS)
-			length += alike(p + HEADERS, before + HEADERS, end);
+			length += encode_alike(p + HEADERS, before + HEADERS,
+					       end);
 		if (length >= RUN_LEAST)
-			found(s, p + at, length, distance);
+			encode_found(s, p + at, length, distance);
 		at += length;
 		if (at >= n)
 			break;
-		skip(&m, length);
+		encode_skip(&m, length);
 	}
 	return s->literals > p + 64 ? s->literals : p + (n < 64 ? n : 64);
 }
@@ -276,17 +277,17 @@ struct hash {
 	uint32_t slot, check;
 };
 
-static inline struct hash hash_of(uint64_t v)
+static inline struct hash encode_hash_of(uint64_t v)
 {
-	uint64_t h = mix(v);
+	uint64_t h = encode_mix(v);
 
 	return (struct hash){(uint32_t)(h >> (64 - SEEN_BITS)),
 			     (uint32_t)(h >> (32 - SEEN_BITS)) & ~PLACE};
 }
 
-static inline void remember(struct parse *s, const uint8_t *p)
+static inline void encode_remember(struct parse *s, const uint8_t *p)
 {
-	struct hash h = hash_of(load64(p));
+	struct hash h = encode_hash_of(load64(p));
 
 	s->k->seen[h.slot] = (uint32_t)(p - s->from) | h.check;
 }
@@ -302,7 +303,7 @@ static inline bool look_back(struct parse *s, const uint8_t *p,
 
 	while (end - p >= MATCH_LEAST) {
 		uint64_t v = load64(p);
-		struct hash h = hash_of(v);
+		struct hash h = encode_hash_of(v);
 		uint32_t was = seen[h.slot];
 		const uint8_t *at = s->from + (was & PLACE);
 
@@ -311,14 +312,14 @@ static inline bool look_back(struct parse *s, const uint8_t *p,
 			p += step + (uint32_t)(p - vain) / PATIENCE;
 			continue;
 		}
-		uint32_t n = 8 + alike(p + 8, at + 8, end);
+		uint32_t n = 8 + encode_alike(p + 8, at + 8, end);
 		while (p > s->literals && at > s->from && p[-1] == at[-1])
 			p--, at--, n++;
-		found(s, p, n, (uint32_t)(p - at));
+		encode_found(s, p, n, (uint32_t)(p - at));
 		p += n;
 		vain = p;
 		if (end - p >= MATCH_LEAST)
-			remember(s, p - 2);
+			encode_remember(s, p - 2);
 	}
 	return s->k->n > n_before;
 }
@@ -348,27 +349,30 @@ static inline uint32_t flow_of(const struct parse *s, const uint8_t *record,
 	if (n <= sizeof(struct packet_head))
 		return 0;
 	n -= sizeof(struct packet_head);
-	if (s->link.tags && n >= at && link_is_tag(be16(p + s->link.type_at)))
+	if (s->link.tags && n >= at &&
+	    link_layer_is_tag(be16(p + s->link.type_at)))
 		at += 4;
 	if (n >= at + 24 && p[at] >> 4 == 4) {
-		h = mix(load64(p + at + 12)) >> 20 ^ load32(p + at + 20);
+		h = encode_mix(load64(p + at + 12)) >> 20 ^ load32(p + at + 20);
 	} else if (n >= at + 44 && p[at] >> 4 == 6) {
-		h = mix(load64(p + at + 8) ^ 3 * load64(p + at + 16)) >> 20;
-		h = mix(h ^ load64(p + at + 24)) >> 20;
-		h = mix(h ^ load64(p + at + 32)) >> 20 ^ load32(p + at + 40);
+		h = encode_mix(load64(p + at + 8) ^ 3 * load64(p + at + 16)) >>
+		    20;
+		h = encode_mix(h ^ load64(p + at + 24)) >> 20;
+		h = encode_mix(h ^ load64(p + at + 32)) >> 20 ^
+		    load32(p + at + 40);
 	} else if (n >= 16) {
-		h = mix(load64(p)) >> 20 ^ load64(p + 8);
+		h = encode_mix(load64(p)) >> 20 ^ load64(p + 8);
 	} else {
 		h = n;
 	}
-	return (uint32_t)(mix(h) >> (64 - FLOW_BITS));
+	return (uint32_t)(encode_mix(h) >> (64 - FLOW_BITS));
 }
 
 static inline void look_at(struct parse *s, const uint8_t *p,
 			   const uint8_t *end)
 {
 	uint32_t n = (uint32_t)(end - p), here = (uint32_t)(p - s->from) + 1;
-	struct flow *kept = &s->k->flow[flow_of(s, p, n)], flow = *kept;
+	struct encode_flow *kept = &s->k->flow[flow_of(s, p, n)], flow = *kept;
 	uint32_t *length = &s->k->length[n & ((1u << LENGTH_BITS) - 1)];
 	bool stranger = flow.place == 0;
 	uint32_t like = stranger ? *length : flow.place;
@@ -384,13 +388,13 @@ static inline void look_at(struct parse *s, const uint8_t *p,
 		vain++;
 	if (stranger)
 		s->strangers_vain = vain;
-	*kept = (struct flow){here, stranger ? vain / 3 : vain};
+	*kept = (struct encode_flow){here, stranger ? vain / 3 : vain};
 	*length = here;
 }
 
 static void begin_block(struct parse *s, uint32_t link_type)
 {
-	struct packer *k = s->k;
+	struct zpack *k = s->k;
 
 	memset(k->flow, 0, sizeof(k->flow));
 	memset(k->length, 0, sizeof(k->length));
@@ -398,7 +402,7 @@ static void begin_block(struct parse *s, uint32_t link_type)
 	s->recent[0] = 1;
 	s->recent[1] = 4;
 	s->recent[2] = 8;
-	s->link = link_of(link_type);
+	s->link = link_layer_of(link_type);
 }
 
 /* --- frames --- */
@@ -416,14 +420,14 @@ static uint8_t *store_chunk(struct parse *s, const uint8_t *from, uint32_t n,
 			    uint8_t *out)
 {
 	out = put_block_head(out, from + n == s->end, BLOCK_RAW, n);
-	sum_and_copy(&s->sum, from, n, out);
+	xxh64_and_copy(&s->sum, from, n, out);
 	return out + n;
 }
 
 /* Packs the records from `from` on that are a chunk; *to: behind them.
  * Returns the end of what it is in out, or NULL: it does not shrink. */
-static uint8_t *pack_chunk(struct parse *s, const uint8_t *from,
-			   const uint8_t **to, uint8_t *out)
+static uint8_t *zpack_chunk(struct parse *s, const uint8_t *from,
+			    const uint8_t **to, uint8_t *out)
 {
 	uint8_t *literals = out + BLOCK_HEAD_BYTES + LITERALS_HEAD_BYTES;
 	uint32_t recent[3], head, n;
@@ -431,7 +435,7 @@ static uint8_t *pack_chunk(struct parse *s, const uint8_t *from,
 
 	memcpy(recent, s->recent, sizeof(recent));
 	s->k->n = 0;
-	sequences_begin(&s->k->coder);
+	fse_begin(&s->k->coder);
 	s->literals = from;
 	s->out = literals;
 	while (p < s->end) {
@@ -448,8 +452,8 @@ static uint8_t *pack_chunk(struct parse *s, const uint8_t *from,
 	n = (uint32_t)(p - from);
 	copy_literals(s, (uint32_t)(p - s->literals));
 	if (s->k->n) {
-		size_t coded = sequences_write(&s->k->coder, s->k->sequences,
-					       s->k->n, s->k->coded);
+		size_t coded = fse_write(&s->k->coder, s->k->sequences, s->k->n,
+					 s->k->coded);
 
 		if (s->out + coded < out + BLOCK_HEAD_BYTES + n) {
 			head = LITERALS_RAW | (uint32_t)(s->out - literals)
@@ -477,27 +481,27 @@ static uint8_t *put_chunk(struct parse *s, const uint8_t *p,
 
 	*next = s->end - p > (ptrdiff_t)CHUNK ? p + CHUNK : s->end;
 	if (!store)
-		end = pack_chunk(s, p, next, out);
+		end = zpack_chunk(s, p, next, out);
 	if (end)
-		sum_until(&s->sum, *next);
+		xxh64_until(&s->sum, *next);
 	else
 		end = store_chunk(s, p, (uint32_t)(*next - p), out);
 	return end;
 }
 
-static bool shrank(size_t from, size_t to)
+static bool encode_shrank(size_t from, size_t to)
 {
 	return to + from / SHRINK_PART <= from;
 }
 
 SHIFTS_MUCH
-size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
-	    uint32_t n, unsigned step, uint8_t *out)
+size_t zpack(struct zpack *k, uint32_t link_type, const uint8_t *records,
+	     uint32_t n, unsigned step, uint8_t *out)
 {
 	struct parse s = {.k = k,
 			  .from = records,
 			  .end = records + n,
-			  .sum = sum_begin(records),
+			  .sum = xxh64_begin(records),
 			  .step = step};
 	const uint8_t *p = records, *next;
 	uint8_t *to = out + FRAME_HEAD_BYTES, *end;
@@ -507,10 +511,10 @@ size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
 	memcpy(out, &magic, sizeof(magic));
 	out[4] = FRAME_DESCRIPTOR;
 	memcpy(out + 5, &n, sizeof(n));
-	if (step != PACK_STORE)
+	if (step != ZPACK_STORE)
 		begin_block(&s, link_type);
 	for (unsigned i = 0; p < s.end || i == 0; i++, p = next, to = end) {
-		bool store = step == PACK_STORE ||
+		bool store = step == ZPACK_STORE ||
 			     (k->in_doubt && i % LOOK_EVERY != 0);
 
 		end = put_chunk(&s, p, &next, store, to);
@@ -518,11 +522,12 @@ size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
 			continue;
 		looked_at += (size_t)(next - p);
 		packed += (size_t)(end - to);
-		k->in_doubt &= !shrank((size_t)(next - p), (size_t)(end - to));
+		k->in_doubt &=
+			!encode_shrank((size_t)(next - p), (size_t)(end - to));
 	}
-	if (step != PACK_STORE)
-		k->in_doubt = !shrank(looked_at, packed);
-	uint32_t sum = sum_end(&s.sum, records, s.end);
+	if (step != ZPACK_STORE)
+		k->in_doubt = !encode_shrank(looked_at, packed);
+	uint32_t sum = xxh64_end(&s.sum, records, s.end);
 	memcpy(to, &sum, sizeof(sum));
 	return (size_t)(to + sizeof(sum) - out);
 }

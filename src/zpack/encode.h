@@ -1,5 +1,5 @@
 /*
- * pack: a whole block into a zstd frame, by who knows that it is packets.
+ * encode: a whole block into a zstd frame, by who knows that it is packets.
  * Private to this folder.
  *
  * What: most of a packet's headers are those of the packet before it in its
@@ -8,32 +8,32 @@
  * nothing is found. Frames have content size and checksum (RFC 8878), their
  * literals are not coded, as zstd's negative levels leave them.
  * Threads: one at a time.
- * Ownership: packer_new gives, packer_free takes.
+ * Ownership: zpack_new gives, zpack_free takes.
  */
-#ifndef PCAPD_STORE_PACK_H
-#define PCAPD_STORE_PACK_H
+#ifndef PCAPD_ZPACK_ENCODE_H
+#define PCAPD_ZPACK_ENCODE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* The bytes of a frame of n bytes, at most; and what may be written behind. */
-#define PACK_BOUND(n) ((n) + (n) / 4096 + 64)
-#define PACK_SLACK 64
+#define ZPACK_BOUND(n) ((n) + (n) / 4096 + 64)
+#define ZPACK_SLACK 64
 /* Stored as they are. */
-#define PACK_STORE 0u
+#define ZPACK_STORE 0u
 
-struct packer;
+struct zpack;
 
-struct packer *packer_new(void);    /* NULL: out of memory */
-void packer_free(struct packer *k); /* NULL is fine */
+struct zpack *zpack_new(void);	  /* NULL: out of memory */
+void zpack_free(struct zpack *k); /* NULL is fine */
 
 /*
  * A frame of n bytes, at most BLOCK_MAX, which are a block's records, or
  * anything else and then shrink less. step: 1 looks most closely, 20 saves a
- * quarter of the time, PACK_STORE looks for nothing. Room for PACK_BOUND(n) and
- * PACK_SLACK. Returns the frame's bytes.
+ * quarter of the time, ZPACK_STORE looks for nothing. Room for ZPACK_BOUND(n)
+ * and ZPACK_SLACK. Returns the frame's bytes.
  */
-size_t pack(struct packer *k, uint32_t link_type, const uint8_t *records,
-	    uint32_t n, unsigned step, uint8_t *out);
+size_t zpack(struct zpack *k, uint32_t link_type, const uint8_t *records,
+	     uint32_t n, unsigned step, uint8_t *out);
 
 #endif

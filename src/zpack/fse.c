@@ -62,7 +62,7 @@ static uint8_t *end_bits(struct bits *b)
 	return b->to + (b->n > 0);
 }
 
-void sequences_begin(struct sequence_coder *c)
+void fse_begin(struct sequence_coder *c)
 {
 	memset(c->literals.count, 0, sizeof(c->literals.count));
 	memset(c->lengths.count, 0, sizeof(c->lengths.count));
@@ -74,8 +74,8 @@ void sequences_begin(struct sequence_coder *c)
 /* Shares of 2^log that are near those of count: 1 at least for what is there,
  * and what is missing or too much goes to the most frequent. Two symbols at
  * least are there, and no more than 2^log. */
-static void share(const uint32_t *count, uint32_t total, unsigned log,
-		  uint16_t *shares)
+static void fse_share(const uint32_t *count, uint32_t total, unsigned log,
+		      uint16_t *shares)
 {
 	int32_t left = 1 << log;
 	unsigned most = 0;
@@ -103,7 +103,7 @@ static void share(const uint32_t *count, uint32_t total, unsigned log,
 	shares[most] = (uint16_t)(shares[most] + left);
 }
 
-static uint8_t *describe(const uint16_t *shares, unsigned log, uint8_t *to)
+static uint8_t *fse_describe(const uint16_t *shares, unsigned log, uint8_t *to)
 {
 	struct bits b = {.to = to};
 	uint32_t left = 1u << log;
@@ -137,7 +137,8 @@ static uint8_t *describe(const uint16_t *shares, unsigned log, uint8_t *to)
 	return end_bits(&b);
 }
 
-static void build(struct state_table *t, const uint16_t *shares, unsigned log)
+static void fse_build(struct state_table *t, const uint16_t *shares,
+		      unsigned log)
 {
 	uint32_t size = 1u << log, step = (size >> 1) + (size >> 3) + 3;
 	uint32_t at[SYMBOLS_MAX], pos = 0, first = 0;
@@ -193,9 +194,9 @@ static enum mode make_table(struct state_table *t, uint32_t total, uint8_t **to)
 			*(*to)++ = (uint8_t)s;
 			return MODE_SINGLE;
 		}
-	share(count, total, log, shares);
-	*to = describe(shares, log, *to);
-	build(t, shares, log);
+	fse_share(count, total, log, shares);
+	*to = fse_describe(shares, log, *to);
+	fse_build(t, shares, log);
 	return MODE_TABLE;
 }
 
@@ -272,8 +273,8 @@ static uint8_t *put_sequences(const struct sequence_coder *c,
 }
 
 SHIFTS_MUCH
-size_t sequences_write(struct sequence_coder *c, const struct sequence *from,
-		       uint32_t n, uint8_t *to)
+size_t fse_write(struct sequence_coder *c, const struct sequence *from,
+		 uint32_t n, uint8_t *to)
 {
 	uint8_t *end = put_count(to, n), *modes = end++;
 

@@ -1,5 +1,5 @@
 /*
- * sequences: what a zstd block says about where its bytes were before, in
+ * fse: what a zstd block says about where its bytes were before, in
  * bits. Private to this folder.
  *
  * What: the sequences section of a compressed block (RFC 8878, 3.1.1.3.2): a
@@ -8,8 +8,8 @@
  * Threads: one at a time.
  * Ownership: struct sequence_coder is the caller's memory.
  */
-#ifndef PCAPD_STORE_SEQUENCES_H
-#define PCAPD_STORE_SEQUENCES_H
+#ifndef PCAPD_ZPACK_FSE_H
+#define PCAPD_ZPACK_FSE_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -27,9 +27,9 @@
 
 /* A match has three bytes at least, a block 128 KiB at most. */
 #define SEQUENCE_LEAST 3u
-#define SEQUENCES_MAX (0x7f00u + 0xffffu)
+#define FSE_MAX (0x7f00u + 0xffffu)
 /* Of how many bytes n sequences are written, at most. */
-#define SEQUENCES_BYTES(n) (512 + 10 * (size_t)(n))
+#define FSE_BYTES(n) (512 + 10 * (size_t)(n))
 
 struct sequence {
 	uint32_t literals; /* bytes before it that are as they are */
@@ -69,7 +69,7 @@ static inline unsigned high_bit(uint32_t v)
 }
 
 /* Before the first sequence of each block. */
-void sequences_begin(struct sequence_coder *c);
+void fse_begin(struct sequence_coder *c);
 
 /* Each sequence once, beside whatever finds them. */
 static inline void sequence_count(struct sequence_coder *c, struct sequence *q)
@@ -87,10 +87,10 @@ static inline void sequence_count(struct sequence_coder *c, struct sequence *q)
 	c->offsets.count[q->code.offset]++;
 }
 
-/* Writes n sequences, 1 to SEQUENCES_MAX, that were counted since
- * sequences_begin; returns the bytes written. The eight behind them are
+/* Writes n sequences, 1 to FSE_MAX, that were counted since
+ * fse_begin; returns the bytes written. The eight behind them are
  * overwritten, too. */
-size_t sequences_write(struct sequence_coder *c, const struct sequence *from,
-		       uint32_t n, uint8_t *to);
+size_t fse_write(struct sequence_coder *c, const struct sequence *from,
+		 uint32_t n, uint8_t *to);
 
 #endif

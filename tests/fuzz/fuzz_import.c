@@ -49,8 +49,8 @@ struct result {
 	uint8_t *kept; /* the first KEPT_BYTES of it */
 };
 
-struct sink {
-	struct feed *feed;
+struct pipeline {
+	struct capture_tail *feed;
 	struct result *r;
 };
 
@@ -72,28 +72,28 @@ static void take(struct result *r, const struct block *b)
 	r->raw_bytes += b->used;
 }
 
-/* Until the feed is closed and empty. */
+/* Until the capture tail is closed and empty. */
 static void *sink_main(void *arg)
 {
-	struct sink *s = arg;
+	struct pipeline *s = arg;
 	uint64_t seq = 1, end;
 	uint32_t at;
 
 	for (;;) {
-		feed_wait(s->feed, seq, INT64_MAX);
-		struct block *b = feed_find(s->feed, seq);
+		capture_tail_wait(s->feed, seq, INT64_MAX);
+		struct block *b = capture_tail_find(s->feed, seq);
 
-		feed_position(s->feed, &end, &at);
+		capture_tail_position(s->feed, &end, &at);
 		if (!b && end == seq)
 			return NULL;
 		if (b && block_sealed(b)) {
 			take(s->r, b);
-			feed_release(s->feed, seq++);
+			capture_tail_release(s->feed, seq++);
 		}
 		block_unref(b);
 		if (s->r->raw_bytes > ENOUGH_BYTES && !s->r->enough) {
 			s->r->enough = true;
-			feed_close(s->feed);
+			capture_tail_close(s->feed);
 		}
 	}
 }
@@ -102,7 +102,7 @@ static void import(const uint8_t *data, size_t n, size_t piece,
 		   struct result *r)
 {
 	struct bytes b = {data, n, 0, piece};
-	struct sink sink = {feed_new(1, 1, 4), r};
+	struct pipeline sink = {capture_tail_new(1, 1, 4), r};
 	struct savefile_result result;
 	pthread_t thread;
 	struct savefile *s = savefile_open(read_piece, &b, "in", &r->e);
@@ -114,13 +114,13 @@ static void import(const uint8_t *data, size_t n, size_t piece,
 		assert(pthread_create(&thread, NULL, sink_main, &sink) == 0);
 		r->good = savefile_copy(s, sink.feed, 60 * NS_PER_S, &result,
 					&r->e);
-		feed_close(sink.feed);
+		capture_tail_close(sink.feed);
 		pthread_join(thread, NULL);
 		assert(result.packets == r->packets &&
 		       result.raw_bytes == r->raw_bytes);
 	}
 	savefile_close(s);
-	feed_unref(sink.feed);
+	capture_tail_unref(sink.feed);
 }
 
 static bool is_pcapng(const uint8_t *data, size_t n)

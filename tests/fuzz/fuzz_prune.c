@@ -1,11 +1,11 @@
 /*
- * Any program over any summary, and over the summary of any packets.
+ * Any program over any synopsis, and over the synopsis of any packets.
  *
  * Input: the number of instructions (2 bytes, little-endian), those, a byte
  * that says which link type, or 255; then a block's records, or, behind 255,
- * a summary as it lies on disk.
+ * a synopsis as it lies on disk.
  *
- * Holds: it ends, in bounds; a summary that is read is written as it was; what
+ * Holds: it ends, in bounds; a synopsis that is read is written as it was; what
  * bpf_filter accepts is not ruled out, whatever the packets were united from
  * or cut down to; and the words that a program says it needs are all that
  * matters.
@@ -80,22 +80,22 @@ static void ask_summary(const struct bpf_program *p, const uint8_t *from,
 			size_t n)
 {
 	struct err e = ERR_INIT;
-	struct summary *s = summary_read(from, n, &e);
+	struct synopsis *s = synopsis_read(from, n, &e);
 
 	if (!s)
 		return;
 	uint8_t *again = malloc(n);
-	if (summary_bytes(s) != n)
+	if (synopsis_bytes(s) != n)
 		abort();
-	summary_write(s, again);
+	synopsis_write(s, again);
 	if (memcmp(again, from, n) != 0)
 		abort();
 	free(again);
-	prune_may_match(p, s);
-	if (summary_fit(s, n / 2) && summary_bytes(s) > n / 2)
+	bpf_prune_may_match(p, s);
+	if (synopsis_fit(s, n / 2) && synopsis_bytes(s) > n / 2)
 		abort();
-	prune_may_match(p, s);
-	summary_free(s);
+	bpf_prune_may_match(p, s);
+	synopsis_free(s);
 }
 
 static bool matches(const struct bpf_program *p, const uint8_t *records,
@@ -112,49 +112,49 @@ static bool matches(const struct bpf_program *p, const uint8_t *records,
 }
 
 /* The same answer from no more than is needed. */
-static void ask_some(const struct bpf_program *p, const struct summary *s)
+static void ask_some(const struct bpf_program *p, const struct synopsis *s)
 {
-	uint32_t need[SUMMARY_CLASSES];
-	size_t n = summary_bytes(s);
+	uint32_t need[SYNOPSIS_CLASSES];
+	size_t n = synopsis_bytes(s);
 	uint8_t *bytes = malloc(n);
 	struct err e;
 
-	prune_needs(p, s->link_type, need);
-	summary_write(s, bytes);
-	struct summary *some = summary_read_some(bytes, n, need, &e);
-	if (!some || prune_may_match(p, some) != prune_may_match(p, s))
+	bpf_prune_needs(p, s->link_type, need);
+	synopsis_write(s, bytes);
+	struct synopsis *some = synopsis_read_some(bytes, n, need, &e);
+	if (!some || bpf_prune_may_match(p, some) != bpf_prune_may_match(p, s))
 		abort();
-	summary_free(some);
+	synopsis_free(some);
 	free(bytes);
 }
 
 static void ask_packets(const struct bpf_program *p, uint32_t link_type,
 			const uint8_t *records, uint32_t n)
 {
-	struct summary_maker *m = summary_maker_new(link_type, 24);
-	struct summary_maker *all = summary_maker_new(link_type, 4096);
+	struct synopsis_maker *m = synopsis_maker_new(link_type, 24);
+	struct synopsis_maker *all = synopsis_maker_new(link_type, 4096);
 	bool match = matches(p, records, n);
 
-	summary_maker_packets(m, records, n);
-	struct summary *s = summary_make(m);
-	if (match && !prune_may_match(p, s))
+	synopsis_maker_packets(m, records, n);
+	struct synopsis *s = synopsis_make(m);
+	if (match && !bpf_prune_may_match(p, s))
 		abort();
 	ask_some(p, s);
-	summary_maker_union(all, s);
-	summary_free(s);
-	summary_maker_reset(m, link_type);
-	s = summary_make(m);
-	if (prune_may_match(p, s) && runnable(p))
+	synopsis_maker_union(all, s);
+	synopsis_free(s);
+	synopsis_maker_reset(m, link_type);
+	s = synopsis_make(m);
+	if (bpf_prune_may_match(p, s) && runnable(p))
 		abort(); /* no packets */
-	summary_maker_union(all, s);
-	summary_free(s);
-	s = summary_make(all);
-	summary_fit(s, n / 4);
-	if (match && !prune_may_match(p, s))
+	synopsis_maker_union(all, s);
+	synopsis_free(s);
+	s = synopsis_make(all);
+	synopsis_fit(s, n / 4);
+	if (match && !bpf_prune_may_match(p, s))
 		abort();
-	summary_free(s);
-	summary_maker_free(all);
-	summary_maker_free(m);
+	synopsis_free(s);
+	synopsis_maker_free(all);
+	synopsis_maker_free(m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -29,14 +29,14 @@ static struct {
 	struct config config;
 	struct control *control;
 	struct server *server;
-	struct peer peer;
+	struct test_peer peer;
 } world;
 
 static void stop(void)
 {
 	char command[128];
 
-	peer_close(&world.peer);
+	test_peer_close(&world.peer);
 	server_stop(world.server, 0);
 	control_stop(world.control);
 	control_close(world.control);
@@ -70,7 +70,7 @@ static void start(void)
 		fprintf(stderr, "%s\n", e.what);
 		abort();
 	}
-	peer_open(&world.peer, world.config.socket);
+	test_peer_open(&world.peer, world.config.socket);
 	atexit(stop);
 }
 
@@ -127,22 +127,23 @@ static void call(const ProtobufCMethodDescriptor *m, const uint8_t *data,
 
 static void fuzz_line(const char *data, size_t n)
 {
-	struct proxied p, again;
+	struct proxy_protocol p, again;
 	char text[64], line[PROXIED_LINE_MAX + 1], to[INET6_ADDRSTRLEN];
-	int length = proxied_line(data, n), frames = data_line(data, n);
+	int length = proxy_protocol_line(data, n),
+	    frames = side_channel_line(data, n);
 	uint8_t ticket[TICKET_BYTES];
 
 	assert(frames == 0 || (frames < 0) == (n < DATA_LINE_BYTES));
 	assert(!frames || length <= 0);
 	if (frames > 0)
-		data_parse(data, ticket);
+		side_channel_parse(data, ticket);
 
 	assert(length >= -1 && length <= (int)n);
 	assert(length != -1 || n < PROXIED_LINE_MAX);
-	if (length <= 0 || !proxied_parse(data, (size_t)length, &p))
+	if (length <= 0 || !proxy_protocol_parse(data, (size_t)length, &p))
 		return;
 	assert(p.client_port && p.server_port);
-	proxied_text(&p, text, sizeof(text));
+	proxy_protocol_text(&p, text, sizeof(text));
 	assert(strlen(text) < sizeof(text) - 1);
 	char from[INET6_ADDRSTRLEN];
 	assert(inet_ntop(p.family, p.client, from, sizeof(from)));
@@ -151,7 +152,7 @@ static void fuzz_line(const char *data, size_t n)
 		snprintf(line, sizeof(line), "PROXY TCP%d %s %s %u %u\r\n",
 			 p.family == AF_INET6 ? 6 : 4, from, to, p.client_port,
 			 p.server_port);
-	assert(proxied_parse(line, (size_t)written, &again));
+	assert(proxy_protocol_parse(line, (size_t)written, &again));
 	assert(memcmp(&p, &again, sizeof(p)) == 0);
 }
 

@@ -29,8 +29,8 @@ static void assert_block(const uint8_t *data, const struct block_info *b)
 	       is.max_ns == b->max_ns);
 }
 
-static void assert_survey(const uint8_t *data, size_t n, const struct survey *v,
-			  bool trusted)
+static void assert_survey(const uint8_t *data, size_t n,
+			  const struct segment_scan *v, bool trusted)
 {
 	uint64_t at = 0;
 
@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct segment_footer head;
 	struct capture_row row;
-	struct survey v = {0};
+	struct segment_scan v = {0};
 	struct err e;
 	struct segment g = {.capture = 1, .first_seq = 1, .head_bytes = 29};
 
@@ -63,16 +63,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (g.fd < 0 || n < g.head_bytes || n > 4u << 20 ||
 	    write(g.fd, data, n) != (ssize_t)n)
 		goto done;
-	if (survey_file(&v, &g, &e))
+	if (segment_scan_file(&v, &g, &e))
 		assert_survey(data, n, &v, true);
-	survey_done(&v);
+	segment_scan_done(&v);
 	/* The footer's word for where blocks are is not to be trusted. */
 	struct block_info *known = footer_read(g.fd, &head, &row);
 	if (known) {
-		v = (struct survey){.known = known, .n_known = head.blocks};
-		if (survey_file(&v, &g, &e))
+		v = (struct segment_scan){.known = known,
+					  .n_known = head.blocks};
+		if (segment_scan_file(&v, &g, &e))
 			assert_survey(data, n, &v, false);
-		survey_done(&v);
+		segment_scan_done(&v);
 		capture_row_done(&row);
 	}
 	free(known);
