@@ -8,7 +8,7 @@
  */
 #include "server/server_internal.h"
 
-#include "../peer.h"
+#include "../unit/loopback_peer.h"
 
 #include <arpa/inet.h>
 #include <assert.h>

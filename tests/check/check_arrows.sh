@@ -4,7 +4,7 @@
 # its folder, on a header that only its own .c includes, and on itself if it
 # does not find what it plants.
 set -eu
-root=${SOURCE_DIR:-$(dirname "$0")/..}
+root=${SOURCE_DIR:-$(dirname "$0")/../..}
 
 # from: to ...          (itself may always)
 allowed='base:

@@ -68,7 +68,7 @@ class Results(Case):
         self.assertEqual(self.daemon.capture("one")["packets"], 103)
 
     def test_json_has_every_field_of_the_api(self):
-        with open(os.path.join(os.path.dirname(__file__), "..", "proto",
+        with open(os.path.join(os.path.dirname(__file__), "..", "..", "proto",
                                "pcap.proto")) as file:
             body = re.search(r"\nmessage Capture \{(.*?)\n\}", file.read(),
                              re.S).group(1)

@@ -25,7 +25,7 @@ import time
 import unittest
 
 SOURCE = os.environ.get("SOURCE_DIR") or os.path.dirname(
-    os.path.dirname(os.path.abspath(__file__)))
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PCAPD = os.environ.get("PCAPD_BIN") or SOURCE + "/build/release/pcapd"
 PCAP = os.environ.get("PCAP_BIN") or SOURCE + "/build/release/src/cli/pcap"
 # "", "address,undefined" or "thread": then everything is several times slower.

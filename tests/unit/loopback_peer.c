@@ -2,7 +2,7 @@
  * The client of peer.h. One completion queue a call, plucked: simple, and slow
  * enough to do without in a program.
  */
-#include "peer.h"
+#include "loopback_peer.h"
 
 #include <assert.h>
 #include <grpc/byte_buffer.h>

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Every C file is as clang-format 14 writes it with .clang-format.
 set -eu
-cd "${SOURCE_DIR:-$(dirname "$0")/..}"
+cd "${SOURCE_DIR:-$(dirname "$0")/../..}"
 
 format=$(command -v clang-format-14 || command -v clang-format) || {
 	echo "SKIPPED: no clang-format; scripts/packages installs it"

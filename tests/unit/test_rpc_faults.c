@@ -4,7 +4,7 @@
  * same packets are there for a replay, as many descriptors are open, and a
  * stop ends everything; under ASan also every byte is freed, once.
  */
-#include "peer.h"
+#include "loopback_peer.h"
 #include "refuse.h"
 #include "server/server_internal.h"
 #include "traffic.h"

@@ -18,7 +18,7 @@ except ImportError as missing:
     print("SKIPPED: %s; scripts/packages installs it" % missing)
     sys.exit(77)
 
-GOLDEN = os.path.join(SOURCE, "tests", "golden")
+GOLDEN = os.path.join(SOURCE, "tests", "e2e", "golden")
 T = 1767225600 * NS  # 2026-01-01T00:00:00Z
 LONG = ("tcp port 443 and (host 192.0.2.7 or host 192.0.2.8) and not port 53 "
         "or port 853 and host gr\u00fc\u00df\u6587.example")

@@ -3,7 +3,7 @@
 # struct, union or enum means two things. Fails on itself if it does not find
 # what it plants.
 set -eu
-root=${SOURCE_DIR:-$(dirname "$0")/..}
+root=${SOURCE_DIR:-$(dirname "$0")/../..}
 
 command -v ctags >/dev/null || {
 	echo "SKIPPED: no ctags; scripts/packages installs it"

@@ -2,7 +2,7 @@
 # A block has one set of field names, in one order: struct block_info, the
 # columns of the table blocks, and message BlockInfo (there also its numbers).
 set -eu
-root=${SOURCE_DIR:-$(dirname "$0")/..}
+root=${SOURCE_DIR:-$(dirname "$0")/../..}
 
 # Each prints a name a line.
 c_fields() {

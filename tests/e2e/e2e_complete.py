@@ -11,7 +11,8 @@ import unittest
 from harness import (NS, PATIENCE, PCAP, PCAPD, Daemon, end, main, need,
                      savefile, udp_packet)
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
 ASK = """
 source "$1"
 COMP_LINE=$3 COMP_POINT=${#3} COMP_WORDS=($3)

@@ -3,7 +3,7 @@
  * imported (which needs no privilege): a listener and a live replay see an
  * import into a capture that is there already as they would see an interface.
  */
-#include "peer.h"
+#include "loopback_peer.h"
 #include "server/server.h"
 #include "traffic.h"
 
