@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * generate: packets at a rate onto one interface, for bench/capture.
  *

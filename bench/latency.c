@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * How old the packets of a savefile are when its bytes arrive on stdin: the
  * reader at the end of `pcap listen`. Says packets, and of their ages in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * prune: what synopses cost and what they save, on the packets of a savefile.
  *

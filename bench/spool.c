@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Grows the spool of a pcapd that does not run: see tests/many.h.
  */

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Turns a file into a C array: cmake -DIN=file -DOUT=file.c -DNAME=symbol -P
 file(READ "${IN}" hex HEX)
 string(LENGTH "${hex}" digits)

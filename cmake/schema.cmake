@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # The migrations as C: cmake "-DIN=a.sql;b.sql" -DOUT=schema.c -P
 set(entries)
 foreach(sql ${IN})

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Completion of pcap for bash. What may come next is for pcap itself to say.
 _pcap()
 {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Completion of pcapd for bash: its verbs, and the options of its help.
 _pcapd()
 {

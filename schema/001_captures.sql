@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- Captures, their aliases, and what is stored of them. Times are ns since 1970.
 
 -- An id is never used again: it is the name of a folder in the spool.

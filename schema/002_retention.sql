@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- What is kept how long. 0: no bound.
 ALTER TABLE captures ADD COLUMN keep_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE captures ADD COLUMN keep_age_ns INTEGER NOT NULL DEFAULT 0;

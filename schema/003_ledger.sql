@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- What a capture has and what it has not: struct ledger_row.
 
 CREATE TABLE ledger (

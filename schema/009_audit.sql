@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- Who did what: struct audit_row. lasted_ns -1: it is under way, or pcapd
 -- ended before it did.
 CREATE TABLE audit (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- The files that were imported: struct import_row. Not in the spool beside the
 -- segments: who lost the catalog is not told of a file that comes twice.
 CREATE TABLE imports (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- The clock of age.h when the segment's last block was stored: how old it is,
 -- and the order in which segments go.
 ALTER TABLE segments ADD COLUMN stored_ns INTEGER NOT NULL DEFAULT 0;

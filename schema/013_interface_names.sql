@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- What the interfaces were called whose numbers are in the packets of a capture
 -- on every interface, as long as it ran: struct interface_name.
 CREATE TABLE interface_names (

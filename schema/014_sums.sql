@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- Which capture it is, also in a spool that was copied: in the file `capture`
 -- and in footers.
 ALTER TABLE captures ADD COLUMN uuid TEXT NOT NULL DEFAULT '';

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- Which capture a row of the audit is about, and who may see that, as it was
 -- set last: who may not see a capture does not read of it. 0: none, or not
 -- known.

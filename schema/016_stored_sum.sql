@@ -1,2 +1,3 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 -- Retention goes by stored_ns: the row's sum (row_sum.h) has it, too. SQL alone
 -- cannot make it; see SEGMENT_SUM_AGAIN.

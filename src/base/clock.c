@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Clocks and timed waits. Guarantees that a wait is not shortened or extended
  * by a step of the wall clock.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * clock: the system's clocks in nanoseconds, and waiting until one of them
  * shows a time.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Edit distance, in the restricted form: no letter is moved twice. */
 #include "base/edit_distance.h"
 

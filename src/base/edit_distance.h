@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * edit_distance: what was perhaps meant by a word that is not known.
  *

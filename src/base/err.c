@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Errors as data. Guarantees that text is always terminated and that every
  * kind has a gRPC status and an exit code. Leaves out translation.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Work done ahead. Guarantees that jobs are begun in the order in which they
  * were posted, and that one which is taken has been done, by a thread or by who

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * job_pool: threads that do work before it is asked for. Private to this
  * folder.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Log lines are written with one write(2) each, so that lines of several
  * threads never mix. Guarantees that no place in the code fills a disk,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * SHA-256 by OpenSSL, whose headers have names of ours and so stay in here.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * sha256: the SHA-256 of bytes that come one after the other.
  *

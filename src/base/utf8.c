@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * UTF-8 as RFC 3629 has it. Guarantees that what utf8_clean writes is valid,
  * on one line, and changes nothing about a terminal. Leaves out the width of

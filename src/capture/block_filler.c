@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Filling blocks. Guarantees one copy a packet, that a block holds packets of
  * one link type and snaplen, and that every packet it is given is counted as

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * BPF that recognises connections. Guarantees that no load leaves a packet,
  * which would end the program and lose it. Leaves out which connections, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bpf_exclude: instructions behind a capture's own filter that let little of
  * some TCP connections through.

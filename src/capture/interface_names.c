@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Numbers and names of interfaces, from the kernel. Guarantees that nothing
  * that came is missed without saying so. Leaves out what becomes of them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * interface_names: which number the kernel gave to which network interface.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The interfaces that one can capture on. Guarantees libpcap's list, as
  * tcpdump -D shows it, with "any" at the end, of what interface_check lets

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Live captures: one thread moves packets from a source into a fill.
  * Guarantees that the thread waits for nothing but packets, time and

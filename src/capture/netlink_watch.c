@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Interfaces come and go: the kernel tells. Guarantees that a change is never
  * missed: messages that were lost are replaced by a look. Leaves out devices

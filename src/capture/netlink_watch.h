@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * netlink_watch: news of one network interface, from the kernel.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The set of connections to leave out. Guarantees that a connection is in it
  * from own_connections_begin until OWN_CONNECTIONS_LINGER_NS after

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * own_connections: the connections that carry what pcapd sends to other
  * machines, so that captures leave them out: who listens to an interface

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Following the set of connections to leave out. Guarantees that a packet
  * which the kernel took in before its filter was changed is looked at here,

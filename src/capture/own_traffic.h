@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * own_traffic: what a capture does about connections that it is to leave out.
  *

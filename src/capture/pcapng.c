@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Reading pcapng. Guarantees that memory is bounded whatever lengths a file
  * claims, and that each packet has the link type and the time of its own

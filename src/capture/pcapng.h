@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcapng: the packets of a pcapng file (draft-ietf-opsawg-pcapng).
  *

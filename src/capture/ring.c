@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The kernel's ring. Guarantees that no packet is in it which the filter did
  * not see: until it is to listen, one that takes nothing is attached. Leaves

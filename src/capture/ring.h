@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * ring: packets of an Ethernet interface straight from the kernel's ring
  * (AF_PACKET, TPACKET_V3).

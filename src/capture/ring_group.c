@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Several rings, merged by time, and rings in the place of others. Guarantees
  * that a packet waits only while an older one may still come from another ring,

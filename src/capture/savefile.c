@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Savefiles into a capture tail. Guarantees that whole packets before the place
  * where a file ends or breaks go in, that this is told apart from its good end,

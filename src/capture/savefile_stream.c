@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Savefile bytes as a FILE. Guarantees that plain bytes pass as they are, that
  * zstd frames, one after the other and with skippable ones between, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * savefile_stream: a savefile's bytes, unpacked if they are zstd or gzip.
  *

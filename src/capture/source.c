@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Live packets, from the kernel's ring where that can be read without libpcap.
  * Otherwise libpcap opens the interface, and says what is wrong with it.

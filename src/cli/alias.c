@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap alias add|remove. Leaves the rules for aliases to the daemon. */
 #include "cli/cli.h"
 

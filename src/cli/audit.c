@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap audit: who did what. Leaves out what the daemon no longer has. */
 #include "cli/cli.h"
 #include "cli/json.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The watching thread. Guarantees that the first reason is the one that is
  * told, and that a program that hangs can still be ended by a second signal.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * canceller: what may end a stream from outside: a signal, the time that was
  * asked for, the reader of our output going away.

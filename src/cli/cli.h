@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * cli: the command `pcap`. Private contract of this folder.
  *

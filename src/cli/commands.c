@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The table of commands and what their command lines have in common.
  * Guarantees that --socket, --help and --version work before and behind every

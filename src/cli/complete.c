@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcap complete LINE: what may stand at the end of a command line, for shells.
  * Guarantees that it knows the commands, options and words that the help of

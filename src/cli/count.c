@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap count: how many packets, in all or by interval. */
 #include "cli/cli.h"
 #include "cli/json.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcap delete. Guarantees that nothing is deleted without a yes: on the
  * terminal or as --yes.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap replay --explain: what a filter reads, as a table. */
 #include "cli/cli.h"
 #include "cli/table.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap gaps: what is missing in a range, by the daemon's ledger. */
 #include "cli/cli.h"
 #include "cli/json.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap help [COMMAND] */
 #include "cli/cli.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap hold and pcap release: a range that retention may not take. */
 #include "cli/cli.h"
 

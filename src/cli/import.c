@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcap import. Guarantees one call a file, so that what went in is known a
  * file, that one bad file does not keep the next ones out, and that what was

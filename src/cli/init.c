@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcap init. The first word is the interface, the rest is the filter; what
  * they mean is for the daemon to say.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap interfaces: what can be captured on, as the daemon sees it. */
 #include "cli/cli.h"
 #include "cli/json.h"

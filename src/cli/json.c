@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * JSON. Guarantees that what is printed is JSON whatever the daemon sent, also
  * for readers that know numbers only as doubles if they ask for strings.

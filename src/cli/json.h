@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * json: the API's messages as JSON, by their descriptors: every field with its
  * name and raw number. Whoever adds a field to the API has it here.

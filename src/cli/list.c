@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcap list. Guarantees that the JSON has every field of the API's Capture,
  * with its names and raw numbers; the table has what fits.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap listen: what is captured from now on, as a savefile. */
 #include "cli/cli.h"
 

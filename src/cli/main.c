@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap: the command. Everything is in commands.c and the files it names. */
 #include "cli/cli.h"
 

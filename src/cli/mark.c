@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap mark: names for instants. */
 #include "cli/cli.h"
 

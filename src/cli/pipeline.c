@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The writing thread and its decoders. Guarantees that what was put is written
  * in order and whole, or that error and damaged say why not. Leaves out what

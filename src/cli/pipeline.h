@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pipeline: where the packets of a stream go. Threads of its own decode and
  * write, so that the connection is served while a file or a pipe is slow.

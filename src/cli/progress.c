@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* The progress line. Guarantees that nothing of it stays on the terminal. */
 #include "cli/progress.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * progress: one line on a terminal's stderr while work takes over a second.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcap proxy: between the standard input and output and the daemon's socket,
  * for ssh. Guarantees that the daemon hears which TCP connection carries it,

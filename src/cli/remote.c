@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcap remote add|list|remove|test. Guarantees that what is added can be used:
  * its URL is understood, its files are there and its key is private. Leaves out

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * remotes.conf. Guarantees that a file with a wrong line is not used and that
  * the error names the line, that comments survive, and that a change is there

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * remotes: other machines with a pcapd, by name: remotes.conf, and URLs.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap replay: what was captured, as a savefile. */
 #include "cli/cli.h"
 

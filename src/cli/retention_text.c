@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What is kept and what is missing, in words: retention, forecasts, marks,
  * coverage. Guarantees that a text that is a time is never taken for a mark.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Savefiles into file descriptors. Guarantees that a packed one is zstd frames
  * one after the other, which decode to the savefile. Leaves out who owns the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * savefile_writer: a file descriptor that takes a savefile, plain or as zstd
  * frames.

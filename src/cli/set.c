@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap set: how much of a capture is kept, from now on. */
 #include "cli/cli.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap start. Without a name it starts the only capture there is. */
 #include "cli/cli.h"
 

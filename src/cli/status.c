@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcap status. Guarantees that the JSON has every field of the API's
  * CaptureStatus, with its names and raw numbers; the table has what tells at a

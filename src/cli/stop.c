@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap stop. Never guesses which capture is meant. */
 #include "cli/cli.h"
 

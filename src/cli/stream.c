@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A stream of packets into a savefile. Guarantees that the output ends with a
  * whole packet, that nothing is written over a file unasked, and that what is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Tables. Guarantees that a cell which is cut says so, and that a column is
  * never cut below its title. Leaves out lines and wrapping.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * [remote:]name. Guarantees that a name behind a ':' is never searched here
  * when another machine was meant: the calls of a command go where its target

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Words for people, and the calls that most commands are. Guarantees that
  * every failure is said on stderr and becomes an exit code.

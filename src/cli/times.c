@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Points in time as people write them. Guarantees that the same text at the
  * same `now` and TZ gives the same time, and that a local time that the clock

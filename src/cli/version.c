@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap version. Guarantees exit code 0, also without a daemon. */
 #include "cli/cli.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The connection to pcapd and the calls over it. Guarantees that every call is
  * ended and drained before the next one, that a cancel is never lost, and that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * How a pcapd is reached. Guarantees that a connection which is given out was
  * taken by the other side, so that what is wrong with it is told here, in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * link: a connection to a pcapd, as a descriptor for gRPC. Private to
  * the client.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The data connection to a pcapd on this machine. Guarantees that one is there
  * only if pcapd said so; whoever has none goes without. The line and the

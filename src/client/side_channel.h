@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * side_channel: stored frames beside gRPC. Private to the client.
  */

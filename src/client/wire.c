@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Reads the few bytes before the data of a Packets message, so that the data
  * need not be unpacked. Guarantees to accept only what protobuf would read the

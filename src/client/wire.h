@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * wire: the front of a PacketStream message. Private to the client.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The list of captures: finding one by its names, adding and removing one.
  * Guarantees that the list changes under both locks, so that either is enough

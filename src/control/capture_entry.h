@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * capture_entry: a capture inside control/. Nobody else includes this.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The life of all captures: what was wanted resumes, and how long pcapd was not
  * there is told. Leaves out the wire (rpc/) and the packets (capture/, store/).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * captures: the captures that this daemon knows and what can be done to them.
  *

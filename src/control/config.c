@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Settings by one table. Guarantees that a file or a value that is wrong in
  * any place changes nothing, and that the error names the place. Leaves out

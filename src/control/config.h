@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * config: what pcapd was told, from an ini file and the command line.
  *

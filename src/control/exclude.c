@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Connections of pcapd's own that captures leave out. Guarantees that every
  * capture which runs hears of each at once, and that the ledger of each whose

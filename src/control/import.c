@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Savefiles that go into a capture of their own. Guarantees that nothing is
  * left of a file that gave no packets and was not whole, that one file at a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Captures on every interface keep numbers; this keeps what they were called.
  * Guarantees that each name which an interface had while such a capture ran is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What people change. Guarantees that what the catalog says and what runs
  * change together: a request that fails has changed nothing, one that succeeds

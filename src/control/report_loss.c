@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the ledger hears of a capture that runs. Guarantees that each counter's
  * growth is told once. Never waits: rows go to the ledger writer's thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Starting and stopping a source with its writer. Leaves out whether it is
  * wanted (operations.c) and what is done about it at start (captures.c).

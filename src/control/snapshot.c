@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Copies of what there is to say about captures. Guarantees that a packet is
  * counted once, whether it is in memory, on disk or on the way.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Giving up privileges. Guarantees that after sandbox_user there is no way back
  * to root, and that after sandbox_enter a call which is not on the list is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcapd tls ... Guarantees that nothing that is there is written over, and
  * that a certificate which was made is on the allow-list or was removed again.

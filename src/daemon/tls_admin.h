@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * tls_admin: pcapd tls init, issue, allow, list, revoke.
  *

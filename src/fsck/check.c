@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcapd check and pcapd repair. Guarantees that check writes nothing, that
  * both look at every frame, and that repair removes nothing that may be a

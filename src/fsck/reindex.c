@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pcapd reindex. Guarantees that a segment which has an index is left alone,
  * and that a crash in the middle leaves one that the next start puts in order:

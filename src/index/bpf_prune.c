@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Pruning. Guarantees that a program which accepts some packet of a synopsis
  * reaches an accepting return here: each class of packets is run by itself,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bpf_prune: can a packet of a block match a filter? Asked of the block's
  * synopsis. Private to this folder.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Summaries. Guarantees the promise of synopsis.h for any bytes whatever, and
  * work bounded by the packets: no allocation, a few steps a word. Leaves out

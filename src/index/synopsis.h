@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * synopsis: which values the headers of a block's packets have, so that a
  * filter can rule the block out unread (bpf_prune.h). Private to this folder.

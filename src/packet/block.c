@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Blocks and the pool of their arenas. Guarantees that an arena is reused
  * only after its last reference is gone. Leaves out who may fill one: see

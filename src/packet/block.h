@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * block: a run of whole packets of one capture. The noun of this program.
  *

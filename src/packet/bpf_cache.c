@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Compiled filters that are kept. Guarantees that a filter is compiled once by
  * all who ask for it at a time, and that what is kept stays within its bounds.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bpf_cache: compiled filters that are kept, and those being compiled.
  *

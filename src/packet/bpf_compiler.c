@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Filters compiled in processes beside. Guarantees that no caller waits longer
  * than its deadline, that what was not finished by then does not go on,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bpf_compiler: filters compiled in processes beside, with a deadline.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Filters. Guarantees that libpcap decides what an expression means, that an
  * error names the word it is about, and that neither a text nor a program

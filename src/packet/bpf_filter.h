@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bpf_filter: a pcap-filter(7) expression, compiled.
  *

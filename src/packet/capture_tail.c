@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The in-memory end of a capture. Guarantees that between capture_tail_open and
  * capture_tail_release a block can be found, that sequence numbers have no

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Connections in packets. Guarantees that nothing behind a packet's end is
  * read. Leaves out the same for the kernel: bpf_exclude.c.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * flow: a TCP connection, and how it is recognised in a packet.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * link_layer: what a packet begins with. Private to this folder.
  *

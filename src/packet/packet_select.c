@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Picking packets from slices. Guarantees that a reader gets exactly the
  * packets of its range, filter and count, in order, and that bytes are copied

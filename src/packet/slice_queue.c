@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The queue between whoever has packets and one stream. Guarantees a bound on
  * memory and an exact count of what was dropped. Leaves out fairness between

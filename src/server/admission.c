@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What each person may have at once. Guarantees that nobody takes all places of
  * a bound: root's are beside those of others, one person has half of them at

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What of a call goes into the audit. Guarantees a row for every replay,
  * listen, import and change, from its beginning on, and for every call that was

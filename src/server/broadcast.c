@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * From a capture tail to the queues of its listeners. Guarantees that a capture
  * thread spends a push and at most a wake on what it publishes, however many

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One call: its references, its outbox, its end. Guarantees that gRPC sees
  * one batch of sends at a time, that messages leave in the order in which

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Explain and Count: what a reader would read, and how much there is of it.
  * Guarantees that a count is that of a replay with the same filter and range:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Bounds on frames. Guarantees that a verdict comes before the byte that it is
  * about has been passed on, that the work a byte costs is bounded, and that no

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * frame_guard: bounds on the HTTP/2 frames that a peer sends (RFC 9113,
  * RFC 7541).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * grpc.health.v1: whether new calls are taken. Leaves out Watch, which a
  * client takes for "healthy while connected".

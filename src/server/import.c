@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Import: a thread that hands a client's bytes to control as if they were a
  * file. Guarantees that the end of the stream, a file that the client could not

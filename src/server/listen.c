@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Listen: from a broadcast's queues to listeners, and the pump that serves
  * those which filter. Guarantees that one who is too slow is told how many

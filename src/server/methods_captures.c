@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The table of methods, and the unary ones of pcap.v1.Pcap. Guarantees that a
  * request which is out of bounds changes nothing. Leaves out what captures.h

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What is kept of a capture and what is missing: Status, Gaps, Set, Hold,
  * Release, Mark. Guarantees that a request which is out of bounds changes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Who calls. Guarantees that a call is judged by who made its connection, by
  * what that one may do now, and that a caller is gone only after its last call

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Who is behind `pcap proxy`: the first line of a connection on the socket.
  * Guarantees that a connection is named as the carrier only if this kernel has

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * grpc.reflection.v1alpha from the descriptors that are linked in. Guarantees
  * an answer a request, in order. Leaves out extensions (there are none) and

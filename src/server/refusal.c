@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A status by hand. Guarantees that each stream of a client is answered with
  * trailers alone (RFC 9113; gRPC over HTTP/2: "Trailers-Only"), and that a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Replay: a thread that walks a cursor and fills its call's outbox. Guarantees
  * the order Header, Packets with Lost where packets are missing, End, and that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The server's life. Guarantees that every thread that server_start made is
  * gone after server_stop, and that the streams of clients which still read

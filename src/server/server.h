@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * server: the gRPC side of pcapd. Contract of the serving half of this folder;
  * client.h is the other half.

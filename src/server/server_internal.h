@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * server_internal: what the files of the serving half share; private to them
  * and their tests.

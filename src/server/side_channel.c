@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Data connections: a replay's stored frames beside gRPC, from the page cache.
  * Guarantees that one serves one replay, of the user who made it, and that a

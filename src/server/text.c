@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Text on its way out. Guarantees that a client which checks its UTF-8 can
  * read every answer, and that trailing metadata is printable ASCII. Leaves

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * TCP and TLS. Guarantees that nobody's bytes reach gRPC before the
  * certificate was checked against the CA and the allow-list, that handshakes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The UNIX socket. Guarantees that one daemon at a time has the path, that
  * nothing but a stale socket is ever removed, that nobody connects before

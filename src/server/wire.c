@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Messages to bytes and back. Guarantees that packets are sent from the block
  * that holds them, and that no text from a peer is taken that is not UTF-8.

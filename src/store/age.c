@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * How old what is stored is. Guarantees that a wall clock that is wrong for a
  * moment makes nothing older than it is. Leaves out the time for which pcapd

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * age: a clock for how long something is stored. Private to this folder.
  *

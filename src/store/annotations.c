@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Holds and marks: ranges that retention leaves alone, and instants with a
  * name. Guarantees that what was added is committed. Leaves out what they

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The rows of the audit. Guarantees the bound of a person's rows, and that who
  * adds one does not wait for the disk. Leaves out what is worth a row: the

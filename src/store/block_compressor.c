@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Blocks into zstd frames. Guarantees a frame that any zstd reads, with a
  * checksum, whatever the level. Leaves out where the frame goes and what is

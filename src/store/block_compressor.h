@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * block_compressor: the compressor of one writer. Private to this folder.
  *

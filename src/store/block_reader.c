@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Loading blocks. Guarantees that a block is given whole, as its row says, or
  * not at all. Leaves out who is told of damage: the cursor's part, in order.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * block_reader: a block off the disk, read and decoded. Private to this folder.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The sieve. Guarantees that what it holds back cannot match, also when a
  * writer closes the segment meanwhile. Leaves out time (the catalog's) and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * block_skip: which segments and blocks a filter has to read. Private to this
  * folder.

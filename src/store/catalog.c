@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The catalog's thread and a few words around SQLite. Guarantees that done is
  * called once a job, in order, after the commit that holds it; that there is

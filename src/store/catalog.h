@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * catalog: the SQLite database behind the store. Private to this folder.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Compressing ahead. Guarantees that a job that was posted gets done, by a
  * thread of the press or by who waits for it. Leaves out what is worth

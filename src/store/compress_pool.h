@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * compress_pool: threads that compress blocks ahead of the writers. Private to
  * this folder.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The way out: a capture's blocks in order, from the catalog, then from the
  * feed. Guarantees that every packet that was published before cursor_open is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a filter would read, without reading it. Guarantees the numbers of a
  * cursor with the same range, at the time of asking. Leaves out blocks in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The thread that brings to stable storage what the others have written, and
  * wakes retention then. Guarantees that no writer ever waits for

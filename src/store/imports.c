@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The rows of imported files. Guarantees that an import which ended before its
  * file did is in the ledger, also when it was the daemon that ended.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Names of interfaces in the catalog. Guarantees a row for each number and name
  * that a capture was told of, within a bound.

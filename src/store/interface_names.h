@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * interface_names: what interfaces were called, for captures whose packets have
  * only their numbers.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The ledger's rows. Guarantees that what touches is one row, so that a
  * capture that runs for a year has some thousand of them, and that an interval

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The file `ledger` in a capture's folder: its rows of the ledger, so that
  * what is missing is not forgotten with a catalog. Guarantees that every row

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The ledger writer's thread. Guarantees that rows are written in the order in
  * which they were added, and that a disk that says no loses none of them for

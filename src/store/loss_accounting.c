@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * From counters to intervals. Guarantees that every packet that a counter
  * counts is in exactly one row, that rows of received follow each other

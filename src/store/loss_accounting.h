@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * loss_accounting: counters that are looked at now and then, as rows of the
  * ledger.

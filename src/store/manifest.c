@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The file `capture` in a capture's folder: its definition, names, bounds,
  * holds and marks, so that the catalog can be made again from the spool

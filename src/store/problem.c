@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Files of the spool that somebody has to look at: what cannot be removed, read
  * or taken in, and what was put aside. Guarantees that a file is named once and

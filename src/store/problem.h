@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * problem: files of the spool that somebody has to look at. Private to this
  * folder, but for store_problems (store.h).

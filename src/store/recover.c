@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Segments as they are on disk become the catalog's. Guarantees that every
  * packet that lies whole in the file is kept: whole frames get their rows, of

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What has to go, and who is told. Guarantees the order marked in the catalog,
  * durable, file removed, durable, rows removed, so that after a crash at any

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Checksums of rows. Guarantees that any one bit of a value changes the sum,
  * and that a sum is never so small that one bit of its place in the page makes

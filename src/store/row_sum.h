@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * row_sum: checksums of rows, so that a bit of the catalog that was altered on
  * disk is found before anybody goes by it. Private to this folder.

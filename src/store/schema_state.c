@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Schemas that were altered on disk. Guarantees that nothing is changed that is
  * not exactly known. Leaves out pages that SQLite finds damaged itself.

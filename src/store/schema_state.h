@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * schema_state: the schema that a catalog has beside the one that the
  * migrations make. Private to this folder.

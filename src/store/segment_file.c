@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Segment files. Guarantees that what segment_add was told lies in front of
  * `end` and is never written again, so that a reader may have it. Leaves out

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Indexes of segments. Guarantees that what it says of a block or of a segment
  * was made of all of its packets, with a checksum over what comes from a file:

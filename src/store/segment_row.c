@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Rows of segments beside their files. Guarantees that every column that a
  * reader or retention goes by is compared. Leaves out when: recover.c, check.c.

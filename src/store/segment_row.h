@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * segment_row: a row of the table segments, and what it has to be by the
  * blocks of its file. Private to this folder.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The walk over a segment's frames. Guarantees that what it calls a block has
  * a good checksum and is whole packets, and that a frame inside a damaged

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * segment_scan: what a segment's file really has. Private to this folder.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The store's life, and the rows that define captures. Guarantees one daemon a
  * spool, and that what a function here said was done is committed. Leaves out

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * store: blocks on disk and the catalog that finds them. The contract of this
  * folder.

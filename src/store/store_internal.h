@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * store_internal: what the parts of the store share. Private to this folder.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Rows that were altered on disk, and what a start leaves for later of a spool
  * with many segments. Guarantees that nobody reads by rows that are wrong, once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * verify: the rows of blocks are held against the sums that their segments'
  * rows have, and before that, where a start did not do it, the rows of segments

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The VFS with the index of the log in memory. Guarantees what SQLite asks of
  * xShmMap and the locks between connections of one process, and that who reads

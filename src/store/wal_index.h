@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * wal_index: SQLite's index of its log, in memory that is ours. Private to this
  * folder.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The writer of one capture: blocks from the capture tail, frames to the
  * segment, rows to the catalog. Guarantees that what was published a second ago

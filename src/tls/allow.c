@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The allow-list. Guarantees that a line which is gone or cannot be read lets
  * nobody in, that comments and the lines of others survive a change, and that

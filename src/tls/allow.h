@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * allow: who may come in over TLS, by certificate, and as what.
  *

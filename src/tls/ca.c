@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Making certificates. Guarantees that no file is written over, that a key is
  * never in a file that others may read, and that a client's certificate is

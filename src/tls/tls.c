@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Contexts, handshakes and what their failures mean in words. Guarantees that
  * nothing below TLS 1.3 is spoken, that a key which others can read is not

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * tls: TLS 1.3 with a certificate at both ends, on sockets of our own.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Blocks into zstd frames. Guarantees a frame that any zstd reads, for any
  * bytes whatever, in one pass over them while they are in the cache, and that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * encode: a whole block into a zstd frame, by who knows that it is packets.
  * Private to this folder.

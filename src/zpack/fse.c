@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Sequences into bits. Guarantees what any zstd reads for any sequences, in
  * time that grows with their number only. Leaves out the default tables and

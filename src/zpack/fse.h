@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fse: what a zstd block says about where its bytes were before, in
  * bits. Private to this folder.

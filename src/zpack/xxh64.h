@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * xxh64: the checksum of a frame, beside a copy. Private to this folder.
  *

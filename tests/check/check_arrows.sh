@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Which folder of src may include what of which: a folder knows only those
 # before it. Fails on an include that is not allowed, on one that does not name
 # its folder, on a header that only its own .c includes, and on itself if it

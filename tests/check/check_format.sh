@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Every C file is as clang-format 14 writes it with .clang-format.
 set -eu
 cd "${SOURCE_DIR:-$(dirname "$0")/../..}"

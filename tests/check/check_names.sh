@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # A name is one thing: no function of src is defined in two files, no tag of a
 # struct, union or enum means two things. Fails on itself if it does not find
 # what it plants.

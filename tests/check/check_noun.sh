@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # A block has one set of field names, in one order: struct block_info, the
 # columns of the table blocks, and message BlockInfo (there also its numbers).
 set -eu

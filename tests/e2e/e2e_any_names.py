@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """A capture on every interface has numbers in its packets; status has what they
 were called, also when the interfaces are gone."""
 

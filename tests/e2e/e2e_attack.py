@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Peers that mean harm, beside a capture whose every packet bears a number:
 none is lost, root is served throughout, and what was taken comes back. One
 process attacks as a user without a role, one as a viewer, one over TLS."""

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """A disk that refuses, for longer than a moment, or does not answer at all: a
 library before libc's answers for it, as a file says. Capturing goes on, what
 is stored is served, what is lost is in the ledger to a packet, and the

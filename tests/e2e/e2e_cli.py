@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """The command as people and scripts use it: exit codes, messages, where things
 go, signals, terminals, pipes. What packets come out is other tests' matter."""
 

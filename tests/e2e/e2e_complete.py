@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """What bash completes, by the files that packaging/ has for it."""
 
 import os

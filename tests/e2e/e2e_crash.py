@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """kill -9 in a loop while packets come: a hundred rounds (PCAPD_ROUNDS for
 another number) against one spool, most of them short, some long enough to
 tell that a crash costs no more than the last second. tcpdump says what came

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """The daemon as the service manager and the administrator see it: readiness,
 one a spool, sockets, signals, configuration, and a spool that was damaged."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Stored frames beside gRPC: the same packets as without, whoever stops,
 crowds, dies or damages. What is expected comes from Python's gRPC, which knows
 nothing of it, from `zstd`, and from a client of bare sockets."""

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """A disk that is full: pcapd goes on, makes room where it may, keeps in memory
 what it can, says what it drops, and stores again as soon as there is room."""
 

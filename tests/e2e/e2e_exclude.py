@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
 """pcapd does not capture its own streams to other machines, not even their
 first packet, and captures everything else on the link that carries them. Three
 hosts on a bridge, over IPv4 and IPv6, untagged and in a VLAN: the sensor, a

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Filters are compiled beside, with a deadline: a name server that never
 answers and filters that are built to cost hold up nobody else, names of hosts
 are looked up for operators only, and what was compiled once stays with its

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """File systems of several kinds that are full when pcapd starts, and what else
 becomes of a spool that others use: files that cannot be removed or vanish,
 other readers of the catalog, a disk that others fill, a clock that jumps."""

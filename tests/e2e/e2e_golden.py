@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Tables and messages letter by letter, as tests/golden has them: on terminals
 of 80 and 200 columns and in a pipe, of a pcapd that always says the same.
 UPDATE=1 writes them anew; read what git diff says then."""

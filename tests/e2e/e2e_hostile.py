@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Clients that hang, crowd and shout, beside honest ones: these are served,
 captures lose nothing, and memory stays bounded. The clients are Python's
 gRPC and bare sockets."""

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Savefiles go in, and exactly what went in comes out: compared with zstd,
 tcpdump and a reader of our own, for whole files, ranges, filters, counts and
 damaged files."""

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """How imports end, and what is not there afterwards: files that break off,
 clients and daemons that are killed, packets that cannot be stored. What came is
 kept, what did not is in `gaps`, and `--strict` knows."""

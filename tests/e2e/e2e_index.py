@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """A filter at replay gives what tcpdump gives of the same packets, byte for
 byte, for every link type whose headers are summarised and one whose are not;
 and blocks that cannot match are not read: neither on disk, nor in the segment

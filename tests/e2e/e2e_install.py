@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """What the documents say about installing pcapd, word for word, on a machine
 that is thrown away: README's Install and TLS sections and the examples of
 pcapd.conf(5), under the unit and its sandbox. The kernel and systemd say what

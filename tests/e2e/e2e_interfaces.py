@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Interfaces that go down, come up, are removed, made again, renamed, or were
 never there: what is sent while they are there is captured, and the ledger says
 when they were not."""

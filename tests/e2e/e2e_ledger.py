@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """What is missing is told: by gaps, by the end of a replay, by --strict. Over
 kills, restarts, stops, a ring that overflows, retention and clocks that were
 set. Whatever was sent and is not replayed lies in a gap."""

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """At the limit: what a writer that is too slow for its packets does, on a
 link made for it. The catalog is asked through sqlite3, the frames through
 zstd."""

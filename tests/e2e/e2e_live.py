@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Real packets on a link made for it: two network namespaces, a veth pair,
 tcpreplay at one end; pcapd and tcpdump at the other see the same. Then what
 must not be lost is not: by live replays, beside a stuck listener, over

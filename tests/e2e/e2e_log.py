@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """What somebody without a role makes pcapd log: he forges no line, and fills
 no disk. He speaks HTTP/2 by hand, as gRPC complains of what he says."""
 

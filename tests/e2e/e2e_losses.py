@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Whatever is not in a replay lies in a gap that is told: every packet is
 numbered and accounted for. Over rings that overflow, kills, frozen daemons,
 stops on slow and on full disks, and interfaces that go away."""

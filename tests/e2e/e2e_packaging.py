@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """What an installation brings, as systemd's own tools see it."""
 
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Power loss: what a disk had at an instant, of a spool that is written, on
 ext4 and xfs. Each packet that was sent is there, once and whole, or lies in a
 gap; at the first start after it, and check finds nothing after that.

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """A client that is not ours: Python's gRPC over the UNIX socket, with classes
 made from what reflection tells. Then what a peer can do wrong: each mistake
 gets its status and the daemon lives on."""

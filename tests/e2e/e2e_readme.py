@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """README's commands, as they are written, by a shell: on a machine that is a
 network namespace with an eth0, where somebody asks port 80 of 10.0.0.7. Install,
 Remote and figures are other tests'."""

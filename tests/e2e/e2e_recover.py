@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Files that are not what the catalog says, or not where they belong, and
 reads that fail: nothing of them keeps pcapd from starting, every packet is
 served once and unaltered or lies in a gap that is told at once, and no file

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """pcapd from other machines: TLS with a certificate at both ends, who is let
 in and as what. On loopback; what is refused is refused with words for both
 sides."""

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Remotes over a link of their own: by addresses that only the link has, and
 when it breaks. The other machine is a network namespace."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
 """A spool that was damaged: check says what, repair saves the rest, and no
 packet ever comes back altered."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Packet rings are small until there is traffic: what many idle captures
 cost, that a restart opens all of them, and that numbered packets that make
 rings grow are all there, once and in order."""

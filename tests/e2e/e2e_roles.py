@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Who may do what on this machine, whose captures are whose, and the audit that
 tells of it. Other users are made by changing to them, so it needs root."""
 

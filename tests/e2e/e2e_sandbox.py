@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """pcapd as root starts it: it becomes another user, keeps one capability, and
 does all that it is for. The kernel says what it is."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """Everything at once for a while: packets come, retention takes the oldest
 away all the time, replays of random ranges run, listeners come and go.
 Memory and descriptors stay as they were, every hole in what a replay gives is

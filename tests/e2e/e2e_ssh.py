@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """ssh:// remotes, through a real sshd on loopback: no port of pcapd's, no
 certificates, and pcapd knows which connection carries the packets."""
 

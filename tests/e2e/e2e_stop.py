@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """A SIGTERM is heard whatever goes on. The disk does not sync until pcapd has
 ended, so a stop that waits for it fails, however fast the machine is."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-3-Clause
 """A pcapd that lies: every text of every answer, error and hint would set a
 terminal's title, move its cursor, forge a line. None of it arrives, on a
 terminal, in a pipe or in JSON; and what arrives still has all of the text."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """A daemon that other machines reach, here on loopback."""
 
 import os

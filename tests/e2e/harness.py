@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """What the end-to-end tests share: a daemon of their own, the command, and
 savefiles written and read without our code.
 

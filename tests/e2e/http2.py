@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """HTTP/2 by hand (RFC 9113, RFC 7541): what no client of gRPC's would send."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Two network namespaces with a link between them, and what tells of packets
 that were sent over it."""
 

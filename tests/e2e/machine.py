@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """A machine that is thrown away: systemd as PID 1 over a copy of this system's
 files, in namespaces and a control group of its own. What is done inside shows
 nowhere else, and is gone afterwards."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Packets with numbers, and an account of every one of them: it was replayed
 once, whole and in order, or it lies in a gap that is told. For a link of
 link.py:

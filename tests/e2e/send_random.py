@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Sends on an interface, as a process: its name, packets a second, seconds."""
 
 import os

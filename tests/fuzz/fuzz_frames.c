@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Bytes that a peer sends to gRPC, through the guard of frames. The verdict is
  * the same in whatever pieces they come, and what has passed has no header

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Bytes that somebody imports. What goes in is whole packets, as many as are
  * counted, and the same in whatever pieces the bytes come (of a packed file

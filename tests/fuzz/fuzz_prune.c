@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Any program over any synopsis, and over the synopsis of any packets.
  *

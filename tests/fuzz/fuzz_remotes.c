@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What people write as text: URLs and targets, remotes.conf, the allow-list.
  * What is taken has only what it may have, and comes out as it went in. As a

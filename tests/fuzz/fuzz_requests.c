@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Bytes that a peer sends: as the first line of pcap proxy, which comes out as
  * it went in, and as a request, to every method of a server that runs: the

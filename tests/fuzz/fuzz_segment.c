@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The walk over a segment's file that may be anything: what it calls a block
  * decodes to whole packets with a good checksum, blocks do not overlap, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Each file of a corpus through a fuzz target, without a fuzzer. */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Helpers of the tests. Guarantees nothing to anyone else; what fails here
  * aborts the test.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * catch: everything that a capture tail publishes, for tests to look at; and
  * how to make and read bytes without our own code.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The calls, by hand: what is not to fail goes on to the kernel. Guarantees
  * that calls are made one at a time, so that a mirror is never in between.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fault: a disk that fails. Stands in front of the calls that change files
  * below one folder, also those of SQLite, since a program's own functions come

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The client of peer.h. One completion queue a call, plucked: simple, and slow
  * enough to do without in a program.

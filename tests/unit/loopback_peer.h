@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * peer: a gRPC client that is not ours: raw bytes over the C core, so that a
  * test can also send what no client of ours would. Every call has a deadline.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Rows by SQL, and files that are holes. Leaves out the footers: nobody opens
  * the files of segments that are closed and as long as their rows say.

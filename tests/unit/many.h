@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * many: grows the spool of a store that is not open, for its newest capture.
  * Rows are as pcapd makes them, with their sums. A failure ends the program.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The countdown, and what it stands in front of. A call that allocates within
  * libc (strdup, fopen) counts as one allocation; one that opens counts as one

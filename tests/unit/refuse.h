@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * refuse: the n-th allocation, or the n-th call that makes a descriptor, fails.
  *

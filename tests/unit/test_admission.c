@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Places: who gets one, and whom it is kept for. */
 #include "server/server_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The clock that says how old what is stored is: clocks come from the test.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Frames, and how they come into a file. libzstd's decoder says whether a
  * frame is one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Compiled filters are kept: what was compiled is not compiled again, those who
  * ask at the same time share one compilation, and bounds hold. Compilations are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Filters: what libpcap takes is taken, what it refuses is refused with its
  * words and the word of the text that it is about.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* From a capture tail to its listeners, without the thread that hands out: who
  * joins or is closed does the same, so that every step is the test's. */
 #include "server/server_internal.h"

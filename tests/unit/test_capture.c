@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Live captures, in a network namespace of the test's own with a veth pair:
  * frames sent on v1 are captured on v0. Where a namespace cannot be made the

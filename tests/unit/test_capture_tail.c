@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 #include "packet/capture_tail.h"
 
 #include <pthread.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The catalog's thread when the disk says no: whose jobs are tried again.
  */

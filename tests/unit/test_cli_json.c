@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Values as JSON: text that was somebody else's, and large numbers. */
 #include "cli/cli.h"
 #include "cli/json.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Times as people write them. The expected numbers are those that Python's
  * zoneinfo gives for Europe/Berlin. */
 #include "cli/cli.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* The short way through a Packets message, against protobuf-c's. */
 #include "client/wire.h"
 

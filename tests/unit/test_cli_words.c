@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Targets, numbers, sizes, names and the table of commands. */
 #include "cli/cli.h"
 

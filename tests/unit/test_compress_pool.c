@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Blocks compressed ahead. libzstd's decoder says whether what comes back is a
  * frame, and whose.

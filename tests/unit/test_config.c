@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Settings: what a file may say, and that a wrong one changes nothing and is
  * told by file and line.

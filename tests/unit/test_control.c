@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What can be done to captures, on loopback (a network namespace of its own)
  * and on savefiles made here. Every refusal must leave everything as it was.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* What was perhaps meant. The distances are those of the definition, by hand.
  */
 #include "base/edit_distance.h"

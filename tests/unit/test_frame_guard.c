@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The guard of frames, fed in pieces of every size: what good clients send
  * passes, and every bound has a first byte that is over it.

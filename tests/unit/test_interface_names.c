@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Names of interfaces in the catalog: each once, the newest of many.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Work done ahead: every job that is taken was done once, in the order of
  * posting as far as that can be seen, and none that was dropped before it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The ledger: counters become intervals, intervals rows, rows stay few. Time
  * is the tests' own.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The log, read back from a file that stands in for stderr: one event is one
  * line, whatever it says, and no place writes without bound.

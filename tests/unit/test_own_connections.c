@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Connections that captures leave out: programs for the kernel and what looks
  * at stored packets, both against packets of all shapes, and the set itself.

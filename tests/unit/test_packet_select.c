@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Picking: what comes out of slices is what a plain walk over the packets, or
  * tcpdump, would keep.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Frames and records through the decoders to a file. The client is ours. */
 #include "cli/pipeline.h"
 

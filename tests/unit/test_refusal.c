@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* What is answered by hand, as bytes of HTTP/2. */
 #include "server/refusal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Retention over very many segments, by what it does and not by how long it
  * takes: steps of SQLite's machine and connections are counted, since this

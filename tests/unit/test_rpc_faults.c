@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Every method, while the n-th allocation or the n-th open of the daemon
  * fails, for every n: the call may fail, and nothing else does. Afterwards the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The sandbox, each time in a child: there is no way back out of it. What the
  * kernel does to the child is the oracle.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Savefiles: what tcpdump reads from a file, goes into the capture tail, and
  * nothing else; a file that ends or breaks in the middle is told from a whole

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Indexes: what goes into a segment's file comes out of it with the same
  * answers, and what is damaged there answers that anything may match.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The server as its clients see it, over a real socket, with captures that are
  * imported (which needs no privilege): a listener and a live replay see an

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Messages that are encoded by hand, against protobuf-c's decoder; text that
  * leaves the process; and the table of methods against the services.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* The line of a data connection. */
 #include "server/server_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Starts and stops over very many rows, by what is done and not by how long it
  * takes: steps of SQLite's machine are counted, since this program's functions

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The store as a whole: random packets through block, frame, segment, catalog
  * and cursor come back identical, whatever is rotated, open, cut or lost.

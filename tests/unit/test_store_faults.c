@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Every call that changes a file fails once, is done in half, or is the last
  * before a crash or a power loss, over a whole life of a spool: capture,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Handshakes, and the pump between TLS and a plain socket. */
 #include "tls/allow.h"
 #include "tls/ca.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The log of the catalog while somebody reads it: how long it becomes.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What pack makes of packets and of anything else. libzstd's decoder says
  * whether it is a frame, and of what; nothing is read or written out of bounds.

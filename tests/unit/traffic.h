@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * traffic: random packets and random filters that have a chance to meet: both
  * draw addresses, ports and tags from the same few. For any link type; the
