@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Grows the spool of a pcapd that does not run: see tests/many.h.
+ * Grows the spool of a pcapd that does not run: see tests/unit/many.h.
  */
 #include "many.h"
 
