@@ -259,6 +259,16 @@ class Install(unittest.TestCase):
         run("systemctl restart pcapd", status=1)
         self.assertIn("chown", self.machine.journal())
 
+    def test_wrong_settings_are_not_tried_again(self):
+        run = self.machine.run
+        self.configure("no-such = 1\n")
+        run("systemctl restart pcapd", status=1)
+        self.assertEqual(run("systemctl is-active pcapd", status=3).strip(),
+                         "failed")
+        self.assertEqual(
+            set(run("systemctl show -p ExecMainStatus,NRestarts pcapd").split()),
+            {"ExecMainStatus=2", "NRestarts=0"})
+
     # --- reload
 
     def test_a_reload_with_a_broken_file_fails(self):
