@@ -71,8 +71,12 @@ static void zone_decode(char *host)
 {
 	char *zone = strchr(host, '%');
 
-	if (zone && strncmp(zone, "%25", 3) == 0 && zone[3])
-		memmove(zone + 1, zone + 3, strlen(zone + 3) + 1);
+	if (zone && strncmp(zone, "%25", 3) == 0 && zone[3]) {
+		size_t n = strlen(zone + 3);
+
+		memmove(zone + 1, zone + 3, n);
+		memset(zone + 1 + n, 0, 2);
+	}
 }
 
 /* [user@]host[:port], with an address of IPv6 in [ ] */

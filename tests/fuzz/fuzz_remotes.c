@@ -61,12 +61,17 @@ static void assert_same_again(const struct address *a)
 {
 	static const char *const schemes[] = {"unix", "tls", "ssh"};
 	bool six = strpbrk(a->host, ":%");
-	char url[2 * TEXT_MAX];
+	const char *zone = strchr(a->host, '%');
+	bool coded = zone && zone[1]; /* RFC 6874 */
+	char url[2 * TEXT_MAX], host[TEXT_MAX + 3];
 	struct address again;
 	struct err e;
 
+	snprintf(host, sizeof(host), "%.*s%s%s",
+		 (int)(coded ? zone - a->host : TEXT_MAX), a->host,
+		 coded ? "%25" : "", coded ? zone + 1 : "");
 	snprintf(url, sizeof(url), "%s://%s%s%s%s%s%s%s%s", schemes[a->kind],
-		 a->path, a->user, *a->user ? "@" : "", six ? "[" : "", a->host,
+		 a->path, a->user, *a->user ? "@" : "", six ? "[" : "", host,
 		 six ? "]" : "", *a->port ? ":" : "", a->port);
 	memset(&again, 0, sizeof(again));
 	assert(url_parse(url, &again, &e));
