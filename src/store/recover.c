@@ -1294,32 +1294,27 @@ static bool run_altered(sqlite3 *db, void *arg, struct err *e)
 	return ok;
 }
 
-/* Behind run_altered: the triggers keep what it was, too. */
 static bool run_kept(sqlite3 *db, void *arg, struct err *e)
 {
-	int64_t *altered = arg;
-	sqlite3_stmt *q = sql_query(db, e, KEPT_ALTERED, "");
-	bool ok = q && sql_step(q, e) == 1;
-
-	*altered = ok ? sqlite3_column_int64(q, 0) : 0;
-	sqlite3_finalize(q);
-	return ok && (!*altered ||
-		      (sql_exec(db, e, "DELETE FROM kept", "") &&
-		       sql_exec(db, e, "INSERT INTO kept " KEPT_ROWS, "")));
+	(void)arg;
+	return sql_exec(db, e, "DELETE FROM kept", "") &&
+	       sql_exec(db, e, "INSERT INTO kept " KEPT_ROWS, "");
 }
 
-/* 1, 0, -1: nobody waits for this look. */
-static int altered_any(struct store *s, struct err *e)
+/* Whether a query gives more than 0: 1, 0, -1 error. args: "i", it takes
+ * LEDGER_EXPIRED, or "". All segments are visited, so by a connection of its
+ * own: captures may run, and the catalog's thread is theirs. */
+static int altered_any(struct store *s, const char *sql, const char *args,
+		       struct err *e)
 {
-	sqlite3 *db = catalog_reader(s->catalog, e);
-	sqlite3_stmt *q = db ? sql_query(db, e,
-					 "SELECT 1 FROM segments AS s WHERE "
-					 "(" SEGMENT_ALTERED
-					 ") OR (" EXPIRED_UNTOLD ") LIMIT 1",
-					 "i", (int64_t)LEDGER_EXPIRED)
-			     : NULL;
+	sqlite3 *db = store_reader(s, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e, sql, args, (int64_t)LEDGER_EXPIRED)
+		   : NULL;
 	int got = q ? sql_step(q, e) : -1;
 
+	if (got == 1)
+		got = sqlite3_column_int64(q, 0) > 0;
 	sqlite3_finalize(q);
 	sqlite3_close(db);
 	return got;
@@ -1327,16 +1322,19 @@ static int altered_any(struct store *s, struct err *e)
 
 bool recover_altered(struct store *s, struct err *e)
 {
-	int64_t altered = 0;
-	int n = 0, got = altered_any(s, e);
+	int n = 0, got;
 
-	if (got < 0)
+	got = altered_any(s,
+			  "SELECT EXISTS (SELECT 1 FROM segments AS s WHERE "
+			  "(" SEGMENT_ALTERED ") OR (" EXPIRED_UNTOLD "))",
+			  "i", e);
+	if (got < 0 || (got && !catalog_run(s->catalog, run_altered, &n, e)))
 		return false;
-
-	if ((got && !catalog_run(s->catalog, run_altered, &n, e)) ||
-	    !catalog_run(s->catalog, run_kept, &altered, e))
+	/* Behind it: the triggers keep what it was, too. */
+	got = altered_any(s, KEPT_ALTERED, "", e);
+	if (got < 0 || (got && !catalog_run(s->catalog, run_kept, NULL, e)))
 		return false;
-	if (altered)
+	if (got)
 		log_warn("the catalog's sums of what is kept were altered; "
 			 "they are made again");
 	if (n)

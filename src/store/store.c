@@ -24,6 +24,25 @@
 /* A start looks at so many before captures resume: 10 ms. */
 #define SEGMENTS_FIRST 1000
 
+/* Between two looks at whether the store is to stop. */
+#define STEPS_MORE 10000
+
+static int store_is_stopping(void *arg)
+{
+	const struct store *s = arg;
+
+	return atomic_load(&s->stopping);
+}
+
+sqlite3 *store_reader(struct store *s, struct err *e)
+{
+	sqlite3 *db = catalog_reader(s->catalog, e);
+
+	if (db)
+		sqlite3_progress_handler(db, STEPS_MORE, store_is_stopping, s);
+	return db;
+}
+
 /* --- rows --- */
 
 void block_from_row(sqlite3_stmt *q, struct block_info *i)

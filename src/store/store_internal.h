@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * store_internal: what the parts of the store share. Private to this folder.
+ * store_internal: what the parts of the store share. Private to this folder and
+ * to fsck/.
  */
 #ifndef PCAPD_STORE_STORE_INTERNAL_H
 #define PCAPD_STORE_STORE_INTERNAL_H
@@ -59,6 +60,10 @@ int64_t store_age_ns(struct store *s, int64_t *doubt_ns);
  * until the store is closed: lower ones may lie in files that could not be
  * read. */
 void store_reserve(struct store *s, uint64_t capture, uint64_t seq);
+/* A connection that only reads, for the caller to close, NULL: error. Its
+ * queries end with an error when the store is to stop, however many rows they
+ * visit. */
+sqlite3 *store_reader(struct store *s, struct err *e);
 /* What is known to be missing is in the ledger when it returns. */
 void store_tell(struct store *s);
 /* A copy, since they change while the daemon runs. */

@@ -26,16 +26,6 @@ struct verify {
 	size_t done[VERIFY_STAGES]; /* captures before it are */
 };
 
-/* A query of a capture with millions of rows does not keep a stop waiting. */
-#define STEPS_MORE 10000
-
-static int verify_is_over(void *arg)
-{
-	const struct store *s = arg;
-
-	return atomic_load(&s->stopping);
-}
-
 /* Closed segments whose blocks are not those that were added: an array to
  * free(). */
 static bool find_altered(sqlite3 *db, uint64_t id, uint64_t **segments,
@@ -72,10 +62,7 @@ bool verify_capture(struct store *s, const struct capture_row *row,
 {
 	uint64_t *segments = NULL;
 	size_t n = 0;
-	sqlite3 *db = catalog_reader(s->catalog, e);
-
-	if (db)
-		sqlite3_progress_handler(db, STEPS_MORE, verify_is_over, s);
+	sqlite3 *db = store_reader(s, e);
 	bool ok = db && find_altered(db, row->id, &segments, &n, e);
 	sqlite3_close(db);
 	for (size_t i = 0; i < n && !atomic_load(&s->stopping); i++) {
@@ -123,7 +110,7 @@ static void verify_segments(struct verify *v)
 	struct store *s = v->store;
 	struct err e;
 
-	if (!recover_altered(s, &e))
+	if (!recover_altered(s, &e) && !atomic_load(&s->stopping))
 		log_err(LOG_LEVEL_ERROR, &e);
 	verify_each(v, VERIFY_SEGMENTS);
 	if (atomic_load(&s->stopping))
