@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * job_pool: threads that do work before it is asked for. Private to this
- * folder.
+ * job_pool: threads that do work before it is asked for.
  *
  * What: jobs are posted in the order in which they will be needed, done side by
  * side, and taken back. Who takes a job that is not done does in the meantime

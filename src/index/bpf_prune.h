@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bpf_prune: can a packet of a block match a filter? Asked of the block's
- * synopsis. Private to this folder.
+ * synopsis.
  *
  * What: runs a compiled filter abstractly. "No" is certain: there is no packet
  * with this synopsis for which bpf_filter gives anything but 0. "Yes" only

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * synopsis: which values the headers of a block's packets have, so that a
- * filter can rule the block out unread (bpf_prune.h). Private to this folder.
+ * filter can rule the block out unread (bpf_prune.h).
  *
  * What: each packet belongs to one class, by its tag (a VLAN tag or none) and
  * its kind (unfragmented TCP over IPv4, ARP, ...). A class has a layout: the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * link_layer: what a packet begins with. Private to this folder.
+ * link_layer: what a packet begins with.
  *
  * What: where the link layers that we know have what says which protocol
  * follows, and where that begins; and numbers out of a packet's bytes, which

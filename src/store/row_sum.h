@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * row_sum: checksums of rows, so that a bit of the catalog that was altered on
- * disk is found before anybody goes by it. Private to this folder.
+ * disk is found before anybody goes by it. Private to this folder and to fsck/.
  *
  * What: the SQL function row_sum(...) of any values, and row_sum_total(...) of
  * the rows of a query, in any order. Triggers, which only the writing

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * schema_state: the schema that a catalog has beside the one that the
- * migrations make. Private to this folder.
+ * migrations make. Private to this folder and to fsck/.
  *
  * What: a bit of the schema's text or number that was altered on disk is found
  * before a statement fails over it, and is set right where all of it is known.

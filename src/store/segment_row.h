@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * segment_row: a row of the table segments, and what it has to be by the
- * blocks of its file. Private to this folder.
+ * blocks of its file. Private to this folder and to fsck/.
  */
 #ifndef PCAPD_STORE_SEGMENT_ROW_H
 #define PCAPD_STORE_SEGMENT_ROW_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * segment_scan: what a segment's file really has. Private to this folder.
+ * segment_scan: what a segment's file really has. Private to this folder and to
+ * fsck/.
  *
  * What: walks the frames from the first to the footer and decodes each; what
  * is not whole is gone round, to the next frame that the known blocks name,

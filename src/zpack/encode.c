@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
-#if defined(__SSE2__) && !defined(PACK_PORTABLE)
+#if defined(__SSE2__) && !defined(ZPACK_PORTABLE)
 #define ZPACK_SSE2
 #include <emmintrin.h>
 #endif

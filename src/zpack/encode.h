@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * encode: a whole block into a zstd frame, by who knows that it is packets.
- * Private to this folder.
  *
  * What: most of a packet's headers are those of the packet before it in its
  * flow, at the same place. That is looked for first, in a few steps a packet;

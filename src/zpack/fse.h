@@ -19,7 +19,7 @@
  * that have BMI2, and the one that fits is taken when the program is loaded:
  * too early for the thread sanitizer. Clang 14 makes symbols of it that do not
  * link when more than one file has them. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(PACK_PORTABLE) &&    \
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(ZPACK_PORTABLE) &&   \
 	!defined(__SANITIZE_THREAD__) && !defined(__clang__)
 #define SHIFTS_MUCH __attribute__((target_clones("bmi2", "default"), flatten))
 #else
