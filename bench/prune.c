@@ -8,6 +8,8 @@
  * read, and what a look at one block's synopsis takes. Times are medians.
  */
 #include "index/bpf_prune.h"
+#include "index/synopsis_build.h"
+#include "index/synopsis_codec.h"
 #include "packet/bpf_filter.h"
 
 #include <stdio.h>

@@ -47,7 +47,7 @@ struct set {
 struct bpf_prune_run {
 	const struct bpf_insn *insns;
 	uint32_t n_insns;
-	const struct synopsis_layout *layout;
+	const struct header_layout *layout;
 	struct set sets[SYNOPSIS_WORDS];
 	uint32_t possible_n; /* uint64_t in a state */
 	uint32_t *effort;    /* steps left, shared by a synopsis's classes */
@@ -640,10 +640,10 @@ static struct state *bpf_prune_start(struct bpf_prune_run *r)
 static bool class_may_match(struct bpf_prune_run *r, const struct synopsis *s,
 			    uint32_t class)
 {
-	struct synopsis_layout l;
+	struct header_layout l;
 	bool no = true;
 
-	synopsis_layout(s->link_type, class, &l);
+	header_layout(s->link_type, class, &l);
 	r->layout = &l;
 	r->possible_n = 0;
 	find_sets(r, s, class);
@@ -700,7 +700,7 @@ static unsigned bytes_of(uint16_t code)
 	return BPF_SIZE(code) == BPF_W ? 4 : BPF_SIZE(code) == BPF_H ? 2 : 1;
 }
 
-static uint32_t words_at(const struct synopsis_layout *l, enum word_place place,
+static uint32_t words_at(const struct header_layout *l, enum word_place place,
 			 const struct bpf_insn *i)
 {
 	struct bpf_prune_run r = {.layout = l};
@@ -724,9 +724,9 @@ void bpf_prune_needs(const struct bpf_program *program, uint32_t link_type,
 			      code == (BPF_MISC | BPF_TAX);
 	}
 	for (uint32_t class = 0; class < SYNOPSIS_CLASSES; class ++) {
-		struct synopsis_layout l;
+		struct header_layout l;
 
-		synopsis_layout(link_type, class, &l);
+		header_layout(link_type, class, &l);
 		need[class] = constant_x ? UINT32_MAX : 0;
 		for (uint32_t pc = 0; pc < program->bf_len; pc++) {
 			const struct bpf_insn *i = &program->bf_insns[pc];
@@ -749,10 +749,10 @@ static bool is_known(uint32_t link_type, enum word_place place, uint32_t offset,
 		     unsigned bytes)
 {
 	for (uint32_t class = 0; class < SYNOPSIS_CLASSES; class ++) {
-		struct synopsis_layout l;
+		struct header_layout l;
 		struct bpf_prune_run r = {.layout = &l};
 
-		synopsis_layout(link_type, class, &l);
+		header_layout(link_type, class, &l);
 		if (bpf_prune_load(&r, place, offset, bytes).is == WORD)
 			return true;
 	}

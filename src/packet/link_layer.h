@@ -9,6 +9,8 @@
 #ifndef PCAPD_PACKET_LINK_LAYER_H
 #define PCAPD_PACKET_LINK_LAYER_H
 
+#include "packet/block.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>

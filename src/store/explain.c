@@ -54,10 +54,10 @@ static void count_any(struct walk *w, bool block)
 	uint32_t counted = 0;
 
 	for (uint32_t class = 0; class < SYNOPSIS_CLASSES; class ++) {
-		struct synopsis_layout l;
+		struct header_layout l;
 
 		if (any[class])
-			synopsis_layout(w->range->link_type, class, &l);
+			header_layout(w->range->link_type, class, &l);
 		for (uint32_t left = any[class]; left; left &= left - 1) {
 			uint32_t i = (uint32_t)__builtin_ctz(left);
 			struct explain_word *word =

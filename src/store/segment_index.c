@@ -6,6 +6,8 @@
  * asked, and why (sieve.c).
  */
 #include "store/segment_index.h"
+#include "index/synopsis_build.h"
+#include "index/synopsis_codec.h"
 #include "store/segment_file.h"
 
 #include <fcntl.h>

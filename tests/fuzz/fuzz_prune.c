@@ -12,6 +12,8 @@
  * matters.
  */
 #include "index/bpf_prune.h"
+#include "index/synopsis_build.h"
+#include "index/synopsis_codec.h"
 
 #include <stdlib.h>
 

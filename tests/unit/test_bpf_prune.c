@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "index/bpf_prune.h"
+#include "index/synopsis_build.h"
+#include "index/synopsis_codec.h"
 
 #include "catch.h"
 #include "packet/bpf_filter.h"

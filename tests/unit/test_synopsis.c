@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "index/synopsis.h"
+#include "index/synopsis_build.h"
+#include "index/synopsis_codec.h"
 
 #include "traffic.h"
 
@@ -40,9 +41,9 @@ static uint32_t add_record(uint8_t *to, uint32_t at, const void *p, uint32_t n)
 static uint32_t set_at(const struct synopsis *s, unsigned class,
 		       enum word_place place, uint32_t offset)
 {
-	struct synopsis_layout l;
+	struct header_layout l;
 
-	synopsis_layout(s->link_type, class, &l);
+	header_layout(s->link_type, class, &l);
 	for (uint32_t i = 0; i < l.n; i++)
 		if (l.words[i].place == place && l.words[i].offset == offset &&
 		    !l.words[i].fixed)
@@ -126,9 +127,9 @@ static bool holds(const struct synopsis *s, uint32_t set, const struct word *w,
 static bool promise_holds(const struct synopsis *s, unsigned class,
 			  const struct packet_head *h, const uint8_t *p)
 {
-	struct synopsis_layout l;
+	struct header_layout l;
 
-	synopsis_layout(s->link_type, class, &l);
+	header_layout(s->link_type, class, &l);
 	for (uint32_t i = 0; i < l.n; i++) {
 		const struct word *w = &l.words[i];
 		uint32_t set = class * SYNOPSIS_WORDS + i, value = 0;
@@ -246,7 +247,7 @@ static uint32_t block_of_likes(struct dice *d, uint32_t link_type, uint8_t *to)
 }
 
 /* What the packet's word is: 1, or 0 where it has none, -1 where it is cut. */
-static int word_of(const struct synopsis_layout *l, const struct word *w,
+static int word_of(const struct header_layout *l, const struct word *w,
 		   const struct packet_head *h, const uint8_t *p,
 		   uint32_t *value)
 {
@@ -283,7 +284,7 @@ static unsigned class_of(struct synopsis_maker *m, uint32_t link_type,
 }
 
 static void assert_exact(const struct synopsis *s, uint32_t set,
-			 const struct synopsis_layout *l, const unsigned *class,
+			 const struct header_layout *l, const unsigned *class,
 			 const uint8_t *records, uint32_t n)
 {
 	const struct word *w = &l->words[set % SYNOPSIS_WORDS];
@@ -321,7 +322,7 @@ static void sets_have_the_values_of_the_packets_and_no_others(void **state)
 			      *m = synopsis_maker_new(ETHERNET, 4096);
 	uint8_t *room = malloc(PACKETS * (16 + TRAFFIC_PACKET_MAX));
 	unsigned class[PACKETS];
-	struct synopsis_layout l;
+	struct header_layout l;
 
 	(void)state;
 	for (int round = 0; round < 400; round++) {
@@ -344,7 +345,7 @@ static void sets_have_the_values_of_the_packets_and_no_others(void **state)
 		synopsis_maker_packets(m, records, n);
 		struct synopsis *s = synopsis_make(m);
 		for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
-			synopsis_layout(link_type, set / SYNOPSIS_WORDS, &l);
+			header_layout(link_type, set / SYNOPSIS_WORDS, &l);
 			if (set % SYNOPSIS_WORDS < l.n &&
 			    !l.words[set % SYNOPSIS_WORDS].fixed)
 				assert_exact(s, set, &l, class, records, n);
