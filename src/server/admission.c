@@ -4,6 +4,8 @@
  * a bound: root's are beside those of others, one person has half of them at
  * most, and viewers leave a quarter to operators. Leaves out who is let in.
  */
+#include "server/admission.h"
+
 #include "server/server_internal.h"
 
 #include <stdio.h>

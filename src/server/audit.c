@@ -4,9 +4,15 @@
  * listen, import and change, from its beginning on, and for every call that was
  * not permitted, within a bound of those. Leaves out calls that only look.
  */
-#include "server/server_internal.h"
+#include "server/audit.h"
 
+#include "server/call.h"
+#include "server/methods_captures.h"
+#include "server/server_internal.h"
+#include "server/text.h"
 #include "store/audit.h"
+
+#include "pcap.pb-c.h"
 
 #include <inttypes.h>
 #include <pwd.h>

@@ -6,7 +6,7 @@
  * and nothing from before. Leaves out what a listener makes of it: see
  * listen.c.
  */
-#include "server/server_internal.h"
+#include "server/broadcast.h"
 
 #include <stdlib.h>
 

@@ -5,14 +5,23 @@
  * they were given, that the status comes last and once, and that nothing is
  * freed while gRPC or a thread knows it. Leaves out what calls are about.
  */
-#include "server/server_internal.h"
+#include "server/call.h"
 
 #include "base/log.h"
+#include "server/audit.h"
+#include "server/server_internal.h"
+#include "server/text.h"
+#include "server/wire.h"
 
 #include <assert.h>
 #include <grpc/support/time.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Of a replay, what waits to be sent: messages, and bytes that are there when
+ * no more are added. They should be in the processor's cache still. */
+#define OUTBOX_MAX 8
+#define OUTBOX_BYTES (2u << 20)
 
 static void free_messages(struct message *m)
 {

@@ -5,7 +5,13 @@
  * a block is counted by its row only when all of it falls into one interval.
  * Leaves out how blocks are found: see store.h.
  */
+#include "server/count.h"
+
+#include "server/call.h"
+#include "server/methods_captures.h"
 #include "server/server_internal.h"
+#include "server/text.h"
+#include "server/wire.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -3,7 +3,9 @@
  * grpc.health.v1: whether new calls are taken. Leaves out Watch, which a
  * client takes for "healthy while connected".
  */
-#include "server/server_internal.h"
+#include "server/health.h"
+
+#include "server/call.h"
 
 #include "health.pb-c.h"
 

@@ -6,7 +6,13 @@
  * is kept in each case, and that at most one message is held. Leaves out what
  * the bytes are: see capture.h.
  */
+#include "server/import.h"
+
+#include "server/audit.h"
+#include "server/call.h"
 #include "server/server_internal.h"
+#include "server/text.h"
+#include "server/wire.h"
 
 #define FILE_MAX 4096
 

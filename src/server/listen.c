@@ -9,7 +9,13 @@
  * the pump's line, or busy: its messages are being made or sent. A push to a
  * busy one only marks it; whoever ends being busy looks at the mark.
  */
+#include "server/listen.h"
+
+#include "packet/packet_select.h"
+#include "server/call.h"
+#include "server/methods_captures.h"
 #include "server/server_internal.h"
+#include "server/wire.h"
 
 #include <stdlib.h>
 

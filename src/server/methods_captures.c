@@ -4,7 +4,21 @@
  * request which is out of bounds changes nothing. Leaves out what captures.h
  * does: this only translates.
  */
+#include "server/methods_captures.h"
+
+#include "packet/bpf_compiler.h"
+#include "server/audit.h"
+#include "server/call.h"
+#include "server/count.h"
+#include "server/health.h"
+#include "server/import.h"
+#include "server/listen.h"
+#include "server/methods_status.h"
+#include "server/reflection.h"
+#include "server/replay.h"
 #include "server/server_internal.h"
+#include "server/text.h"
+#include "server/wire.h"
 
 #include "health.pb-c.h"
 #include "reflection.pb-c.h"

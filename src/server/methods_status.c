@@ -4,8 +4,13 @@
  * Release, Mark. Guarantees that a request which is out of bounds changes
  * nothing. Leaves out what captures.h does: this only translates.
  */
-#include "server/server_internal.h"
+#include "server/methods_status.h"
 
+#include "server/call.h"
+#include "server/methods_captures.h"
+#include "server/server_internal.h"
+#include "server/text.h"
+#include "server/wire.h"
 #include "store/interface_names.h"
 #include "store/ledger.h"
 

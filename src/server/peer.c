@@ -5,9 +5,11 @@
  * and its gRPC server. Leaves out how connections are made: unix_listener.c and
  * remote.c.
  */
-#include "server/server_internal.h"
+#include "server/peer.h"
 
 #include "base/log.h"
+#include "server/call.h"
+#include "server/server_internal.h"
 
 #include <assert.h>
 #include <grpc/grpc_posix.h>

@@ -6,7 +6,7 @@
  * port: anybody could say anything. Leaves out machines whose sshd is
  * elsewhere.
  */
-#include "server/server_internal.h"
+#include "server/proxy_protocol.h"
 
 #include <arpa/inet.h>
 #include <linux/inet_diag.h>

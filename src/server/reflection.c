@@ -5,7 +5,10 @@
  * imports (a client asks for those by name). The descriptors are walked as
  * they lie: a set is a few kilobytes and this is asked for by people.
  */
-#include "server/server_internal.h"
+#include "server/reflection.h"
+
+#include "server/call.h"
+#include "server/wire.h"
 
 #include "reflection.pb-c.h"
 

@@ -7,8 +7,10 @@
  */
 #include "server/refusal.h"
 
-#include "server/server_internal.h"
+#include "server/proxy_protocol.h"
+#include "server/text.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { TYPE_HEADERS = 1, TYPE_SETTINGS = 4, TYPE_CONTINUATION = 9 };

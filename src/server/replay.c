@@ -5,8 +5,14 @@
  * End says whether everything that was asked for was read. It waits for slow
  * clients and so never drops. Leaves out how blocks are found: see store.h.
  */
-#include "server/server_internal.h"
+#include "server/replay.h"
 
+#include "packet/packet_select.h"
+#include "server/call.h"
+#include "server/methods_captures.h"
+#include "server/server_internal.h"
+#include "server/text.h"
+#include "server/wire.h"
 #include "store/imports.h"
 
 #include <stdio.h>

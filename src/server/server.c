@@ -7,6 +7,9 @@
 #include "server/server_internal.h"
 
 #include "base/log.h"
+#include "server/audit.h"
+#include "server/call.h"
+#include "server/health.h"
 #include "store/audit.h"
 
 #include <assert.h>

@@ -5,6 +5,8 @@
  * frame takes its place on it whatever happens to its file. Leaves out when a
  * frame may go this way: replay.c. The line and the bytes: pcap.proto.
  */
+#include "server/side_channel.h"
+
 #include "server/server_internal.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
  * read every answer, and that trailing metadata is printable ASCII. Leaves
  * out normal forms: bytes are compared as they are.
  */
-#include "server/server_internal.h"
+#include "server/text.h"
 
 #include "base/utf8.h"
 

@@ -6,9 +6,10 @@
  * are seen within a second. A thread a connection shakes hands and then
  * carries bytes. Leaves out what callers may do: peer.c.
  */
-#include "server/server_internal.h"
+#include "server/tls_listener.h"
 
 #include "base/log.h"
+#include "server/server_internal.h"
 
 #include <arpa/inet.h>
 #include <assert.h>

@@ -8,9 +8,14 @@
  * operator, unless there are groups for both roles: then anybody can open it,
  * and the kernel's word on user and groups decides. Leaves out TCP: remote.c.
  */
-#include "server/server_internal.h"
+#include "server/unix_listener.h"
 
 #include "base/log.h"
+#include "server/audit.h"
+#include "server/call.h"
+#include "server/proxy_protocol.h"
+#include "server/refusal.h"
+#include "server/server_internal.h"
 #include "tls/tls.h"
 
 #include <errno.h>

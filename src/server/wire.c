@@ -4,7 +4,9 @@
  * that holds them, and that no text from a peer is taken that is not UTF-8.
  * Leaves out the meaning of requests: who asks for a value checks it.
  */
-#include "server/server_internal.h"
+#include "server/wire.h"
+
+#include "server/text.h"
 
 #include <grpc/byte_buffer_reader.h>
 #include <stdlib.h>

@@ -7,9 +7,14 @@
  * program of its own it replays the files that it is given, and fails without
  * any.
  */
-#include "server/server_internal.h"
+#include "server/method.h"
+#include "server/proxy_protocol.h"
+#include "server/server.h"
+#include "server/side_channel.h"
 
 #include "../unit/loopback_peer.h"
+
+#include "pcap.pb-c.h"
 
 #include <arpa/inet.h>
 #include <assert.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* From a capture tail to its listeners, without the thread that hands out: who
  * joins or is closed does the same, so that every step is the test's. */
-#include "server/server_internal.h"
+#include "server/broadcast.h"
+#include "server/call.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,7 +7,8 @@
  */
 #include "loopback_peer.h"
 #include "refuse.h"
-#include "server/server_internal.h"
+#include "server/method.h"
+#include "server/server.h"
 #include "traffic.h"
 
 #include "health.pb-c.h"

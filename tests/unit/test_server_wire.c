@@ -3,7 +3,9 @@
  * Messages that are encoded by hand, against protobuf-c's decoder; text that
  * leaves the process; and the table of methods against the services.
  */
-#include "server/server_internal.h"
+#include "server/method.h"
+#include "server/text.h"
+#include "server/wire.h"
 
 #include "health.pb-c.h"
 #include "reflection.pb-c.h"

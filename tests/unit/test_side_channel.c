@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The line of a data connection. */
-#include "server/server_internal.h"
+#include "server/proxy_protocol.h"
+#include "server/side_channel.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * call: one call, from the moment that gRPC hands it out until nobody uses it
+ * any more.
+ *
+ * Threads: any. One SEND_MESSAGE is under way at a time: messages wait in the
+ * call's outbox, and whoever finds nobody sending sends; when one has left, the
+ * completion-queue thread sends the next. call.lock is not held while a batch
+ * is started. Taking it after each event and before each batch is also what
+ * orders memory between threads, as gRPC is a black box to the thread
+ * sanitizer. Ownership: calls are counted. Every operation that gRPC has under
+ * way holds a reference, so does every thread, list and subscription that knows
+ * the call.
+ */
+#ifndef PCAPD_SERVER_CALL_H
+#define PCAPD_SERVER_CALL_H
+
+#include "base/err.h"
+#include "server/method.h"
+#include "server/op.h"
+#include "store/store.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
+#include <grpc/slice.h>
+#include <pthread.h>
+
+struct listener;
+struct peer;
+struct server;
+
+/* Of a message, but for those of an import. It is kept as long as its call. */
+#define REQUEST_MAX (64u << 10)
+
+struct message {
+	struct message *next;
+	grpc_byte_buffer *bytes;
+};
+
+struct call {
+	struct server *server;
+	struct peer *caller;
+	const struct method *method; /* NULL until it is known */
+	atomic_uint refs;
+	grpc_call *grpc;
+	grpc_call_details details;
+	grpc_metadata_array metadata;
+	struct op op_new, op_close, op_receive, op_send;
+	ProtobufCMessage *request;
+	int close_cancelled;	    /* gRPC writes it */
+	grpc_byte_buffer *received; /* gRPC writes it */
+	struct call *next, **link;  /* server's list, under its lock */
+	bool bounded;		    /* counts against method->bound */
+	struct call *next_work;	    /* workers' line, under the server's lock */
+
+	pthread_mutex_t lock; /* guards everything below */
+	pthread_cond_t news;  /* room in the outbox, a message, or the end */
+	struct message *outbox, **outbox_end;
+	unsigned outbox_count;
+	size_t outbox_bytes;
+	grpc_byte_buffer *sending_bytes;
+	/* For the audit. */
+	int64_t arrived_ns;   /* CLOCK_MONOTONIC */
+	int64_t sending_ns;   /* since when a batch is under way; 0: none is */
+	int64_t receiving_ns; /* since when a receive is; 0: none is */
+	uint64_t excluded;    /* control_exclude's number, while it streams */
+	uint64_t bytes;	      /* of messages and frames */
+	uint64_t audit_id;    /* 0: there is no row */
+	int64_t began_ns;
+	enum err_kind outcome; /* of an answer that is not all good, and why */
+	char outcome_text[192];
+	uint64_t capture; /* which it is about; 0: none, or not known yet */
+	char people[PEOPLE_MAX + 1]; /* who might see that */
+	int data_fd;		     /* of its data connection, or -1 */
+	int64_t passing_ns; /* since when a frame goes over it; 0: none does */
+	bool closed;	    /* audit_end was called */
+	bool started;	    /* method->start was called */
+	bool sending;	    /* somebody has the right to start a batch */
+	bool greeted;	    /* initial metadata is sent */
+	bool finishing;	    /* the status below follows the outbox */
+	bool finished;	    /* the status is on its way */
+	bool over;	    /* the peer is gone, or everything is done */
+	grpc_status_code status;
+	grpc_slice status_text;
+	grpc_metadata trailing; /* the hint */
+	size_t n_trailing;
+	ProtobufCMessage *incoming; /* import: a later message */
+	bool incoming_end;
+	struct listener *listener;
+};
+
+/* Asks gRPC for the caller's next call. */
+void call_request(struct peer *who);
+struct call *call_ref(struct call *c);
+/* For who has a pointer but no reference: false when the last one is gone. */
+bool call_ref_living(struct call *c);
+/* Ends calls whose request does not come, or whose client takes nothing, and
+ * asks for the next call of who had to wait for memory. */
+void calls_review(struct server *s);
+/* It ends: who made it may not go on. */
+void call_forbid(struct call *c, const char *why);
+/* Who may see that capture has changed: calls of others about it end. */
+void calls_restrict(struct server *s, uint64_t capture, const char *people);
+void call_unref(struct call *c);
+
+/* Takes bytes over in any case. */
+void call_send(struct call *c, grpc_byte_buffer *bytes);
+/* Between these, messages and the status only line up. Nobody else may be
+ * sending messages: for who knows that the outbox is empty. False: the call is
+ * over or about to be, whoever said so, and nothing is held. */
+bool call_hold(struct call *c);
+void call_release(struct call *c);
+/* Waits for room; false: the call is over or the server stops, and nothing
+ * was sent. */
+bool call_send_wait(struct call *c, grpc_byte_buffer *bytes);
+/* The status, after what is in the outbox. The first one counts. */
+void call_finish(struct call *c, grpc_status_code status, const char *what,
+		 const char *hint);
+void call_fail(struct call *c, const struct err *e);
+/* One message and OK: a unary call's answer. */
+void call_answer(struct call *c, const ProtobufCMessage *m);
+/* Nobody will read what is sent. */
+bool call_is_over(struct call *c);
+bool call_is_stopping(struct call *c);
+void call_wake(struct call *c);
+/* Its data connection, which is shut down when the call is over; -1: it has
+ * none any more. */
+void call_data(struct call *c, int fd);
+/* A frame goes over it, and has gone: who takes nothing of that is dropped,
+ * too. */
+void call_passes(struct call *c);
+void call_passed(struct call *c, uint64_t bytes);
+/* Asks for another message, which goes to method->more. */
+void call_receive(struct call *c);
+
+#endif
