@@ -141,7 +141,8 @@ class Lies(unittest.TestCase):
         return done.stdout.decode()
 
     def run_on_a_terminal(self, command):
-        return on_terminal([PCAP] + command, 200)[1].decode()
+        # set and release ask.
+        return on_terminal([PCAP] + command, 200, typed=b"n\n")[1].decode()
 
     def check(self, command, said):
         found = OBEYED.search(said)
@@ -156,7 +157,10 @@ class Lies(unittest.TestCase):
                 if command[0] not in ("set", "count", "mark", "init"):
                     self.assertIn(SHOWN[:20], said)
                 if not SANITIZE:
-                    self.check(command, self.run_on_a_terminal(command))
+                    said = self.run_on_a_terminal(command)
+                    self.check(command, said)
+                    if command[0] in ("set", "release"):
+                        self.assertIn("nothing was changed", said)
 
     def test_errors_and_hints(self):
         self.liar.fails = True

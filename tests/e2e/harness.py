@@ -90,8 +90,9 @@ def before_libc(folder, source, **environment):
         "%s=%s" % item for item in environment.items()]
 
 
-def on_terminal(command, columns=80, lines=24, **environment):
-    """(exit code, what is on it) of a command on a terminal of its own."""
+def on_terminal(command, columns=80, lines=24, typed=b"", **environment):
+    """(exit code, what is on it) of a command on a terminal of its own, where
+    somebody has typed that."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ,
                 struct.pack("HHHH", lines, columns, 0, 0))
@@ -100,6 +101,7 @@ def on_terminal(command, columns=80, lines=24, **environment):
         start_new_session=True, env=dict(os.environ, **environment))
     os.close(slave)
     atexit.register(end, process)
+    os.write(master, typed)
     seen, stop = b"", time.monotonic() + PATIENCE
     try:
         while time.monotonic() < stop:
