@@ -46,19 +46,21 @@ static int alias_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	struct words words = {0};
-	Pcap__V1__AliasRequest ask = PCAP__V1__ALIAS_REQUEST__INIT;
+	Pcap__V1__AddAliasRequest add = PCAP__V1__ADD_ALIAS_REQUEST__INIT;
+	Pcap__V1__RemoveAliasRequest gone =
+		PCAP__V1__REMOVE_ALIAS_REQUEST__INIT;
 	const char *name;
 
 	cli_parse(&argp, argc, argv, &words);
 	if (!target_parse(words.v[1], &name, &e))
 		return cli_fail(&e);
 	if (words.n == 3) {
-		ask.name = (char *)name;
-		ask.alias = words.v[2];
-		return cli_change("AddAlias", &ask.base, "now");
+		add.name = (char *)name;
+		add.alias = words.v[2];
+		return cli_change("AddAlias", &add.base, "now");
 	}
-	ask.alias = (char *)name;
-	return cli_change("RemoveAlias", &ask.base, "now");
+	gone.alias = (char *)name;
+	return cli_change("RemoveAlias", &gone.base, "now");
 }
 
 const struct command command_alias = {

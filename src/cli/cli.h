@@ -162,7 +162,7 @@ void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s,
 		  const char *prefix);
 /* Says what Set or Release would remove at once. 1: go on; 0: that was all, as
  * of a dry run; -1: an error in *e. */
-int removal_agreed(const Pcap__V1__SetRequest *ask, bool dry_run,
+int removal_agreed(const Pcap__V1__WouldRemoveRequest *ask, bool dry_run,
 		   struct err *e);
 /* Status of one capture, or with "" of all. */
 Pcap__V1__StatusResponse *status_ask(const char *name, struct err *e);

@@ -86,7 +86,7 @@ static bool is_for(const char *command, const Pcap__V1__Capture *c)
 
 static void offer_captures(const char *command, const char *prefix, size_t n)
 {
-	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
+	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
 	struct err e = ERR_INIT;
 	char id[24];
 	Pcap__V1__ListResponse *m =

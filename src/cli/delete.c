@@ -70,7 +70,7 @@ static int delete_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	struct delete_line line = {0};
-	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
+	Pcap__V1__DeleteRequest ask = PCAP__V1__DELETE_REQUEST__INIT;
 	const char *name;
 
 	cli_parse(&argp, argc, argv, &line);

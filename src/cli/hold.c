@@ -142,7 +142,8 @@ static int release_run(int argc, char **argv)
 	struct err e = ERR_INIT;
 	struct release_line line = {.yes = false};
 	Pcap__V1__ReleaseRequest ask = PCAP__V1__RELEASE_REQUEST__INIT;
-	Pcap__V1__SetRequest would = PCAP__V1__SET_REQUEST__INIT;
+	Pcap__V1__WouldRemoveRequest would =
+		PCAP__V1__WOULD_REMOVE_REQUEST__INIT;
 	const char *name;
 
 	cli_parse(&release_argp, argc, argv, &line);

@@ -75,7 +75,8 @@ void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s, const char *prefix)
 			 over);
 }
 
-int removal_agreed(const Pcap__V1__SetRequest *ask, bool dry_run, struct err *e)
+int removal_agreed(const Pcap__V1__WouldRemoveRequest *ask, bool dry_run,
+		   struct err *e)
 {
 	char text[CAPTURE_TEXT], what[160], size[SIZE_TEXT];
 	int yes = 1;
@@ -109,7 +110,7 @@ int removal_agreed(const Pcap__V1__SetRequest *ask, bool dry_run, struct err *e)
 
 Pcap__V1__StatusResponse *status_ask(const char *name, struct err *e)
 {
-	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
+	Pcap__V1__StatusRequest ask = PCAP__V1__STATUS_REQUEST__INIT;
 
 	ask.name = (char *)name;
 	return (Pcap__V1__StatusResponse *)cli_call("Status", &ask.base, e);

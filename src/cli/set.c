@@ -71,6 +71,24 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
+static int set_removes(const char *name, const struct keep *k, bool dry_run,
+		       struct err *e)
+{
+	Pcap__V1__WouldRemoveRequest ask = PCAP__V1__WOULD_REMOVE_REQUEST__INIT;
+
+	ask.name = (char *)name;
+	if (k->bytes) {
+		ask.bytes_case =
+			PCAP__V1__WOULD_REMOVE_REQUEST__BYTES_KEEP_BYTES;
+		ask.keep_bytes = k->keep_bytes;
+	}
+	if (k->age) {
+		ask.age_case = PCAP__V1__WOULD_REMOVE_REQUEST__AGE_KEEP_AGE_NS;
+		ask.keep_age_ns = k->keep_age_ns;
+	}
+	return removal_agreed(&ask, dry_run, e);
+}
+
 static int set_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
@@ -95,7 +113,7 @@ static int set_run(int argc, char **argv)
 		ask.people = (char *)line.people;
 	}
 	if ((line.keep.bytes || line.keep.age) && (line.dry_run || !line.yes)) {
-		int go = removal_agreed(&ask, line.dry_run, &e);
+		int go = set_removes(name, &line.keep, line.dry_run, &e);
 
 		if (go <= 0)
 			return go < 0 ? cli_fail(&e) : cli_done();

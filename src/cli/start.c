@@ -77,7 +77,7 @@ static int start_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	struct start_line line = {0};
-	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
+	Pcap__V1__StartRequest ask = PCAP__V1__START_REQUEST__INIT;
 	const char *name = "";
 	char id[24];
 

@@ -41,7 +41,7 @@ static int stop_run(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 	struct stop_line line = {0};
-	Pcap__V1__NameRequest ask = PCAP__V1__NAME_REQUEST__INIT;
+	Pcap__V1__StopRequest ask = PCAP__V1__STOP_REQUEST__INIT;
 	const char *name = "";
 
 	cli_parse(&argp, argc, argv, &line);

@@ -225,14 +225,14 @@ static void stream_end(struct stream_run *r, Pcap__V1__End *m)
 static bool stream_take(struct stream_run *r, struct client_event *ev,
 			struct err *e)
 {
-	Pcap__V1__PacketStream *m = ev->message;
+	Pcap__V1__ReplayResponse *m = ev->message;
 	bool ok = true;
 
-	if (m && m->event_case == PCAP__V1__PACKET_STREAM__EVENT_LOST)
+	if (m && m->event_case == PCAP__V1__REPLAY_RESPONSE__EVENT_LOST)
 		stream_lose(r, m->lost);
-	if (m && m->event_case == PCAP__V1__PACKET_STREAM__EVENT_END)
+	if (m && m->event_case == PCAP__V1__REPLAY_RESPONSE__EVENT_END)
 		stream_end(r, m->end);
-	if (m && m->event_case != PCAP__V1__PACKET_STREAM__EVENT_HEADER) {
+	if (m && m->event_case != PCAP__V1__REPLAY_RESPONSE__EVENT_HEADER) {
 		client_event_free(ev);
 		return true;
 	}

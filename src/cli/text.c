@@ -244,22 +244,44 @@ static void change_say(const Pcap__V1__Capture *c, const char *done)
 		cli_say("%s waits: %s", name, c->waiting_for);
 }
 
+/* The pointers that a field of m is, one or a list; none if it has no such
+ * field. Every answer to a change has its captures first, then failures. */
+static const void *answer_field(const ProtobufCMessage *m, unsigned i,
+				size_t *n)
+{
+	const ProtobufCMessageDescriptor *d = m->descriptor;
+	const char *base = (const char *)m;
+
+	*n = 0;
+	if (i >= d->n_fields)
+		return NULL;
+	const void *at = base + d->fields[i].offset;
+	if (d->fields[i].label == PROTOBUF_C_LABEL_REPEATED) {
+		*n = *(const size_t *)(base + d->fields[i].quantifier_offset);
+		return *(const void *const *)at;
+	}
+	*n = *(const void *const *)at != NULL;
+	return at;
+}
+
 int cli_change(const char *method, const ProtobufCMessage *request,
 	       const char *done)
 {
 	struct err e = ERR_INIT;
-	Pcap__V1__ChangeResponse *m =
-		(Pcap__V1__ChangeResponse *)cli_call(method, request, &e);
+	ProtobufCMessage *m = cli_call(method, request, &e);
+	size_t n;
+	int code = 0;
 
 	if (!m)
 		return cli_fail(&e);
-	for (size_t i = 0; i < m->n_captures; i++)
-		change_say(m->captures[i], done);
-	int code = 0;
-	for (size_t i = 0; i < m->n_failures; i++) {
-		err_set(&e, ERR_FAILED, "%s", m->failures[i]);
+	const Pcap__V1__Capture *const *captures = answer_field(m, 0, &n);
+	for (size_t i = 0; i < n; i++)
+		change_say(captures[i], done);
+	const char *const *failures = answer_field(m, 1, &n);
+	for (size_t i = 0; i < n; i++) {
+		err_set(&e, ERR_FAILED, "%s", failures[i]);
 		code = cli_fail(&e);
 	}
-	pcap__v1__change_response__free_unpacked(m, NULL);
+	protobuf_c_message_free_unpacked(m, NULL);
 	return code;
 }

@@ -166,7 +166,8 @@ static grpc_byte_buffer *client_pack(const ProtobufCMessage *m)
 	return b;
 }
 
-static ProtobufCMessage *client_unpack(struct client *c, grpc_byte_buffer *b)
+static ProtobufCMessage *client_unpack(const ProtobufCMessageDescriptor *d,
+				       grpc_byte_buffer *b)
 {
 	grpc_byte_buffer_reader reader;
 
@@ -174,8 +175,7 @@ static ProtobufCMessage *client_unpack(struct client *c, grpc_byte_buffer *b)
 		return NULL;
 	grpc_slice all = grpc_byte_buffer_reader_readall(&reader);
 	ProtobufCMessage *m = protobuf_c_message_unpack(
-		c->method->output, NULL, GRPC_SLICE_LENGTH(all),
-		GRPC_SLICE_START_PTR(all));
+		d, NULL, GRPC_SLICE_LENGTH(all), GRPC_SLICE_START_PTR(all));
 	grpc_slice_unref(all);
 	grpc_byte_buffer_reader_destroy(&reader);
 	return m;
@@ -358,7 +358,7 @@ static ProtobufCMessage *answer_or_error(struct client *c, struct err *e)
 	client_wait_for(c, TAG_RECV);
 	if (c->received) {
 		got = true;
-		m = client_unpack(c, c->received);
+		m = client_unpack(c->method->output, c->received);
 	}
 	if (!call_end(c, e)) {
 		if (m)
@@ -455,7 +455,7 @@ struct event {
 	uint64_t beside_bytes; /* that come beside gRPC */
 	uint8_t *beside;
 	grpc_byte_buffer *buffer;
-	Pcap__V1__PacketStream *unpacked;
+	Pcap__V1__ReplayResponse *unpacked;
 	struct iovec pieces[];
 };
 
@@ -466,7 +466,7 @@ void client_event_free(struct client_event *ev)
 	if (!ev)
 		return;
 	if (whole->unpacked)
-		pcap__v1__packet_stream__free_unpacked(whole->unpacked, NULL);
+		pcap__v1__replay_response__free_unpacked(whole->unpacked, NULL);
 	grpc_byte_buffer_destroy(whole->buffer);
 	free(whole->beside);
 	free(whole);
@@ -510,16 +510,17 @@ static void client_point(struct client_event *ev, const grpc_slice_buffer *s,
 
 /* What packets_front_read did not take: other events, and packets that are
  * laid out in an unusual way. */
-static bool event_unpack(struct client *c, struct event *ev)
+static bool event_unpack(struct event *ev)
 {
 	struct client_event *out = &ev->public;
-	Pcap__V1__PacketStream *m =
-		(Pcap__V1__PacketStream *)client_unpack(c, ev->buffer);
+	/* A ListenResponse has the same fields. */
+	Pcap__V1__ReplayResponse *m = (Pcap__V1__ReplayResponse *)client_unpack(
+		&pcap__v1__replay_response__descriptor, ev->buffer);
 
 	ev->unpacked = m;
-	if (!m || m->event_case == PCAP__V1__PACKET_STREAM__EVENT__NOT_SET)
+	if (!m || m->event_case == PCAP__V1__REPLAY_RESPONSE__EVENT__NOT_SET)
 		return false;
-	if (m->event_case != PCAP__V1__PACKET_STREAM__EVENT_PACKETS) {
+	if (m->event_case != PCAP__V1__REPLAY_RESPONSE__EVENT_PACKETS) {
 		out->message = m;
 		return true;
 	}
@@ -533,8 +534,8 @@ static bool event_unpack(struct client *c, struct event *ev)
 	return true;
 }
 
-/* Takes over b. NULL: it is not a PacketStream, or memory is out. */
-static struct client_event *event_new(struct client *c, grpc_byte_buffer *b)
+/* Takes over b. NULL: it is not a ReplayResponse, or memory is out. */
+static struct client_event *event_new(grpc_byte_buffer *b)
 {
 	uint8_t bytes[PACKETS_FRONT_MAX];
 	struct packets_front front;
@@ -555,7 +556,7 @@ static struct client_event *event_new(struct client *c, grpc_byte_buffer *b)
 		ev->public.zstd_raw_bytes = front.zstd ? front.raw_bytes : 0;
 		ev->beside_bytes = front.beside_bytes;
 		client_point(&ev->public, s, front.data);
-	} else if (!event_unpack(c, ev)) {
+	} else if (!event_unpack(ev)) {
 		client_event_free(&ev->public);
 		return NULL;
 	}
@@ -622,7 +623,7 @@ int client_next(struct client *c, struct client_event **ev, struct err *e)
 
 	if (!b)
 		return call_end(c, e) ? 0 : -1;
-	*ev = event_new(c, b);
+	*ev = event_new(b);
 	int got = *ev ? take_beside(c, (struct event *)*ev) : -1;
 	if (got == 1)
 		return 1;

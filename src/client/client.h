@@ -3,7 +3,7 @@
  * client: calls to a pcapd, for the command line.
  *
  * What: one connection, one call at a time; unary calls and the two kinds of
- * streams, on protobuf-c messages of proto/pcap.proto.
+ * streams, on protobuf-c messages of proto/pcap/v1/pcap.proto.
  * Threads: all of one client on one thread, but client_cancel, which any
  * thread and a signal's reader may call. A stream must be polled: whoever
  * writes packets to a slow place does it on another thread.
@@ -14,7 +14,7 @@
 #define PCAPD_CLIENT_CLIENT_H
 
 #include "base/err.h"
-#include "pcap.pb-c.h"
+#include "pcap/v1/pcap.pb-c.h"
 
 #include <stdint.h>
 #include <sys/uio.h>
@@ -57,14 +57,14 @@ ProtobufCMessage *client_call(struct client *c, const char *method,
 			      const ProtobufCMessage *request, struct err *e);
 
 /*
- * A message of a PacketStream. Header, Lost and End are unpacked; of Packets
+ * A message of a ReplayResponse. Header, Lost and End are unpacked; of Packets
  * the bytes stay where they were received and are only pointed at; a frame that
  * came beside gRPC is in one piece. Owned by whoever got it, freed on any
  * thread, before client_close.
  */
 struct client_event {
-	Pcap__V1__PacketStream *message; /* NULL: packets */
-	uint64_t count;			 /* as in Packets */
+	Pcap__V1__ReplayResponse *message; /* NULL: packets */
+	uint64_t count;			   /* as in Packets */
 	uint64_t blocks_done;
 	uint64_t bytes;		 /* in all pieces */
 	uint64_t zstd_raw_bytes; /* 0: records; else a zstd frame of so many */

@@ -6,7 +6,7 @@
  */
 #include "client/wire.h"
 
-#include "pcap.pb-c.h"
+#include "pcap/v1/pcap.pb-c.h"
 
 #include <string.h>
 
@@ -42,7 +42,8 @@ bool packets_front_read(const uint8_t *p, size_t n, size_t total,
 	struct packets_front read = {0};
 	size_t at = 0;
 
-	if (!rest_is(p, n, total, &at, PCAP__V1__PACKET_STREAM__EVENT_PACKETS))
+	if (!rest_is(p, n, total, &at,
+		     PCAP__V1__REPLAY_RESPONSE__EVENT_PACKETS))
 		return false;
 	while (at < total) {
 		size_t field = at;

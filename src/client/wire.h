@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wire: the front of a PacketStream message. Private to the client.
+ * wire: the front of a ReplayResponse message. Private to the client.
  */
 #ifndef PCAPD_CLIENT_WIRE_H
 #define PCAPD_CLIENT_WIRE_H

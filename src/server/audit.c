@@ -12,7 +12,7 @@
 #include "server/text.h"
 #include "store/audit.h"
 
-#include "pcap.pb-c.h"
+#include "pcap/v1/pcap.pb-c.h"
 
 #include <inttypes.h>
 #include <pwd.h>

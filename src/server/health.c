@@ -7,7 +7,7 @@
 
 #include "server/call.h"
 
-#include "health.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
 
 #include <string.h>
 

@@ -20,8 +20,8 @@
 #include "server/text.h"
 #include "server/wire.h"
 
-#include "health.pb-c.h"
-#include "reflection.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1alpha/reflection.pb-c.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -48,13 +48,13 @@ const struct method methods[] = {
 	UNARY(VIEWER, "Version", version_request, run_version),
 	UNARY(VIEWER, "Interfaces", interfaces_request, run_interfaces),
 	UNARY_FILTER(OPERATOR, "Init", init_request, run_init),
-	UNARY(OPERATOR, "Start", name_request, run_start),
-	UNARY(OPERATOR, "Stop", name_request, run_stop),
+	UNARY(OPERATOR, "Start", start_request, run_start),
+	UNARY(OPERATOR, "Stop", stop_request, run_stop),
 	UNARY(VIEWER, "List", list_request, run_list),
-	UNARY(OPERATOR, "Delete", name_request, run_delete),
-	UNARY(OPERATOR, "AddAlias", alias_request, run_add_alias),
-	UNARY(OPERATOR, "RemoveAlias", alias_request, run_remove_alias),
-	UNARY(VIEWER, "Status", list_request, run_status),
+	UNARY(OPERATOR, "Delete", delete_request, run_delete),
+	UNARY(OPERATOR, "AddAlias", add_alias_request, run_add_alias),
+	UNARY(OPERATOR, "RemoveAlias", remove_alias_request, run_remove_alias),
+	UNARY(VIEWER, "Status", status_request, run_status),
 	UNARY(VIEWER, "Gaps", gaps_request, run_gaps),
 	UNARY(OPERATOR, "Set", set_request, run_set),
 	UNARY(OPERATOR, "Hold", hold_request, run_hold),
@@ -64,7 +64,7 @@ const struct method methods[] = {
 	UNARY_FILTER(VIEWER, "Explain", explain_request, run_explain),
 	{
 		.path = PCAP "WouldRemove",
-		.request = &pcap__v1__set_request__descriptor,
+		.request = &pcap__v1__would_remove_request__descriptor,
 		.bound = BOUND_CALLS,
 		.role = ROLE_OPERATOR,
 		.start = start_on_worker,
@@ -360,12 +360,11 @@ static bool copy_text(char *to, size_t room, const char *from, const char *what,
 
 void answer_change(struct call *c, struct capture_view *v)
 {
-	Pcap__V1__ChangeResponse answer = PCAP__V1__CHANGE_RESPONSE__INIT;
-	Pcap__V1__Capture capture, *list[] = {&capture};
+	Pcap__V1__SetResponse answer = PCAP__V1__SET_RESPONSE__INIT;
+	Pcap__V1__Capture capture;
 
 	wire_capture(&capture, v);
-	answer.n_captures = 1;
-	answer.captures = list;
+	answer.capture = &capture;
 	call_answer(c, &answer.base);
 	capture_view_done(v);
 }
@@ -446,7 +445,8 @@ static void change_listed(struct call *c, const struct capture_view *v,
 /* Captures that are in the state already are left alone and not listed. */
 static void change_all(struct call *c, bool running, change_one *change)
 {
-	Pcap__V1__ChangeResponse answer = PCAP__V1__CHANGE_RESPONSE__INIT;
+	/* A StopResponse is the same. */
+	Pcap__V1__StartResponse answer = PCAP__V1__START_RESPONSE__INIT;
 	struct capture_view *views = NULL;
 	struct methods_captures_changes all;
 	size_t n = 0;
@@ -477,19 +477,19 @@ static void change_all(struct call *c, bool running, change_one *change)
 	free(views);
 }
 
-static void change_some(struct call *c, bool running, change_one *change)
+static void change_some(struct call *c, const char *name, bool all,
+			bool running, change_one *change)
 {
-	const Pcap__V1__NameRequest *r = (const void *)c->request;
 	struct err e = ERR_INIT;
 
-	if (r->all && *r->name) {
+	if (all && *name) {
 		err_set(&e, ERR_USAGE,
 			"expected a name or all captures, got both");
 		call_fail(c, &e);
-	} else if (r->all) {
+	} else if (all) {
 		change_all(c, running, change);
 	} else {
-		methods_captures_change_named(c, r->name, change);
+		methods_captures_change_named(c, name, change);
 	}
 }
 
@@ -652,12 +652,16 @@ void run_init(struct call *c)
 
 void run_start(struct call *c)
 {
-	change_some(c, true, control_start);
+	const Pcap__V1__StartRequest *r = (const void *)c->request;
+
+	change_some(c, r->name, r->all, true, control_start);
 }
 
 void run_stop(struct call *c)
 {
-	change_some(c, false, control_stop_one);
+	const Pcap__V1__StopRequest *r = (const void *)c->request;
+
+	change_some(c, r->name, r->all, false, control_stop_one);
 }
 
 bool list_seen(struct call *c, const char *name, struct capture_view **v,
@@ -713,18 +717,14 @@ void run_list(struct call *c)
 
 void run_delete(struct call *c)
 {
-	const Pcap__V1__NameRequest *r = (const void *)c->request;
+	const Pcap__V1__DeleteRequest *r = (const void *)c->request;
 
-	if (r->all)
-		call_finish(c, GRPC_STATUS_INVALID_ARGUMENT,
-			    "captures are deleted one by one", NULL);
-	else
-		methods_captures_change_named(c, r->name, control_delete);
+	methods_captures_change_named(c, r->name, control_delete);
 }
 
 void run_add_alias(struct call *c)
 {
-	const Pcap__V1__AliasRequest *r = (const void *)c->request;
+	const Pcap__V1__AddAliasRequest *r = (const void *)c->request;
 	struct capture_view v;
 	struct err e = ERR_INIT;
 
@@ -737,18 +737,15 @@ void run_add_alias(struct call *c)
 
 void run_remove_alias(struct call *c)
 {
-	const Pcap__V1__AliasRequest *r = (const void *)c->request;
+	const Pcap__V1__RemoveAliasRequest *r = (const void *)c->request;
 	struct control *ctl = c->server->control;
 	char people[PEOPLE_MAX + 1];
 	struct capture_view v;
 	struct err e = ERR_INIT;
 	uint64_t id;
 
-	if (*r->name)
-		err_set(&e, ERR_USAGE,
-			"expected only the alias that goes, got a name too");
-	else if (control_people(ctl, r->alias, &id, people, &e) &&
-		 !peer_sees(c->caller, people))
+	if (control_people(ctl, r->alias, &id, people, &e) &&
+	    !peer_sees(c->caller, people))
 		err_set(&e, ERR_NOT_FOUND, "no alias '%.80s'", r->alias);
 	else if (check_name(r->alias, &e) &&
 		 control_alias_remove(ctl, r->alias, &v, &e)) {

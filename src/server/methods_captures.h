@@ -37,7 +37,8 @@ bool check_range(int64_t since_ns, int64_t until_ns, struct err *e);
 struct bpf_filter *call_filter(struct call *c, const char *text,
 			       uint32_t link_type, uint32_t snaplen,
 			       struct err *e);
-/* A ChangeResponse of one capture; v is done. */
+/* The answer of every method that changes a capture: it, as field 1. v is
+ * done. */
 void answer_change(struct call *c, struct capture_view *v);
 
 /* --- the methods, as method.h says --- */

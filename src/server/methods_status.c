@@ -265,7 +265,7 @@ static void answer_status(struct call *c, struct capture_view *v, size_t n)
 
 void run_status(struct call *c)
 {
-	const Pcap__V1__ListRequest *r = (const void *)c->request;
+	const Pcap__V1__StatusRequest *r = (const void *)c->request;
 	struct capture_view *v = NULL;
 	size_t n = 0;
 	struct err e = ERR_INIT;
@@ -394,11 +394,13 @@ void run_set(struct call *c)
 
 void run_would_remove(struct call *c)
 {
-	const Pcap__V1__SetRequest *r = (const void *)c->request;
+	const Pcap__V1__WouldRemoveRequest *r = (const void *)c->request;
 	Pcap__V1__WouldRemoveResponse answer =
 		PCAP__V1__WOULD_REMOVE_RESPONSE__INIT;
-	bool bytes = r->bytes_case == PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
-	bool age = r->age_case == PCAP__V1__SET_REQUEST__AGE_KEEP_AGE_NS;
+	bool bytes = r->bytes_case ==
+		     PCAP__V1__WOULD_REMOVE_REQUEST__BYTES_KEEP_BYTES;
+	bool age =
+		r->age_case == PCAP__V1__WOULD_REMOVE_REQUEST__AGE_KEEP_AGE_NS;
 	Pcap__V1__Capture capture;
 	struct store_removal removal;
 	struct capture_view v;

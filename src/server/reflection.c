@@ -10,7 +10,7 @@
 #include "server/call.h"
 #include "server/wire.h"
 
-#include "reflection.pb-c.h"
+#include "grpc/reflection/v1alpha/reflection.pb-c.h"
 
 #include <stdio.h>
 #include <stdlib.h>

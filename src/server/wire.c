@@ -146,7 +146,7 @@ size_t wire_packets_head(uint8_t out[WIRE_HEAD_MAX],
 	n += server_wire_number(inner + n, 5, h->beside_bytes);
 	if (h->data_bytes)
 		n += bytes_head(inner + n, 15, h->data_bytes);
-	size_t m = bytes_head(out, PCAP__V1__PACKET_STREAM__EVENT_PACKETS,
+	size_t m = bytes_head(out, PCAP__V1__REPLAY_RESPONSE__EVENT_PACKETS,
 			      n + h->data_bytes);
 	memcpy(out + m, inner, n);
 	return m + n;
@@ -216,7 +216,7 @@ uint32_t wire_snaplen(const struct capture_view *v, uint32_t asked, bool live)
 grpc_byte_buffer *wire_header(const struct capture_view *v, uint32_t link_type,
 			      uint32_t snaplen, uint64_t blocks)
 {
-	Pcap__V1__PacketStream stream = PCAP__V1__PACKET_STREAM__INIT;
+	Pcap__V1__ReplayResponse stream = PCAP__V1__REPLAY_RESPONSE__INIT;
 	Pcap__V1__Header header = PCAP__V1__HEADER__INIT;
 	Pcap__V1__Capture capture;
 	uint8_t head[SAVEFILE_HEAD_BYTES];
@@ -227,28 +227,28 @@ grpc_byte_buffer *wire_header(const struct capture_view *v, uint32_t link_type,
 	header.savefile_header.len = sizeof(head);
 	header.capture = &capture;
 	header.blocks = blocks;
-	stream.event_case = PCAP__V1__PACKET_STREAM__EVENT_HEADER;
+	stream.event_case = PCAP__V1__REPLAY_RESPONSE__EVENT_HEADER;
 	stream.header = &header;
 	return wire_pack(&stream.base);
 }
 
 grpc_byte_buffer *wire_lost(uint64_t packets, const char *reason)
 {
-	Pcap__V1__PacketStream stream = PCAP__V1__PACKET_STREAM__INIT;
+	Pcap__V1__ReplayResponse stream = PCAP__V1__REPLAY_RESPONSE__INIT;
 	Pcap__V1__Lost lost = PCAP__V1__LOST__INIT;
 
 	lost.packets = packets;
 	lost.reason = (char *)(reason ? reason : "");
-	stream.event_case = PCAP__V1__PACKET_STREAM__EVENT_LOST;
+	stream.event_case = PCAP__V1__REPLAY_RESPONSE__EVENT_LOST;
 	stream.lost = &lost;
 	return wire_pack(&stream.base);
 }
 
 grpc_byte_buffer *wire_end(const Pcap__V1__End *end)
 {
-	Pcap__V1__PacketStream stream = PCAP__V1__PACKET_STREAM__INIT;
+	Pcap__V1__ReplayResponse stream = PCAP__V1__REPLAY_RESPONSE__INIT;
 
-	stream.event_case = PCAP__V1__PACKET_STREAM__EVENT_END;
+	stream.event_case = PCAP__V1__REPLAY_RESPONSE__EVENT_END;
 	stream.end = (Pcap__V1__End *)end;
 	return wire_pack(&stream.base);
 }

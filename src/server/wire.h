@@ -15,7 +15,7 @@
 #include <grpc/byte_buffer.h>
 #include <protobuf-c/protobuf-c.h>
 
-#include "pcap.pb-c.h"
+#include "pcap/v1/pcap.pb-c.h"
 
 #define WIRE_HEAD_MAX 64
 /* A message takes twice its bytes and this, at most. */
@@ -26,7 +26,7 @@ grpc_byte_buffer *wire_pack(const ProtobufCMessage *m);
  * freed without an allocator. */
 ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *d,
 			      grpc_byte_buffer *bytes, struct err *e);
-/* Everything of PacketStream{Packets} up to the data. Returns its length. */
+/* Everything of ReplayResponse{Packets} up to the data. Returns its length. */
 struct packets_head {
 	uint64_t count, blocks_done;
 	uint64_t zstd_raw_bytes; /* 0: the data is not compressed */

@@ -102,7 +102,7 @@ store/planted.c fsck/fsck.h
 store/planted.c store.h
 index/planted.c store/store.h
 control/planted.c server/server.h
-control/planted.c pcap.pb-c.h
+control/planted.c pcap/v1/pcap.pb-c.h
 server/planted.c client/client.h
 client/planted.c control/captures.h
 cli/planted.c server/server.h

@@ -34,7 +34,7 @@ proto_fields() {
 check() {
 	c_fields "$1/src/packet/block.h" >"$work/c"
 	sql_fields "$1/schema" >"$work/sql" || return 1
-	proto_fields "$1/proto/pcap.proto" >"$work/proto"
+	proto_fields "$1/proto/pcap/v1/pcap.proto" >"$work/proto"
 	[ -s "$work/c" ] && diff "$work/c" "$work/sql" &&
 		diff "$work/c" "$work/proto"
 }
@@ -67,6 +67,6 @@ differs() {
 differs src/packet/block.h '/uint64_t raw_bytes;/d'
 differs src/packet/block.h 's/int64_t min_ns;/int64_t least_ns;/'
 differs 'schema/*.sql' 's/raw_bytes/bytes_raw/'
-differs proto/pcap.proto '/^message BlockInfo/,/^}/s/packets = 7/packets = 17/'
-differs proto/pcap.proto '/^message BlockInfo/,/^}/s/first_ns/start_ns/'
+differs proto/pcap/v1/pcap.proto '/^message BlockInfo/,/^}/s/packets = 7/packets = 17/'
+differs proto/pcap/v1/pcap.proto '/^message BlockInfo/,/^}/s/first_ns/start_ns/'
 echo "a block has the same fields everywhere: $(tr '\n' ' ' <"$work/c")"

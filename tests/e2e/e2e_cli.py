@@ -70,7 +70,7 @@ class Results(Case):
 
     def test_json_has_every_field_of_the_api(self):
         with open(os.path.join(os.path.dirname(__file__), "..", "..", "proto",
-                               "pcap.proto")) as file:
+                               "pcap", "v1", "pcap.proto")) as file:
             body = re.search(r"\nmessage Capture \{(.*?)\n\}", file.read(),
                              re.S).group(1)
         body = re.sub(r"enum.*?\}", "", body, flags=re.S)

@@ -32,7 +32,7 @@ from harness import (INCOMPLETE, NS, PATIENCE, PCAP, SANITIZE,
 
 T0 = 1767225600 * NS
 REPLAY = "/pcap.v1.Pcap/Replay"
-HEADER, LOST, END, PACKETS = 1, 2, 3, 4  # of PacketStream
+HEADER, LOST, END, PACKETS = 1, 2, 3, 4  # of ReplayResponse
 SENDFILE = {"x86_64": 40, "aarch64": 71}.get(platform.machine())
 GAMES, NEWS, NOBODY = 60, 9, 65534  # gids, uid of base-files
 # Nobody is closed for being late.

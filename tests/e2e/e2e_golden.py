@@ -122,9 +122,9 @@ class Golden(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         output("protoc", "-I", SOURCE + "/proto", "--python_out",
-               cls.folder.name, "pcap.proto")
+               cls.folder.name, "pcap/v1/pcap.proto")
         sys.path.insert(0, cls.folder.name)
-        import pcap_pb2
+        from pcap.v1 import pcap_pb2
         cls.server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
         cls.server.add_generic_rpc_handlers([Same(pcap_pb2)])
         os.environ["PCAP_SOCKET"] = os.path.join(cls.folder.name, "sock")

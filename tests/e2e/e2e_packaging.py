@@ -42,7 +42,7 @@ class Packaging(unittest.TestCase):
 
     def test_programs_manuals_and_the_api_are_there(self):
         for end in ("bin/pcap", "sbin/pcapd", "man1/pcap.1", "man8/pcapd.8",
-                    "man5/pcapd.conf.5", "pcapd/pcap.proto",
+                    "man5/pcapd.conf.5", "pcapd/pcap/v1/pcap.proto",
                     "share/bash-completion/completions/pcap",
                     "share/bash-completion/completions/pcapd"):
             self.installed(end)

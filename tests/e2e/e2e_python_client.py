@@ -197,10 +197,10 @@ class Reading(Case):
         with tempfile.NamedTemporaryFile() as file:
             output("protoc", "-I", SOURCE + "/proto",
                    "--descriptor_set_out=" + file.name,
-                   SOURCE + "/proto/pcap.proto")
+                   SOURCE + "/proto/pcap/v1/pcap.proto")
             want = descriptor_pb2.FileDescriptorSet.FromString(
                 file.read()).file[0]
-        for ask in ({"file_by_filename": "pcap.proto"},
+        for ask in ({"file_by_filename": "pcap/v1/pcap.proto"},
                     {"file_containing_symbol": "pcap.v1.Pcap"},
                     {"file_containing_symbol": "pcap.v1.Packets"},
                     {"file_containing_symbol": "pcap.v1.Pcap.List"}):

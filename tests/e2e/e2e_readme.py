@@ -145,7 +145,7 @@ class Readme(unittest.TestCase):
     def from_a_script(self):
         _, text = section("From a script")
         program = re.search(r"```python\n(.*?)```", text, re.S).group(1)
-        made = re.search(r"`(protoc -I proto .*?)`", text, re.S).group(1)
+        made = re.search(r"`(protoc -I proto.*?)`", text, re.S).group(1)
         os.symlink(SOURCE + "/proto", self.folder + "/proto")
         program = program.replace("/run/pcapd/pcapd.sock", self.daemon.socket)
         with open(self.folder + "/replay.py", "w") as file:

@@ -78,12 +78,12 @@ class Liar(grpc.GenericRpcHandler):
 
     def stream(self):
         """A Header, a Lost and an End, each full of lies."""
-        header = self.pb.PacketStream()
+        header = self.pb.ReplayResponse()
         lies(header.header)
         header.header.savefile_header = bytes(24)
-        lost = self.pb.PacketStream()
+        lost = self.pb.ReplayResponse()
         lies(lost.lost)
-        end = self.pb.PacketStream()
+        end = self.pb.ReplayResponse()
         lies(end.end)
         end.end.complete = False
         return [header, lost, end]
@@ -105,7 +105,7 @@ class Liar(grpc.GenericRpcHandler):
                 self.refuse(context)
             yield from self.stream()
 
-        streams = method.output_type.name == "PacketStream"
+        streams = method.name in ("Replay", "Listen")
         make = (grpc.unary_stream_rpc_method_handler if streams
                 else grpc.unary_unary_rpc_method_handler)
         return make(many if streams else once, lambda data: data,
@@ -117,9 +117,9 @@ class Lies(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         output("protoc", "-I", SOURCE + "/proto", "--python_out",
-               cls.folder.name, "pcap.proto")
+               cls.folder.name, "pcap/v1/pcap.proto")
         sys.path.insert(0, cls.folder.name)
-        import pcap_pb2
+        from pcap.v1 import pcap_pb2
         cls.liar = Liar(pcap_pb2)
         cls.server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
         cls.server.add_generic_rpc_handlers([cls.liar])

@@ -14,7 +14,7 @@
 
 #include "../unit/loopback_peer.h"
 
-#include "pcap.pb-c.h"
+#include "pcap/v1/pcap.pb-c.h"
 
 #include <arpa/inet.h>
 #include <assert.h>

@@ -2,7 +2,7 @@
 /* The short way through a Packets message, against protobuf-c's. */
 #include "client/wire.h"
 
-#include "pcap.pb-c.h"
+#include "pcap/v1/pcap.pb-c.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 #define DATA_MAX (300u << 10)
 
 struct message {
-	Pcap__V1__PacketStream stream;
+	Pcap__V1__ReplayResponse stream;
 	Pcap__V1__Packets packets;
 	uint8_t *bytes;
 	size_t n;
@@ -34,17 +34,17 @@ static int set_up(void **state)
 
 static void repack(struct message *m)
 {
-	m->n = pcap__v1__packet_stream__get_packed_size(&m->stream);
+	m->n = pcap__v1__replay_response__get_packed_size(&m->stream);
 	m->bytes = malloc(m->n + 1);
 	assert_non_null(m->bytes);
-	pcap__v1__packet_stream__pack(&m->stream, m->bytes);
+	pcap__v1__replay_response__pack(&m->stream, m->bytes);
 }
 
 static void pack(struct message *m, uint64_t count, uint64_t blocks, size_t n)
 {
-	pcap__v1__packet_stream__init(&m->stream);
+	pcap__v1__replay_response__init(&m->stream);
 	pcap__v1__packets__init(&m->packets);
-	m->stream.event_case = PCAP__V1__PACKET_STREAM__EVENT_PACKETS;
+	m->stream.event_case = PCAP__V1__REPLAY_RESPONSE__EVENT_PACKETS;
 	m->stream.packets = &m->packets;
 	m->packets.count = count;
 	m->packets.blocks_done = blocks;
@@ -85,17 +85,17 @@ static void packets_are_found_where_protobuf_put_them(void **state)
 
 static void other_events_take_the_long_way(void **state)
 {
-	Pcap__V1__PacketStream s = PCAP__V1__PACKET_STREAM__INIT;
+	Pcap__V1__ReplayResponse s = PCAP__V1__REPLAY_RESPONSE__INIT;
 	Pcap__V1__Lost lost = PCAP__V1__LOST__INIT;
 	struct packets_front f;
 	uint8_t bytes[64] = {0};
 
 	(void)state;
 	assert_false(packets_front_read(bytes, 0, 0, &f));
-	s.event_case = PCAP__V1__PACKET_STREAM__EVENT_LOST;
+	s.event_case = PCAP__V1__REPLAY_RESPONSE__EVENT_LOST;
 	s.lost = &lost;
 	lost.packets = 7;
-	size_t n = pcap__v1__packet_stream__pack(&s, bytes);
+	size_t n = pcap__v1__replay_response__pack(&s, bytes);
 	assert_false(packets_front_read(bytes, n, n, &f));
 }
 
@@ -156,8 +156,8 @@ static void broken_bytes_are_never_read_differently(void **state)
 		}
 		m.bytes[(size_t)random() % m.n] = (uint8_t)random();
 		bool took = front(&m, &f);
-		Pcap__V1__PacketStream *s =
-			pcap__v1__packet_stream__unpack(NULL, m.n, m.bytes);
+		Pcap__V1__ReplayResponse *s =
+			pcap__v1__replay_response__unpack(NULL, m.n, m.bytes);
 		if (took) {
 			assert_non_null(s);
 			assert_int_equal(s->event_case, 4);
@@ -175,7 +175,7 @@ static void broken_bytes_are_never_read_differently(void **state)
 						    m.n - f.data);
 		}
 		if (s)
-			pcap__v1__packet_stream__free_unpacked(s, NULL);
+			pcap__v1__replay_response__free_unpacked(s, NULL);
 		free(m.bytes);
 	}
 }

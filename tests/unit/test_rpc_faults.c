@@ -11,9 +11,9 @@
 #include "server/server.h"
 #include "traffic.h"
 
-#include "health.pb-c.h"
-#include "pcap.pb-c.h"
-#include "reflection.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "pcap/v1/pcap.pb-c.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -62,21 +62,22 @@ REQUEST(interfaces, InterfacesRequest, interfaces_request, (void)m)
 REQUEST(init, InitRequest, init_request, m.interface = "lo";
 	m.filter = "udp port 9 and host 127.0.0.9"; m.alias = "made";
 	m.people = "root,nobody"; m.start = true)
-REQUEST(start, NameRequest, name_request, m.name = "live")
-REQUEST(stop, NameRequest, name_request, m.all = true)
+REQUEST(start, StartRequest, start_request, m.name = "live")
+REQUEST(stop, StopRequest, stop_request, m.all = true)
 REQUEST(list, ListRequest, list_request, (void)m)
-REQUEST(delete, NameRequest, name_request, m.name = "extra")
-REQUEST(add_alias, AliasRequest, alias_request, m.name = "kept";
+REQUEST(delete, DeleteRequest, delete_request, m.name = "extra")
+REQUEST(add_alias, AddAliasRequest, add_alias_request, m.name = "kept";
 	m.alias = "second")
-REQUEST(remove_alias, AliasRequest, alias_request, m.alias = "third")
-REQUEST(status, ListRequest, list_request, (void)m)
+REQUEST(remove_alias, RemoveAliasRequest, remove_alias_request,
+	m.alias = "third")
+REQUEST(status, StatusRequest, status_request, (void)m)
 REQUEST(gaps, GapsRequest, gaps_request, m.name = "kept")
 REQUEST(set, SetRequest, set_request, m.name = "kept";
 	m.bytes_case = PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
 	m.keep_bytes = 1 << 30; m.who_case = PCAP__V1__SET_REQUEST__WHO_PEOPLE;
 	m.people = "root")
-REQUEST(would_remove, SetRequest, set_request, m.name = "kept";
-	m.bytes_case = PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
+REQUEST(would_remove, WouldRemoveRequest, would_remove_request, m.name = "kept";
+	m.bytes_case = PCAP__V1__WOULD_REMOVE_REQUEST__BYTES_KEEP_BYTES;
 	m.keep_bytes = 1)
 REQUEST(hold, HoldRequest, hold_request, m.name = "kept";
 	m.since_ns = 1000 * NS_PER_S; m.until_ns = 2000 * NS_PER_S;
@@ -303,7 +304,7 @@ static grpc_status_code call(const struct rpc *m, struct exchange *x)
 static void replays_whole(const struct rpc *m, long n)
 {
 	Pcap__V1__ReplayRequest r = PCAP__V1__REPLAY_REQUEST__INIT;
-	Pcap__V1__PacketStream *got;
+	Pcap__V1__ReplayResponse *got;
 	uint64_t packets = 0;
 	bool complete = false;
 	struct exchange x;
@@ -313,12 +314,12 @@ static void replays_whole(const struct rpc *m, long n)
 	exchange_send_message(&x, &r.base);
 	exchange_half_close(&x);
 	while ((got = (void *)exchange_receive(
-			&x, &pcap__v1__packet_stream__descriptor))) {
-		if (got->event_case == PCAP__V1__PACKET_STREAM__EVENT_PACKETS)
+			&x, &pcap__v1__replay_response__descriptor))) {
+		if (got->event_case == PCAP__V1__REPLAY_RESPONSE__EVENT_PACKETS)
 			packets += got->packets->count;
-		if (got->event_case == PCAP__V1__PACKET_STREAM__EVENT_END)
+		if (got->event_case == PCAP__V1__REPLAY_RESPONSE__EVENT_END)
 			complete = got->end->complete;
-		pcap__v1__packet_stream__free_unpacked(got, NULL);
+		pcap__v1__replay_response__free_unpacked(got, NULL);
 	}
 	grpc_status_code status = exchange_finish(&x);
 	if (status != GRPC_STATUS_OK || packets != PACKETS || !complete)

@@ -8,9 +8,9 @@
 #include "server/server.h"
 #include "traffic.h"
 
-#include "health.pb-c.h"
-#include "pcap.pb-c.h"
-#include "reflection.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "pcap/v1/pcap.pb-c.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,8 +135,8 @@ static void refused(struct world *w, const char *method,
 	char path[128];
 
 	snprintf(path, sizeof(path), PCAP "%s", method);
-	assert_null(
-		exchange_once(&w->x, &w->peer, path, m, ANSWER(packet_stream)));
+	assert_null(exchange_once(&w->x, &w->peer, path, m,
+				  ANSWER(replay_response)));
 	assert_string_equal(w->x.text, text);
 	assert_int_equal(w->x.status, status);
 }
@@ -156,28 +156,28 @@ struct taken {
 /* The next message; false: there is none. */
 static bool take(struct taken *t)
 {
-	Pcap__V1__PacketStream *m =
-		(void *)exchange_receive(&t->x, ANSWER(packet_stream));
+	Pcap__V1__ReplayResponse *m =
+		(void *)exchange_receive(&t->x, ANSWER(replay_response));
 	ProtobufCBinaryData data = {0};
 
 	if (!m)
 		return false;
 	assert_false(t->ended);
 	switch (m->event_case) {
-	case PCAP__V1__PACKET_STREAM__EVENT_HEADER:
+	case PCAP__V1__REPLAY_RESPONSE__EVENT_HEADER:
 		assert_int_equal(t->n, 0);
 		data = m->header->savefile_header;
 		assert_int_equal(data.len, 24);
 		break;
-	case PCAP__V1__PACKET_STREAM__EVENT_PACKETS:
+	case PCAP__V1__REPLAY_RESPONSE__EVENT_PACKETS:
 		assert_true(t->n >= 24);
 		data = m->packets->data;
 		t->packets += m->packets->count;
 		break;
-	case PCAP__V1__PACKET_STREAM__EVENT_LOST:
+	case PCAP__V1__REPLAY_RESPONSE__EVENT_LOST:
 		t->lost += m->lost->packets;
 		break;
-	case PCAP__V1__PACKET_STREAM__EVENT_END:
+	case PCAP__V1__REPLAY_RESPONSE__EVENT_END:
 		t->ended = true;
 		t->end = *m->end;
 		snprintf(t->note, sizeof(t->note), "%s", m->end->note);
@@ -189,7 +189,7 @@ static bool take(struct taken *t)
 	if (data.len)
 		memcpy(t->bytes + t->n, data.data, data.len);
 	t->n += data.len;
-	pcap__v1__packet_stream__free_unpacked(m, NULL);
+	pcap__v1__replay_response__free_unpacked(m, NULL);
 	return true;
 }
 
@@ -254,11 +254,11 @@ static Pcap__V1__ListenRequest listen_to(const char *name)
 
 static void delete (struct world *w, const char *name)
 {
-	Pcap__V1__NameRequest r = PCAP__V1__NAME_REQUEST__INIT;
+	Pcap__V1__DeleteRequest r = PCAP__V1__DELETE_REQUEST__INIT;
 
 	r.name = (char *)name;
 	ProtobufCMessage *m = exchange_once(&w->x, &w->peer, PCAP "Delete",
-					    &r.base, ANSWER(change_response));
+					    &r.base, ANSWER(delete_response));
 	if (!m)
 		fail_msg("%s", w->x.text);
 	protobuf_c_message_free_unpacked(m, NULL);
@@ -445,9 +445,8 @@ static void it_tells_its_version(void **state)
 static void what_is_out_of_bounds_is_refused(void **state)
 {
 	struct world *w = *state;
-	Pcap__V1__NameRequest name = PCAP__V1__NAME_REQUEST__INIT;
+	Pcap__V1__StopRequest name = PCAP__V1__STOP_REQUEST__INIT;
 	Pcap__V1__InitRequest init = PCAP__V1__INIT_REQUEST__INIT;
-	Pcap__V1__AliasRequest alias = PCAP__V1__ALIAS_REQUEST__INIT;
 	char text[9000];
 	const grpc_status_code invalid = GRPC_STATUS_INVALID_ARGUMENT;
 
@@ -462,12 +461,6 @@ static void what_is_out_of_bounds_is_refused(void **state)
 	name.all = true;
 	refused(w, "Stop", &name.base, invalid,
 		"expected a name or all captures, got both");
-	refused(w, "Delete", &name.base, invalid,
-		"captures are deleted one by one");
-	alias.name = "a";
-	alias.alias = "b";
-	refused(w, "RemoveAlias", &alias.base, invalid,
-		"expected only the alias that goes, got a name too");
 	init.interface = text;
 	refused(w, "Init", &init.base, invalid,
 		"expected the name of an interface of at most 63 bytes, got "
@@ -652,7 +645,7 @@ static void replay_refuses_what_makes_no_sense(void **state)
 	r = replay_of("a");
 	r.filter = "tcp port";
 	assert_null(exchange_once(&w->x, &w->peer, PCAP "Replay", &r.base,
-				  ANSWER(packet_stream)));
+				  ANSWER(replay_response)));
 	assert_int_equal(w->x.status, invalid);
 	assert_non_null(strstr(w->x.text, "syntax error"));
 }
@@ -849,7 +842,7 @@ static void streams_over_the_bound_are_refused(void **state)
 		exchange_send_message(&w->x, &r.base);
 		exchange_half_close(&w->x);
 		ProtobufCMessage *m;
-		while ((m = exchange_receive(&w->x, ANSWER(packet_stream))))
+		while ((m = exchange_receive(&w->x, ANSWER(replay_response))))
 			protobuf_c_message_free_unpacked(m, NULL);
 	} while (exchange_finish(&w->x) == GRPC_STATUS_RESOURCE_EXHAUSTED);
 	assert_int_equal(w->x.status, GRPC_STATUS_OK);
@@ -896,7 +889,8 @@ static void a_client_that_does_not_read_does_not_stop_a_stop(void **state)
 	for (int i = 0; i < 8; i++) {
 		ProtobufCMessage *m;
 
-		while ((m = exchange_receive(&t[i]->x, ANSWER(packet_stream))))
+		while ((m = exchange_receive(&t[i]->x,
+					     ANSWER(replay_response))))
 			protobuf_c_message_free_unpacked(m, NULL);
 		exchange_finish(&t[i]->x);
 		free(t[i]);
@@ -956,7 +950,8 @@ static bool describes(struct world *w, const char *symbol)
 			m->file_descriptor_response->file_descriptor_proto;
 
 		/* The file's name comes first. */
-		assert_memory_equal(file->data, "\x0a\x0apcap.proto", 12);
+		assert_memory_equal(file->data, "\x0a\x12pcap/v1/pcap.proto",
+				    20);
 	} else {
 		assert_int_equal(m->error_response->error_code,
 				 GRPC_STATUS_NOT_FOUND);
@@ -974,7 +969,7 @@ static void reflection_finds_what_is_declared(void **state)
 		"pcap.v1.Capture.State",
 		"pcap.v1.Capture.id",
 		"pcap.v1.Capture.State.RUNNING",
-		"pcap.v1.PacketStream.event",
+		"pcap.v1.ReplayResponse.event",
 	};
 	static const char *const missing[] = {
 		"",

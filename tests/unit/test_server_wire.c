@@ -7,8 +7,8 @@
 #include "server/text.h"
 #include "server/wire.h"
 
-#include "health.pb-c.h"
-#include "reflection.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1alpha/reflection.pb-c.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,10 +58,11 @@ static void decodes_to(uint64_t count, uint64_t done, uint64_t raw,
 
 	assert_true(n <= WIRE_HEAD_MAX);
 	memset(bytes + n, 0x5a, data_bytes);
-	Pcap__V1__PacketStream *m =
-		pcap__v1__packet_stream__unpack(NULL, n + data_bytes, bytes);
+	Pcap__V1__ReplayResponse *m =
+		pcap__v1__replay_response__unpack(NULL, n + data_bytes, bytes);
 	assert_non_null(m);
-	assert_int_equal(m->event_case, PCAP__V1__PACKET_STREAM__EVENT_PACKETS);
+	assert_int_equal(m->event_case,
+			 PCAP__V1__REPLAY_RESPONSE__EVENT_PACKETS);
 	assert_int_equal(m->base.n_unknown_fields, 0);
 	assert_int_equal(m->packets->base.n_unknown_fields, 0);
 	assert_true(m->packets->count == count);
@@ -74,9 +75,9 @@ static void decodes_to(uint64_t count, uint64_t done, uint64_t raw,
 	assert_int_equal(m->packets->zstd, raw != 0);
 	assert_true(m->packets->raw_bytes == raw);
 	/* Not a byte more than the library would need. */
-	assert_int_equal(pcap__v1__packet_stream__get_packed_size(m),
+	assert_int_equal(pcap__v1__replay_response__get_packed_size(m),
 			 n + data_bytes);
-	pcap__v1__packet_stream__free_unpacked(m, NULL);
+	pcap__v1__replay_response__free_unpacked(m, NULL);
 }
 
 static void packets_decode_at_every_length_of_a_varint(void **state)
@@ -116,15 +117,15 @@ static void frames_beside_are_announced(void **state)
 		size_t n = wire_packets_head(bytes, &h);
 
 		assert_true(n <= WIRE_HEAD_MAX);
-		Pcap__V1__PacketStream *m =
-			pcap__v1__packet_stream__unpack(NULL, n, bytes);
+		Pcap__V1__ReplayResponse *m =
+			pcap__v1__replay_response__unpack(NULL, n, bytes);
 		assert_non_null(m);
 		assert_true(m->packets->count == h.count);
 		assert_true(m->packets->beside_bytes == h.beside_bytes);
 		assert_int_equal(m->packets->data.len, 0);
-		assert_int_equal(pcap__v1__packet_stream__get_packed_size(m),
+		assert_int_equal(pcap__v1__replay_response__get_packed_size(m),
 				 n);
-		pcap__v1__packet_stream__free_unpacked(m, NULL);
+		pcap__v1__replay_response__free_unpacked(m, NULL);
 	}
 }
 
@@ -157,7 +158,7 @@ static ProtobufCMessage *taken(const void *bytes, size_t n, struct err *e)
 	grpc_slice slice = grpc_slice_from_copied_buffer(bytes, n);
 	grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
 	ProtobufCMessage *m =
-		wire_unpack(&pcap__v1__name_request__descriptor, buffer, e);
+		wire_unpack(&pcap__v1__start_request__descriptor, buffer, e);
 
 	grpc_byte_buffer_destroy(buffer);
 	grpc_slice_unref(slice);
@@ -171,15 +172,16 @@ static void what_is_no_message_is_refused(void **state)
 	(void)state;
 	assert_null(taken("\xff\xff\xff", 3, &e));
 	assert_int_equal(e.kind, ERR_USAGE);
-	assert_string_equal(e.what,
-			    "the request is not a pcap.v1.NameRequest message");
+	assert_string_equal(
+		e.what, "the request is not a pcap.v1.StartRequest message");
 	assert_null(taken("\x0a\x05web", 5, &e));
 	assert_null(taken("\x0a\x02\xc3\x28", 4, &e));
 	assert_string_equal(
-		e.what, "the field 'name' of pcap.v1.NameRequest is not UTF-8");
+		e.what,
+		"the field 'name' of pcap.v1.StartRequest is not UTF-8");
 	ProtobufCMessage *m = taken("\x0a\x02\xc3\xa9", 4, &e);
 	assert_non_null(m);
-	assert_string_equal(((Pcap__V1__NameRequest *)m)->name, "é");
+	assert_string_equal(((Pcap__V1__StartRequest *)m)->name, "é");
 	protobuf_c_message_free_unpacked(m, NULL);
 }
 
@@ -198,7 +200,7 @@ static void a_message_takes_memory_within_a_bound(void **state)
 	protobuf_c_message_free_unpacked(m, NULL);
 	assert_null(taken(bytes, sizeof(bytes), &e));
 	assert_int_equal(e.kind, ERR_LIMIT);
-	assert_string_equal(e.what, "the fields of pcap.v1.NameRequest take "
+	assert_string_equal(e.what, "the fields of pcap.v1.StartRequest take "
 				    "over 144390 bytes of memory");
 	/* One that is large is not many. */
 	static uint8_t large[4 << 20] = "\x7a\xfb\xff\xff\x01";
@@ -394,9 +396,48 @@ static void every_method_of_every_service_has_a_row(void **state)
 	assert_null(method_find("", 0));
 }
 
+static void same_fields(const ProtobufCMessageDescriptor *a,
+			const ProtobufCMessageDescriptor *b)
+{
+	assert_int_equal(a->n_fields, b->n_fields);
+	for (unsigned i = 0; i < a->n_fields; i++) {
+		const ProtobufCFieldDescriptor *f = &a->fields[i];
+		const ProtobufCFieldDescriptor *g = &b->fields[i];
+
+		assert_string_equal(f->name, g->name);
+		assert_int_equal(f->id, g->id);
+		assert_int_equal(f->label, g->label);
+		assert_int_equal(f->type, g->type);
+		assert_ptr_equal(f->descriptor, g->descriptor);
+	}
+}
+
+/* What is made and read as one of them. */
+static void answers_that_are_one_on_the_wire_have_the_same_fields(void **state)
+{
+	static const ProtobufCMessageDescriptor *const changes[] = {
+		&pcap__v1__delete_response__descriptor,
+		&pcap__v1__add_alias_response__descriptor,
+		&pcap__v1__remove_alias_response__descriptor,
+		&pcap__v1__release_response__descriptor,
+		&pcap__v1__mark_response__descriptor,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
+		same_fields(&pcap__v1__set_response__descriptor, changes[i]);
+	same_fields(&pcap__v1__start_response__descriptor,
+		    &pcap__v1__stop_response__descriptor);
+	assert_int_equal(pcap__v1__start_response__descriptor.fields[0].id, 1);
+	same_fields(&pcap__v1__replay_response__descriptor,
+		    &pcap__v1__listen_response__descriptor);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			answers_that_are_one_on_the_wire_have_the_same_fields),
 		cmocka_unit_test(packets_decode_at_every_length_of_a_varint),
 		cmocka_unit_test(packets_decode_at_every_length_of_their_data),
 		cmocka_unit_test(frames_beside_are_announced),
