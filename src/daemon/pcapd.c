@@ -14,7 +14,7 @@
  *	pcapd-accept	connections on the socket and over TCP
  *	pcapd-tls	one a connection over TCP: TLS <-> gRPC
  *	pcapd-grpc	gRPC's events; never waits; sends what comes next
- *	pcapd-ring group	slices of captures -> queues of listeners
+ *	pcapd-broadcast	slices of captures -> queues of listeners
  *	pcapd-pump	slices -> listeners that filter
  *	pcapd-worker	requests with one answer; wait for the catalog
  *	replay, import	a thread each while they last; wait for their client

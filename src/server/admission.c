@@ -42,7 +42,7 @@ static bool person_is_gone(struct person *p, int64_t now)
 	for (int k = 0; k < FRAME_KINDS; k++)
 		if (atomic_load(&p->frames.full_ns[k]) > now)
 			return false;
-	return p->n_callers == 0;
+	return p->n_peers == 0;
 }
 
 static void person_free(struct person *p)
@@ -86,7 +86,7 @@ bool person_join(struct peer *c)
 			p->next->link = &p->next;
 		s->persons = p;
 	}
-	p->n_callers++;
+	p->n_peers++;
 	c->person = p;
 	return true;
 }
@@ -94,7 +94,7 @@ bool person_join(struct peer *c)
 void person_leave(struct peer *c)
 {
 	if (c->person)
-		c->person->n_callers--;
+		c->person->n_peers--;
 	c->person = NULL;
 }
 

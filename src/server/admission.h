@@ -42,7 +42,7 @@ enum rank { RANK_VIEWER, RANK_OPERATOR, RANK_ROOT, RANKS };
 struct person {
 	/* Under the server's lock. */
 	struct person *next, **link;
-	unsigned n_callers;
+	unsigned n_peers;
 	unsigned used[BOUNDS];
 	/* Without it. */
 	bool remote;

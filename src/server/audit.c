@@ -258,9 +258,8 @@ static void server_audit_fill(struct audit_row *r, struct call *c,
 
 	memset(r, 0, sizeof(*r));
 	snprintf(r->who, sizeof(r->who), "%s", who);
-	snprintf(r->role, sizeof(r->role), "%s",
-		 role_text(peer_role(c->caller)));
-	snprintf(r->origin, sizeof(r->origin), "%s", c->caller->from);
+	snprintf(r->role, sizeof(r->role), "%s", role_text(peer_role(c->peer)));
+	snprintf(r->origin, sizeof(r->origin), "%s", c->peer->from);
 	snprintf(r->method, sizeof(r->method), "%s",
 		 strrchr(c->method->path, '/') + 1);
 	if (!m)
@@ -320,7 +319,7 @@ void audit_begin(struct call *c)
 
 	if (!c->method->audited)
 		return;
-	server_audit_fill(&row, c, peer_person(c->caller));
+	server_audit_fill(&row, c, peer_person(c->peer));
 	row.id = audit_next(store);
 	row.at_ns = realtime_ns();
 	row.lasted_ns = -1;
@@ -356,7 +355,7 @@ void audit_end(struct call *c)
 	pthread_mutex_unlock(&c->lock);
 	if (!id && (!refused || !refusal_counts(c->server)))
 		return;
-	server_audit_fill(&row, c, peer_known(c->caller));
+	server_audit_fill(&row, c, peer_known(c->peer));
 	row.id = id ? id : audit_next(store);
 	pthread_mutex_lock(&c->lock);
 	row.at_ns = id ? c->began_ns : realtime_ns();
@@ -410,9 +409,9 @@ static bool row_seen(struct call *c, const struct audit_row *r)
 	snprintf(id_text, sizeof(id_text), "%" PRIu64, r->capture_id);
 	bool there = control_people(ctl, r->capture_id ? id_text : r->capture,
 				    &id, people, &ignored);
-	return strcmp(r->who, peer_person(c->caller)) == 0 ||
-	       (peer_sees(c->caller, r->people) &&
-		(!there || peer_sees(c->caller, people)));
+	return strcmp(r->who, peer_person(c->peer)) == 0 ||
+	       (peer_sees(c->peer, r->people) &&
+		(!there || peer_sees(c->peer, people)));
 }
 
 /* That somebody did something is told, and not what of whose. */

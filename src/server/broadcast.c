@@ -12,13 +12,13 @@
 
 /* The listeners of one capture tail. There is one while there are any. */
 struct broadcast {
-	struct capture_tail *feed; /* its members' */
+	struct capture_tail *tail; /* its members' */
 	struct capture_tail_watch watch;
 	struct slice_queue queue;
 
 	/* Under the broadcasts' lock. */
 	struct broadcast *next, **link;
-	struct subscriber *members;
+	struct subscriber *subscribers;
 	bool closed;
 };
 
@@ -52,7 +52,7 @@ static void broadcast_on_wake(void *ctx)
 
 static void broadcast_give(struct broadcast *c, struct slice s, uint64_t lost)
 {
-	for (struct subscriber *m = c->members; m; m = m->next) {
+	for (struct subscriber *m = c->subscribers; m; m = m->next) {
 		if (lost)
 			slice_queue_push(&m->queue,
 					 (struct slice){.packets = lost});
@@ -73,7 +73,7 @@ static bool hand_one(struct broadcast *c)
 		broadcast_give(c, s, lost);
 	if (got < 0 && !c->closed) {
 		c->closed = true;
-		for (struct subscriber *m = c->members; m; m = m->next)
+		for (struct subscriber *m = c->subscribers; m; m = m->next)
 			slice_queue_close(&m->queue);
 	}
 	return got > 0;
@@ -82,7 +82,7 @@ static bool hand_one(struct broadcast *c)
 /* At least what was published until now, and not for ever. */
 static void hand_all(struct broadcast *c)
 {
-	for (unsigned i = 0; i < CROWD_SLICES && hand_one(c); i++)
+	for (unsigned i = 0; i < BROADCAST_SLICES && hand_one(c); i++)
 		;
 }
 
@@ -133,19 +133,19 @@ void broadcasts_done(struct broadcasts *all)
 /* --- who is in it; with the lock --- */
 
 static struct broadcast *broadcast_new(struct broadcasts *all,
-				       struct capture_tail *feed)
+				       struct capture_tail *tail)
 {
 	struct broadcast *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;
-	if (!slice_queue_init(&c->queue, CROWD_SLICES, broadcast_on_wake,
+	if (!slice_queue_init(&c->queue, BROADCAST_SLICES, broadcast_on_wake,
 			      all)) {
 		slice_queue_done(&c->queue);
 		free(c);
 		return NULL;
 	}
-	c->feed = feed;
+	c->tail = tail;
 	c->next = all->first;
 	c->link = &all->first;
 	if (c->next)
@@ -153,13 +153,13 @@ static struct broadcast *broadcast_new(struct broadcasts *all,
 	all->first = c;
 	c->watch = (struct capture_tail_watch){
 		broadcast_on_published, broadcast_on_closed, c, NULL, NULL};
-	capture_tail_watch(feed, &c->watch);
+	capture_tail_watch(tail, &c->watch);
 	return c;
 }
 
 static void broadcast_free(struct broadcast *c)
 {
-	capture_tail_unwatch(c->feed, &c->watch);
+	capture_tail_unwatch(c->tail, &c->watch);
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
@@ -167,23 +167,23 @@ static void broadcast_free(struct broadcast *c)
 	free(c);
 }
 
-bool broadcast_join(struct broadcasts *all, struct capture_tail *feed,
+bool broadcast_join(struct broadcasts *all, struct capture_tail *tail,
 		    struct subscriber *m)
 {
 	pthread_mutex_lock(&all->lock);
 	struct broadcast *c = all->first;
-	while (c && c->feed != feed)
+	while (c && c->tail != tail)
 		c = c->next;
 	if (!c)
-		c = broadcast_new(all, feed);
+		c = broadcast_new(all, tail);
 	if (c) {
 		hand_all(c); /* is not for who comes now */
-		m->crowd = c;
-		m->next = c->members;
-		m->link = &c->members;
+		m->broadcast = c;
+		m->next = c->subscribers;
+		m->link = &c->subscribers;
 		if (m->next)
 			m->next->link = &m->next;
-		c->members = m;
+		c->subscribers = m;
 		if (c->closed)
 			slice_queue_close(&m->queue);
 	}
@@ -194,8 +194,8 @@ bool broadcast_join(struct broadcasts *all, struct capture_tail *feed,
 void broadcast_close(struct broadcasts *all, struct subscriber *m)
 {
 	pthread_mutex_lock(&all->lock);
-	if (m->crowd)
-		hand_all(m->crowd);
+	if (m->broadcast)
+		hand_all(m->broadcast);
 	slice_queue_close(&m->queue);
 	pthread_mutex_unlock(&all->lock);
 }
@@ -203,13 +203,13 @@ void broadcast_close(struct broadcasts *all, struct subscriber *m)
 bool broadcast_leave(struct broadcasts *all, struct subscriber *m)
 {
 	pthread_mutex_lock(&all->lock);
-	struct broadcast *c = m->crowd;
+	struct broadcast *c = m->broadcast;
 	if (c) {
-		m->crowd = NULL;
+		m->broadcast = NULL;
 		*m->link = m->next;
 		if (m->next)
 			m->next->link = m->link;
-		if (!c->members)
+		if (!c->subscribers)
 			broadcast_free(c);
 	}
 	pthread_mutex_unlock(&all->lock);

@@ -5,8 +5,8 @@
  * Threads: any; a capture thread's part is a push and at most a wake.
  * Ownership: a subscriber is its listener's, and in a broadcast between
  * broadcast_join and broadcast_leave. A broadcast is there while it has any.
- * Limits: CROWD_SLICES slices of a capture wait to be handed out; more are lost
- * for all of its listeners, which are told.
+ * Limits: BROADCAST_SLICES slices of a capture wait to be handed out; more are
+ * lost for all of its listeners, which are told.
  */
 #ifndef PCAPD_SERVER_BROADCAST_H
 #define PCAPD_SERVER_BROADCAST_H
@@ -19,14 +19,14 @@
 #include <stdatomic.h>
 
 /* That wait to be handed out to the listeners of one capture tail. */
-#define CROWD_SLICES 32
+#define BROADCAST_SLICES 32
 
 struct broadcast;
 
 struct subscriber {
 	struct slice_queue queue;
 	/* Under the broadcasts' lock. */
-	struct broadcast *crowd; /* NULL: it is in none */
+	struct broadcast *broadcast; /* NULL: it is in none */
 	struct subscriber *next, **link;
 };
 
@@ -44,8 +44,8 @@ void broadcasts_run(struct broadcasts *all);
 void broadcasts_stop(struct broadcasts *all);
 /* From here on m->queue gets what is published; it is closed with the capture
  * tail. A slice without a block is packets that all listeners of the capture
- * tail lost. The feed has to stay until m leaves. false: out of memory. */
-bool broadcast_join(struct broadcasts *all, struct capture_tail *feed,
+ * tail lost. The tail has to stay until m leaves. false: out of memory. */
+bool broadcast_join(struct broadcasts *all, struct capture_tail *tail,
 		    struct subscriber *m);
 /* Closes the queue behind what is published already. */
 void broadcast_close(struct broadcasts *all, struct subscriber *m);

@@ -52,7 +52,7 @@ bool call_ref_living(struct call *c)
 void call_unref(struct call *c)
 {
 	struct server *s = c->server;
-	struct peer *who = c->caller;
+	struct peer *who = c->peer;
 
 	if (atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
@@ -474,7 +474,7 @@ static bool one_of_few(struct call *c, struct err *e)
 {
 	unsigned limit = atomic_load(&c->server->max_streams);
 
-	if (atomic_load(&c->caller->n_calls) <= limit)
+	if (atomic_load(&c->peer->n_calls) <= limit)
 		return true;
 	err_set(e, ERR_LIMIT,
 		"max-streams: %u calls of this connection are under way "
@@ -499,9 +499,9 @@ static void call_dispatch(struct call *c)
 	pthread_mutex_lock(&c->lock);
 	c->method = m;
 	pthread_mutex_unlock(&c->lock);
-	if (c->caller->refusal.kind)
-		call_fail(c, &c->caller->refusal);
-	else if (peer_may(c->caller, m, &e) && one_of_few(c, &e) &&
+	if (c->peer->refusal.kind)
+		call_fail(c, &c->peer->refusal);
+	else if (peer_may(c->peer, m, &e) && one_of_few(c, &e) &&
 		 server_admit(c->server, c, &e))
 		call_receive(c);
 	else
@@ -520,8 +520,8 @@ static void call_arrived(void *ctx, bool ok)
 		call_unref(c);
 		return;
 	}
-	call_request(c->caller);
-	atomic_fetch_add(&c->caller->n_calls, 1);
+	call_request(c->peer);
+	atomic_fetch_add(&c->peer->n_calls, 1);
 	server_enlist(c->server, c);
 	memset(&op, 0, sizeof(op));
 	op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
@@ -541,7 +541,7 @@ void call_request(struct peer *who)
 		return;
 	}
 	c->server = who->server;
-	c->caller = who;
+	c->peer = who;
 	atomic_fetch_add(&who->refs, 1);
 	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
@@ -575,7 +575,7 @@ static bool call_is_wanted(struct call *c, int64_t now)
 	pthread_mutex_lock(&c->lock);
 	const struct method *m = c->method;
 	pthread_mutex_unlock(&c->lock);
-	return m && place_is_wanted(c->caller, m->bound, now);
+	return m && place_is_wanted(c->peer, m->bound, now);
 }
 
 /* How long a message may wait to be taken. */
@@ -626,7 +626,7 @@ static struct peer *next_starved(struct server *s)
 	struct peer *c;
 
 	pthread_mutex_lock(&s->lock);
-	for (c = s->callers; c; c = c->next)
+	for (c = s->peers; c; c = c->next)
 		if (atomic_load(&c->starved) && peer_ref_living(c))
 			break;
 	pthread_mutex_unlock(&s->lock);
@@ -660,7 +660,7 @@ void calls_review(struct server *s)
 		if (!over)
 			continue;
 		snprintf(why, sizeof(why), "%s for %u s", what, over);
-		log_info("%s: a call is ended: %s", peer_known(c->caller), why);
+		log_info("%s: a call is ended: %s", peer_known(c->peer), why);
 		grpc_call_cancel_with_status(
 			c->grpc, GRPC_STATUS_DEADLINE_EXCEEDED, why, NULL);
 	}
@@ -680,7 +680,7 @@ void calls_restrict(struct server *s, uint64_t capture, const char *people)
 		pthread_mutex_lock(&c->lock);
 		bool about = c->capture == capture;
 		pthread_mutex_unlock(&c->lock);
-		if (about && !peer_sees(c->caller, people))
+		if (about && !peer_sees(c->peer, people))
 			call_forbid(c, "the capture was limited to others");
 	}
 }

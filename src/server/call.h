@@ -39,7 +39,7 @@ struct message {
 
 struct call {
 	struct server *server;
-	struct peer *caller;
+	struct peer *peer;
 	const struct method *method; /* NULL until it is known */
 	atomic_uint refs;
 	grpc_call *grpc;
@@ -89,7 +89,7 @@ struct call {
 	struct listener *listener;
 };
 
-/* Asks gRPC for the caller's next call. */
+/* Asks gRPC for the next call of a peer. */
 void call_request(struct peer *who);
 struct call *call_ref(struct call *c);
 /* For who has a pointer but no reference: false when the last one is gone. */

@@ -103,7 +103,7 @@ static bool server_import_check_request(struct call *c, const Request *r,
 			       "expected an alias to import into, got nothing");
 	if (control_people(c->server->control, r->alias, &id, people,
 			   &ignored) &&
-	    !peer_sees(c->caller, people))
+	    !peer_sees(c->peer, people))
 		return err_set(e, ERR_EXISTS, "alias '%.80s' is taken",
 			       r->alias);
 	return n <= FILE_MAX || err_set(e, ERR_USAGE,

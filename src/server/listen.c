@@ -19,15 +19,15 @@
 
 #include <stdlib.h>
 
-#define LOST_FANOUT "pcapd could not hand packets out in time"
+#define LOST_BROADCAST "pcapd could not hand packets out in time"
 
 struct listener {
 	struct call *call;
 	struct capture_view view; /* until the header is sent */
-	struct capture_tail *feed;
-	struct subscriber member;
+	struct capture_tail *tail;
+	struct subscriber subscriber;
 	struct bpf_filter *filter;
-	struct packet_select pick;
+	struct packet_select select;
 	uint32_t link_type;
 	bool link_known; /* else the first slice tells */
 	bool header_sent;
@@ -104,9 +104,9 @@ static bool server_listen_rest(struct listener *l)
 /* Nothing more comes. The broadcast's reference to the call goes with it. */
 static void server_listen_detach(struct listener *l)
 {
-	if (!broadcast_leave(&l->call->server->crowds, &l->member))
+	if (!broadcast_leave(&l->call->server->broadcasts, &l->subscriber))
 		return;
-	slice_queue_close(&l->member.queue);
+	slice_queue_close(&l->subscriber.queue);
 	call_unref(l->call);
 }
 
@@ -114,10 +114,10 @@ void listener_free(struct listener *l)
 {
 	if (!l)
 		return;
-	slice_queue_done(&l->member.queue);
+	slice_queue_done(&l->subscriber.queue);
 	if (l->first.block)
 		block_unref(l->first.block);
-	capture_tail_unref(l->feed);
+	capture_tail_unref(l->tail);
 	bpf_filter_free(l->filter);
 	capture_view_done(&l->view);
 	free(l);
@@ -133,7 +133,7 @@ static bool server_listen_compile(struct listener *l, struct err *e)
 		return true;
 	l->filter = call_filter(l->call, text, l->link_type,
 				l->view.row.snaplen, e);
-	l->pick.filter = l->filter;
+	l->select.filter = l->filter;
 	return l->filter != NULL;
 }
 
@@ -164,9 +164,9 @@ static void server_listen_end(struct listener *l, bool complete,
 		server_listen_send_header(l);
 	}
 	server_listen_end.packets = l->sent;
-	server_listen_end.examined = l->pick.examined;
-	server_listen_end.min_ns = l->pick.packets ? l->pick.min_ns : 0;
-	server_listen_end.max_ns = l->pick.packets ? l->pick.max_ns : 0;
+	server_listen_end.examined = l->select.examined;
+	server_listen_end.min_ns = l->select.packets ? l->select.min_ns : 0;
+	server_listen_end.max_ns = l->select.packets ? l->select.max_ns : 0;
 	server_listen_end.lost = l->lost;
 	server_listen_end.complete = complete;
 	server_listen_end.note = (char *)note;
@@ -207,7 +207,7 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 			l, lost,
 			"listener-queue is full: the client was too slow");
 	if (!s.block) {
-		server_listen_send_lost(l, s.packets, LOST_FANOUT);
+		server_listen_send_lost(l, s.packets, LOST_BROADCAST);
 		return true;
 	}
 	if (!l->header_sent) {
@@ -225,7 +225,7 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 		block_unref(s.block);
 		return true;
 	}
-	int more = packet_select_slice(&l->pick, s, &out, &e);
+	int more = packet_select_slice(&l->select, s, &out, &e);
 	bool sent = more >= 0 && server_listen_send_packets(l, out);
 	if (more < 0)
 		server_listen_fail(l, &e);
@@ -273,7 +273,7 @@ static void server_listen_learn(struct listener *l, struct slice s,
 static int next_slice(struct listener *l, struct slice *s, uint64_t *lost)
 {
 	if (!l->first.block)
-		return slice_queue_pop(&l->member.queue, s, lost);
+		return slice_queue_pop(&l->subscriber.queue, s, lost);
 	*s = l->first;
 	*lost = l->first_lost;
 	l->first = (struct slice){0};
@@ -334,7 +334,7 @@ void listen_idle(struct call *c)
 {
 	struct listener *l = server_listen_get(c);
 
-	if (packet_select_all(&l->pick))
+	if (packet_select_all(&l->select))
 		listen_next(l);
 	else
 		line_up(l);
@@ -353,7 +353,7 @@ void listen_stop(struct call *c)
 	struct listener *l = server_listen_get(c);
 
 	if (l)
-		broadcast_close(&c->server->crowds, &l->member);
+		broadcast_close(&c->server->broadcasts, &l->subscriber);
 }
 
 static struct listener *next_ready(struct pump *p)
@@ -402,11 +402,11 @@ static bool listen_open(struct listener *l, struct err *e)
 	struct server *s = l->call->server;
 
 	if (!check_snaplen(q->snaplen, e) ||
-	    !find_seen(l->call, q->name, &l->view, &l->feed, e))
+	    !find_seen(l->call, q->name, &l->view, &l->tail, e))
 		return false;
 	l->link_known = link_known(&l->view.row);
 	l->link_type = l->view.row.link_type;
-	l->pick = (struct packet_select){
+	l->select = (struct packet_select){
 		.max_packets = q->max_packets,
 		.snaplen = q->snaplen,
 		.pool = s->pool,
@@ -417,7 +417,8 @@ static bool listen_open(struct listener *l, struct err *e)
 static bool server_listen_join(struct listener *l, struct err *e)
 {
 	call_ref(l->call);
-	if (broadcast_join(&l->call->server->crowds, l->feed, &l->member))
+	if (broadcast_join(&l->call->server->broadcasts, l->tail,
+			   &l->subscriber))
 		return true;
 	call_unref(l->call);
 	return err_set(e, ERR_FAILED, "out of memory");
@@ -435,7 +436,7 @@ void run_listen(struct call *c)
 		return;
 	}
 	l->call = c;
-	if (!slice_queue_init(&l->member.queue,
+	if (!slice_queue_init(&l->subscriber.queue,
 			      atomic_load(&c->server->queue_blocks),
 			      server_listen_on_wake, l))
 		err_set(&e, ERR_FAILED, "out of memory");
@@ -457,5 +458,5 @@ void run_listen(struct call *c)
 	if (call_is_over(c))
 		server_listen_detach(l);
 	else if (call_is_stopping(c))
-		slice_queue_close(&l->member.queue);
+		slice_queue_close(&l->subscriber.queue);
 }

@@ -181,7 +181,7 @@ static bool no_capture(struct call *c, const char *name, struct err *e)
 	err_set(e, ERR_NOT_FOUND, "no capture '%.80s'", name);
 	if (!takes_away)
 		control_nearest(c->server->control, name, methods_captures_sees,
-				c->caller, nearest);
+				c->peer, nearest);
 	if (*nearest)
 		return err_hint(e, "Perhaps '%s'; 'pcap list' shows all.",
 				nearest);
@@ -196,7 +196,7 @@ bool check_capture(struct call *c, const char *name, struct err *e)
 	if (!check_name(name, e))
 		return false;
 	if (control_people(c->server->control, name, &id, people, e))
-		return peer_sees(c->caller, people) || no_capture(c, name, e);
+		return peer_sees(c->peer, people) || no_capture(c, name, e);
 	return e->kind == ERR_NOT_FOUND ? no_capture(c, name, e) : false;
 }
 
@@ -219,7 +219,7 @@ bool find_seen(struct call *c, const char *name, struct capture_view *v,
 	pthread_mutex_unlock(&c->lock);
 	snprintf(id_text, sizeof(id_text), "%" PRIu64, view.row.id);
 	bool ok = control_people(ctl, id_text, &id, people, e) &&
-		  (peer_sees(c->caller, people) || no_capture(c, name, e));
+		  (peer_sees(c->peer, people) || no_capture(c, name, e));
 	if (ok) {
 		*v = view;
 		*f = feed;
@@ -256,7 +256,7 @@ bool check_people(const char *given, char people[PEOPLE_MAX + 1], struct err *e)
 /* A name that is nobody's hides a capture from everybody but root. */
 static bool is_somebody(struct call *c, const char *name)
 {
-	struct allow *allow = c->server->remote.allow;
+	struct allow *allow = c->server->tls_listener.allow;
 	struct passwd entry, *found = NULL;
 	char room[1024];
 	int no = getpwnam_r(name, &entry, room, sizeof(room), &found);
@@ -330,8 +330,8 @@ struct bpf_filter *call_filter(struct call *c, const char *text,
 		.text = text,
 		.link_type = link_type,
 		.snaplen = snaplen,
-		.operator= peer_role(c->caller) == ROLE_OPERATOR,
-		.person = c->caller->person,
+		.operator= peer_role(c->peer) == ROLE_OPERATOR,
+		.person = c->peer->person,
 		.go_on = call_waits,
 		.ctx = c,
 	};
@@ -460,7 +460,7 @@ static void change_all(struct call *c, bool running, change_one *change)
 		for (size_t i = 0; i < n; i++)
 			if (!views[i].row.savefile &&
 			    views[i].row.wanted != running &&
-			    peer_sees(c->caller, views[i].row.people))
+			    peer_sees(c->peer, views[i].row.people))
 				change_listed(c, &views[i], change, &all);
 		answer.n_captures = all.n;
 		answer.captures = all.captures_list;
@@ -501,8 +501,8 @@ void run_version(struct call *c)
 
 	answer.version = PCAPD_VERSION;
 	answer.libpcap = (char *)pcap_lib_version();
-	answer.caller = (char *)peer_name(c->caller);
-	answer.role = (char *)role_text(peer_role(c->caller));
+	answer.caller = (char *)peer_name(c->peer);
+	answer.role = (char *)role_text(peer_role(c->peer));
 	call_answer(c, &answer.base);
 }
 
@@ -592,7 +592,7 @@ static bool init_options(const Pcap__V1__InitRequest *r, struct init_options *o,
 
 static bool call_sees(void *ctx, const char *people)
 {
-	return peer_sees(((struct call *)ctx)->caller, people);
+	return peer_sees(((struct call *)ctx)->peer, people);
 }
 
 /* Who limits a capture to others would lose it. */
@@ -603,9 +603,9 @@ static bool init_people(struct call *c, const char *given,
 
 	if (!check_people(given, people, e))
 		return false;
-	if (peer_sees(c->caller, people))
+	if (peer_sees(c->peer, people))
 		return true;
-	snprintf(all, sizeof(all), "%s %s", people, peer_person(c->caller));
+	snprintf(all, sizeof(all), "%s %s", people, peer_person(c->peer));
 	return check_people(all, people, e);
 }
 
@@ -672,7 +672,7 @@ bool list_seen(struct call *c, const char *name, struct capture_view **v,
 	if (!control_list(c->server->control, name, v, n, e))
 		return false;
 	for (size_t i = 0; i < *n; i++) {
-		if (peer_sees(c->caller, (*v)[i].row.people))
+		if (peer_sees(c->peer, (*v)[i].row.people))
 			(*v)[seen++] = (*v)[i];
 		else
 			capture_view_done(&(*v)[i]);
@@ -745,7 +745,7 @@ void run_remove_alias(struct call *c)
 	uint64_t id;
 
 	if (control_people(ctl, r->alias, &id, people, &e) &&
-	    !peer_sees(c->caller, people))
+	    !peer_sees(c->peer, people))
 		err_set(&e, ERR_NOT_FOUND, "no alias '%.80s'", r->alias);
 	else if (check_name(r->alias, &e) &&
 		 control_alias_remove(ctl, r->alias, &v, &e)) {

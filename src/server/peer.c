@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Who calls. Guarantees that a call is judged by who made its connection, by
- * what that one may do now, and that a caller is gone only after its last call
+ * what that one may do now, and that a peer is gone only after its last call
  * and its gRPC server. Leaves out how connections are made: unix_listener.c and
- * remote.c.
+ * tls_listener.c.
  */
 #include "server/peer.h"
 
@@ -34,7 +34,7 @@ static void take_place(struct peer *c, enum place to)
 
 struct peer *peer_new(struct server *s, enum origin origin, struct err *e)
 {
-	unsigned most = 2 * (unsigned)s->remote.config.max_handshakes;
+	unsigned most = 2 * (unsigned)s->tls_listener.config.max_handshakes;
 	struct peer *c = calloc(1, sizeof(*c));
 
 	if (!c) {
@@ -45,17 +45,17 @@ struct peer *peer_new(struct server *s, enum origin origin, struct err *e)
 	c->origin = origin;
 	c->data_fd = -1;
 	atomic_init(&c->refs, 1);
-	c->link = &s->callers;
+	c->link = &s->peers;
 	pthread_mutex_lock(&s->lock);
 	bool room = !atomic_load(&s->stopping) &&
 		    (origin != FROM_TLS || s->n_places[PLACE_ARRIVING] < most);
 	if (room) {
-		s->n_callers++;
+		s->n_peers++;
 		take_place(c, PLACE_ARRIVING);
-		c->next = s->callers;
+		c->next = s->peers;
 		if (c->next)
 			c->next->link = &c->next;
-		s->callers = c;
+		s->peers = c;
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (room)
@@ -133,7 +133,7 @@ void peer_unref(struct peer *c)
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
-	s->n_callers--;
+	s->n_peers--;
 	take_place(c, PLACE_NONE);
 	person_leave(c);
 	free(c);
@@ -147,7 +147,7 @@ static void peer_stopped(void *ctx, bool ok)
 	peer_unref(ctx);
 }
 
-/* The reference that the caller was made with is gRPC's from here on. */
+/* The reference that the peer was made with is gRPC's from here on. */
 void peer_serve(struct peer *c, int fd)
 {
 	grpc_server_credentials *plain =
@@ -182,7 +182,7 @@ void peer_end(struct peer *c)
 struct carrying {
 	struct tls_watch watch; /* the first member */
 	struct frame_guard guard;
-	struct peer *caller;
+	struct peer *peer;
 };
 
 /* How often it is looked whether SETTINGS are late. */
@@ -194,8 +194,8 @@ static bool carry_came(struct tls_watch *w, const uint8_t *bytes, size_t n)
 	struct err e = ERR_INIT;
 
 	if (!frame_guard_take(&c->guard, bytes, n, monotonic_ns(), &e)) {
-		log_warn("%s at %s was cut off: %s", peer_name(c->caller),
-			 c->caller->from, e.what);
+		log_warn("%s at %s was cut off: %s", peer_name(c->peer),
+			 c->peer->from, e.what);
 		return false;
 	}
 	if (c->guard.acknowledged)
@@ -207,16 +207,16 @@ static void carry_left(struct tls_watch *w, size_t n)
 {
 	struct carrying *c = (void *)w;
 
-	frame_budgets_sent(&c->caller->person->frames, n, monotonic_ns());
+	frame_budgets_sent(&c->peer->person->frames, n, monotonic_ns());
 }
 
 void peer_carry(struct peer *c, struct tls_link *l, int plain)
 {
 	struct carrying carrying = {.watch = {carry_came, carry_left, LOOK_MS},
-				    .caller = c};
+				    .peer = c};
 
 	frame_guard_init(&carrying.guard, &c->person->frames,
-			 monotonic_ns() + c->server->gate.patience_ns);
+			 monotonic_ns() + c->server->unix_listener.patience_ns);
 	tls_pump(l, plain, &carrying.watch);
 }
 
@@ -275,7 +275,8 @@ enum role peer_role(struct peer *c)
 	if (c->origin != FROM_TLS)
 		return c->local_role;
 	if (realtime_ns() / NS_PER_S > c->until_s ||
-	    !allow_find(c->server->remote.allow, c->allowed.fingerprint, &now))
+	    !allow_find(c->server->tls_listener.allow, c->allowed.fingerprint,
+			&now))
 		return ROLE_NONE;
 	return now.role;
 }
@@ -302,12 +303,12 @@ bool peer_may(struct peer *c, const struct method *m, struct err *e)
 
 /* The next one, with a reference; c: NULL, or the one before, whose reference
  * is given back. */
-static struct peer *next_caller(struct server *s, struct peer *c)
+static struct peer *next_peer(struct server *s, struct peer *c)
 {
 	struct peer *behind = c;
 
 	pthread_mutex_lock(&s->lock);
-	c = c ? c->next : s->callers;
+	c = c ? c->next : s->peers;
 	/* One that is being freed has none to add to. */
 	while (c && !peer_ref_living(c))
 		c = c->next;
@@ -330,7 +331,7 @@ void peers_end(struct server *s)
 {
 	struct peer *c = NULL;
 
-	while ((c = next_caller(s, c)))
+	while ((c = next_peer(s, c)))
 		if (peer_is_served(c))
 			peer_end(c);
 }
@@ -352,7 +353,7 @@ void peers_cut(struct server *s, bool only_shaking)
 {
 	struct peer *c = NULL;
 
-	while ((c = next_caller(s, c)))
+	while ((c = next_peer(s, c)))
 		peer_cut(c, only_shaking);
 }
 
@@ -383,7 +384,7 @@ void peers_review(struct server *s)
 {
 	struct peer *c = NULL;
 
-	while ((c = next_caller(s, c)))
+	while ((c = next_peer(s, c)))
 		if (peer_is_served(c) && c->origin == FROM_TLS &&
 		    peer_role(c) == ROLE_NONE)
 			peer_dismiss(c);
@@ -401,17 +402,17 @@ void peers_idle(struct server *s)
 	int64_t now = monotonic_ns();
 	struct peer *c = NULL;
 
-	while ((c = next_caller(s, c)))
+	while ((c = next_peer(s, c)))
 		if (c->origin == FROM_TLS && peer_is_idle(c, now))
 			peer_cut(c, false);
 }
 
 void peers_refused(struct server *s)
 {
-	int64_t since_ns = monotonic_ns() - s->gate.patience_ns;
+	int64_t since_ns = monotonic_ns() - s->unix_listener.patience_ns;
 	struct peer *c = NULL;
 
-	while ((c = next_caller(s, c))) {
+	while ((c = next_peer(s, c))) {
 		pthread_mutex_lock(&s->lock);
 		bool over = c->place == PLACE_REFUSED && c->since_ns < since_ns;
 		pthread_mutex_unlock(&s->lock);

@@ -190,7 +190,7 @@ static bool replay_open(struct replay *r, struct err *e)
 	if (!replay_runs(r, e))
 		return false;
 	if (r->range.stored)
-		r->data = side_channel_take(r->call->caller, &q->data_ticket);
+		r->data = side_channel_take(r->call->peer, &q->data_ticket);
 	if (r->data)
 		call_data(r->call, r->data->data_fd);
 	r->range.unread = r->data;

@@ -48,7 +48,7 @@ bool server_admit(struct server *s, struct call *c, struct err *e)
 	if (atomic_load(&s->stopping) && c->method->start != health_check)
 		return err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
 	pthread_mutex_lock(&s->lock);
-	c->bounded = place_take(c->caller, c->method->bound, e);
+	c->bounded = place_take(c->peer, c->method->bound, e);
 	pthread_mutex_unlock(&s->lock);
 	return c->bounded ||
 	       err_hint(e, "Try again when one of them has ended.");
@@ -58,13 +58,13 @@ void server_dismiss(struct server *s, struct call *c)
 {
 	pthread_mutex_lock(&s->lock);
 	if (c->bounded)
-		place_give(c->caller, c->method->bound);
+		place_give(c->peer, c->method->bound);
 	if (c->link) {
 		*c->link = c->next;
 		if (c->next)
 			c->next->link = c->link;
-		atomic_store(&c->caller->idle_ns, monotonic_ns());
-		atomic_fetch_sub(&c->caller->n_calls, 1);
+		atomic_store(&c->peer->idle_ns, monotonic_ns());
+		atomic_fetch_sub(&c->peer->n_calls, 1);
 	}
 	free(c);
 	pthread_cond_broadcast(&s->changed);
@@ -122,9 +122,9 @@ static void *call_main(void *arg)
 
 	audit_begin(c);
 	/* What is sent would be captured, and sent again. */
-	if (c->caller->is_carried && c->method->bound != BOUND_CALLS)
-		c->excluded = control_exclude(c->server->control,
-					      &c->caller->carrier);
+	if (c->peer->is_carried && c->method->bound != BOUND_CALLS)
+		c->excluded =
+			control_exclude(c->server->control, &c->peer->carrier);
 	c->method->run(c);
 	call_unref(c);
 	return NULL;
@@ -179,15 +179,15 @@ static void *accept_main(void *arg)
 {
 	struct server *s = arg;
 
-	unix_listener_run(&s->gate, s);
+	unix_listener_run(&s->unix_listener, s);
 	return NULL;
 }
 
-static void *fanout_main(void *arg)
+static void *broadcast_main(void *arg)
 {
 	struct server *s = arg;
 
-	broadcasts_run(&s->crowds);
+	broadcasts_run(&s->broadcasts);
 	return NULL;
 }
 
@@ -251,12 +251,12 @@ grpc_server *server_make_grpc(struct server *s, bool imports)
 
 static void server_free(struct server *s)
 {
-	unix_listener_close(&s->gate);
+	unix_listener_close(&s->unix_listener);
 	tls_listener_close(s);
 	if (s->cq)
 		grpc_completion_queue_destroy(s->cq);
 	block_pool_unref(s->pool);
-	broadcasts_done(&s->crowds);
+	broadcasts_done(&s->broadcasts);
 	pthread_cond_destroy(&s->pump.work);
 	pthread_mutex_destroy(&s->pump.lock);
 	pthread_cond_destroy(&s->work_ready);
@@ -272,8 +272,8 @@ static bool start_threads(struct server *s, struct err *e)
 		if (!thread_start(&s->workers[i], "pcapd-worker", worker_main,
 				  s, e))
 			return false;
-	return thread_start(&s->fanout_thread, "pcapd-fanout", fanout_main, s,
-			    e) &&
+	return thread_start(&s->broadcast_thread, "pcapd-broadcast",
+			    broadcast_main, s, e) &&
 	       thread_start(&s->pump_thread, "pcapd-pump", server_pump_main, s,
 			    e) &&
 	       thread_start(&s->accept_thread, "pcapd-accept", accept_main, s,
@@ -289,13 +289,13 @@ static struct server *server_new(struct control *ctl, const struct config *c)
 	s->control = ctl;
 	s->work_end = &s->work;
 	s->pump.ready_end = &s->pump.ready;
-	s->gate = (struct unix_listener){
+	s->unix_listener = (struct unix_listener){
 		.lock_fd = -1, .listen_fd = -1, .epoll_fd = -1, .stop_fd = -1};
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_mutex_init(&s->remote.lock, NULL);
+	pthread_mutex_init(&s->tls_listener.lock, NULL);
 	cond_init(&s->changed);
 	pthread_cond_init(&s->work_ready, NULL);
-	broadcasts_init(&s->crowds);
+	broadcasts_init(&s->broadcasts);
 	pthread_mutex_init(&s->pump.lock, NULL);
 	pthread_cond_init(&s->pump.work, NULL);
 	server_configure(s, c);
@@ -316,7 +316,8 @@ struct server *server_start(struct control *ctl, const struct config *c,
 		err_set(e, ERR_FAILED, "out of memory");
 		goto fail;
 	}
-	if (!unix_listener_open(&s->gate, c, e) || !tls_listener_open(s, c, e))
+	if (!unix_listener_open(&s->unix_listener, c, e) ||
+	    !tls_listener_open(s, c, e))
 		goto fail;
 	/* The first looks into the catalog; no call has to. */
 	audit_next(control_store(ctl));
@@ -379,7 +380,7 @@ struct call *server_next_call(struct server *s, const struct peer *of,
 	pthread_mutex_lock(&s->lock);
 	c = c ? c->next : s->calls;
 	/* One that is being freed has no references to add to. */
-	while (c && ((of && c->caller != of) || !call_ref_living(c)))
+	while (c && ((of && c->peer != of) || !call_ref_living(c)))
 		c = c->next;
 	pthread_mutex_unlock(&s->lock);
 	if (behind)
@@ -402,7 +403,7 @@ static bool no_calls(const struct server *s)
 
 static bool is_stopped(const struct server *s)
 {
-	return !s->calls && !s->callers;
+	return !s->calls && !s->peers;
 }
 
 static bool wait_until(struct server *s, bool (*reached)(const struct server *),
@@ -427,7 +428,7 @@ static void stop_grpc(struct server *s)
 	peers_end(s);
 	if (!wait_until(s, is_stopped, FLUSH_MS)) {
 		peers_cut(s, false);
-		unix_listener_cut(&s->gate);
+		unix_listener_cut(&s->unix_listener);
 	}
 	pthread_mutex_lock(&s->lock);
 	while (!is_stopped(s))
@@ -440,9 +441,9 @@ void server_stop(struct server *s, int grace_ms)
 	if (!s)
 		return;
 	atomic_store(&s->stopping, true);
-	unix_listener_stop(&s->gate);
+	unix_listener_stop(&s->unix_listener);
 	thread_join(&s->accept_thread);
-	unix_listener_shut(&s->gate);
+	unix_listener_shut(&s->unix_listener);
 	tls_listener_shut(s);
 	peers_cut(s, true);
 	stop_calls(s);
@@ -455,11 +456,11 @@ void server_stop(struct server *s, int grace_ms)
 	s->workers_stop = true;
 	pthread_cond_broadcast(&s->work_ready);
 	pthread_mutex_unlock(&s->lock);
-	broadcasts_stop(&s->crowds);
+	broadcasts_stop(&s->broadcasts);
 	pump_stop(s);
 	for (unsigned i = 0; i < WORKERS; i++)
 		thread_join(&s->workers[i]);
-	thread_join(&s->fanout_thread);
+	thread_join(&s->broadcast_thread);
 	thread_join(&s->pump_thread);
 	grpc_completion_queue_shutdown(s->cq);
 	thread_join(&s->cq_thread);

@@ -40,19 +40,19 @@ struct server {
 	atomic_bool stopping;
 	grpc_completion_queue *cq;
 	struct block_pool *pool; /* for what filters and snaplens copy */
-	struct unix_listener gate;
-	struct tls_listener remote;
-	struct broadcasts crowds;
+	struct unix_listener unix_listener;
+	struct tls_listener tls_listener;
+	struct broadcasts broadcasts;
 	struct pump pump;
-	struct thread accept_thread, cq_thread, fanout_thread, pump_thread;
+	struct thread accept_thread, cq_thread, broadcast_thread, pump_thread;
 	struct thread workers[WORKERS];
 
 	pthread_mutex_t lock;	/* guards everything below */
-	pthread_cond_t changed; /* calls, callers */
+	pthread_cond_t changed; /* calls, peers */
 	pthread_cond_t work_ready;
 	struct call *calls;
-	struct peer *callers;
-	unsigned n_callers, n_places[PLACES];
+	struct peer *peers;
+	unsigned n_peers, n_places[PLACES];
 	struct person *persons;
 	struct places places[BOUNDS];
 	int64_t refusals_ns; /* a while, and the rows of refusals in it */

@@ -59,7 +59,7 @@ bool side_channel_parse(const char line[DATA_LINE_BYTES],
 static struct peer *server_side_channel_find(const struct peer *of,
 					     const uint8_t *ticket)
 {
-	for (struct peer *c = of->server->callers; c; c = c->next)
+	for (struct peer *c = of->server->peers; c; c = c->next)
 		if (c->has_ticket && c->uid == of->uid &&
 		    c->local_role == of->local_role &&
 		    memcmp(c->ticket, ticket, TICKET_BYTES) == 0)

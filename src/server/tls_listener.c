@@ -4,7 +4,7 @@
  * certificate was checked against the CA and the allow-list, that handshakes
  * which do not end are bounded in time and number, and that files which change
  * are seen within a second. A thread a connection shakes hands and then
- * carries bytes. Leaves out what callers may do: peer.c.
+ * carries bytes. Leaves out what peers may do: peer.c.
  */
 #include "server/tls_listener.h"
 
@@ -68,7 +68,7 @@ static void files_look(struct tls_listener *r, int64_t changed_ns[3])
 
 void tls_listener_look(struct server *s)
 {
-	struct tls_listener *r = &s->remote;
+	struct tls_listener *r = &s->tls_listener;
 	struct err e = ERR_INIT;
 	int64_t changed_ns[3];
 
@@ -177,7 +177,7 @@ static bool listen_at(struct tls_listener *r, const char *given, struct err *e)
 
 bool tls_listener_open(struct server *s, const struct config *c, struct err *e)
 {
-	struct tls_listener *r = &s->remote;
+	struct tls_listener *r = &s->tls_listener;
 	char path[CONFIG_PATH_MAX + 16], text[CONFIG_PATH_MAX], *rest = NULL;
 
 	r->config = *c;
@@ -206,14 +206,14 @@ bool tls_listener_open(struct server *s, const struct config *c, struct err *e)
 	}
 	for (unsigned i = 0; i < r->n_fds; i++)
 		if (!control_listen(s->control, r->fds[i], e) ||
-		    !unix_listener_watch(&s->gate, &r->fds[i], e))
+		    !unix_listener_watch(&s->unix_listener, &r->fds[i], e))
 			return false;
 	return true;
 }
 
 void tls_listener_shut(struct server *s)
 {
-	struct tls_listener *r = &s->remote;
+	struct tls_listener *r = &s->tls_listener;
 
 	control_unlisten(s->control);
 	for (unsigned i = 0; i < r->n_fds; i++)
@@ -223,7 +223,7 @@ void tls_listener_shut(struct server *s)
 
 void tls_listener_close(struct server *s)
 {
-	struct tls_listener *r = &s->remote;
+	struct tls_listener *r = &s->tls_listener;
 
 	tls_listener_shut(s);
 	tls_context_free(r->context);
@@ -243,7 +243,7 @@ static bool tls_listener_admit(void *ctx, const struct tls_cert *cert,
 			       char *tls_listener_why, size_t room)
 {
 	struct peer *c = ctx;
-	struct allow *allow = c->server->remote.allow;
+	struct allow *allow = c->server->tls_listener.allow;
 
 	allow_refresh(allow);
 	c->until_s = cert->until_s;
@@ -297,20 +297,21 @@ static const struct err *tls_listener_why(struct peer *c, struct err *e)
 	pthread_mutex_unlock(&c->server->lock);
 	if (was_cut)
 		err_set(e, ERR_LIMIT, "max-handshakes is %u, others came",
-			(unsigned)c->server->remote.config.max_handshakes);
+			(unsigned)
+				c->server->tls_listener.config.max_handshakes);
 	return e;
 }
 
-struct arrival {
-	struct peer *caller;
+struct tls_connection {
+	struct peer *peer;
 	int fd;
 };
 
-static void *connection_main(void *arg)
+static void *tls_listener_main(void *arg)
 {
-	struct arrival *a = arg;
-	struct peer *c = a->caller;
-	struct tls_listener *r = &c->server->remote;
+	struct tls_connection *a = arg;
+	struct peer *c = a->peer;
+	struct tls_listener *r = &c->server->tls_listener;
 	struct err e = ERR_INIT;
 	int fds[2];
 
@@ -339,13 +340,13 @@ static void *connection_main(void *arg)
  * goes. Threads may not end as fast as connections come: those wait then. */
 static void tls_listener_make_room(struct server *s)
 {
-	unsigned most = (unsigned)s->remote.config.max_handshakes, n = 0;
+	unsigned most = (unsigned)s->tls_listener.config.max_handshakes, n = 0;
 	struct peer *oldest = NULL;
 	int64_t until = monotonic_ns() + NS_PER_S;
 	bool late = false;
 
 	pthread_mutex_lock(&s->lock);
-	for (struct peer *c = s->callers; c; c = c->next) {
+	for (struct peer *c = s->peers; c; c = c->next) {
 		if (!c->shaking || c->cut)
 			continue;
 		n++;
@@ -400,10 +401,10 @@ void tls_listener_accept(struct server *s, int listen_fd)
 	char text[64];
 
 	int fd = -1;
-	if (unix_listener_has_descriptors(&s->gate))
+	if (unix_listener_has_descriptors(&s->unix_listener))
 		fd = control_accept(s->control, listen_fd, &from, &excluded);
 	if (fd < 0) {
-		unix_listener_back_off(&s->gate);
+		unix_listener_back_off(&s->unix_listener);
 		return;
 	}
 	address_text(&from, text, sizeof(text));
@@ -413,16 +414,16 @@ void tls_listener_accept(struct server *s, int listen_fd)
 		c->excluded = excluded;
 	else
 		control_include(s->control, excluded);
-	struct arrival *a = c ? malloc(sizeof(*a)) : NULL;
+	struct tls_connection *a = c ? malloc(sizeof(*a)) : NULL;
 	if (a) {
 		tls_listener_set_options(fd);
 		memcpy(c->from, text, sizeof(text));
-		*a = (struct arrival){c, fd};
+		*a = (struct tls_connection){c, fd};
 		pthread_mutex_lock(&s->lock);
 		c->shaking = true;
 		c->since_ns = monotonic_ns();
 		pthread_mutex_unlock(&s->lock);
-		if (server_thread(connection_main, a, CARRY_STACK_BYTES))
+		if (server_thread(tls_listener_main, a, CARRY_STACK_BYTES))
 			return;
 		err_errno(&e, "make a thread");
 	}

@@ -6,7 +6,8 @@
  * gRPC could listen by itself, but takes a path over from a living daemon,
  * sets no mode and stays deaf after EMFILE. Who can open the socket is an
  * operator, unless there are groups for both roles: then anybody can open it,
- * and the kernel's word on user and groups decides. Leaves out TCP: remote.c.
+ * and the kernel's word on user and groups decides. Leaves out TCP:
+ * tls_listener.c.
  */
 #include "server/unix_listener.h"
 
@@ -46,14 +47,14 @@
 
 /* A connection to the socket. gRPC gets it with its first bytes, as these may
  * be a line that is not for it. */
-struct visit {
-	struct visit *next, **link;
+struct connection {
+	struct connection *next, **link;
 	int fd;	       /* a dup, to see it end and to cut it off */
 	int silent_fd; /* gRPC's; -1 when that has it */
 	bool data;     /* it is a data connection: gRPC never has it */
 	struct refusal *refusal; /* it is refused: nor does it have this one */
 	int64_t since_ns;
-	struct peer *caller; /* a reference; NULL: the gate is shut */
+	struct peer *peer; /* a reference; NULL: the listener is shut */
 };
 
 static void close_fd(int *fd)
@@ -226,7 +227,7 @@ bool unix_listener_open(struct unix_listener *g, const struct config *c,
 	       unix_listener_watch(g, &g->stop_fd, e);
 }
 
-static void visit_close(struct unix_listener *g, struct visit *c)
+static void connection_close(struct unix_listener *g, struct connection *c)
 {
 	*c->link = c->next;
 	if (c->next)
@@ -239,8 +240,8 @@ static void visit_close(struct unix_listener *g, struct visit *c)
 	epoll_ctl(g->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
 	free(c->refusal);
-	if (c->caller)
-		peer_unref(c->caller);
+	if (c->peer)
+		peer_unref(c->peer);
 	free(c);
 }
 
@@ -249,7 +250,7 @@ static void visit_close(struct unix_listener *g, struct visit *c)
 static bool unix_listener_keep(struct unix_listener *g, int fd,
 			       struct peer *who)
 {
-	struct visit *c = calloc(1, sizeof(*c));
+	struct connection *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return false;
@@ -268,14 +269,14 @@ static bool unix_listener_keep(struct unix_listener *g, int fd,
 		free(c);
 		return false;
 	}
-	/* It may end before its visit does: others end callers, too. */
-	c->caller = who;
+	/* It may end before its connection does: others end peers, too. */
+	c->peer = who;
 	atomic_fetch_add(&who->refs, 1);
-	c->link = &g->visits;
-	c->next = g->visits;
+	c->link = &g->connections;
+	c->next = g->connections;
 	if (c->next)
 		c->next->link = &c->next;
-	g->visits = c;
+	g->connections = c;
 	g->n_silent++;
 	return true;
 }
@@ -317,32 +318,32 @@ static enum role role_of(const struct unix_listener *g, int fd,
 }
 
 /* gRPC has it, or had. */
-static bool unix_listener_is_served(const struct visit *v)
+static bool unix_listener_is_served(const struct connection *v)
 {
 	return v->silent_fd < 0 && !v->data;
 }
 
-static void hung_up(struct unix_listener *g, struct visit *v)
+static void hung_up(struct unix_listener *g, struct connection *v)
 {
 	if (!unix_listener_is_served(v))
-		peer_unref(v->caller);
+		peer_unref(v->peer);
 	else
-		peer_end(v->caller);
-	visit_close(g, v);
+		peer_end(v->peer);
+	connection_close(g, v);
 }
 
 /* Who hears why it is refused keeps the next one from it no longer than that
  * one comes. */
 static void refuse_room(struct unix_listener *g, struct server *s)
 {
-	struct visit *oldest = NULL;
+	struct connection *oldest = NULL;
 
 	pthread_mutex_lock(&s->lock);
 	bool full = s->n_places[PLACE_REFUSED] >= REFUSED_MAX;
 	pthread_mutex_unlock(&s->lock);
 	if (!full)
 		return;
-	for (struct visit *v = g->visits; v; v = v->next)
+	for (struct connection *v = g->connections; v; v = v->next)
 		if (v->refusal && (!oldest || v->since_ns < oldest->since_ns))
 			oldest = v;
 	if (oldest)
@@ -429,9 +430,10 @@ static void accept_one(struct unix_listener *g, struct server *s)
 }
 
 /* What pcap proxy says of where it comes from. */
-static void unix_listener_take_line(struct visit *v, const char *line, size_t n)
+static void unix_listener_take_line(struct connection *v, const char *line,
+				    size_t n)
 {
-	struct peer *who = v->caller;
+	struct peer *who = v->peer;
 	struct proxy_protocol p;
 
 	if (who->local_role == ROLE_NONE || !proxy_protocol_parse(line, n, &p))
@@ -452,7 +454,7 @@ static void unix_listener_take_line(struct visit *v, const char *line, size_t n)
 }
 
 /* The length of a line that is not for gRPC, as of proxy_protocol_line. */
-static int line_length(struct visit *v, const char *bytes, size_t n)
+static int line_length(struct connection *v, const char *bytes, size_t n)
 {
 	int proxied = proxy_protocol_line(bytes, n),
 	    data = side_channel_line(bytes, n);
@@ -462,7 +464,7 @@ static int line_length(struct visit *v, const char *bytes, size_t n)
 }
 
 /* Bytes of who hears why it is refused, or its end. */
-static void unix_listener_refuse(struct unix_listener *g, struct visit *v)
+static void unix_listener_refuse(struct unix_listener *g, struct connection *v)
 {
 	struct refusal *r = v->refusal;
 	bool first = !r->n_calls, goes_on = true;
@@ -479,7 +481,7 @@ static void unix_listener_refuse(struct unix_listener *g, struct visit *v)
 		r->n_out = 0;
 	}
 	if (first && r->n_calls)
-		audit_refused(v->caller);
+		audit_refused(v->peer);
 	if (!goes_on || n == 0 || (n < 0 && errno != EAGAIN))
 		hung_up(g, v);
 }
@@ -487,7 +489,7 @@ static void unix_listener_refuse(struct unix_listener *g, struct visit *v)
 /* --- the guard, for who is not trusted with gRPC itself --- */
 
 struct guarded {
-	struct peer *caller;
+	struct peer *peer;
 	struct tls_link *link;
 	int plain;
 };
@@ -497,10 +499,10 @@ static void *guarded_main(void *arg)
 	struct guarded *p = arg;
 
 	pthread_setname_np(pthread_self(), "pcapd-guard");
-	peer_carry(p->caller, p->link, p->plain);
+	peer_carry(p->peer, p->link, p->plain);
 	tls_link_free(p->link);
 	close(p->plain);
-	peer_unref(p->caller);
+	peer_unref(p->peer);
 	free(p);
 	return NULL;
 }
@@ -536,25 +538,25 @@ static bool is_guarded(const struct peer *who)
 	return who->rank == RANK_VIEWER;
 }
 
-static void unix_listener_serve(struct unix_listener *g, struct visit *v,
+static void unix_listener_serve(struct unix_listener *g, struct connection *v,
 				int fd)
 {
 	struct err e = ERR_INIT;
 
-	if (is_guarded(v->caller)) {
-		fd = unix_listener_guard(v->caller, fd, &e);
+	if (is_guarded(v->peer)) {
+		fd = unix_listener_guard(v->peer, fd, &e);
 		if (fd < 0) {
-			log_warn("%s: %s", v->caller->local, e.what);
+			log_warn("%s: %s", v->peer->local, e.what);
 			v->data = true; /* gRPC never has it */
 			hung_up(g, v);
 			return;
 		}
 	}
-	peer_serve(v->caller, fd);
+	peer_serve(v->peer, fd);
 }
 
 /* The first bytes are there, or the end. */
-static void unix_listener_heard(struct unix_listener *g, struct visit *v)
+static void unix_listener_heard(struct unix_listener *g, struct connection *v)
 {
 	char line[PROXIED_LINE_MAX];
 	ssize_t n = recv(v->fd, line, sizeof(line), MSG_PEEK | MSG_DONTWAIT);
@@ -578,7 +580,7 @@ static void unix_listener_heard(struct unix_listener *g, struct visit *v)
 	if (!v->data) {
 		unix_listener_take_line(v, line, (size_t)length);
 		unix_listener_serve(g, v, fd);
-	} else if (!side_channel_open(v->caller, line, fd)) {
+	} else if (!side_channel_open(v->peer, line, fd)) {
 		hung_up(g, v);
 	}
 }
@@ -589,22 +591,22 @@ static void unix_listener_heard(struct unix_listener *g, struct visit *v)
 static void drop_silent(struct unix_listener *g)
 {
 	int64_t now = monotonic_ns();
-	struct visit *next;
+	struct connection *next;
 
-	for (struct visit *v = g->visits; v; v = next) {
+	for (struct connection *v = g->connections; v; v = next) {
 		next = v->next;
 		/* Its end is heard as any other. */
-		if (unix_listener_is_served(v) && peer_is_idle(v->caller, now))
+		if (unix_listener_is_served(v) && peer_is_idle(v->peer, now))
 			shutdown(v->fd, SHUT_RDWR);
 		if (now - v->since_ns <= g->patience_ns)
 			continue;
 		if (v->silent_fd >= 0 ||
-		    (v->data && side_channel_is_idle(v->caller)))
+		    (v->data && side_channel_is_idle(v->peer)))
 			hung_up(g, v);
 	}
 }
 
-static bool is_remote(const struct tls_listener *r, const void *ptr)
+static bool is_tls_listener(const struct tls_listener *r, const void *ptr)
 {
 	for (unsigned i = 0; i < r->n_fds; i++)
 		if (ptr == &r->fds[i])
@@ -621,7 +623,7 @@ static void unix_listener_look(struct unix_listener *g, struct server *s,
 	if (now - *looked_ns < LOOK_MS * NS_PER_MS)
 		return;
 	*looked_ns = now;
-	if (s->remote.allow)
+	if (s->tls_listener.allow)
 		tls_listener_look(s);
 	calls_review(s);
 	peers_refused(s);
@@ -629,27 +631,27 @@ static void unix_listener_look(struct unix_listener *g, struct server *s,
 	drop_silent(g);
 }
 
-static unsigned count_callers(struct server *s)
+static unsigned count_peers(struct server *s)
 {
 	pthread_mutex_lock(&s->lock);
-	unsigned n = s->n_callers;
+	unsigned n = s->n_peers;
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
 
 /* What connections took, which the allocator would keep for the next ones: when
  * half of those that were there have gone. */
-static void unix_listener_give_back(struct unix_listener *g, unsigned callers)
+static void unix_listener_give_back(struct unix_listener *g, unsigned peers)
 {
 	int64_t now = monotonic_ns();
 
-	if (callers > g->most_callers)
-		g->most_callers = callers;
-	if (2 * callers > g->most_callers || !g->most_callers ||
+	if (peers > g->most_peers)
+		g->most_peers = peers;
+	if (2 * peers > g->most_peers || !g->most_peers ||
 	    now - g->given_back_ns < REVIEW_MS * NS_PER_MS)
 		return;
 	malloc_trim(0);
-	g->most_callers = callers;
+	g->most_peers = peers;
 	g->given_back_ns = now;
 }
 
@@ -659,13 +661,13 @@ void unix_listener_run(struct unix_listener *g, struct server *s)
 
 	for (;;) {
 		struct epoll_event ev;
-		bool busy = s->remote.allow || g->n_silent;
-		unsigned callers = count_callers(s);
+		bool busy = s->tls_listener.allow || g->n_silent;
+		unsigned peers = count_peers(s);
 		/* Who is there may hang; nobody comes but through here. */
-		unix_listener_give_back(g, callers);
-		int patience_ms = busy			       ? LOOK_MS
-				  : callers || g->most_callers ? REVIEW_MS
-							       : -1;
+		unix_listener_give_back(g, peers);
+		int patience_ms = busy			   ? LOOK_MS
+				  : peers || g->most_peers ? REVIEW_MS
+							   : -1;
 		int n = epoll_wait(g->epoll_fd, &ev, 1, patience_ms);
 
 		if (n < 0 && errno != EINTR)
@@ -676,10 +678,10 @@ void unix_listener_run(struct unix_listener *g, struct server *s)
 			continue;
 		if (ev.data.ptr == &g->stop_fd)
 			return;
-		struct visit *v = ev.data.ptr;
+		struct connection *v = ev.data.ptr;
 		if (ev.data.ptr == &g->listen_fd)
 			accept_one(g, s);
-		else if (is_remote(&s->remote, ev.data.ptr))
+		else if (is_tls_listener(&s->tls_listener, ev.data.ptr))
 			tls_listener_accept(s, *(int *)ev.data.ptr);
 		else if (v->refusal)
 			unix_listener_refuse(g, v);
@@ -701,15 +703,15 @@ void unix_listener_stop(struct unix_listener *g)
 
 void unix_listener_shut(struct unix_listener *g)
 {
-	struct visit *next;
+	struct connection *next;
 
-	for (struct visit *v = g->visits; v; v = next) {
+	for (struct connection *v = g->connections; v; v = next) {
 		next = v->next;
 		if (!unix_listener_is_served(v)) {
 			hung_up(g, v);
-		} else if (v->caller) {
-			peer_unref(v->caller);
-			v->caller = NULL;
+		} else if (v->peer) {
+			peer_unref(v->peer);
+			v->peer = NULL;
 		}
 	}
 	if (g->listen_fd < 0)
@@ -720,7 +722,7 @@ void unix_listener_shut(struct unix_listener *g)
 
 void unix_listener_cut(struct unix_listener *g)
 {
-	for (struct visit *c = g->visits; c; c = c->next)
+	for (struct connection *c = g->connections; c; c = c->next)
 		shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -728,8 +730,8 @@ void unix_listener_cut(struct unix_listener *g)
 void unix_listener_close(struct unix_listener *g)
 {
 	unix_listener_shut(g);
-	while (g->visits)
-		visit_close(g, g->visits);
+	while (g->connections)
+		connection_close(g, g->connections);
 	close_fd(&g->epoll_fd);
 	close_fd(&g->stop_fd);
 	close_fd(&g->lock_fd);

@@ -4,7 +4,7 @@
  *
  * Threads: unix_listener_run is the accepting thread. What is called on others
  * says so; what is not is called before it runs or after it has returned.
- * Ownership: embedded in the server. Its visits hold a reference to their
+ * Ownership: embedded in the server. Its connections hold a reference to their
  * peers.
  */
 #ifndef PCAPD_SERVER_UNIX_LISTENER_H
@@ -15,16 +15,16 @@
 #include <sys/types.h>
 
 struct server;
-struct visit;
+struct connection;
 
 struct unix_listener {
 	char path[CONFIG_PATH_MAX];
 	int lock_fd, listen_fd, epoll_fd, stop_fd;
 	bool has_viewers;
-	gid_t operators, viewers; /* with has_viewers */
-	struct visit *visits;	  /* the accepting thread's */
-	unsigned n_silent;	  /* of them that gRPC never had */
-	unsigned most_callers;	  /* since memory was given back */
+	gid_t operators, viewers;	/* with has_viewers */
+	struct connection *connections; /* the accepting thread's */
+	unsigned n_silent;		/* of them that gRPC never had */
+	unsigned most_peers;		/* since memory was given back */
 	int64_t given_back_ns;
 	int64_t patience_ns;
 	int64_t waited_ns; /* when it was said that connections wait */

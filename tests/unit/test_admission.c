@@ -10,17 +10,17 @@
 
 #include <cmocka.h>
 
-enum { VERA = 1, VITO, VIOLA, OLGA, OTTO, CALLERS };
+enum { VERA = 1, VITO, VIOLA, OLGA, OTTO, PEERS };
 
 struct world {
 	struct server server;
-	struct peer callers[CALLERS]; /* [0] is root */
+	struct peer peers[PEERS]; /* [0] is root */
 	struct err e;
 };
 
 static struct peer *is(struct world *w, unsigned i, enum rank rank)
 {
-	struct peer *c = &w->callers[i];
+	struct peer *c = &w->peers[i];
 
 	c->server = &w->server;
 	c->uid = i;
@@ -58,7 +58,7 @@ static int tear_down(void **state)
 static bool take(struct world *w, unsigned i, enum bound b)
 {
 	memset(&w->e, 0, sizeof(w->e));
-	return place_take(&w->callers[i], b, &w->e);
+	return place_take(&w->peers[i], b, &w->e);
 }
 
 /* As many as there are for it, and why there are no more. */
@@ -98,7 +98,7 @@ static void viewers_leave_a_quarter_to_operators(void **state)
 		assert_int_equal(viewers, 6);
 		assert_int_equal(fill(w, OLGA, b), 2);
 		assert_int_equal(fill(w, OTTO, b), 0);
-		place_give(&w->callers[VERA], b);
+		place_give(&w->peers[VERA], b);
 		assert_true(take(w, OTTO, b));
 	}
 	assert_int_equal(fill(w, VIOLA, BOUND_LISTENERS), 0);
@@ -114,7 +114,7 @@ static void roots_places_are_beside_those_of_others(void **state)
 		assert_int_equal(fill(w, 0, b), 8);
 		assert_non_null(strstr(w->e.what, " are under way already"));
 		/* Nor does root take theirs. */
-		place_give(&w->callers[OLGA], b);
+		place_give(&w->peers[OLGA], b);
 		assert_true(take(w, OLGA, b));
 	}
 	assert_int_equal(fill(w, 0, BOUND_CONNECTIONS), 3);
@@ -137,20 +137,20 @@ static void a_place_is_wanted_by_who_can_have_it(void **state)
 
 	/* Over one's own share: one's own. */
 	fill(w, VERA, BOUND_REPLAYS);
-	assert_true(place_is_wanted(&w->callers[VERA], BOUND_REPLAYS,
+	assert_true(place_is_wanted(&w->peers[VERA], BOUND_REPLAYS,
 				    monotonic_ns()));
-	assert_false(place_is_wanted(&w->callers[VITO], BOUND_REPLAYS, now));
-	assert_false(place_is_wanted(&w->callers[VERA], BOUND_CALLS, now));
+	assert_false(place_is_wanted(&w->peers[VITO], BOUND_REPLAYS, now));
+	assert_false(place_is_wanted(&w->peers[VERA], BOUND_CALLS, now));
 	/* Over all: those of all, but for root's. */
 	fill(w, OLGA, BOUND_REPLAYS);
 	fill(w, OTTO, BOUND_REPLAYS);
 	now = monotonic_ns();
-	assert_true(place_is_wanted(&w->callers[VITO], BOUND_REPLAYS, now));
-	assert_true(place_is_wanted(&w->callers[OTTO], BOUND_REPLAYS, now));
-	assert_false(place_is_wanted(&w->callers[0], BOUND_REPLAYS, now));
+	assert_true(place_is_wanted(&w->peers[VITO], BOUND_REPLAYS, now));
+	assert_true(place_is_wanted(&w->peers[OTTO], BOUND_REPLAYS, now));
+	assert_false(place_is_wanted(&w->peers[0], BOUND_REPLAYS, now));
 	/* Not for ever. */
 	now += 60 * NS_PER_S;
-	assert_false(place_is_wanted(&w->callers[VITO], BOUND_REPLAYS, now));
+	assert_false(place_is_wanted(&w->peers[VITO], BOUND_REPLAYS, now));
 }
 
 static void a_viewer_that_waits_ends_no_operators_stream(void **state)
@@ -161,15 +161,15 @@ static void a_viewer_that_waits_ends_no_operators_stream(void **state)
 	fill(w, VITO, BOUND_REPLAYS);
 	fill(w, VIOLA, BOUND_REPLAYS);
 	int64_t now = monotonic_ns();
-	assert_true(place_is_wanted(&w->callers[VIOLA], BOUND_REPLAYS, now));
-	assert_false(place_is_wanted(&w->callers[OLGA], BOUND_REPLAYS, now));
+	assert_true(place_is_wanted(&w->peers[VIOLA], BOUND_REPLAYS, now));
+	assert_false(place_is_wanted(&w->peers[OLGA], BOUND_REPLAYS, now));
 }
 
 /* Another connection does not bring another budget. */
 static void a_person_is_known_again_while_a_budget_is_not_full(void **state)
 {
 	struct world *w = *state;
-	struct peer *c = &w->callers[VERA];
+	struct peer *c = &w->peers[VERA];
 	struct person *before = c->person;
 	struct peer remote = {.server = &w->server, .origin = FROM_TLS};
 

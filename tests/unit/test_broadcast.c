@@ -11,12 +11,12 @@
 
 #include <cmocka.h>
 
-#define ROOM (2 * CROWD_SLICES) /* of a listener's queue */
+#define ROOM (2 * BROADCAST_SLICES) /* of a listener's queue */
 #define BLOCKS (2 * ROOM)
 
 struct fixture {
-	struct broadcasts crowds;
-	struct capture_tail *feed;
+	struct broadcasts broadcasts;
+	struct capture_tail *tail;
 	struct subscriber a, b, c;
 };
 
@@ -29,9 +29,9 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	broadcasts_init(&f->crowds);
-	f->feed = capture_tail_new(7, 1, BLOCKS);
-	assert_non_null(f->feed);
+	broadcasts_init(&f->broadcasts);
+	f->tail = capture_tail_new(7, 1, BLOCKS);
+	assert_non_null(f->tail);
 	assert_true(slice_queue_init(&f->a.queue, ROOM, ignore, NULL));
 	assert_true(slice_queue_init(&f->b.queue, ROOM, ignore, NULL));
 	assert_true(slice_queue_init(&f->c.queue, ROOM, ignore, NULL));
@@ -43,34 +43,34 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	broadcast_leave(&f->crowds, &f->a);
-	broadcast_leave(&f->crowds, &f->b);
-	broadcast_leave(&f->crowds, &f->c);
-	assert_null(f->crowds.first);
+	broadcast_leave(&f->broadcasts, &f->a);
+	broadcast_leave(&f->broadcasts, &f->b);
+	broadcast_leave(&f->broadcasts, &f->c);
+	assert_null(f->broadcasts.first);
 	slice_queue_done(&f->a.queue);
 	slice_queue_done(&f->b.queue);
 	slice_queue_done(&f->c.queue);
-	broadcasts_done(&f->crowds);
-	capture_tail_unref(f->feed);
+	broadcasts_done(&f->broadcasts);
+	capture_tail_unref(f->tail);
 	free(f);
 	return 0;
 }
 
 static void joins(struct fixture *f, struct subscriber *m)
 {
-	assert_true(broadcast_join(&f->crowds, f->feed, m));
+	assert_true(broadcast_join(&f->broadcasts, f->tail, m));
 }
 
 /* A block of one packet, which has its second; none continues another. */
 static void put(struct fixture *f, uint32_t sec)
 {
 	const struct packet_head h = {sec, 0, 4, 60};
-	struct block *b = capture_tail_open(f->feed, 1, 96);
+	struct block *b = capture_tail_open(f->tail, 1, 96);
 
 	assert_non_null(b);
 	block_append(b, &h, "abcd");
-	capture_tail_publish(f->feed, b, 1);
-	capture_tail_seal(f->feed, b);
+	capture_tail_publish(f->tail, b, 1);
+	capture_tail_seal(f->tail, b);
 }
 
 static void gets(struct subscriber *m, uint32_t sec)
@@ -117,7 +117,7 @@ static void who_joins_late_gets_nothing_from_before(void **state)
 	put(f, 3);
 	joins(f, &f->c);
 	put(f, 4);
-	broadcast_close(&f->crowds, &f->c);
+	broadcast_close(&f->broadcasts, &f->c);
 	for (uint32_t i = 2; i <= 4; i++)
 		gets(&f->a, i);
 	gets(&f->b, 3);
@@ -128,9 +128,9 @@ static void who_joins_late_gets_nothing_from_before(void **state)
 	has_no_more(&f->c, -1);
 }
 
-static void what_a_crowd_loses_is_told_to_all_in_its_place(void **state)
+static void what_a_broadcast_loses_is_told_to_all_in_its_place(void **state)
 {
-	enum { LOST = 5, ALL = CROWD_SLICES + LOST };
+	enum { LOST = 5, ALL = BROADCAST_SLICES + LOST };
 	struct fixture *f = *state;
 	struct subscriber *had[] = {&f->a, &f->b};
 
@@ -150,13 +150,13 @@ static void what_a_crowd_loses_is_told_to_all_in_its_place(void **state)
 	has_no_more(&f->c, 0);
 }
 
-static void the_end_of_a_feed_comes_behind_its_packets(void **state)
+static void the_end_of_a_tail_comes_behind_its_packets(void **state)
 {
 	struct fixture *f = *state;
 
 	joins(f, &f->a);
 	put(f, 1);
-	capture_tail_close(f->feed);
+	capture_tail_close(f->tail);
 	joins(f, &f->b); /* hands out 1 */
 	joins(f, &f->c); /* hands out the end */
 	gets(&f->a, 1);
@@ -169,7 +169,7 @@ static void who_joins_after_the_end_is_closed_at_once(void **state)
 {
 	struct fixture *f = *state;
 
-	capture_tail_close(f->feed);
+	capture_tail_close(f->tail);
 	joins(f, &f->a);
 	has_no_more(&f->a, -1);
 }
@@ -181,36 +181,36 @@ static void who_left_gets_nothing_and_the_others_do(void **state)
 	joins(f, &f->a);
 	joins(f, &f->b);
 	put(f, 1);
-	assert_true(broadcast_leave(&f->crowds, &f->a));
-	assert_false(broadcast_leave(&f->crowds, &f->a));
-	broadcast_close(&f->crowds, &f->b);
+	assert_true(broadcast_leave(&f->broadcasts, &f->a));
+	assert_false(broadcast_leave(&f->broadcasts, &f->a));
+	broadcast_close(&f->broadcasts, &f->b);
 	has_no_more(&f->a, 0);
 	gets(&f->b, 1);
 	/* The last one takes the broadcast with it; the next is a new one. */
-	assert_true(broadcast_leave(&f->crowds, &f->b));
-	assert_null(f->crowds.first);
+	assert_true(broadcast_leave(&f->broadcasts, &f->b));
+	assert_null(f->broadcasts.first);
 	put(f, 2);
 	joins(f, &f->a);
 	put(f, 3);
-	broadcast_close(&f->crowds, &f->a);
+	broadcast_close(&f->broadcasts, &f->a);
 	gets(&f->a, 3);
 	has_no_more(&f->a, -1);
 }
 
-static void crowds_do_not_mix(void **state)
+static void broadcasts_do_not_mix(void **state)
 {
 	struct fixture *f = *state;
 	struct capture_tail *other = capture_tail_new(8, 1, BLOCKS);
 
 	assert_non_null(other);
 	joins(f, &f->a);
-	assert_true(broadcast_join(&f->crowds, other, &f->b));
+	assert_true(broadcast_join(&f->broadcasts, other, &f->b));
 	put(f, 1);
-	broadcast_close(&f->crowds, &f->a);
-	broadcast_close(&f->crowds, &f->b);
+	broadcast_close(&f->broadcasts, &f->a);
+	broadcast_close(&f->broadcasts, &f->b);
 	gets(&f->a, 1);
 	has_no_more(&f->b, -1);
-	assert_true(broadcast_leave(&f->crowds, &f->b));
+	assert_true(broadcast_leave(&f->broadcasts, &f->b));
 	capture_tail_unref(other);
 }
 
@@ -240,16 +240,17 @@ static void a_thread_hands_everything_out_in_order(void **state)
 	sem_init(&pushed, 0, 0);
 	assert_true(slice_queue_init(&m.queue, ROOM, count_up, &pushed));
 	joins(f, &m);
-	assert_int_equal(pthread_create(&id, NULL, hand_out, &f->crowds), 0);
+	assert_int_equal(pthread_create(&id, NULL, hand_out, &f->broadcasts),
+			 0);
 	for (uint32_t i = 1; i <= PACKETS; i++) {
 		put(f, i);
-		capture_tail_release(f->feed, i);
+		capture_tail_release(f->tail, i);
 		if (i % 7 == 0)
 			joins(f, &f->a);
 		if (i % 7 == 3)
-			broadcast_leave(&f->crowds, &f->a);
+			broadcast_leave(&f->broadcasts, &f->a);
 		/* It loses nothing: never more than a few are under way. */
-		while (i - next >= CROWD_SLICES / 2) {
+		while (i - next >= BROADCAST_SLICES / 2) {
 			while (sem_wait(&pushed))
 				;
 			gets(&m, next++);
@@ -260,10 +261,10 @@ static void a_thread_hands_everything_out_in_order(void **state)
 			;
 		gets(&m, next++);
 	}
-	broadcasts_stop(&f->crowds);
+	broadcasts_stop(&f->broadcasts);
 	pthread_join(id, NULL);
 	has_no_more(&m, 0);
-	broadcast_leave(&f->crowds, &m);
+	broadcast_leave(&f->broadcasts, &m);
 	slice_queue_done(&m.queue);
 	sem_destroy(&pushed);
 }
@@ -292,11 +293,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FIXTURE(who_joins_late_gets_nothing_from_before),
-		FIXTURE(what_a_crowd_loses_is_told_to_all_in_its_place),
-		FIXTURE(the_end_of_a_feed_comes_behind_its_packets),
+		FIXTURE(what_a_broadcast_loses_is_told_to_all_in_its_place),
+		FIXTURE(the_end_of_a_tail_comes_behind_its_packets),
 		FIXTURE(who_joins_after_the_end_is_closed_at_once),
 		FIXTURE(who_left_gets_nothing_and_the_others_do),
-		FIXTURE(crowds_do_not_mix),
+		FIXTURE(broadcasts_do_not_mix),
 		FIXTURE(a_thread_hands_everything_out_in_order),
 		cmocka_unit_test(a_call_that_somebody_ends_is_not_held),
 	};
