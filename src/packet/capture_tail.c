@@ -26,9 +26,10 @@ struct capture_tail {
 	struct block **ring; /* max_blocks places */
 	unsigned head, count;
 	uint64_t next_seq; /* of the block after the newest in ring */
-	uint64_t refused;  /* blocks from there on */
+	uint64_t bound;	   /* of the blocks that may be given */
 	struct capture_tail_watch *watches;
 	bool nudged, closed;
+	bool full;    /* the disk: nothing is given at the bound for long */
 	bool patient; /* the producer waits for room */
 };
 
@@ -60,7 +61,7 @@ struct capture_tail *capture_tail_new(uint64_t capture, uint64_t next_seq,
 	}
 	f->capture = capture;
 	f->next_seq = next_seq;
-	f->refused = UINT64_MAX;
+	f->bound = UINT64_MAX;
 	f->max_blocks = max_blocks;
 	atomic_init(&f->refs, 1);
 	atomic_init(&f->losses, 0);
@@ -132,7 +133,7 @@ struct block *capture_tail_open(struct capture_tail *f, uint32_t link_type,
 {
 	pthread_mutex_lock(&f->lock);
 	f->patient = false;
-	struct block *b = f->next_seq < f->refused
+	struct block *b = f->next_seq < f->bound
 				  ? open_locked(f, link_type, snaplen)
 				  : NULL;
 	pthread_mutex_unlock(&f->lock);
@@ -165,25 +166,26 @@ unsigned capture_tail_room(struct capture_tail *f)
 {
 	pthread_mutex_lock(&f->lock);
 	unsigned room = f->closed ? 0 : f->max_blocks - f->count;
-	if (f->next_seq >= f->refused)
+	if (f->next_seq >= f->bound)
 		room = 0;
-	else if (room > f->refused - f->next_seq)
-		room = (unsigned)(f->refused - f->next_seq);
+	else if (room > f->bound - f->next_seq)
+		room = (unsigned)(f->bound - f->next_seq);
 	pthread_mutex_unlock(&f->lock);
 	return room;
 }
 
-void capture_tail_refuse(struct capture_tail *f, uint64_t seq)
+void capture_tail_bound(struct capture_tail *f, uint64_t seq, bool full)
 {
 	pthread_mutex_lock(&f->lock);
-	f->refused = seq;
+	f->bound = seq;
+	f->full = full;
 	pthread_mutex_unlock(&f->lock);
 }
 
 bool capture_tail_refuses(struct capture_tail *f)
 {
 	pthread_mutex_lock(&f->lock);
-	bool yes = f->next_seq >= f->refused;
+	bool yes = f->full && f->next_seq >= f->bound;
 	pthread_mutex_unlock(&f->lock);
 	return yes;
 }

@@ -69,8 +69,8 @@ struct block *capture_tail_open_wait(struct capture_tail *f, uint32_t link_type,
 void capture_tail_lost(struct capture_tail *f);
 /* Blocks that capture_tail_open would still give now. */
 unsigned capture_tail_room(struct capture_tail *f);
-/* capture_tail_open gives none because of capture_tail_refuse, which takes more
- * than a moment: what comes is lost, and is best counted at once. */
+/* capture_tail_open gives none because the disk is full, which takes more than
+ * a moment: what comes is lost, and is best counted at once. */
 bool capture_tail_refuses(struct capture_tail *f);
 /* Makes what was appended since the last call visible and tells the watches.
  * packets: how many that were. Does nothing if there is nothing new. */
@@ -93,10 +93,10 @@ unsigned capture_tail_backlog(struct capture_tail *f, uint64_t seq);
 /* For each block that was filled: sees to memory for blocks that come, before
  * the producer needs it. */
 void capture_tail_warm(struct capture_tail *f);
-/* capture_tail_open gives no block from seq on: the disk has no room for it,
- * and what a reader has seen is not to be lost afterwards. UINT64_MAX: it gives
- * all. */
-void capture_tail_refuse(struct capture_tail *f, uint64_t seq);
+/* capture_tail_open gives no block from seq on, as the disk may have no room
+ * for it, and what a reader has seen is not to be lost afterwards. full: it has
+ * none; else the producer is to wait. UINT64_MAX: it gives all. */
+void capture_tail_bound(struct capture_tail *f, uint64_t seq, bool full);
 /* The number of the block that capture_tail_open gives next. */
 uint64_t capture_tail_next(struct capture_tail *f);
 /* Blocks up to and with seq are in the catalog (or given up). */

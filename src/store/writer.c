@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* What is older than a second is on disk: the flush begins a little before. */
@@ -44,6 +45,8 @@ _Static_assert(OUT_BYTES >= FRAME_MAX + SEGMENT_ALIGN, "a frame anywhere");
 #define FOOT_BLOCK_BYTES (16u << 10)
 /* Who found no room begins again when there is some more. */
 #define AGAIN_BLOCKS 3
+/* Room for so many times what a capture may have in memory is plenty. */
+#define PLENTY 16
 
 struct writer {
 	struct store *store;
@@ -59,6 +62,7 @@ struct writer {
 	struct segment *segment;
 	struct segment *next; /* prepared; NULL while there is a segment */
 	bool full; /* the disk: the capture tail refuses what has no room */
+	uint64_t bound; /* the capture tail's */
 	struct segment_index_maker *maker;
 	struct segment_index *index; /* the segment's; NULL: memory was out */
 	uint64_t segment_bytes;	     /* on disk, at most */
@@ -322,13 +326,23 @@ static uint64_t room_taken(const struct writer *w)
 	return next > w->seq ? next - w->seq : 0;
 }
 
+static void room_bound(struct writer *w, uint64_t seq)
+{
+	w->bound = seq;
+	capture_tail_bound(w->feed, seq, w->full);
+}
+
 /* The end of the open one is to wait until there is room for another. */
 static bool room_is_short(struct writer *w, struct err *e)
 {
 	struct segment *g = w->segment;
 
 	w->segment = NULL;
-	bool ok = room_reserve(w, room_taken(w), e);
+	uint64_t blocks = room_taken(w);
+	/* Or may still give before the next look. */
+	if (w->bound != UINT64_MAX && w->bound > w->seq + blocks)
+		blocks = w->bound - w->seq;
+	bool ok = room_reserve(w, blocks, e);
 	w->segment = g;
 	if (ok || !writer_no_room(w->open_error))
 		return false;
@@ -567,9 +581,20 @@ static void writer_trouble(struct writer *w, const struct err *e)
 		abandon_segment(w);
 }
 
-/* Before blocks come: without room for another one the capture tail gives no
- * more of them than there is room for. Who makes a savefile is told at its
- * blocks. */
+/* No more of them can come before the next look than there is room for, though
+ * others write, too. */
+static bool room_is_plenty(const struct writer *w)
+{
+	struct statvfs fs;
+
+	return fstatvfs(w->store->spool_fd, &fs) < 0 || !fs.f_blocks ||
+	       (uint64_t)fs.f_bavail * fs.f_frsize / PLENTY >
+		       (uint64_t)capture_tail_max(w->feed) * FRAME_MAX;
+}
+
+/* Before blocks come: where room is short the capture tail gives no more of
+ * them than it is reserved for; the producer waits for this, and on a full disk
+ * does not. Who makes a savefile is told at its blocks. */
 static void room_look(struct writer *w)
 {
 	uint64_t more = w->full ? AGAIN_BLOCKS : 1;
@@ -581,14 +606,14 @@ static void room_look(struct writer *w)
 	if (!ok && writer_no_room(w->open_error)) {
 		w->full = true;
 		writer_refused(w, w->open_error, &e);
-		capture_tail_refuse(w->feed, w->seq + room_blocks(w));
 	} else if (w->full) {
 		/* What is lost until now was lost for that reason. */
 		store_tell(w->store);
 		w->full = false;
-		capture_tail_refuse(w->feed, UINT64_MAX);
 		report_good(w);
 	}
+	bool all = !w->full && (!ok || room_is_plenty(w));
+	room_bound(w, all ? UINT64_MAX : w->seq + room_blocks(w));
 }
 
 /* Somebody removed the file under us: what is in it is lost, and said. The
@@ -684,8 +709,8 @@ static int64_t writer_idle(struct writer *w, int64_t now, int64_t real_ns)
 	store_options_now(w->store, &o);
 	bool old = segment_is_old(w, &o);
 	/* What it has reserved goes, too. */
-	if (old && w->full)
-		capture_tail_refuse(w->feed, w->seq);
+	if (old && !w->savefile)
+		room_bound(w, w->seq);
 	if (old && room_taken(w) == 0) {
 		if (!close_segment(w, &e)) {
 			writer_trouble(w, &e);
@@ -694,7 +719,7 @@ static int64_t writer_idle(struct writer *w, int64_t now, int64_t real_ns)
 		report_good(w);
 	}
 	housekeeper_written(w->sync, false, real_ns);
-	return now + NS_PER_S;
+	return old ? now : now + NS_PER_S;
 }
 
 static bool give_up(const struct writer *w, bool stopping)
@@ -789,7 +814,7 @@ static void *writer_main(void *arg)
 	if (w->next)
 		segment_forget_next(w->store->spool_fd,
 				    capture_tail_capture(w->feed));
-	capture_tail_refuse(w->feed, UINT64_MAX);
+	capture_tail_bound(w->feed, UINT64_MAX, false);
 	for (unsigned i = 0; i < COMPRESS_POOL_AHEAD; i++)
 		compress_pool_take(w->store->press, &w->ahead[i], w->frame);
 	return NULL;
@@ -847,6 +872,7 @@ struct writer *writer_start(struct store *s, struct capture_tail *f,
 	w->store = s;
 	w->feed = capture_tail_ref(f);
 	w->seq = first_seq(f);
+	w->bound = UINT64_MAX;
 	w->status.stored.next_seq = w->seq;
 	w->frame = block_compressor_new();
 	w->maker = segment_index_maker_new();

@@ -20,7 +20,8 @@ from numbered import Numbers, Witness, account
 
 RATE = 1000 if SANITIZE else 4000
 
-# Writes to segments take DELAY ms while the file SLOW is there.
+# Writes to segments take 300 ms while the file SLOW is there, and those of a
+# disk that hangs do not end.
 SLOW_DISK = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,8 +40,12 @@ static void delay(int fd)
 	if (n < 10)
 		return;
 	path[n] = 0;
-	if (strstr(path, ".pcap.zst") && access(getenv("SLOW"), F_OK) == 0)
+	if (!strstr(path, ".pcap.zst"))
+		return;
+	if (access(getenv("SLOW"), F_OK) == 0)
 		usleep(300000);
+	while (getenv("HANGS") && access(getenv("HANGS"), F_OK) == 0)
+		usleep(1000);
 }
 
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
@@ -287,9 +292,9 @@ class Losses(unittest.TestCase):
                                                  SLOW=slow))
         self.stop_test(daemon, slow)
 
-    def full_disk(self, kind):
+    def full_disk(self, kind, hangs=False):
         """A daemon whose disk others have filled, with no floor; who sends;
-        and what they filled it with."""
+        and what they filled it with. hangs: it hung when they did."""
         folder = Daemon().folder
         disk = os.path.join(folder, "disk")
         os.mkdir(disk)
@@ -301,10 +306,17 @@ class Losses(unittest.TestCase):
             output("mkfs." + kind, "-q", "-F", "-m", "0", image)
             output("mount", "-o", "loop", image, disk)
         self.addCleanup(output, "umount", "-l", disk)
+        hung = os.path.join(folder, "hung")
+        prefix = before_libc(folder, SLOW_DISK, SLOW="/none",
+                             HANGS=hung) if hangs else ()
         daemon = self.running("segment-bytes = 2M\nmemory-blocks = 4\n",
-                              "-B", "4", spool=os.path.join(disk, "spool"))
+                              "-B", "4", prefix=prefix,
+                              spool=os.path.join(disk, "spool"))
         traffic = self.numbers.start(RATE, 60, 1400)
         until(lambda: self.packets(daemon) > RATE, "packets")
+        if hangs:
+            open(hung, "w").close()
+            self.until_still(daemon)
         path = os.path.join(disk, "filler")
         with open(path, "wb", buffering=0) as filler:
             try:
@@ -312,11 +324,24 @@ class Losses(unittest.TestCase):
                     filler.write(bytes(65536))
             except OSError:
                 pass
+        if hangs:
+            os.unlink(hung)
         until(lambda: "No space" in daemon.said(), "the disk to be full")
         return daemon, traffic, path
 
-    def takes_nothing_back(self, kind, end):
-        daemon, traffic, _ = self.full_disk(kind)
+    def until_still(self, daemon):
+        """All memory is used, and the kernel's is."""
+        last = [-1, 0]
+
+        def same():
+            now = self.packets(daemon)
+            last[:] = now, last[1] + 1 if now == last[0] else 0
+            return last[1] == 10
+
+        until(same, "memory to be used")
+
+    def takes_nothing_back(self, kind, end, hangs=False):
+        daemon, traffic, _ = self.full_disk(kind, hangs)
         until(lambda: self.losses(daemon, "disk"), "losses")
         traffic.kill()
         traffic.wait()
@@ -340,6 +365,9 @@ class Losses(unittest.TestCase):
 
     def test_a_full_disk_takes_nothing_back_at_a_stop(self):
         self.takes_nothing_back("tmpfs", Daemon.stop)
+
+    def test_a_disk_that_hung_and_is_full_takes_nothing_back(self):
+        self.takes_nothing_back("tmpfs", Daemon.stop, hangs=True)
 
     def test_a_full_disk_takes_nothing_back_at_a_kill(self):
         self.takes_nothing_back("ext4", Daemon.kill)
