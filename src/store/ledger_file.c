@@ -314,6 +314,7 @@ static FILE *ledger_file_open_file(struct store *s, uint64_t id)
 
 struct merge {
 	struct store *store;
+	bool all;	/* altered ones, too, of all that there are */
 	int64_t newest; /* id of the catalog's rows */
 	size_t taken;
 };
@@ -400,45 +401,68 @@ static bool number_of(sqlite3 *db, const char *sql, int64_t *n, struct err *e)
 	return ok;
 }
 
+_Static_assert(LEDGER_CAUSES == 14, "as LEDGER_NEWEST has them");
+/* Or of an older version. */
+#define LEDGER_DOUBTED "(sum IS NULL OR sum IS NOT " LEDGER_SUM ")"
+
 static bool run_merge(sqlite3 *db, void *arg, struct err *e)
 {
 	struct merge *m = arg;
-	int64_t altered = 0, older = 0;
+	int64_t doubted = m->all;
 
-	if (!number_of(db, "SELECT coalesce(max(id), 0) FROM ledger",
-		       &m->newest, e) ||
-	    !number_of(db, "SELECT count(*) FROM ledger WHERE " LEDGER_ALTERED,
-		       &altered, e) ||
-	    !number_of(db, "SELECT count(*) FROM ledger WHERE sum IS NULL",
-		       &older, e))
+	if (!m->all &&
+	    (!number_of(db, "SELECT coalesce(max(id), 0) FROM ledger",
+			&m->newest, e) ||
+	     !number_of(db,
+			"SELECT count(*) FROM ledger WHERE id IN (SELECT id "
+			"FROM (" LEDGER_NEWEST ")) AND " LEDGER_DOUBTED,
+			&doubted, e)))
 		return false;
 	sqlite3_stmt *q = sql_query(db, e, "SELECT id FROM captures", "");
 	int got = -1;
 	while (q && (got = sql_step(q, e)) == 1)
 		if (!merge_capture(db, m, (uint64_t)sqlite3_column_int64(q, 0),
-				   altered || older, e)) {
+				   doubted, e)) {
 			got = -1;
 			break;
 		}
 	sqlite3_finalize(q);
-	if (altered)
-		log_warn("the catalog's rows of %" PRId64 " losses were "
-			 "altered",
-			 altered);
 	return got == 0;
+}
+
+static bool ledger_file_take(struct merge *m, struct err *e)
+{
+	if (!catalog_run(m->store->catalog, run_merge, m, e))
+		return false;
+	if (m->taken)
+		log_warn("%zu rows of what is missing were taken from files "
+			 "beside the segments",
+			 m->taken);
+	return true;
 }
 
 bool ledger_file_merge(struct store *s, struct err *e)
 {
 	struct merge m = {.store = s};
 
-	if (!catalog_run(s->catalog, run_merge, &m, e))
+	return ledger_file_take(&m, e);
+}
+
+bool ledger_file_verify(struct store *s, sqlite3 *db, struct err *e)
+{
+	struct merge m = {.store = s, .all = true, .newest = INT64_MAX};
+	int64_t altered = 0, older = 0;
+
+	if (!number_of(db, "SELECT count(*) FROM ledger WHERE " LEDGER_ALTERED,
+		       &altered, e) ||
+	    !number_of(db, "SELECT count(*) FROM ledger WHERE sum IS NULL",
+		       &older, e))
 		return false;
-	if (m.taken)
-		log_warn("%zu rows of what is missing were taken from files "
-			 "beside the segments",
-			 m.taken);
-	return true;
+	if (altered)
+		log_warn("the catalog's rows of %" PRId64 " losses were "
+			 "altered",
+			 altered);
+	return (!altered && !older) || ledger_file_take(&m, e);
 }
 
 bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,

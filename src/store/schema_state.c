@@ -4,7 +4,7 @@
  * not exactly known. Leaves out pages that SQLite finds damaged itself.
  */
 #include "store/schema_state.h"
-#include "store/catalog.h"
+#include "store/store_internal.h"
 
 #include "base/log.h"
 
@@ -207,35 +207,70 @@ bool schema_mend(sqlite3 *db, struct err *e)
 	return ok && schema_exec(db, "PRAGMA writable_schema = RESET", e);
 }
 
-static bool schema_agrees(sqlite3 *db, const char *table)
+/* 1, 0, -1 it was not found out. */
+static int schema_agrees(sqlite3 *db, const char *table)
 {
 	struct err ignored;
 	char sql[64];
 
 	snprintf(sql, sizeof(sql), "PRAGMA integrity_check(%s)", table);
 	sqlite3_stmt *q = sql_query(db, &ignored, sql, "");
-	bool ok = q && sql_step(q, &ignored) == 1 &&
-		  strcmp((const char *)sqlite3_column_text(q, 0), "ok") == 0;
+	int got = q ? sql_step(q, &ignored) : -1;
+	if (got == 1)
+		got = strcmp((const char *)sqlite3_column_text(q, 0), "ok") ==
+		      0;
 	sqlite3_finalize(q);
-	return ok;
+	return got;
 }
+
+static void schema_index_again(sqlite3 *db, const char *table)
+{
+	char sql[64];
+	struct err e;
+
+	log_warn("catalog: the index of %s was altered; it is made again",
+		 table);
+	snprintf(sql, sizeof(sql), "REINDEX %s", table);
+	if (!schema_exec(db, sql, &e))
+		log_err(LOG_LEVEL_WARN, &e);
+}
+
+/* What the index says is the newest of its kind is in the table; and the
+ * newest of the table are in the index. */
+#define LEDGER_NEWEST_AGREE                                                    \
+	"SELECT NOT EXISTS (SELECT 1 FROM (" LEDGER_NEWEST ") AS n WHERE "     \
+	"n.id NOT NULL AND NOT EXISTS (SELECT 1 FROM ledger AS l NOT INDEXED " \
+	"WHERE l.id = n.id AND l.capture = n.capture AND l.cause = n.cause)) " \
+	"AND NOT EXISTS (SELECT 1 FROM (SELECT id, capture, cause FROM "       \
+	"ledger NOT INDEXED ORDER BY id DESC LIMIT 64) AS n WHERE NOT "        \
+	"EXISTS (SELECT 1 FROM ledger AS l INDEXED BY ledger_of WHERE "        \
+	"l.capture = n.capture AND l.cause = n.cause AND l.id = n.id))"
 
 void schema_reindex(sqlite3 *db)
 {
 	/* Those of which a row that is not found is a loss that nobody is told
 	 * of; the rows themselves have sums, or files beside them. */
-	static const char *const tables[] = {"aliases", "holds", "ledger"};
-	char sql[64];
-	struct err e;
+	static const char *const tables[] = {"aliases", "holds"};
+	struct err ignored;
+	int64_t agree;
 
-	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
-		if (schema_agrees(db, tables[i]))
-			continue;
-		log_warn("catalog: the index of %s was altered; it is made "
-			 "again",
-			 tables[i]);
-		snprintf(sql, sizeof(sql), "REINDEX %s", tables[i]);
-		if (!schema_exec(db, sql, &e))
-			log_err(LOG_LEVEL_WARN, &e);
-	}
+	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++)
+		if (schema_agrees(db, tables[i]) != 1)
+			schema_index_again(db, tables[i]);
+	if (!schema_number(db, LEDGER_NEWEST_AGREE, &agree, &ignored) || !agree)
+		schema_index_again(db, "ledger");
+}
+
+static bool schema_run_ledger(sqlite3 *db, void *arg, struct err *e)
+{
+	(void)arg;
+	(void)e;
+	schema_index_again(db, "ledger");
+	return true;
+}
+
+bool schema_reindex_ledger(struct catalog *c, sqlite3 *db, struct err *e)
+{
+	return schema_agrees(db, "ledger") != 0 ||
+	       catalog_run(c, schema_run_ledger, NULL, e);
 }

@@ -30,7 +30,11 @@ enum schema_state schema_state(sqlite3 *db, char what[64], struct err *e);
  * connection that may write, before it has read anything. */
 bool schema_mend(sqlite3 *db, struct err *e);
 /* Indexes that say something else than their tables are made again, with a word
- * in the log; of the small tables, and never an error. */
+ * in the log: of small tables, and of the ledger as far as captures resume by
+ * it. Never an error. */
 void schema_reindex(sqlite3 *db);
+/* The same of all of the ledger, while the catalog is in use; db reads. */
+struct catalog;
+bool schema_reindex_ledger(struct catalog *c, sqlite3 *db, struct err *e);
 
 #endif

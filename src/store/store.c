@@ -930,6 +930,8 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	s->catalog = catalog_open(path, e);
 	if (s->catalog && !believe_catalog(s, repair, e))
 		goto fail;
+	if (s->catalog && repair)
+		verify_ledger(s);
 	s->retention = s->catalog ? retention_new(s, e) : NULL;
 	if (!s->retention || !begin_age(s, e))
 		goto fail;

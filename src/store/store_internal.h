@@ -89,6 +89,14 @@ bool rows_close_segment(sqlite3 *db, const struct segment_end *end,
  * catalog's thread. */
 struct ledger_row;
 bool rows_ledger(sqlite3 *db, const struct ledger_row *row, struct err *e);
+/* What captures resume by: of each capture and cause the id of the newest row,
+ * or NULL. */
+#define LEDGER_NEWEST                                                          \
+	"WITH RECURSIVE causes (cause) AS (SELECT 1 UNION ALL SELECT cause + " \
+	"1 FROM causes WHERE cause < 13) SELECT c.id AS capture, cause, "      \
+	"(SELECT max(id) FROM ledger AS l INDEXED BY ledger_of WHERE "         \
+	"l.capture = c.id AND l.cause = causes.cause) AS id "                  \
+	"FROM captures AS c, causes"
 /* A row says so of all of r's time: 1, 0, -1 error. */
 int rows_known_damage(sqlite3 *db, const struct ledger_row *r, struct err *e);
 
@@ -212,8 +220,11 @@ bool manifest_restore(struct store *s, uint64_t id, struct err *e);
 /* Brings to the files what was committed since. On the thread of sync. */
 void ledger_file_follow(struct store *s);
 /* Rows that the catalog never had, as it is older, or has altered, are what
- * the files say. At start. */
+ * the files say. At start; of what was altered, as far as captures resume by
+ * it. */
 bool ledger_file_merge(struct store *s, struct err *e);
+/* Altered ones of all, while the store is in use; db reads. */
+bool ledger_file_verify(struct store *s, sqlite3 *db, struct err *e);
 /* Makes the rows of a capture that has none again. In a transaction. */
 bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 			 struct err *e);

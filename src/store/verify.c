@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "store/row_sum.h"
+#include "store/schema_state.h"
 #include "store/store_internal.h"
 
 #include <inttypes.h>
@@ -86,6 +87,14 @@ static bool verify_stage(struct verify *v, enum verify_stage stage, size_t i,
 		       : recover_rest(s, &v->rows[i], v->before[i], e);
 }
 
+static void verify_done(struct verify *v, enum verify_stage stage, size_t n)
+{
+	pthread_mutex_lock(&v->lock);
+	v->done[stage] = n;
+	pthread_cond_broadcast(&v->step);
+	pthread_mutex_unlock(&v->lock);
+}
+
 static void verify_each(struct verify *v, enum verify_stage stage)
 {
 	struct err e;
@@ -97,10 +106,7 @@ static void verify_each(struct verify *v, enum verify_stage stage)
 			return;
 		if (!ok)
 			log_err(LOG_LEVEL_ERROR, &e);
-		pthread_mutex_lock(&v->lock);
-		v->done[stage] = i + 1;
-		pthread_cond_broadcast(&v->step);
-		pthread_mutex_unlock(&v->lock);
+		verify_done(v, stage, i + 1);
 	}
 }
 
@@ -121,13 +127,31 @@ static void verify_segments(struct verify *v)
 	retention_wake(s->retention, false);
 }
 
+/* A row that is not found, or says something else, is a loss that nobody is
+ * told of. */
+void verify_ledger(struct store *s)
+{
+	struct err e = ERR_INIT;
+	sqlite3 *db = store_reader(s, &e);
+	bool ok = db && schema_reindex_ledger(s->catalog, db, &e) &&
+		  ledger_file_verify(s, db, &e);
+
+	if (!ok && !atomic_load(&s->stopping))
+		log_err(LOG_LEVEL_WARN, &e);
+	sqlite3_close(db);
+}
+
 static void *verify_main(void *arg)
 {
 	struct verify *v = arg;
+	struct store *s = v->store;
 
 	pthread_setname_np(pthread_self(), "pcapd-verify");
-	if (!atomic_load(&v->store->recovered))
+	verify_ledger(s);
+	if (!atomic_load(&s->recovered))
 		verify_segments(v);
+	else if (!atomic_load(&s->stopping))
+		verify_done(v, VERIFY_SEGMENTS, v->n);
 	verify_each(v, VERIFY_BLOCKS);
 	return NULL;
 }
@@ -170,8 +194,6 @@ struct verify *verify_start(struct store *s, struct err *e)
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_cond_init(&v->step, NULL);
 	if (store_captures(s, &v->rows, &v->n, e) && verify_bounds(v, e)) {
-		if (atomic_load(&s->recovered))
-			v->done[VERIFY_SEGMENTS] = v->n;
 		if (pthread_create(&v->thread, NULL, verify_main, v) == 0)
 			return v;
 		err_set(e, ERR_FAILED, "verify: cannot make a thread");

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * verify: the rows of blocks are held against the sums that their segments'
- * rows have, and before that, where a start did not do it, the rows of segments
- * against their own sums and the files. Private to this folder.
+ * rows have, and before that those of the ledger against theirs and its index,
+ * and, where a start did not do it, the rows of segments against their own sums
+ * and the files. Private to this folder.
  *
  * What: begins when the store is opened, capture by capture, on a thread of its
  * own, since a large spool has millions of rows. Rows that were altered are
@@ -22,7 +23,7 @@ struct capture_row;
 struct verify;
 
 enum verify_stage {
-	VERIFY_SEGMENTS, /* rows of segments against their files */
+	VERIFY_SEGMENTS, /* the ledger, rows of segments against their files */
 	VERIFY_BLOCKS,	 /* rows of blocks, too */
 	VERIFY_STAGES
 };
@@ -35,5 +36,7 @@ bool verify_wait(struct verify *v, uint64_t capture, enum verify_stage stage,
 		 struct err *e);
 bool verify_capture(struct store *s, const struct capture_row *row,
 		    struct err *e);
+/* All of the ledger, with a word in the log. */
+void verify_ledger(struct store *s);
 
 #endif

@@ -25,6 +25,7 @@
 
 #define SEGMENTS 5000
 #define BLOCKS 40
+#define LEDGER 9000 /* each of a cause and a time of its own */
 /* Comparing the schema takes most of them, however much is stored; a visit of
  * every segment takes ten each. */
 #define FEW_STEPS (2 * SEGMENTS)
@@ -92,7 +93,7 @@ static int set_up(void **state)
 				  .filter = (char[]){""},
 				  .link_type = 1,
 				  .snaplen = 65535};
-	const struct many many = {SEGMENTS, BLOCKS, 100, 100};
+	const struct many many = {SEGMENTS, BLOCKS, LEDGER, 100};
 	char folder[96];
 	struct err e;
 
@@ -163,26 +164,42 @@ static void change(uint64_t segment, off_t bytes)
 	assert_int_equal(bytes < 0 ? unlink(path) : truncate(path, bytes), 0);
 }
 
+static void run(sqlite3 *db, const char *sql)
+{
+	if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		fail_msg("%s: %s", sqlite3_errmsg(db), sql);
+}
+
+static sqlite3 *open_catalog(void)
+{
+	char path[96];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), "%s/catalog.db", spool);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	return db;
+}
+
+static void alter(const char *sql)
+{
+	sqlite3 *db = open_catalog();
+
+	run(db, sql);
+	sqlite3_close(db);
+}
+
 /* Nobody hears of less for that; and nothing goes before. */
 static void the_rest_is_looked_at_before_anybody_asks(void **state)
 {
-	char path[96], file[SEGMENT_NAME_BYTES];
+	char file[SEGMENT_NAME_BYTES];
 	uint64_t packets;
 	struct err e;
-	sqlite3 *db;
 
 	(void)state;
 	change(10, -1);
 	change(20, 1000);
 	change(SEGMENTS - 1, -1); /* the newest, which is not left for later */
-	snprintf(path, sizeof(path), "%s/catalog.db", spool);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db,
-				      "UPDATE segments SET packets = 7 WHERE "
-				      "first_seq = 1201",
-				      NULL, NULL, NULL),
-			 SQLITE_OK);
-	sqlite3_close(db);
+	alter("UPDATE segments SET packets = 7 WHERE first_seq = 1201");
 	struct store *s = open_store(false);
 	assert_true(store_set_keep(s, 1, 1, 0, &e));
 	housekeeper_now(s->sync, true);
@@ -194,6 +211,75 @@ static void the_rest_is_looked_at_before_anybody_asks(void **state)
 	damaged(s, &packets);
 	/* Of the altered one the file is no segment's, either. */
 	assert_in_range(packets, 3 * 10 * BLOCKS + 1, 4 * 10 * BLOCKS);
+	store_close(s);
+}
+
+/* Rows with these ids are in the table and not in its index. */
+static void hide_from_index(const char *ids)
+{
+	static const char *const steps_of_it[] = {
+		"CREATE TEMP TABLE kept_rows AS SELECT * FROM ledger WHERE id "
+		"IN (%s)",
+		"DELETE FROM ledger WHERE id IN (%s)",
+		"CREATE TEMP TABLE kept_index AS SELECT * FROM sqlite_master "
+		"WHERE name = 'ledger_of'",
+		"PRAGMA writable_schema = ON",
+		"DELETE FROM sqlite_master WHERE name = 'ledger_of'",
+		"PRAGMA writable_schema = RESET",
+		"INSERT INTO ledger SELECT * FROM kept_rows",
+		"PRAGMA writable_schema = ON",
+		"INSERT INTO sqlite_master SELECT * FROM kept_index",
+	};
+	sqlite3 *db = open_catalog();
+	char sql[256];
+
+	for (size_t i = 0; i < sizeof(steps_of_it) / sizeof(*steps_of_it);
+	     i++) {
+		snprintf(sql, sizeof(sql), steps_of_it[i], ids);
+		run(db, sql);
+	}
+	sqlite3_close(db);
+}
+
+/* What they ask for is looked at before the thread that verifies runs. */
+static void captures_resume_by_the_newest_of_the_ledger(void **state)
+{
+	int64_t ns, known;
+	struct err e;
+
+	(void)state;
+	struct store *s = open_store(true);
+	assert_true(ledger_known_until(s, 1, &known, &e));
+	store_close(s);
+	hide_from_index("(SELECT max(id) FROM ledger WHERE cause = 1)");
+	s = open_store(false);
+	assert_true(ledger_known_until(s, 1, &ns, &e));
+	assert_int_equal(ns, known);
+	atomic_store(&let_go, true);
+	store_close(s);
+}
+
+static void the_rest_of_the_ledger_is_mended_before_anybody_asks(void **state)
+{
+	struct ledger_row *rows;
+	struct err e;
+	size_t n, after;
+
+	(void)state;
+	struct store *s = open_store(true);
+	assert_true(ledger_list(s, 1, 0, 0, &rows, &n, &e));
+	free(rows);
+	store_close(s);
+	assert_true(n >= LEDGER);
+	hide_from_index("100, 200, 300");
+	alter("UPDATE ledger SET packets = 777 WHERE id = 400");
+	s = open_store(false);
+	atomic_store(&let_go, true);
+	assert_true(ledger_list(s, 1, 0, 0, &rows, &after, &e));
+	for (size_t i = 0; i < after; i++)
+		assert_int_not_equal(rows[i].packets, 777);
+	free(rows);
+	assert_int_equal(after, n);
 	store_close(s);
 }
 
@@ -241,6 +327,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(captures_resume_before_most_is_looked_at),
 		cmocka_unit_test(the_rest_is_looked_at_before_anybody_asks),
+		cmocka_unit_test(captures_resume_by_the_newest_of_the_ledger),
+		cmocka_unit_test(
+			the_rest_of_the_ledger_is_mended_before_anybody_asks),
 		cmocka_unit_test(a_stop_does_not_wait_for_what_is_verified),
 		cmocka_unit_test(
 			what_was_given_up_is_verified_at_the_next_start),
