@@ -180,6 +180,19 @@ size_t segment_read(int fd, uint64_t at, void *to, size_t n)
 	return have;
 }
 
+struct segment_tail segment_read_tail(int fd)
+{
+	const struct segment_tail none = {0};
+	uint8_t end[SEGMENT_TAIL_BYTES];
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(end) ||
+	    segment_read(fd, (uint64_t)st.st_size - sizeof(end), end,
+			 sizeof(end)) < sizeof(end))
+		return none;
+	return segment_tail_decode(end, (uint64_t)st.st_size);
+}
+
 /* Bytes of frame 0 in *frame; 0: memory is out. */
 static size_t head_frame(const struct segment *g,
 			 uint8_t frame[ZSTD_COMPRESSBOUND(SAVEFILE_HEAD_BYTES)])
@@ -502,186 +515,53 @@ static bool segment_trim(struct segment *g, struct err *e)
 	return err_errno(e, "cut segment %" PRIu64, g->first_seq);
 }
 
-/* --- the footer --- */
-
-struct segment_file_bytes {
-	uint8_t *at;
-	size_t n;
-};
-
-static void segment_file_put(struct segment_file_bytes *b, const void *from,
-			     size_t n)
+/* One write, behind the last block. */
+static bool segment_write_tail(struct segment *g, const uint8_t *const part[3],
+			       const size_t bytes[3], uint64_t *all,
+			       struct err *e)
 {
-	memcpy(b->at + b->n, from, n);
-	b->n += n;
-}
+	size_t n = 0;
+	uint8_t *out = malloc(bytes[0] + bytes[1] + bytes[2]);
 
-static void segment_file_put32(struct segment_file_bytes *b, uint32_t v)
-{
-	segment_file_put(b, &v, sizeof(v));
-}
-
-static size_t strings_bytes(const struct capture_row *row)
-{
-	size_t n = strlen(row->interface) + strlen(row->filter) + 2;
-
-	for (size_t i = 0; i < row->n_aliases; i++)
-		n += strlen(row->aliases[i]) + 1;
-	return n + 1 + strlen(FOOTER_UUID) + strlen(row->uuid) + 1 +
-	       strlen(FOOTER_PEOPLE) + strlen(row->people) + 1;
-}
-
-/* What is inside our skippable frame, before it is compressed. */
-static bool segment_file_footer_body(const struct segment *g,
-				     const struct capture_row *row,
-				     struct segment_file_bytes *b)
-{
-	struct segment_footer head = {
-		.version = 1,
-		.blocks = g->n_blocks,
-		.capture = g->capture,
-		.first_seq = g->first_seq,
-		.link_type = g->link_type,
-		.snaplen = g->snaplen,
-		.savefile = row->savefile,
-		.promiscuous = row->promiscuous,
-		.buffer_bytes = row->buffer_bytes,
-	};
-	size_t table = g->n_blocks * sizeof(*g->blocks);
-
-	b->n = 0;
-	b->at = malloc(sizeof(head) + table + strings_bytes(row));
-	if (!b->at)
-		return false;
-	segment_file_put(b, &head, sizeof(head));
-	if (table)
-		segment_file_put(b, g->blocks, table);
-	segment_file_put(b, row->interface, strlen(row->interface) + 1);
-	segment_file_put(b, row->filter, strlen(row->filter) + 1);
-	for (size_t i = 0; i < row->n_aliases; i++)
-		segment_file_put(b, row->aliases[i],
-				 strlen(row->aliases[i]) + 1);
-	segment_file_put(b, "", 1);
-	segment_file_put(b, FOOTER_UUID, strlen(FOOTER_UUID));
-	segment_file_put(b, row->uuid, strlen(row->uuid) + 1);
-	segment_file_put(b, FOOTER_PEOPLE, strlen(FOOTER_PEOPLE));
-	segment_file_put(b, row->people, strlen(row->people) + 1);
-	return true;
-}
-
-static size_t compress_footer(void *to, size_t room,
-			      const struct segment_file_bytes *body)
-{
-	ZSTD_CCtx *z = ZSTD_createCCtx();
-
-	if (!z)
-		return 0;
-	ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
-	size_t n = ZSTD_compress2(z, to, room, body->at, body->n);
-	ZSTD_freeCCtx(z);
-	return ZSTD_isError(n) ? 0 : n;
-}
-
-/* An entry is at most 4 GiB; damage may be longer. */
-static uint32_t put_gap(struct segment_file_bytes *b, uint64_t n)
-{
-	uint32_t entries = 0;
-
-	for (; n > 0; entries++) {
-		uint32_t part = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
-
-		segment_file_put32(b, part);
-		segment_file_put32(b, 0);
-		n -= part;
-	}
-	return entries;
-}
-
-uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
-		    uint64_t head_bytes, uint64_t frames_end,
-		    uint64_t index_bytes, uint32_t footer_bytes, size_t *n)
-{
-	size_t gaps = n_blocks + 3 + frames_end / UINT32_MAX;
-	struct segment_file_bytes b = {
-		malloc(8 + (n_blocks + gaps + 2) * 8 + 9), 8};
-	uint32_t entries = (uint32_t)n_blocks + 2;
-	uint64_t at = head_bytes;
-
-	if (!b.at)
-		return NULL;
-	segment_file_put32(&b, (uint32_t)head_bytes);
-	segment_file_put32(&b, SAVEFILE_HEAD_BYTES);
-	for (size_t i = 0; i < n_blocks; i++) {
-		entries += put_gap(&b, blocks[i].offset - at);
-		segment_file_put32(&b, (uint32_t)blocks[i].stored_bytes);
-		segment_file_put32(&b, (uint32_t)blocks[i].raw_bytes);
-		at = blocks[i].offset + blocks[i].stored_bytes;
-	}
-	entries += put_gap(&b, frames_end - at);
-	/* An entry of its own, by which it is found. */
-	entries += put_gap(&b, index_bytes);
-	segment_file_put32(&b, footer_bytes);
-	segment_file_put32(&b, 0); /* a skippable frame decodes to nothing */
-	segment_file_put32(&b, entries);
-	segment_file_put(&b, "", 1); /* descriptor: no checksums */
-	segment_file_put32(&b, SEEK_TABLE_FOOTER);
-	*n = b.n;
-	b.n = 0;
-	segment_file_put32(&b, SEEK_TABLE_MAGIC);
-	segment_file_put32(&b, (uint32_t)*n - 8);
-	return b.at;
-}
-
-/* The index, ours, then the seek table, to which the index is bytes that
- * decode to nothing. */
-static bool footer_bytes(const struct segment *g,
-			 const struct segment_file_bytes *index,
-			 const struct segment_file_bytes *body,
-			 struct segment_file_bytes *out)
-{
-	size_t room = ZSTD_compressBound(body->n), table_bytes = 0;
-	uint8_t *packed = malloc(room), *table = NULL;
-	size_t n = packed ? compress_footer(packed, room, body) : 0;
-
-	if (n)
-		table = seek_table(g->blocks, g->n_blocks, g->head_bytes,
-				   g->end, index->n, (uint32_t)n + 8,
-				   &table_bytes);
-	out->n = 0;
-	out->at = table ? malloc(index->n + 8 + n + table_bytes) : NULL;
-	if (out->at) {
-		if (index->n)
-			segment_file_put(out, index->at, index->n);
-		segment_file_put32(out, SEGMENT_FOOTER_MAGIC);
-		segment_file_put32(out, (uint32_t)n);
-		segment_file_put(out, packed, n);
-		segment_file_put(out, table, table_bytes);
-	}
-	free(table);
-	free(packed);
-	return out->at;
+	for (unsigned i = 0; out && i < 3; n += bytes[i++])
+		if (bytes[i])
+			memcpy(out + n, part[i], bytes[i]);
+	bool ok =
+		out ? segment_trim(g, e) && segment_write(g, g->end, out, n, e)
+		    : err_set(e, ERR_FAILED, "segment: out of memory");
+	free(out);
+	*all = n;
+	return ok;
 }
 
 bool segment_finish(struct segment *g, const struct capture_row *row,
 		    const void *index, size_t index_bytes,
 		    struct segment_end *end, struct err *e)
 {
-	struct segment_file_bytes frame = {(uint8_t *)index, index_bytes};
-	struct segment_file_bytes body = {NULL, 0}, out = {NULL, 0};
-	bool ok = false;
+	struct segment_footer head = {.blocks = g->n_blocks,
+				      .capture = g->capture,
+				      .first_seq = g->first_seq,
+				      .link_type = g->link_type,
+				      .snaplen = g->snaplen};
+	size_t bytes[3] = {index_bytes};
+	uint64_t n = 0;
+	uint8_t *footer =
+		segment_footer_encode(head, g->blocks, row, &bytes[1]);
+	uint8_t *table =
+		footer ? seek_table_encode(g->blocks, g->n_blocks,
+					   g->head_bytes, g->end, index_bytes,
+					   (uint32_t)bytes[1], &bytes[2])
+		       : NULL;
+	const uint8_t *const part[3] = {index, footer, table};
+	bool ok = table ? segment_write_tail(g, part, bytes, &n, e)
+			: err_set(e, ERR_FAILED, "segment: out of memory");
 
-	if (!segment_file_footer_body(g, row, &body) ||
-	    !footer_bytes(g, &frame, &body, &out))
-		err_set(e, ERR_FAILED, "segment: out of memory");
-	else
-		ok = segment_trim(g, e) &&
-		     segment_write(g, g->end, out.at, out.n, e);
 	if (ok)
 		segment_unreserve(g);
 	*end = (struct segment_end){g->capture, g->first_seq, g->n_blocks,
-				    g->head_bytes + out.n};
-	free(body.at);
-	free(out.at);
+				    g->head_bytes + n};
+	free(table);
+	free(footer);
 	return ok;
 }
 

@@ -2,17 +2,8 @@
 /*
  * segment_file: one file of blocks. Private to this folder.
  *
- * What: a sequence of zstd frames (RFC 8878):
- *	frame 0		the 24-byte savefile header
- *	frame 1 ...	a block each, with content size and checksum
- * and once closed three skippable frames:
- *	0x184D2A5D	the index, which older versions do not have
- *(segment_index.h) 0x184D2A5C	ours: a zstd frame that holds struct
- *segment_footer, then a struct block_info a block, then strings, each ended by
- *a NUL: interface, filter, aliases, an empty one, and what older versions do
- *not have: a word, a blank and its value 0x184D2A5E	the seek table of the
- *zstd seekable format 0.1.0, without checksums, an entry a frame, ours included
- * All numbers are little-endian.
+ * What: makes, opens and writes the file; what is in it besides blocks is
+ * segment_format.h's.
  * Threads: a struct segment belongs to one thread.
  * Ownership: segment_create and segment_resume give, segment_free takes.
  */
@@ -21,6 +12,7 @@
 
 #include "base/err.h"
 #include "packet/block.h"
+#include "store/segment_format.h"
 
 #define SEGMENT_SUFFIX ".pcap.zst"
 #define SEGMENT_PART ".part"		 /* behind it: not all there yet */
@@ -30,24 +22,6 @@
 #define FRAME_MAX (BLOCK_MAX + BLOCK_MAX / 128 + (64u << 10))
 /* What the disk takes without the page cache begins and ends on these. */
 #define SEGMENT_ALIGN 4096u
-#define SEGMENT_FOOTER_MAGIC 0x184D2A5Cu
-#define SEEK_TABLE_MAGIC 0x184D2A5Eu
-#define SEEK_TABLE_FOOTER 0x8F92EAB1u
-#define FOOTER_UUID "uuid "
-#define FOOTER_PEOPLE "people "
-
-struct segment_footer {
-	uint32_t version; /* 1 */
-	uint32_t blocks;
-	uint64_t capture;
-	uint64_t first_seq;
-	uint32_t link_type;
-	uint32_t snaplen;
-	uint32_t savefile;
-	uint32_t promiscuous;
-	uint64_t buffer_bytes;
-};
-_Static_assert(sizeof(struct segment_footer) == 48, "as in the file");
 
 struct capture_row;
 
@@ -120,6 +94,8 @@ void segment_unreserve(struct segment *g);
 /* As much of n bytes of a segment's file as there is; what cannot be read is
  * not there, and errno says why, or 0 where the file ends. */
 size_t segment_read(int fd, uint64_t at, void *to, size_t n);
+/* What its seek table says. */
+struct segment_tail segment_read_tail(int fd);
 /* A frame at end is whole: info (with stored_bytes) is given its segment and
  * offset and remembered. */
 bool segment_add(struct segment *g, struct block_info *info, struct err *e);
@@ -134,11 +110,6 @@ struct segment_end {
 bool segment_finish(struct segment *g, const struct capture_row *row,
 		    const void *index, size_t index_bytes,
 		    struct segment_end *end, struct err *e);
-/* The seek table of a segment: an entry a frame, and for bytes between frames
- * that are none, which decode to nothing. To free(); NULL: memory is out. */
-uint8_t *seek_table(const struct block_info *blocks, size_t n_blocks,
-		    uint64_t head_bytes, uint64_t frames_end,
-		    uint64_t index_bytes, uint32_t footer_bytes, size_t *n);
 void segment_free(struct segment *g); /* NULL is fine; writes nothing */
 
 #endif

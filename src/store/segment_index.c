@@ -3,7 +3,7 @@
  * Indexes of segments. Guarantees that what it says of a block or of a segment
  * was made of all of its packets, with a checksum over what comes from a file:
  * whatever is missing or damaged is "may match". Leaves out which segments are
- * asked, and why (sieve.c).
+ * asked, and why (block_skip.c).
  */
 #include "store/segment_index.h"
 #include "index/synopsis_build.h"
@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zstd.h>
 
 /* A synopsis has at most so much of its block, or so many bytes; and the union
  * of its segment. */
@@ -24,11 +23,6 @@
 #define SUMMARY_LEAST 1024u
 #define UNION_PART 256
 #define UNION_LEAST (16u << 10)
-
-struct segment_index_entry {
-	uint32_t seq; /* from the segment's first */
-	uint32_t bytes;
-};
 
 struct segment_index {
 	atomic_uint refs;
@@ -193,144 +187,7 @@ void segment_index_add(struct segment_index *x, struct segment_index_maker *m,
 	synopsis_free(s);
 }
 
-/* --- the union, as it is searched --- */
-
-/* Any bit that is not as it was changes it: each step can be undone. */
-static uint64_t segment_index_sum_of(uint64_t start, const void *from, size_t n)
-{
-	uint64_t lanes[4] = {start, 1, 2, 3}, sum = 0, last = n;
-	const uint8_t *bytes = from;
-	size_t i = 0;
-
-	for (; i + 32 <= n; i += 32)
-		for (unsigned k = 0; k < 4; k++) {
-			uint64_t v;
-
-			memcpy(&v, bytes + i + 8 * k, 8);
-			lanes[k] = (lanes[k] ^ v) * 0x9fb21c651e98df25ull;
-			lanes[k] ^= lanes[k] >> 29;
-		}
-	for (; i < n; i++) {
-		last = (last ^ bytes[i]) * 0x9fb21c651e98df25ull;
-		last ^= last >> 29;
-	}
-	for (unsigned k = 0; k < 4; k++)
-		sum = (sum ^ lanes[k]) * 0xd6e8feb86659fd93ull;
-	return sum ^ last;
-}
-
-/* Of the head, and of the union's front behind it. */
-static uint64_t sum_of_front(const struct segment_index_head *head,
-			     const uint8_t *front, size_t n)
-{
-	uint64_t sum = segment_index_sum_of(
-		0, head, offsetof(struct segment_index_head, sum));
-
-	return segment_index_sum_of(sum, front, n);
-}
-
-static uint32_t sum_of_page(uint32_t set, uint32_t page, const uint32_t *v,
-			    uint32_t n)
-{
-	uint64_t sum = segment_index_sum_of((uint64_t)set << 32 | page, v,
-					    4 * (size_t)n);
-
-	return (uint32_t)(sum ^ sum >> 32);
-}
-
-static uint32_t values_in(uint32_t count, uint32_t page)
-{
-	uint32_t left = count - page * SYNOPSIS_PAGE;
-
-	return left < SYNOPSIS_PAGE ? left : SYNOPSIS_PAGE;
-}
-
-static bool is_present(uint32_t present, uint32_t set)
-{
-	return present >> set / SYNOPSIS_WORDS & 1;
-}
-
-static bool segment_index_needs(const uint32_t *need, uint32_t set)
-{
-	return !need || need[set / SYNOPSIS_WORDS] >> set % SYNOPSIS_WORDS & 1;
-}
-
-static void union_sizes(const struct synopsis *s,
-			struct segment_index_head *head)
-{
-	uint32_t values = 0, pages = 0,
-		 sets = SYNOPSIS_WORDS *
-			(uint32_t)__builtin_popcount(s->present);
-
-	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
-		values += s->count[set];
-		pages += synopsis_pages_of(s->count[set]);
-	}
-	head->front_bytes = 4 + 4 * sets + 8 * pages;
-	head->union_bytes = head->front_bytes + 4 * values;
-}
-
-static uint8_t *segment_index_put(uint8_t *to, const void *from, size_t n)
-{
-	memcpy(to, from, n);
-	return to + n;
-}
-
-static void write_union(const struct synopsis *s, uint8_t *to)
-{
-	to = segment_index_put(to, &s->present, 4);
-	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
-		uint32_t head = s->count[set] << 2 | s->level[set];
-
-		if (is_present(s->present, set))
-			to = segment_index_put(to, &head, 4);
-	}
-	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
-		for (uint32_t p = 0; p < synopsis_pages_of(s->count[set]);
-		     p++) {
-			const uint32_t *v =
-				s->values + s->first[set] + p * SYNOPSIS_PAGE;
-			struct synopsis_page page = {
-				v[0], sum_of_page(set, p, v,
-						  values_in(s->count[set], p))};
-
-			to = segment_index_put(to, &page, sizeof(page));
-		}
-	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
-		to = segment_index_put(to, s->values + s->first[set],
-				       4 * (size_t)s->count[set]);
-}
-
 /* --- as a frame --- */
-
-static uint8_t *make_body(const struct segment_index *x, size_t *n)
-{
-	size_t table = x->n_entries * sizeof(*x->entries);
-	uint8_t *body = malloc(table + x->n + 1);
-
-	if (!body)
-		return NULL;
-	if (table)
-		memcpy(body, x->entries, table);
-	if (x->n)
-		memcpy(body + table, x->bytes, x->n);
-	*n = table + x->n;
-	return body;
-}
-
-static size_t segment_index_pack(void *to, size_t room, const void *from,
-				 size_t n)
-{
-	ZSTD_CCtx *z = ZSTD_createCCtx();
-
-	if (!z)
-		return 0;
-	ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
-	ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, 1);
-	size_t done = ZSTD_compress2(z, to, room, from, n);
-	ZSTD_freeCCtx(z);
-	return ZSTD_isError(done) ? 0 : done;
-}
 
 /* The union; NULL: there is none, which is no error. */
 static struct synopsis *make_union(const struct segment_index *x,
@@ -345,56 +202,17 @@ static struct synopsis *make_union(const struct segment_index *x,
 	return NULL;
 }
 
-static uint8_t *make_frame(struct segment_index_head *head,
-			   const struct synopsis *all, const uint8_t *body,
-			   size_t *n)
-{
-	size_t room = ZSTD_compressBound(head->body_bytes);
-	size_t front = 8 + sizeof(*head) + head->union_bytes;
-	uint8_t *frame = malloc(front + room);
-	uint32_t magic = SEGMENT_INDEX_MAGIC;
-
-	if (!frame)
-		return NULL;
-	size_t packed =
-		segment_index_pack(frame + front, room, body, head->body_bytes);
-	if (!packed) {
-		free(frame);
-		return NULL;
-	}
-	if (all)
-		write_union(all, frame + 8 + sizeof(*head));
-	head->sum = sum_of_front(head, frame + 8 + sizeof(*head),
-				 head->front_bytes);
-	*n = front + packed;
-	uint32_t bytes = (uint32_t)*n - 8;
-	memcpy(frame, &magic, 4);
-	memcpy(frame + 4, &bytes, 4);
-	memcpy(frame + 8, head, sizeof(*head));
-	return frame;
-}
-
 uint8_t *segment_index_frame(struct segment_index *x,
 			     struct segment_index_maker *m, size_t *n)
 {
 	struct synopsis *all = make_union(x, m);
-	size_t body_bytes = 0;
-	uint8_t *body = make_body(x, &body_bytes), *frame = NULL;
-	struct segment_index_head head = {
-		.version = SEGMENT_INDEX_VERSION,
-		.link_type = x->link_type,
-		.capture = x->capture,
-		.first_seq = x->first_seq,
-		.blocks = (uint32_t)x->n_entries,
-		.body_bytes = (uint32_t)body_bytes,
-	};
+	struct segment_index_head head = {.link_type = x->link_type,
+					  .capture = x->capture,
+					  .first_seq = x->first_seq};
+	uint8_t *frame = segment_index_encode(head, all, x->entries,
+					      x->n_entries, x->bytes, x->n, n);
 
-	if (all)
-		union_sizes(all, &head);
-	if (body && body_bytes <= SEGMENT_INDEX_BYTES_MAX)
-		frame = make_frame(&head, all, body, n);
 	synopsis_free(all);
-	free(body);
 	return frame;
 }
 
@@ -428,11 +246,14 @@ void question_any(const struct question *q, const struct synopsis *s,
 		  uint32_t any[SYNOPSIS_CLASSES])
 {
 	memset(any, 0, SYNOPSIS_CLASSES * sizeof(*any));
-	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++)
-		if (is_present(s->present, set) &&
-		    segment_index_needs(q->need, set) &&
+	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
+		uint32_t class = set / SYNOPSIS_WORDS,
+			 word = 1u << set % SYNOPSIS_WORDS;
+
+		if (s->present >> class & 1 && q->need[class] & word &&
 		    s->level[set] == SYNOPSIS_ANY)
-			any[set / SYNOPSIS_WORDS] |= 1u << set % SYNOPSIS_WORDS;
+			any[class] |= word;
+	}
 }
 
 bool segment_index_may_match(struct segment_index *x, uint64_t seq,
@@ -460,68 +281,29 @@ static bool read_all(int fd, uint64_t at, void *to, size_t n)
 
 struct segment_index_place segment_index_locate(int fd)
 {
-	const struct segment_index_place none = {0};
-	struct stat st;
-	/* Of the index and the footer, then how many there are and a magic. */
-	uint8_t end[2 * 8 + 9];
-	uint32_t index_bytes, decoded, footer_bytes, entries, magic;
+	struct segment_tail tail = segment_read_tail(fd);
 
-	if (fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(end) ||
-	    !read_all(fd, (uint64_t)st.st_size - sizeof(end), end, sizeof(end)))
-		return none;
-	memcpy(&index_bytes, end, 4);
-	memcpy(&decoded, end + 4, 4);
-	memcpy(&footer_bytes, end + 8, 4);
-	memcpy(&entries, end + 16, 4);
-	memcpy(&magic, end + 21, 4);
-	uint64_t behind = entries * 8ull + 17 + footer_bytes;
-	if (magic != SEEK_TABLE_FOOTER || decoded || index_bytes < 8 ||
-	    behind + index_bytes > (uint64_t)st.st_size)
-		return none;
-	return (struct segment_index_place){(uint64_t)st.st_size - behind -
-						    index_bytes,
-					    index_bytes, (uint64_t)st.st_size};
+	return (struct segment_index_place){tail.index, tail.index_bytes};
 }
 
-/* What an index begins with, and more: one read. */
-#define FRONT_MAX                                                              \
-	(4 + 4 * SYNOPSIS_SETS +                                               \
-	 8 * (SYNOPSIS_SETS + SYNOPSIS_KEYS_SEGMENT / SYNOPSIS_PAGE))
-struct beginning {
-	uint32_t magic, bytes;
-	struct segment_index_head head;
-	uint8_t front[FRONT_MAX];
-};
-
 /* It is there, and fits into its place. */
-static bool read_beginning(int fd, const struct segment_index_place *at,
-			   uint64_t capture, uint64_t first_seq,
-			   struct beginning *b)
+static bool read_start(int fd, const struct segment_index_place *at,
+		       uint64_t capture, uint64_t first_seq,
+		       struct segment_index_start *s)
 {
-	const struct segment_index_head *h = &b->head;
-	size_t least = offsetof(struct beginning, front);
-	size_t n = at->bytes < sizeof(*b) ? (size_t)at->bytes : sizeof(*b);
+	size_t n = at->bytes < sizeof(*s) ? (size_t)at->bytes : sizeof(*s);
 
-	return n >= least && at->bytes <= SEGMENT_INDEX_BYTES_MAX &&
-	       read_all(fd, at->offset, b, n) &&
-	       b->magic == SEGMENT_INDEX_MAGIC && b->bytes == at->bytes - 8 &&
-	       h->version == SEGMENT_INDEX_VERSION && h->capture == capture &&
-	       h->first_seq == first_seq &&
-	       h->union_bytes <= at->bytes - least &&
-	       h->front_bytes <= h->union_bytes &&
-	       h->front_bytes <= sizeof(b->front) &&
-	       h->body_bytes <= SEGMENT_INDEX_BYTES_MAX &&
-	       h->blocks <= h->body_bytes / sizeof(struct segment_index_entry);
+	return n && read_all(fd, at->offset, s, n) &&
+	       segment_index_begins(s, n, at->bytes, capture, first_seq);
 }
 
 bool segment_index_is_older(int fd, const struct segment_index_place *at)
 {
-	uint32_t front[3]; /* magic, bytes, version */
+	struct segment_index_start s;
 
-	return at->bytes >= sizeof(front) &&
-	       read_all(fd, at->offset, front, sizeof(front)) &&
-	       front[0] == SEGMENT_INDEX_MAGIC && front[1] == at->bytes - 8 &&
-	       front[2] != 0 && front[2] < SEGMENT_INDEX_VERSION;
+	return at->bytes >= SEGMENT_INDEX_LEAST &&
+	       read_all(fd, at->offset, &s, SEGMENT_INDEX_LEAST) &&
+	       segment_index_outdated(&s, at->bytes);
 }
 
 /* --- a union in a file --- */
@@ -530,11 +312,10 @@ struct union_reader {
 	struct synopsis_pages pages;
 	int fd;
 	uint64_t at; /* of the values in the file */
-	struct beginning beginning;
+	struct segment_index_start start;
 	struct synopsis *s;
-	size_t room;				/* in it, for values */
-	uint64_t there[FRONT_MAX / 8 / 64 + 1]; /* a bit a page */
-	uint32_t values, n_pages;		/* of all sets */
+	size_t room; /* in it, for values */
+	uint64_t there[SEGMENT_INDEX_FRONT_MAX / 8 / 64 + 1]; /* a bit a page */
 };
 
 static bool segment_index_load_page(struct synopsis_pages *pages, uint32_t set,
@@ -544,14 +325,14 @@ static bool segment_index_load_page(struct synopsis_pages *pages, uint32_t set,
 		(struct union_reader *)((char *)pages -
 					offsetof(struct union_reader, pages));
 	uint32_t number = pages->first[set] + page;
-	uint32_t n = values_in(u->s->count[set], page);
+	uint32_t n = segment_index_page_values(u->s->count[set], page);
 	uint32_t *to = u->s->values + u->s->first[set] + page * SYNOPSIS_PAGE;
 	uint64_t at = u->at + 4ull * (u->s->first[set] + page * SYNOPSIS_PAGE);
 
 	if (u->there[number / 64] >> number % 64 & 1)
 		return true;
 	if (!read_all(u->fd, at, to, 4ul * n) ||
-	    sum_of_page(set, page, to, n) != pages->page[number].sum)
+	    segment_index_page_sum(set, page, to, n) != pages->page[number].sum)
 		return false;
 	u->there[number / 64] |= 1ull << number % 64;
 	return true;
@@ -585,83 +366,26 @@ static bool segment_index_reserve(struct union_reader *u, size_t values)
 	return u->s;
 }
 
-/* The sets' heads are at from; what is not needed is anything. false: it is
- * not what union_sizes says. */
-static bool take_sets(struct union_reader *u, uint32_t present,
-		      const uint8_t *from, const uint32_t *need)
-{
-	const struct segment_index_head *h = &u->beginning.head;
-	struct synopsis *s = u->s;
-	uint32_t values = 0, pages = 0;
-
-	memset(s, 0, sizeof(*s));
-	s->link_type = h->link_type;
-	s->present = present;
-	s->pages = &u->pages;
-	for (uint32_t set = 0; set < SYNOPSIS_SETS; set++) {
-		uint32_t head;
-
-		if (!is_present(present, set))
-			continue;
-		memcpy(&head, from, 4);
-		from += 4;
-		u->pages.first[set] = pages;
-		s->first[set] = values;
-		s->level[set] = segment_index_needs(need, set) ? head & 3
-							       : SYNOPSIS_ANY;
-		s->count[set] = s->level[set] == SYNOPSIS_ANY ? 0 : head >> 2;
-		if (head >> 2 > h->union_bytes / 4 - values)
-			return false;
-		values += head >> 2;
-		pages += synopsis_pages_of(head >> 2);
-	}
-	u->pages.page = (const void *)from;
-	u->values = values;
-	u->n_pages = pages;
-	return true;
-}
-
-/* Room for what read_beginning found, and the sets. */
-static bool take_front(struct union_reader *u, const uint32_t *need)
-{
-	const struct segment_index_head *h = &u->beginning.head;
-	const uint8_t *front = u->beginning.front;
-	uint32_t present;
-
-	if (h->front_bytes < 4)
-		return false;
-	memcpy(&present, front, 4);
-	uint64_t sets = SYNOPSIS_WORDS * (uint64_t)__builtin_popcount(present);
-	if (present >> SYNOPSIS_CLASSES || h->front_bytes < 4 + 4 * sets)
-		return false;
-	memset(u->there, 0, sizeof(u->there));
-	return segment_index_reserve(u,
-				     (h->union_bytes - h->front_bytes) / 4) &&
-	       take_sets(u, present, front + 4, need) &&
-	       h->union_bytes == h->front_bytes + 4ull * u->values &&
-	       h->front_bytes == 4 + 4 * sets + 8ull * u->n_pages;
-}
-
 struct synopsis *union_open(struct union_reader *u, int fd,
 			    const struct segment_index_place *at,
 			    uint64_t capture, uint64_t first_seq,
 			    const uint32_t *need)
 {
-	struct beginning *b = &u->beginning;
+	const struct segment_index_head *h = &u->start.head;
 
 	u->fd = fd;
-	if (!at->bytes || !read_beginning(fd, at, capture, first_seq, b) ||
-	    b->head.union_bytes == 0)
+	if (!at->bytes || !read_start(fd, at, capture, first_seq, &u->start) ||
+	    h->union_bytes == 0)
 		return NULL;
-	u->at = at->offset + offsetof(struct beginning, front) +
-		b->head.front_bytes;
+	u->at = at->offset + SEGMENT_INDEX_LEAST + h->front_bytes;
 	/* One wait for the disk, not one a page. */
 	posix_fadvise(fd, (off_t)at->offset,
-		      (off_t)(sizeof(*b) + b->head.union_bytes),
+		      (off_t)(sizeof(u->start) + h->union_bytes),
 		      POSIX_FADV_WILLNEED);
-	if (sum_of_front(&b->head, b->front, b->head.front_bytes) ==
-		    b->head.sum &&
-	    take_front(u, need))
+	memset(u->there, 0, sizeof(u->there));
+	if (segment_index_front_whole(&u->start) &&
+	    segment_index_reserve(u, (h->union_bytes - h->front_bytes) / 4) &&
+	    segment_index_sets(&u->start, need, u->s, &u->pages))
 		return u->s;
 	return NULL;
 }
@@ -685,11 +409,11 @@ struct synopsis *segment_index_read_union(int fd,
 	struct synopsis *s =
 		u ? union_open(u, fd, at, capture, first_seq, NULL) : NULL;
 	bool whole = s && load_all(u);
-	struct beginning b;
+	struct segment_index_start start;
 
-	*none = !at->bytes || (read_beginning(fd, at, capture, first_seq, &b) &&
-			       b.head.union_bytes == 0 &&
-			       sum_of_front(&b.head, b.front, 0) == b.head.sum);
+	*none = !at->bytes || (read_start(fd, at, capture, first_seq, &start) &&
+			       start.head.union_bytes == 0 &&
+			       segment_index_front_whole(&start));
 	if (whole) {
 		s->pages = NULL;
 		u->s = NULL;
@@ -698,48 +422,36 @@ struct synopsis *segment_index_read_union(int fd,
 	return whole ? s : NULL;
 }
 
-/* Splits the body, which x->bytes is. */
 static bool take_body(struct segment_index *x,
-		      const struct segment_index_head *head)
+		      const struct segment_index_head *head,
+		      const uint8_t *packed, size_t n)
 {
-	size_t at = head->blocks * sizeof(*x->entries);
-
 	x->n = head->body_bytes;
 	x->n_entries = x->cap_entries = head->blocks;
-	x->entries = malloc(at + 1);
-	x->at = malloc(head->blocks * sizeof(*x->at) + 1);
-	if (!x->entries || !x->at)
-		return false;
-	memcpy(x->entries, x->bytes, at);
-	for (size_t i = 0; i < head->blocks; i++) {
-		x->at[i] = at;
-		if (x->entries[i].bytes > x->n - at ||
-		    (i && x->entries[i].seq <= x->entries[i - 1].seq))
-			return false;
-		at += x->entries[i].bytes;
-	}
-	return at == x->n;
+	x->bytes = malloc(x->n + 1);
+	x->entries = malloc(x->n_entries * sizeof(*x->entries) + 1);
+	x->at = malloc(x->n_entries * sizeof(*x->at) + 1);
+	return x->bytes && x->entries && x->at &&
+	       segment_index_body_decode(head, packed, n, x->bytes, x->entries,
+					 x->at);
 }
 
 struct segment_index *segment_index_read(int fd,
 					 const struct segment_index_place *at,
 					 uint64_t capture, uint64_t first_seq)
 {
-	struct beginning b;
+	struct segment_index_start start;
+	const struct segment_index_head *head = &start.head;
 	struct segment_index *x = NULL;
 
-	if (!at->bytes || !read_beginning(fd, at, capture, first_seq, &b))
+	if (!at->bytes || !read_start(fd, at, capture, first_seq, &start))
 		return NULL;
-	struct segment_index_head head = b.head;
-	size_t front = 8 + sizeof(head) + head.union_bytes;
+	size_t front = SEGMENT_INDEX_LEAST + head->union_bytes;
 	size_t n = (size_t)at->bytes - front;
 	uint8_t *packed = malloc(n + 1);
 	bool ok = packed && read_all(fd, at->offset + front, packed, n) &&
-		  (x = new_index(capture, first_seq, head.link_type)) &&
-		  (x->bytes = malloc(head.body_bytes + 1u)) &&
-		  ZSTD_decompress(x->bytes, head.body_bytes, packed, n) ==
-			  head.body_bytes &&
-		  take_body(x, &head);
+		  (x = new_index(capture, first_seq, head->link_type)) &&
+		  take_body(x, head, packed, n);
 	free(packed);
 	if (ok)
 		return x;

@@ -5,13 +5,7 @@
  * What: a synopsis a block (synopsis.h) and their union. While a segment is
  * written they are in memory, where readers find them by the segment's name.
  * When it is closed they go into its file, between the last block and the
- * footer, as a skippable frame of the magic 0x184D2A5D:
- *	struct segment_index_head
- *	the union's front: the classes that are present, count << 2 | level of
- *	each of their sets, {first value, checksum} of each page of each set
- *	the union's values, 4 bytes each; a page is SYNOPSIS_PAGE of a set's
- *	a zstd frame: {seq - first_seq, bytes} a block, then their synopses
- * All numbers are little-endian. The union is not compressed, so that a filter
+ * footer (segment_format.h). The union is not compressed, so that a filter
  * reads the pages that may have what it asks about and no more, and lies in the
  * file and not in the catalog: there, to look at a terabyte's would be to read
  * all of each, a page at a time, and all of them would have gone through
@@ -28,24 +22,6 @@
 
 #include "index/bpf_prune.h"
 #include "index/synopsis.h"
-
-#define SEGMENT_INDEX_MAGIC 0x184D2A5Du
-#define SEGMENT_INDEX_BYTES_MAX (64u << 20)
-
-#define SEGMENT_INDEX_VERSION 2u /* 1 had unions without pages */
-
-struct segment_index_head {
-	uint32_t version;
-	uint32_t link_type;
-	uint64_t capture;
-	uint64_t first_seq;
-	uint32_t blocks;
-	uint32_t body_bytes;  /* of the zstd frame, decoded */
-	uint32_t union_bytes; /* 0: there is none */
-	uint32_t front_bytes; /* of these */
-	uint64_t sum;	      /* of what is before it, and of the front */
-};
-_Static_assert(sizeof(struct segment_index_head) == 48, "as in the file");
 
 struct segment_index;
 struct segment_index_maker;
@@ -91,7 +67,6 @@ bool segment_index_may_match(struct segment_index *x, uint64_t seq,
 /* Where the index of a closed segment lies. */
 struct segment_index_place {
 	uint64_t offset, bytes; /* of the skippable frame; 0: there is none */
-	uint64_t file_bytes;
 };
 /* Asks the seek table, whose last entry is the footer's and the one before it
  * the index's. */

@@ -18,7 +18,6 @@
 #include <zstd_errors.h>
 
 #define FIRST_READ (64u << 10)
-#define FOOTER_MAX (64u << 20)
 #define PAGE 4096u
 
 static const uint8_t frame_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
@@ -136,27 +135,6 @@ static bool is_magic(struct segment_scan *v, uint64_t at)
 	       magic == SEEK_TABLE_MAGIC;
 }
 
-/* The seek table is at the end and says how long the footer is: both are
- * found without the frames. */
-static uint64_t footer_offset(int fd, uint64_t file_bytes)
-{
-	uint8_t end[9], entry[8];
-	uint32_t entries, magic, footer_bytes;
-
-	if (file_bytes < 9 || segment_read(fd, file_bytes - 9, end, 9) != 9)
-		return 0;
-	memcpy(&entries, end, 4);
-	memcpy(&magic, end + 5, 4);
-	uint64_t table = (uint64_t)entries * 8 + 17;
-	if (magic != SEEK_TABLE_FOOTER || table > file_bytes ||
-	    segment_read(fd, file_bytes - 17, entry, 8) != 8)
-		return 0;
-	memcpy(&footer_bytes, entry, 4);
-	return footer_bytes + table <= file_bytes
-		       ? file_bytes - table - footer_bytes
-		       : 0;
-}
-
 /* --- where to go on after damage --- */
 
 static const struct block_info *known_from(const struct segment_scan *v,
@@ -184,25 +162,20 @@ static bool segment_scan_tail_at(struct segment_scan *v, uint64_t at)
 	       is_magic(v, at + 8 + head[1]);
 }
 
-/* Bytes of the index at `at`, which the seek table knows; 0: there is none.
- * Damaged ones count if two of the four numbers are right that it begins
- * with. */
+/* Bytes of the index at `at`, which the seek table knows; 0: there is none. */
 static uint64_t index_at(struct segment_scan *v, const struct segment *g,
 			 uint64_t at)
 {
 	struct segment_index_place place = segment_index_locate(v->fd);
-	struct segment_index_head head;
-	uint32_t front[2];
+	struct segment_index_start start;
+	const size_t n = SEGMENT_INDEX_LEAST;
 
-	if (place.offset != at || place.bytes < 8 + sizeof(head) ||
-	    segment_scan_read(v, at, front, 8) != 8 ||
-	    segment_scan_read(v, at + 8, &head, sizeof(head)) != sizeof(head))
-		return 0;
-	unsigned right = (front[0] == SEGMENT_INDEX_MAGIC) +
-			 (front[1] == place.bytes - 8) +
-			 (head.capture == g->capture) +
-			 (head.first_seq == g->first_seq);
-	return right >= 2 ? place.bytes : 0;
+	return place.offset == at && place.bytes >= n &&
+			       segment_scan_read(v, at, &start, n) == n &&
+			       segment_index_resembles(&start, place.bytes,
+						       g->capture, g->first_seq)
+		       ? place.bytes
+		       : 0;
 }
 
 /* A frame, or the footer, after `at`, that is followed by another or the end:
@@ -345,8 +318,7 @@ static bool is_footer(struct segment_scan *v, const struct segment *g,
 		      uint64_t at)
 {
 	return segment_scan_tail_at(v, at) ||
-	       footer_offset(v->fd, v->file_bytes) == at ||
-	       index_at(v, g, at) > 0;
+	       segment_read_tail(v->fd).footer == at || index_at(v, g, at) > 0;
 }
 
 /* What is behind the last known block of a closed segment is the rest of a
@@ -402,146 +374,43 @@ static bool segment_scan_walk(struct segment_scan *v, const struct segment *g,
 
 /* --- the footer --- */
 
-/* The frame inside the skippable one at `at`, decoded; NULL: not whole, or with
- * errno it could not be read. */
-static uint8_t *segment_scan_footer_body(int fd, uint64_t at, size_t *n)
+/* The footer at `at`, of *n bytes; as footer_read. */
+static struct block_info *footer_read_at(int fd, uint64_t at, size_t *n,
+					 struct segment_footer *head,
+					 struct capture_row *row)
 {
-	uint32_t head[2];
-	int error = 0;
+	struct block_info *blocks = NULL;
+	uint32_t start[2];
 
-	errno = 0;
-	if (segment_read(fd, at, head, 8) != 8 ||
-	    head[0] != SEGMENT_FOOTER_MAGIC || head[1] > FOOTER_MAX)
+	if (segment_read(fd, at, start, sizeof(start)) != sizeof(start) ||
+	    start[0] != SEGMENT_FOOTER_MAGIC || start[1] > SEGMENT_FOOTER_MAX)
 		return NULL;
-	uint8_t *packed = malloc(head[1] + 1u), *body = NULL;
-	if (!packed) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	if (segment_read(fd, at + 8, packed, head[1]) < head[1]) {
-		error = errno;
-	} else {
-		unsigned long long size =
-			ZSTD_getFrameContentSize(packed, head[1]);
-
-		if (size >= sizeof(struct segment_footer) &&
-		    size <= 4ull * FOOTER_MAX)
-			body = malloc(size + 1);
-		*n = body ? ZSTD_decompress(body, size, packed, head[1]) : 0;
-		if (body && (ZSTD_isError(*n) || *n != size)) {
-			error = ZSTD_getErrorCode(*n) ==
-						ZSTD_error_memory_allocation
-					? ENOMEM
-					: 0;
-			free(body);
-			body = NULL;
-		}
-	}
-	free(packed);
-	errno = error;
-	return body;
-}
-
-/* Behind the empty string; words of newer versions are passed over. */
-static void footer_word(const char *text, struct capture_row *row)
-{
-	if (strncmp(text, FOOTER_UUID, strlen(FOOTER_UUID)) == 0)
-		snprintf(row->uuid, sizeof(row->uuid), "%s",
-			 text + strlen(FOOTER_UUID));
-	if (strncmp(text, FOOTER_PEOPLE, strlen(FOOTER_PEOPLE)) == 0)
-		snprintf(row->people, sizeof(row->people), "%s",
-			 text + strlen(FOOTER_PEOPLE));
-}
-
-static bool footer_strings(const uint8_t *at, const uint8_t *end,
-			   struct capture_row *row)
-{
-	bool words = false;
-
-	while (at < end) {
-		const char *text = (const char *)at;
-		char *copy = strndup(text, (size_t)(end - at));
-		void *more;
-
-		at += copy ? strlen(copy) + 1 : 0;
-		if (!copy || at > end) {
-			free(copy);
-			return false;
-		}
-		if (words || (row->filter && !*copy)) {
-			footer_word(copy, row);
-			free(copy);
-			words = true;
-		} else if (!row->interface) {
-			row->interface = copy;
-		} else if (!row->filter) {
-			row->filter = copy;
-		} else if ((more = realloc(row->aliases,
-					   (row->n_aliases + 1) *
-						   sizeof(*row->aliases)))) {
-			row->aliases = more;
-			row->aliases[row->n_aliases++] = copy;
-		} else {
-			free(copy);
-			return false;
-		}
-	}
-	return row->filter;
-}
-
-static struct block_info *footer_parse(const uint8_t *body, size_t n,
-				       struct segment_footer *head,
-				       struct capture_row *row)
-{
-	memcpy(head, body, sizeof(*head));
-	size_t table = (size_t)head->blocks * sizeof(struct block_info);
-	if (head->version != 1 || sizeof(*head) + table > n)
-		return NULL;
-	struct block_info *blocks = malloc(table + 1);
-	if (!blocks)
-		return NULL;
-	memcpy(blocks, body + sizeof(*head), table);
-	if (!row)
-		return blocks;
-	memset(row, 0, sizeof(*row));
-	row->id = head->capture;
-	row->savefile = head->savefile;
-	row->promiscuous = head->promiscuous;
-	row->link_type = head->link_type;
-	row->snaplen = head->snaplen;
-	row->buffer_bytes = head->buffer_bytes;
-	if (footer_strings(body + sizeof(*head) + table, body + n, row))
-		return blocks;
-	capture_row_done(row);
-	free(blocks);
-	return NULL;
+	*n = SKIPPABLE_HEAD_BYTES + start[1];
+	uint8_t *frame = malloc(*n);
+	if (frame && segment_read(fd, at, frame, *n) == *n)
+		blocks = segment_footer_decode(frame, *n, head, row);
+	free(frame);
+	return blocks;
 }
 
 struct block_info *footer_read(int fd, struct segment_footer *head,
 			       struct capture_row *row)
 {
-	struct stat st;
 	size_t n;
 
-	if (fstat(fd, &st) < 0)
-		return NULL;
 	errno = 0;
-	uint64_t at = footer_offset(fd, (uint64_t)st.st_size);
-	uint8_t *body = at ? segment_scan_footer_body(fd, at, &n) : NULL;
-	struct block_info *blocks =
-		body ? footer_parse(body, n, head, row) : NULL;
-
-	free(body);
-	return blocks;
+	struct segment_tail tail = segment_read_tail(fd);
+	return tail.footer ? footer_read_at(fd, tail.footer, &n, head, row)
+			   : NULL;
 }
 
 static bool table_matches(const struct segment_scan *v, const struct segment *g,
 			  uint64_t at, uint32_t footer_bytes)
 {
 	size_t n;
-	uint8_t *want =
-		seek_table(v->blocks, v->n_blocks, g->head_bytes, v->frames_end,
-			   v->index_bytes, footer_bytes, &n);
+	uint8_t *want = seek_table_encode(v->blocks, v->n_blocks, g->head_bytes,
+					  v->frames_end, v->index_bytes,
+					  footer_bytes, &n);
 	uint8_t *is = malloc(n + 1);
 	bool ok = is && want && v->file_bytes == at + n &&
 		  segment_read(v->fd, at, is, n) == n &&
@@ -555,8 +424,7 @@ static bool table_matches(const struct segment_scan *v, const struct segment *g,
 static bool index_is_whole(const struct segment_scan *v,
 			   const struct segment *g)
 {
-	struct segment_index_place place = {v->frames_end, v->index_bytes,
-					    v->file_bytes};
+	struct segment_index_place place = {v->frames_end, v->index_bytes};
 	bool none = false;
 	struct segment_index *x =
 		segment_index_read(v->fd, &place, g->capture, g->first_seq);
@@ -571,8 +439,7 @@ static bool index_is_whole(const struct segment_scan *v,
 
 static bool is_older(const struct segment_scan *v)
 {
-	struct segment_index_place place = {v->frames_end, v->index_bytes,
-					    v->file_bytes};
+	struct segment_index_place place = {v->frames_end, v->index_bytes};
 
 	return segment_index_is_older(v->fd, &place);
 }
@@ -581,23 +448,17 @@ static void look_at_footer(struct segment_scan *v, const struct segment *g)
 {
 	struct segment_footer head;
 	size_t n;
-	uint32_t bytes;
 	uint64_t at = v->frames_end + v->index_bytes;
-	uint8_t *body = segment_scan_footer_body(v->fd, at, &n);
-	struct block_info *blocks =
-		body ? footer_parse(body, n, &head, NULL) : NULL;
+	struct block_info *blocks = footer_read_at(v->fd, at, &n, &head, NULL);
 
-	if (blocks && segment_read(v->fd, at + 4, &bytes, 4) == 4) {
-		v->footer = head.blocks == v->n_blocks &&
-			    head.capture == g->capture &&
-			    head.first_seq == g->first_seq;
-		for (size_t i = 0; v->footer && i < v->n_blocks; i++)
-			v->footer =
-				segment_scan_same(&blocks[i], &v->blocks[i]);
-		v->table = table_matches(v, g, at + 8 + bytes, bytes + 8);
-	}
+	if (!blocks)
+		return;
+	v->footer = head.blocks == v->n_blocks && head.capture == g->capture &&
+		    head.first_seq == g->first_seq;
+	for (size_t i = 0; v->footer && i < v->n_blocks; i++)
+		v->footer = segment_scan_same(&blocks[i], &v->blocks[i]);
+	v->table = table_matches(v, g, at + n, (uint32_t)n);
 	free(blocks);
-	free(body);
 }
 
 /* A table with a good checksum may still be nonsense, and so may rows. */

@@ -4,6 +4,7 @@
  * answers, and what is damaged there answers that anything may match.
  */
 #include "packet/bpf_filter.h"
+#include "store/segment_format.h"
 #include "store/segment_index.h"
 #include "traffic.h"
 
