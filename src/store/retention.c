@@ -45,82 +45,6 @@
 #define FULL_BYTES (1u << 20)
 #define FULL_INODES 3
 
-/* --- readers --- */
-
-struct readers {
-	pthread_mutex_t lock; /* guards everything below */
-	struct reader *first;
-};
-
-struct readers *readers_new(void)
-{
-	struct readers *l = calloc(1, sizeof(*l));
-
-	if (l)
-		pthread_mutex_init(&l->lock, NULL);
-	return l;
-}
-
-void readers_free(struct readers *l)
-{
-	if (!l)
-		return;
-	pthread_mutex_destroy(&l->lock);
-	free(l);
-}
-
-void readers_add(struct readers *l, struct reader *r)
-{
-	pthread_mutex_lock(&l->lock);
-	r->next = l->first;
-	l->first = r;
-	pthread_mutex_unlock(&l->lock);
-}
-
-void readers_remove(struct readers *l, struct reader *r)
-{
-	pthread_mutex_lock(&l->lock);
-	struct reader **at = &l->first;
-	while (*at && *at != r)
-		at = &(*at)->next;
-	if (*at)
-		*at = r->next;
-	pthread_mutex_unlock(&l->lock);
-}
-
-bool readers_hold(struct readers *l, struct reader *r, uint64_t segment,
-		  uint64_t last)
-{
-	pthread_mutex_lock(&l->lock);
-	/* Again the one that it holds: it has more blocks, or not. */
-	bool ok = r->held == segment || r->position <= last;
-	if (r->held != segment) {
-		r->held = ok ? segment : 0;
-		r->held_gone = 0;
-	}
-	if (ok && r->position <= last)
-		r->position = last + 1;
-	pthread_mutex_unlock(&l->lock);
-	return ok;
-}
-
-void readers_pass(struct readers *l, struct reader *r, uint64_t position)
-{
-	pthread_mutex_lock(&l->lock);
-	if (position > r->position)
-		r->position = position;
-	pthread_mutex_unlock(&l->lock);
-}
-
-uint64_t readers_expired(struct readers *l, struct reader *r)
-{
-	pthread_mutex_lock(&l->lock);
-	uint64_t packets = r->expired;
-	r->expired = 0;
-	pthread_mutex_unlock(&l->lock);
-	return packets;
-}
-
 /* --- what there is to know --- */
 
 enum reason {
@@ -211,40 +135,12 @@ struct retention {
 	bool no_room; /* a write found none */
 };
 
-static void tell_readers(struct readers *l, const struct victim *v)
+static void victim_tell(struct retention *r, const struct victim *v)
 {
-	pthread_mutex_lock(&l->lock);
-	for (struct reader *r = l->first; r; r = r->next) {
-		if (r->capture != v->capture || v->first_seq > r->end_seq)
-			continue;
-		if (r->held == v->first_seq) {
-			r->held_gone = v->bytes;
-		} else if (r->position <= v->last_seq) {
-			r->position = v->last_seq + 1;
-			if (v->max_ns >= r->since_ns && v->min_ns < r->until_ns)
-				r->expired += v->packets;
-		}
-	}
-	pthread_mutex_unlock(&l->lock);
-}
-
-/* Space that comes back when the readers of removed files are done. */
-static uint64_t held_bytes(struct readers *l)
-{
-	uint64_t sum = 0;
-
-	pthread_mutex_lock(&l->lock);
-	for (const struct reader *r = l->first; r; r = r->next) {
-		const struct reader *same = l->first;
-
-		while (same != r &&
-		       (same->capture != r->capture || same->held != r->held))
-			same = same->next;
-		if (same == r)
-			sum += r->held_gone;
-	}
-	pthread_mutex_unlock(&l->lock);
-	return sum;
+	readers_tell(r->store->readers,
+		     &(struct removed_segment){
+			     v->capture, v->first_seq, v->last_seq, v->bytes,
+			     v->packets, v->min_ns, v->max_ns});
 }
 
 static bool retention_is_stopping(struct retention *r)
@@ -604,7 +500,7 @@ static bool retention_run_mark(sqlite3 *db, void *arg, struct err *e)
 		/* Before anyone can see that it is gone. If the commit fails
 		 * they are told of a loss that is none, which is the better
 		 * mistake. */
-		tell_readers(r->store->readers, v);
+		victim_tell(r, v);
 	}
 	return true;
 }
@@ -716,7 +612,7 @@ static bool retention_expire(struct retention *r, bool pressed, struct err *e)
 	atomic_store(&s->pressed, !marked);
 	for (size_t i = 0; i < r->n; i++)
 		if (!r->batch[i].left)
-			tell_readers(s->readers, &r->batch[i]);
+			victim_tell(r, &r->batch[i]);
 	atomic_store(&s->identity_old, true); /* expired_seq */
 	bool ok = remove_batch(r, e);
 	if (ok)
@@ -794,8 +690,8 @@ static struct need need_now(struct retention *r, bool full)
 	}
 	if (!floor || fstatvfs(s->spool_fd, &fs) < 0)
 		return n;
-	uint64_t free =
-		(uint64_t)fs.f_bavail * fs.f_frsize + held_bytes(s->readers);
+	uint64_t free = (uint64_t)fs.f_bavail * fs.f_frsize +
+			readers_held_bytes(s->readers);
 	n.missing_bytes = free < floor ? floor - free : 0;
 	/* btrfs has none, and says 0 of 0. */
 	uint64_t inodes =

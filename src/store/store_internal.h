@@ -9,6 +9,7 @@
 #include "store/age.h"
 #include "store/catalog.h"
 #include "store/problem.h"
+#include "store/readers.h"
 #include "store/segment_file.h"
 #include "store/segment_index.h"
 #include "store/store.h"
@@ -250,32 +251,5 @@ void retention_free(struct retention *r); /* stopped; NULL is fine */
 /* A segment of that capture is closed at so many bytes on disk, so that its
  * bounds can be kept; UINT64_MAX: no matter. */
 uint64_t retain_segment_bytes(struct store *s, const struct capture_row *row);
-
-/*
- * Who reads, so that retention tells them what it takes. A reader says which
- * segment it is about to open; from then on it has to find out by itself
- * whether the file is still there, and before that it is told.
- */
-struct reader {
-	uint64_t capture;
-	int64_t since_ns, until_ns;
-	uint64_t end_seq; /* what comes after it is not read */
-	/* Guarded by the lock of readers. */
-	uint64_t held;	    /* first_seq of the segment that it reads */
-	uint64_t held_gone; /* bytes of it, once it is expired */
-	uint64_t position;  /* everything before this block is done with */
-	uint64_t expired;   /* packets that it was going to read */
-	struct reader *next;
-};
-struct readers *readers_new(void);
-void readers_free(struct readers *l);
-void readers_add(struct readers *l, struct reader *r);
-void readers_remove(struct readers *l, struct reader *r);
-/* false: it went before, and was counted. last: its last block. */
-bool readers_hold(struct readers *l, struct reader *r, uint64_t segment,
-		  uint64_t last);
-/* Everything before that block is done with, from memory. */
-void readers_pass(struct readers *l, struct reader *r, uint64_t position);
-uint64_t readers_expired(struct readers *l, struct reader *r);
 
 #endif
