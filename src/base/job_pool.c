@@ -19,18 +19,16 @@ struct job_pool {
 	pthread_t *threads;
 	pthread_mutex_t lock; /* guards everything below, and jobs' state */
 	pthread_cond_t posted, done;
-	struct job_pool_job *first, **last;
+	STAILQ_HEAD(, job_pool_job) jobs;
 	bool stopping;
 };
 
 /* With the lock held, which it lets go of meanwhile. */
 static void run_first(struct job_pool *a, void *tools)
 {
-	struct job_pool_job *j = a->first;
+	struct job_pool_job *j = STAILQ_FIRST(&a->jobs);
 
-	a->first = j->next;
-	if (!a->first)
-		a->last = &a->first;
+	STAILQ_REMOVE_HEAD(&a->jobs, link);
 	j->state = JOB_POOL_RUNS;
 	pthread_mutex_unlock(&a->lock);
 	j->run(j, tools);
@@ -52,7 +50,7 @@ static void *job_pool_main(void *arg)
 		return NULL;
 	pthread_mutex_lock(&a->lock);
 	while (!a->stopping) {
-		if (a->first)
+		if (!STAILQ_EMPTY(&a->jobs))
 			run_first(a, tools);
 		else
 			pthread_cond_wait(&a->posted, &a->lock);
@@ -75,7 +73,7 @@ struct job_pool *job_pool_new(const struct job_pool_kind *kind,
 		return NULL;
 	}
 	a->kind = kind;
-	a->last = &a->first;
+	STAILQ_INIT(&a->jobs);
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->posted, NULL);
 	pthread_cond_init(&a->done, NULL);
@@ -95,7 +93,7 @@ void job_pool_free(struct job_pool *a)
 	if (!a)
 		return;
 	pthread_mutex_lock(&a->lock);
-	assert(!a->first);
+	assert(STAILQ_EMPTY(&a->jobs));
 	a->stopping = true;
 	pthread_cond_broadcast(&a->posted);
 	pthread_mutex_unlock(&a->lock);
@@ -116,10 +114,8 @@ unsigned job_pool_threads(const struct job_pool *a)
 void job_pool_post(struct job_pool *a, struct job_pool_job *j)
 {
 	j->state = JOB_POOL_WAITS;
-	j->next = NULL;
 	pthread_mutex_lock(&a->lock);
-	*a->last = j;
-	a->last = &j->next;
+	STAILQ_INSERT_TAIL(&a->jobs, j, link);
 	pthread_cond_signal(&a->posted);
 	pthread_mutex_unlock(&a->lock);
 }
@@ -128,7 +124,7 @@ void job_pool_take(struct job_pool *a, struct job_pool_job *j, void *own)
 {
 	pthread_mutex_lock(&a->lock);
 	while (j->state != JOB_POOL_DONE) {
-		if (a->first)
+		if (!STAILQ_EMPTY(&a->jobs))
 			run_first(a, own);
 		else
 			pthread_cond_wait(&a->done, &a->lock);
@@ -140,15 +136,8 @@ bool job_pool_drop(struct job_pool *a, struct job_pool_job *j)
 {
 	pthread_mutex_lock(&a->lock);
 	bool begun = j->state != JOB_POOL_WAITS;
-	if (!begun) {
-		struct job_pool_job **at = &a->first;
-
-		while (*at != j)
-			at = &(*at)->next;
-		*at = j->next;
-		if (!*at)
-			a->last = at;
-	}
+	if (!begun)
+		STAILQ_REMOVE(&a->jobs, j, job_pool_job, link);
 	while (begun && j->state != JOB_POOL_DONE)
 		pthread_cond_wait(&a->done, &a->lock);
 	pthread_mutex_unlock(&a->lock);

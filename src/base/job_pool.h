@@ -16,6 +16,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <sys/queue.h>
 
 struct job_pool;
 
@@ -23,7 +24,7 @@ struct job_pool_job {
 	void (*run)(struct job_pool_job *j, void *tools);
 	/* The struct job_pool's. */
 	enum { JOB_POOL_WAITS, JOB_POOL_RUNS, JOB_POOL_DONE } state;
-	struct job_pool_job *next;
+	STAILQ_ENTRY(job_pool_job) link;
 };
 
 struct job_pool_kind {

@@ -38,9 +38,7 @@ extern const unsigned schema_version;
 #define RESERVE_BYTES (4 << 20)
 #define RESERVE_PART 16
 
-struct jobs {
-	struct catalog_job *first, **last;
-};
+STAILQ_HEAD(jobs, catalog_job);
 /* A commit costs more than the rows in it. */
 #define LINGER_NS 20000000
 #define LINGER_JOBS 16
@@ -69,29 +67,6 @@ struct catalog {
 	struct catalog_changes changes;
 	bool closing;
 };
-
-static void jobs_init(struct jobs *l)
-{
-	l->first = NULL;
-	l->last = &l->first;
-}
-
-static void jobs_add(struct jobs *l, struct catalog_job *job)
-{
-	job->next = NULL;
-	*l->last = job;
-	l->last = &job->next;
-}
-
-/* Takes all of more. */
-static void jobs_append(struct jobs *l, struct jobs *more)
-{
-	if (more->first) {
-		*l->last = more->first;
-		l->last = more->last;
-	}
-	jobs_init(more);
-}
 
 static bool sql_err(sqlite3 *db, struct err *e, const char *doing)
 {
@@ -317,20 +292,20 @@ static bool take_all(struct catalog *c, struct jobs *jobs)
 	bool late = false;
 
 	pthread_mutex_lock(&c->lock);
-	while (!c->jobs.first && !c->closing && !late) {
-		if (jobs->first)
+	while (STAILQ_EMPTY(&c->jobs) && !c->closing && !late) {
+		if (!STAILQ_EMPTY(jobs))
 			late = !cond_wait_until(&c->posted, &c->lock, again);
 		else
 			pthread_cond_wait(&c->posted, &c->lock);
 	}
-	if (c->jobs.first)
+	if (!STAILQ_EMPTY(&c->jobs))
 		catalog_linger(c);
 	c->lingering = 0;
 	c->hurry = false;
-	jobs_append(jobs, &c->jobs);
+	STAILQ_CONCAT(jobs, &c->jobs);
 	c->last_try = c->closing;
 	pthread_mutex_unlock(&c->lock);
-	return jobs->first;
+	return !STAILQ_EMPTY(jobs);
 }
 
 /* The last error is one that goes away with a better disk. */
@@ -381,24 +356,23 @@ static bool catalog_patient(const struct catalog *c,
  */
 static void run_group(struct catalog *c, struct jobs *jobs)
 {
-	struct jobs kept, later;
+	struct jobs kept = STAILQ_HEAD_INITIALIZER(kept);
+	struct jobs later = STAILQ_HEAD_INITIALIZER(later);
 	struct err e = ERR_INIT, ignored;
 	bool ok = sql_exec(c->db, &e, "BEGIN IMMEDIATE", "");
-	struct catalog_job *next;
+	struct catalog_job *job;
 	bool again = false;
 
-	jobs_init(&kept);
-	jobs_init(&later);
-	for (struct catalog_job *job = jobs->first; job; job = next) {
-		next = job->next;
-		if (later.first && catalog_patient(c, job)) {
-			jobs_add(&later, job);
+	while ((job = STAILQ_FIRST(jobs))) {
+		STAILQ_REMOVE_HEAD(jobs, link);
+		if (!STAILQ_EMPTY(&later) && catalog_patient(c, job)) {
+			STAILQ_INSERT_TAIL(&later, job, link);
 		} else if (!ok || run_one(c->db, job, &again, &e)) {
-			jobs_add(&kept, job);
+			STAILQ_INSERT_TAIL(&kept, job, link);
 		} else {
 			ok = !sqlite3_get_autocommit(c->db);
 			if (again && catalog_patient(c, job))
-				jobs_add(&later, job);
+				STAILQ_INSERT_TAIL(&later, job, link);
 			else
 				job->done(job, &e);
 		}
@@ -407,24 +381,22 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 	if (!ok && !sqlite3_get_autocommit(c->db))
 		catalog_exec(c->db, "ROLLBACK", &ignored);
 	catalog_changes_done(c, ok);
-	jobs_init(jobs);
-	for (struct catalog_job *job = kept.first; job; job = next) {
-		next = job->next;
+	while ((job = STAILQ_FIRST(&kept))) {
+		STAILQ_REMOVE_HEAD(&kept, link);
 		if (!ok && catalog_patient(c, job))
-			jobs_add(jobs, job);
+			STAILQ_INSERT_TAIL(jobs, job, link);
 		else
 			job->done(job, ok ? NULL : &e);
 	}
-	jobs_append(jobs, &later);
+	STAILQ_CONCAT(jobs, &later);
 }
 
 static void *catalog_main(void *arg)
 {
 	struct catalog *c = arg;
-	struct jobs jobs;
+	struct jobs jobs = STAILQ_HEAD_INITIALIZER(jobs);
 
 	pthread_setname_np(pthread_self(), "pcapd-catalog");
-	jobs_init(&jobs);
 	statements.db = c->db;
 	while (take_all(c, &jobs))
 		run_group(c, &jobs);
@@ -436,8 +408,8 @@ static void catalog_post_job(struct catalog *c, struct catalog_job *job,
 			     bool catalog_linger)
 {
 	pthread_mutex_lock(&c->lock);
-	bool first = !c->jobs.first;
-	jobs_add(&c->jobs, job);
+	bool first = STAILQ_EMPTY(&c->jobs);
+	STAILQ_INSERT_TAIL(&c->jobs, job, link);
 	if (catalog_linger)
 		c->lingering++;
 	else
@@ -667,7 +639,7 @@ struct catalog *catalog_open(const char *path, struct err *e)
 		err_set(e, ERR_FAILED, "open catalog: out of memory");
 		return NULL;
 	}
-	jobs_init(&c->jobs);
+	STAILQ_INIT(&c->jobs);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->sync_lock, NULL);
 	cond_init(&c->posted);
@@ -690,7 +662,7 @@ void catalog_close(struct catalog *c)
 	pthread_cond_signal(&c->posted);
 	pthread_mutex_unlock(&c->lock);
 	pthread_join(c->thread, NULL);
-	assert(!c->jobs.first);
+	assert(STAILQ_EMPTY(&c->jobs));
 	catalog_free(c);
 }
 

@@ -17,6 +17,7 @@
 #include <sqlite3.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 struct catalog;
 
@@ -32,7 +33,7 @@ struct catalog_job {
 	/* true: when the disk says no, the job is tried again until it says
 	 * yes, in order with the others of the kind. NULL: never. */
 	bool (*patient)(const struct catalog_job *job);
-	struct catalog_job *next;
+	STAILQ_ENTRY(catalog_job) link;
 };
 
 unsigned catalog_version(void); /* of the schema */

@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,7 +29,7 @@ struct closing {
 	int fd;
 	struct segment_end end;
 	bool made;
-	struct closing *next;
+	STAILQ_ENTRY(closing) link;
 };
 
 struct housekeeper_writer {
@@ -40,7 +41,7 @@ struct housekeeper_writer {
 	uint64_t first_seq; /* of the segment */
 	bool to_close;
 	int64_t written_ns, synced_ns;
-	struct housekeeper_writer *next;
+	LIST_ENTRY(housekeeper_writer) link;
 };
 
 struct housekeeper {
@@ -49,8 +50,8 @@ struct housekeeper {
 	bool failing;	      /* the thread's: the catalog's was logged */
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t wake, passed;
-	struct housekeeper_writer *writers;
-	struct closing *closing, **last_closing;
+	LIST_HEAD(, housekeeper_writer) writers;
+	STAILQ_HEAD(closings, closing) closing;
 	uint64_t asked, done; /* passes */
 	bool stopping;
 };
@@ -140,13 +141,17 @@ struct snapshot {
 
 static size_t take_writers(struct housekeeper *y, struct snapshot **out)
 {
+	struct housekeeper_writer *w;
 	size_t n = 0;
 
-	for (struct housekeeper_writer *w = y->writers; w; w = w->next)
+	LIST_FOREACH(w, &y->writers, link)
 		n++;
 	struct snapshot *all = calloc(n + 1, sizeof(*all));
+	*out = all;
+	if (!all)
+		return 0;
 	n = 0;
-	for (struct housekeeper_writer *w = y->writers; all && w; w = w->next) {
+	LIST_FOREACH(w, &y->writers, link) {
 		struct snapshot *t = &all[n++];
 
 		*t = (struct snapshot){w, w->capture, -1, w->made,
@@ -159,18 +164,18 @@ static size_t take_writers(struct housekeeper *y, struct snapshot **out)
 		else
 			w->dirty = w->made = false;
 	}
-	*out = all;
 	return n;
 }
 
 static bool housekeeper_is_there(const struct housekeeper *y,
 				 const struct housekeeper_writer *w)
 {
-	const struct housekeeper_writer *at = y->writers;
+	const struct housekeeper_writer *at;
 
-	while (at && at != w)
-		at = at->next;
-	return at;
+	LIST_FOREACH(at, &y->writers, link)
+		if (at == w)
+			return true;
+	return false;
 }
 
 static void housekeeper_one(struct housekeeper *y, struct snapshot *t)
@@ -195,21 +200,20 @@ static void housekeeper_one(struct housekeeper *y, struct snapshot *t)
 static void housekeeper_pass(struct housekeeper *y)
 {
 	struct snapshot *writers;
-	struct closing *next;
+	struct closings closings = STAILQ_HEAD_INITIALIZER(closings);
+	struct closing *c;
 	struct err e;
 
 	pthread_mutex_lock(&y->lock);
 	size_t n = take_writers(y, &writers);
-	struct closing *closing = y->closing;
-	y->closing = NULL;
-	y->last_closing = &y->closing;
+	STAILQ_CONCAT(&closings, &y->closing);
 	pthread_mutex_unlock(&y->lock);
 	/* Losses: writers had them committed before what is newer. On a failure
 	 * catalog_sync says it. */
 	catalog_sync_log(y->store->catalog);
 	/* First: a writer's synced_ns covers the segments that it left. */
-	for (struct closing *c = closing; c; c = next) {
-		next = c->next;
+	while ((c = STAILQ_FIRST(&closings))) {
+		STAILQ_REMOVE_HEAD(&closings, link);
 		finish_closing(c);
 	}
 	for (size_t i = 0; i < n; i++)
@@ -266,8 +270,7 @@ struct housekeeper_writer *housekeeper_add(struct store *s, uint64_t capture)
 	w->capture = capture;
 	w->fd = -1;
 	pthread_mutex_lock(&w->sync->lock);
-	w->next = w->sync->writers;
-	w->sync->writers = w;
+	LIST_INSERT_HEAD(&w->sync->writers, w, link);
 	pthread_mutex_unlock(&w->sync->lock);
 	return w;
 }
@@ -277,10 +280,7 @@ void housekeeper_remove(struct housekeeper_writer *w)
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->sync->lock);
-	struct housekeeper_writer **at = &w->sync->writers;
-	while (*at != w)
-		at = &(*at)->next;
-	*at = w->next;
+	LIST_REMOVE(w, link);
 	pthread_mutex_unlock(&w->sync->lock);
 	free(w);
 }
@@ -298,21 +298,23 @@ void housekeeper_open(struct housekeeper_writer *w, uint64_t first_seq, int fd)
 bool housekeeper_has_open(struct housekeeper *y, uint64_t capture,
 			  uint64_t first_seq)
 {
+	const struct housekeeper_writer *w;
 	bool found = false;
 
 	pthread_mutex_lock(&y->lock);
-	for (const struct housekeeper_writer *w = y->writers; w && !found;
-	     w = w->next)
-		found = w->capture == capture && w->fd >= 0 &&
-			w->first_seq == first_seq;
+	LIST_FOREACH(w, &y->writers, link)
+		found |= w->capture == capture && w->fd >= 0 &&
+			 w->first_seq == first_seq;
 	pthread_mutex_unlock(&y->lock);
 	return found;
 }
 
 void housekeeper_close_open(struct housekeeper *y)
 {
+	struct housekeeper_writer *w;
+
 	pthread_mutex_lock(&y->lock);
-	for (struct housekeeper_writer *w = y->writers; w; w = w->next)
+	LIST_FOREACH(w, &y->writers, link)
 		w->to_close = w->fd >= 0;
 	pthread_mutex_unlock(&y->lock);
 }
@@ -352,8 +354,7 @@ bool housekeeper_close(struct housekeeper_writer *w, struct store *s, int fd,
 	c->made = w->made;
 	w->fd = -1;
 	w->made = w->dirty = false;
-	*s->sync->last_closing = c;
-	s->sync->last_closing = &c->next;
+	STAILQ_INSERT_TAIL(&s->sync->closing, c, link);
 	pthread_mutex_unlock(&s->sync->lock);
 	return true;
 }
@@ -397,7 +398,7 @@ struct housekeeper *housekeeper_start(struct store *s, struct err *e)
 		return NULL;
 	}
 	y->store = s;
-	y->last_closing = &y->closing;
+	STAILQ_INIT(&y->closing);
 	pthread_mutex_init(&y->lock, NULL);
 	cond_init(&y->wake);
 	cond_init(&y->passed);
