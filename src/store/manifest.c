@@ -29,11 +29,9 @@
 
 struct manifest {
 	struct store *store;
-	struct capture_row row;
-	uint64_t expired_seq;
-	uint64_t changes; /* 0: of an older version */
-	bool summed;	  /* the file's sum is there, and right */
-	bool gone;	  /* deleted meanwhile */
+	struct capture_row row; /* changes 0: of an older version */
+	bool summed;		/* the file's sum is there, and right */
+	bool gone;		/* deleted meanwhile */
 	struct store_hold *holds;
 	size_t n_holds;
 	struct store_mark *marks;
@@ -84,9 +82,19 @@ static void manifest_put_text(FILE *to, const char *text)
 	fputc('\n', to);
 }
 
-static void manifest_put_number(FILE *to, const char *key, uint64_t value)
+static void put_field(FILE *to, const struct capture_row *r,
+		      const struct capture_field *f)
 {
-	fprintf(to, "%s %" PRIu64 "\n", key, value);
+	fprintf(to, "%s ", f->name);
+	if (f->kind == FIELD_NUMBER) {
+		fprintf(to, "%" PRIu64 "\n", capture_field_number(r, f));
+	} else if (f->kind == FIELD_PROGRAM) {
+		for (size_t at = 0; at < r->program_bytes; at++)
+			fprintf(to, "%02x", ((const uint8_t *)r->program)[at]);
+		fputc('\n', to);
+	} else {
+		manifest_put_text(to, capture_field_text(r, f));
+	}
 }
 
 static void put_identity(FILE *to, const struct manifest *i)
@@ -94,30 +102,10 @@ static void put_identity(FILE *to, const struct manifest *i)
 	const struct capture_row *r = &i->row;
 
 	fputs(TITLE, to);
-	manifest_put_number(to, "id", r->id);
-	fprintf(to, "uuid %s\n", r->uuid);
-	manifest_put_number(to, "changes", i->changes);
-	manifest_put_number(to, "savefile", r->savefile);
-	manifest_put_number(to, "wanted", r->wanted);
-	manifest_put_number(to, "promiscuous", r->promiscuous);
-	manifest_put_number(to, "link_type", r->link_type);
-	manifest_put_number(to, "snaplen", r->snaplen);
-	manifest_put_number(to, "buffer_bytes", r->buffer_bytes);
-	manifest_put_number(to, "created_ns", (uint64_t)r->created_ns);
-	manifest_put_number(to, "keep_bytes", r->keep_bytes);
-	manifest_put_number(to, "keep_age_ns", (uint64_t)r->keep_age_ns);
-	manifest_put_number(to, "rings", r->rings);
-	manifest_put_number(to, "expired_seq", i->expired_seq);
-	fputs("people ", to);
-	manifest_put_text(to, r->people);
-	fputs("interface ", to);
-	manifest_put_text(to, r->interface);
-	fputs("filter ", to);
-	manifest_put_text(to, r->filter);
-	fputs("program ", to);
-	for (size_t at = 0; at < r->program_bytes; at++)
-		fprintf(to, "%02x", ((const uint8_t *)r->program)[at]);
-	fputc('\n', to);
+	fprintf(to, "id %" PRIu64 "\n", r->id);
+	for (const struct capture_field *f = capture_fields; f->name; f++)
+		if (f->owner != OWNER_CATALOG)
+			put_field(to, r, f);
 	for (size_t n = 0; n < r->n_aliases; n++) {
 		fputs("alias ", to);
 		manifest_put_text(to, r->aliases[n]);
@@ -228,19 +216,16 @@ static bool write_one(struct store *s, const struct manifest *i, struct err *e)
 	return ok;
 }
 
-static bool load_state(sqlite3 *db, struct manifest *i, struct err *e)
+static bool load_row(sqlite3 *db, struct manifest *i, struct err *e)
 {
-	sqlite3_stmt *q = sql_query(db, e,
-				    "SELECT expired_seq, changes FROM captures "
-				    "WHERE id = ?1 AND NOT deleted",
-				    "i", i->row.id);
+	sqlite3_stmt *q =
+		sql_query(db, e, "SELECT deleted FROM captures WHERE id = ?1",
+			  "i", i->row.id);
 	int got = q ? sql_step(q, e) : -1;
 
-	i->gone = got == 0;
-	if (got == 1) {
-		i->expired_seq = (uint64_t)sqlite3_column_int64(q, 0);
-		i->changes = (uint64_t)sqlite3_column_int64(q, 1);
-	}
+	i->gone = got == 0 || (got == 1 && sqlite3_column_int(q, 0));
+	if (got == 1)
+		got = rows_capture(db, i->row.id, &i->row, e) ? 1 : -1;
 	sqlite3_finalize(q);
 	return got >= 0;
 }
@@ -299,17 +284,15 @@ static bool load_marks(sqlite3 *db, struct manifest *i, struct err *e)
 
 static bool manifest_load(sqlite3 *db, struct manifest *i, struct err *e)
 {
-	return load_state(db, i, e) && load_holds(db, i, e) &&
+	return load_row(db, i, e) && load_holds(db, i, e) &&
 	       load_marks(db, i, e);
 }
 
 static bool manifest_write(struct store *s, sqlite3 *db, uint64_t id,
 			   struct err *e)
 {
-	struct manifest one = {.gone = false};
+	struct manifest one = {.row = {.id = id}};
 
-	if (!rows_capture(db, id, &one.row, e))
-		return e->kind == ERR_NOT_FOUND;
 	pthread_mutex_lock(&s->folders);
 	bool ok = manifest_load(db, &one, e) &&
 		  (one.gone || write_one(s, &one, e));
@@ -410,18 +393,6 @@ static char *text_of(char *value)
 	return value;
 }
 
-static bool manifest_add_alias(struct capture_row *r, const char *alias)
-{
-	void *more =
-		realloc(r->aliases, (r->n_aliases + 1) * sizeof(*r->aliases));
-
-	if (!more)
-		return false;
-	r->aliases = more;
-	r->aliases[r->n_aliases] = strdup(alias);
-	return r->aliases[r->n_aliases++];
-}
-
 static bool add_hold(struct manifest *i, char *value)
 {
 	struct store_hold *h = new_hold(i);
@@ -449,76 +420,45 @@ static bool add_mark(struct manifest *i, char *value)
 	return true;
 }
 
-static bool set_program(struct capture_row *r, const char *hex)
+static bool take_program(struct capture_row *r, char *hex)
 {
 	size_t n = strlen(hex) / 2;
-	uint8_t *to = malloc(n + 1);
+	uint8_t *to = (uint8_t *)hex; /* behind what is read */
 	unsigned byte;
 
-	free(r->program);
-	r->program = to;
-	r->program_bytes = to ? n : 0;
-	for (size_t i = 0; to && i < n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
 			return false;
 		to[i] = (uint8_t)byte;
 	}
-	return to;
+	return capture_row_set_program(r, hex, n);
 }
 
-static bool set_string(char **to, char *value)
+static bool take_field(struct capture_row *r, const struct capture_field *f,
+		       char *value)
 {
-	free(*to);
-	*to = strdup(text_of(value));
-	return *to;
+	if (f->kind == FIELD_PROGRAM)
+		return take_program(r, value);
+	if (f->kind != FIELD_NUMBER)
+		return capture_field_set_text(r, f, text_of(value));
+	capture_field_set_number(r, f, strtoull(value, NULL, 10));
+	return true;
 }
 
 static bool manifest_take_line(struct manifest *i, const char *key, char *value)
 {
 	struct capture_row *r = &i->row;
-	uint64_t n = strtoull(value, NULL, 10);
 
+	for (const struct capture_field *f = capture_fields; f->name; f++)
+		if (f->owner != OWNER_CATALOG && !strcmp(key, f->name))
+			return take_field(r, f, value);
 	if (!strcmp(key, "id"))
-		return r->id == n;
-	if (!strcmp(key, "uuid"))
-		snprintf(r->uuid, sizeof(r->uuid), "%s", value);
-	else if (!strcmp(key, "changes"))
-		i->changes = n;
-	else if (!strcmp(key, "savefile"))
-		r->savefile = n;
-	else if (!strcmp(key, "wanted"))
-		r->wanted = n;
-	else if (!strcmp(key, "promiscuous"))
-		r->promiscuous = n;
-	else if (!strcmp(key, "link_type"))
-		r->link_type = (uint32_t)n;
-	else if (!strcmp(key, "snaplen"))
-		r->snaplen = (uint32_t)n;
-	else if (!strcmp(key, "buffer_bytes"))
-		r->buffer_bytes = n;
-	else if (!strcmp(key, "created_ns"))
-		r->created_ns = (int64_t)n;
-	else if (!strcmp(key, "rings"))
-		r->rings = (uint32_t)n;
-	else if (!strcmp(key, "keep_bytes"))
-		r->keep_bytes = n;
-	else if (!strcmp(key, "keep_age_ns"))
-		r->keep_age_ns = (int64_t)n;
-	else if (!strcmp(key, "expired_seq"))
-		i->expired_seq = n;
-	else if (!strcmp(key, "people"))
-		snprintf(r->people, sizeof(r->people), "%s", value);
-	else if (!strcmp(key, "interface"))
-		return set_string(&r->interface, value);
-	else if (!strcmp(key, "filter"))
-		return set_string(&r->filter, value);
-	else if (!strcmp(key, "program"))
-		return set_program(r, value);
-	else if (!strcmp(key, "alias"))
-		return manifest_add_alias(r, text_of(value));
-	else if (!strcmp(key, "hold"))
+		return r->id == strtoull(value, NULL, 10);
+	if (!strcmp(key, "alias"))
+		return capture_row_add_alias(r, text_of(value));
+	if (!strcmp(key, "hold"))
 		return add_hold(i, value);
-	else if (!strcmp(key, "mark"))
+	if (!strcmp(key, "mark"))
 		return add_mark(i, value);
 	return true;
 }
@@ -563,7 +503,7 @@ static bool from_file(struct store *s, uint64_t id, struct manifest *i)
 	size_t n;
 	char *text = folder_read(s, id, IDENTITY_FILE, &n);
 
-	*i = (struct manifest){.row.id = id};
+	*i = (struct manifest){.row = {.id = id, .program_link_type = -1}};
 	bool ok = text && manifest_parse(i, text, n);
 	free(text);
 	if (!ok) {
@@ -606,6 +546,7 @@ static bool from_segments(struct store *s, uint64_t id, struct manifest *i)
 	}
 	free(files);
 	i->row.id = id;
+	i->row.program_link_type = -1;
 	i->row.created_ns = realtime_ns();
 	/* An empty list may be older than one that was set. */
 	if (!i->row.people[0])
@@ -619,43 +560,10 @@ static bool from_segments(struct store *s, uint64_t id, struct manifest *i)
 	return n > 0 && i->row.interface && i->row.filter;
 }
 
-/* The row itself: a new one, or as the file says it is. */
-static bool put_row(sqlite3 *db, const struct manifest *i, struct err *e)
-{
-	const struct capture_row *r = &i->row;
-
-	return sql_exec(
-		db, e,
-		"INSERT INTO captures (id, savefile, wanted, promiscuous, "
-		"interface, filter, program, link_type, snaplen, buffer_bytes, "
-		"created_ns, keep_bytes, keep_age_ns, expired_seq, rings, "
-		"people, uuid) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
-		"?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) "
-		"ON CONFLICT (id) DO UPDATE SET "
-		"savefile = excluded.savefile, wanted = excluded.wanted, "
-		"promiscuous = excluded.promiscuous, "
-		"interface = excluded.interface, filter = excluded.filter, "
-		"program = excluded.program, link_type = excluded.link_type, "
-		"snaplen = excluded.snaplen, "
-		"buffer_bytes = excluded.buffer_bytes, "
-		"created_ns = excluded.created_ns, deleted = 0, "
-		"keep_bytes = excluded.keep_bytes, "
-		"keep_age_ns = excluded.keep_age_ns, "
-		"expired_seq = max(expired_seq, excluded.expired_seq), "
-		"rings = excluded.rings, people = excluded.people, "
-		"uuid = excluded.uuid",
-		"iiiittbiiiiiiiitt", r->id, (int64_t)r->savefile,
-		(int64_t)r->wanted, (int64_t)r->promiscuous, r->interface,
-		r->filter, r->program ? r->program : "", r->program_bytes,
-		(int64_t)r->link_type, (int64_t)r->snaplen, r->buffer_bytes,
-		r->created_ns, r->keep_bytes, r->keep_age_ns, i->expired_seq,
-		(int64_t)r->rings, r->people, r->uuid);
-}
-
 static bool put_rows(sqlite3 *db, const struct manifest *i, struct err *e)
 {
 	const struct capture_row *r = &i->row;
-	bool ok = put_row(db, i, e);
+	bool ok = rows_put_capture(db, r, false, e);
 
 	/* Names that another capture has by now stay with that one. */
 	for (size_t n = 0; ok && n < r->n_aliases; n++)
@@ -679,10 +587,11 @@ static bool put_rows(sqlite3 *db, const struct manifest *i, struct err *e)
 			      i->marks[n].at_ns);
 	/* Those that were made here just now are none. */
 	return ok && sql_exec(db, e,
-			      "UPDATE captures SET changes = max(?2, 1), uuid "
-			      "= iif(uuid = '', lower(hex(randomblob(16))), "
+			      "UPDATE captures SET changes = max(?2, 1), "
+			      "expired_seq = max(expired_seq, ?3), uuid = "
+			      "iif(uuid = '', lower(hex(randomblob(16))), "
 			      "uuid) WHERE id = ?1",
-			      "ii", r->id, i->changes);
+			      "iii", r->id, r->changes, r->expired_seq);
 }
 
 static bool run_restore(sqlite3 *db, void *arg, struct err *e)
@@ -749,8 +658,7 @@ static bool same_text(struct store *s, sqlite3 *db, uint64_t id, bool *same,
 	struct manifest rows = {.row = {.id = id}};
 	size_t n = 0, n_file = 0;
 	char *file = folder_read(s, id, IDENTITY_FILE, &n_file), *text = NULL;
-	bool ok = rows_capture(db, id, &rows.row, e) &&
-		  manifest_load(db, &rows, e) &&
+	bool ok = manifest_load(db, &rows, e) &&
 		  (text = manifest_text(&rows, &n, e));
 
 	*same = ok && file && n == n_file && memcmp(file, text, n) == 0;
@@ -774,15 +682,15 @@ bool manifest_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
 	/* There is no file yet, or one that will be written again. */
 	if (!from_file(s, id, &file))
 		return true;
-	if (file.changes > changes)
+	if (file.row.changes > changes)
 		snprintf(say, 128,
 			 "its file '" IDENTITY_FILE "' is newer than "
 			 "the catalog");
-	else if (file.summed && file.changes == changes && deleted)
+	else if (file.summed && file.row.changes == changes && deleted)
 		snprintf(say, 128,
 			 "the catalog has it as deleted, its file "
 			 "'" IDENTITY_FILE "' has not");
-	else if (file.summed && file.changes == changes) {
+	else if (file.summed && file.row.changes == changes) {
 		ok = same_text(s, db, id, &same, e);
 		if (ok && !same)
 			snprintf(say, 128,

@@ -102,160 +102,6 @@ bool rows_close_segment(sqlite3 *db, const struct segment_end *end,
 			end->blocks);
 }
 
-void capture_row_done(struct capture_row *r)
-{
-	for (size_t i = 0; i < r->n_aliases; i++)
-		free(r->aliases[i]);
-	free(r->aliases);
-	free(r->interface);
-	free(r->filter);
-	free(r->program);
-	memset(r, 0, sizeof(*r));
-}
-
-static bool out_of_memory(struct err *e)
-{
-	return err_set(e, ERR_FAILED, "catalog: out of memory");
-}
-
-static bool load_aliases(sqlite3 *db, struct capture_row *r, struct err *e)
-{
-	sqlite3_stmt *q = sql_query(db, e,
-				    "SELECT alias FROM aliases "
-				    "WHERE capture = ?1 ORDER BY alias",
-				    "i", r->id);
-	int got = -1;
-
-	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(r->aliases,
-				     (r->n_aliases + 1) * sizeof(*r->aliases));
-		char *alias = more ? sql_text(q, 0) : NULL;
-
-		if (more)
-			r->aliases = more;
-		if (!alias) {
-			got = -1;
-			out_of_memory(e);
-			break;
-		}
-		r->aliases[r->n_aliases++] = alias;
-	}
-	sqlite3_finalize(q);
-	return got == 0;
-}
-
-static bool capture_from_row(sqlite3 *db, sqlite3_stmt *q,
-			     struct capture_row *r, struct err *e)
-{
-	memset(r, 0, sizeof(*r));
-	r->id = (uint64_t)sqlite3_column_int64(q, 0);
-	r->savefile = sqlite3_column_int(q, 1);
-	r->wanted = sqlite3_column_int(q, 2);
-	r->promiscuous = sqlite3_column_int(q, 3);
-	r->interface = sql_text(q, 4);
-	r->filter = sql_text(q, 5);
-	r->program_bytes = (size_t)sqlite3_column_bytes(q, 6);
-	r->program = malloc(r->program_bytes + 1);
-	r->link_type = (uint32_t)sqlite3_column_int64(q, 7);
-	r->snaplen = (uint32_t)sqlite3_column_int64(q, 8);
-	r->buffer_bytes = (uint64_t)sqlite3_column_int64(q, 9);
-	r->created_ns = sqlite3_column_int64(q, 10);
-	r->keep_bytes = (uint64_t)sqlite3_column_int64(q, 11);
-	r->keep_age_ns = sqlite3_column_int64(q, 12);
-	r->rings = (uint32_t)sqlite3_column_int64(q, 13);
-	snprintf(r->people, sizeof(r->people), "%s",
-		 (const char *)sqlite3_column_text(q, 14));
-	r->program_link_type = sqlite3_column_int64(q, 15);
-	snprintf(r->uuid, sizeof(r->uuid), "%s",
-		 (const char *)sqlite3_column_text(q, 16));
-	if (!r->interface || !r->filter || !r->program)
-		out_of_memory(e);
-	else if (load_aliases(db, r, e)) {
-		if (r->program_bytes)
-			memcpy(r->program, sqlite3_column_blob(q, 6),
-			       r->program_bytes);
-		return true;
-	}
-	capture_row_done(r);
-	return false;
-}
-
-#define CAPTURE_COLUMNS                                                        \
-	"id, savefile, wanted, promiscuous, interface, filter, program, "      \
-	"link_type, snaplen, buffer_bytes, created_ns, keep_bytes, "           \
-	"keep_age_ns, rings, people, program_link_type, uuid"
-
-bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
-		  struct err *e)
-{
-	sqlite3_stmt *q = sql_query(
-		db, e, "SELECT " CAPTURE_COLUMNS " FROM captures WHERE id = ?1",
-		"i", id);
-	int got = q ? sql_step(q, e) : -1;
-	bool ok = got == 1 && capture_from_row(db, q, row, e);
-
-	if (got == 0)
-		err_set(e, ERR_NOT_FOUND, "catalog: no capture %" PRIu64, id);
-	sqlite3_finalize(q);
-	return ok;
-}
-
-bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
-		   struct err *e)
-{
-	sqlite3 *db = catalog_reader(s->catalog, e);
-	bool ok = db && rows_capture(db, id, row, e);
-
-	sqlite3_close(db);
-	return ok;
-}
-
-static bool load_captures(sqlite3 *db, bool deleted, struct capture_row **rows,
-			  size_t *n, struct err *e)
-{
-	sqlite3_stmt *q = sql_query(db, e,
-				    "SELECT " CAPTURE_COLUMNS " FROM captures "
-				    "WHERE deleted = ?1 ORDER BY id",
-				    "i", (int64_t)deleted);
-	struct capture_row *all = NULL;
-	size_t count = 0;
-	int got = -1;
-
-	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(all, (count + 1) * sizeof(*all));
-
-		if (more)
-			all = more;
-		else
-			out_of_memory(e);
-		if (!more || !capture_from_row(db, q, &all[count], e)) {
-			got = -1;
-			break;
-		}
-		count++;
-	}
-	sqlite3_finalize(q);
-	if (got == 0) {
-		*rows = all;
-		*n = count;
-		return true;
-	}
-	while (count > 0)
-		capture_row_done(&all[--count]);
-	free(all);
-	return false;
-}
-
-bool store_captures(struct store *s, struct capture_row **rows, size_t *n,
-		    struct err *e)
-{
-	sqlite3 *db = catalog_reader(s->catalog, e);
-	bool ok = db && load_captures(db, false, rows, n, e);
-
-	sqlite3_close(db);
-	return ok;
-}
-
 /* --- numbers that are not given out --- */
 
 struct reserved {
@@ -446,20 +292,7 @@ static bool store_run_add(sqlite3 *db, void *arg, struct err *e)
 {
 	struct capture_row *r = arg;
 
-	if (!sql_exec(db, e,
-		      "INSERT INTO captures (savefile, wanted, promiscuous, "
-		      "interface, filter, program, link_type, snaplen, "
-		      "buffer_bytes, created_ns, keep_bytes, keep_age_ns, "
-		      "rings, people, program_link_type, uuid) VALUES (?1, ?2, "
-		      "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
-		      "?15, lower(hex(randomblob(16))))",
-		      "iiittbiiiiiiiti", (int64_t)r->savefile,
-		      (int64_t)r->wanted, (int64_t)r->promiscuous, r->interface,
-		      r->filter, r->program ? r->program : "", r->program_bytes,
-		      (int64_t)r->link_type, (int64_t)r->snaplen,
-		      r->buffer_bytes, r->created_ns, r->keep_bytes,
-		      r->keep_age_ns, (int64_t)r->rings, r->people,
-		      r->program_link_type))
+	if (!rows_put_capture(db, r, true, e))
 		return false;
 	r->id = (uint64_t)sqlite3_last_insert_rowid(db);
 	for (size_t i = 0; i < r->n_aliases; i++)
@@ -470,6 +303,11 @@ static bool store_run_add(sqlite3 *db, void *arg, struct err *e)
 
 bool store_add(struct store *s, struct capture_row *row, struct err *e)
 {
+	uint8_t random[UUID_MAX / 2];
+
+	sqlite3_randomness(sizeof(random), random);
+	for (size_t i = 0; i < sizeof(random); i++)
+		sprintf(row->uuid + 2 * i, "%02x", random[i]);
 	if (!catalog_run(s->catalog, store_run_add, row, e))
 		return false;
 	/* Before there are segments of it: an id that came back after a power
@@ -628,7 +466,7 @@ bool store_resume_deletes(struct store *s, struct err *e)
 	struct capture_row *rows;
 	size_t n;
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	bool ok = db && load_captures(db, true, &rows, &n, e);
+	bool ok = db && rows_captures(db, true, &rows, &n, e);
 
 	sqlite3_close(db);
 	if (!ok)

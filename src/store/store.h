@@ -26,6 +26,7 @@
 #include "base/err.h"
 #include "packet/bpf_filter.h"
 #include "packet/capture_tail.h"
+#include "store/capture_row.h"
 
 struct store;
 
@@ -62,37 +63,6 @@ void store_end_waits(struct store *s);
 void store_configure(struct store *s, const struct store_options *o);
 
 /* --- captures: the rows that survive a restart --- */
-
-#define ALIAS_MAX 64
-
-#define PEOPLE_MAX 255
-/* Of a capture whose people are not known any more: no person has that name,
- * so that only root sees it. */
-#define PEOPLE_UNKNOWN "?"
-#define UUID_MAX 32
-struct capture_row {
-	uint64_t id;
-	char uuid[UUID_MAX + 1]; /* "": an older version made the footer */
-	bool savefile;		 /* made by import */
-	bool wanted;		 /* running, and to be resumed */
-	bool promiscuous;
-	char *interface;
-	char *filter;
-	void *program; /* the compiled filter, also to compare */
-	size_t program_bytes;
-	int64_t program_link_type; /* that it is for; -1: not known */
-	uint32_t link_type;
-	uint32_t snaplen;
-	uint64_t buffer_bytes;
-	int64_t created_ns;
-	uint64_t keep_bytes;	     /* retention, on disk; 0: no bound */
-	int64_t keep_age_ns;	     /* 0: no bound */
-	uint32_t rings;		     /* 0: one */
-	char people[PEOPLE_MAX + 1]; /* who may see it; "": everybody */
-	char **aliases;		     /* sorted */
-	size_t n_aliases;
-};
-void capture_row_done(struct capture_row *r);
 
 /* All of them, by id: an array whose rows are done by the caller, then freed.*/
 bool store_captures(struct store *s, struct capture_row **rows, size_t *n,

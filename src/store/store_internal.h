@@ -104,6 +104,12 @@ int rows_known_damage(sqlite3 *db, const struct ledger_row *r, struct err *e);
 /* One capture's row, from a connection of the caller's. */
 bool rows_capture(sqlite3 *db, uint64_t id, struct capture_row *row,
 		  struct err *e);
+/* All that are deleted, or are not, by id. */
+bool rows_captures(sqlite3 *db, bool deleted, struct capture_row **rows,
+		   size_t *n, struct err *e);
+/* The row: a new one of any id, or the one of row->id as row says it is. */
+bool rows_put_capture(sqlite3 *db, const struct capture_row *row, bool is_new,
+		      struct err *e);
 /* The same, when there is no connection at hand. */
 bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
 		   struct err *e);

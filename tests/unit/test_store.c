@@ -759,6 +759,77 @@ a_deleted_capture_leaves_nothing_and_foreign_files_alone(void **state)
 	close_world(w);
 }
 
+/* Numbers and texts that no two fields share. */
+static void fill_row(struct capture_row *row)
+{
+	uint64_t n = 1000;
+	char text[32];
+
+	for (const struct capture_field *f = capture_fields; f->name; f++) {
+		if (f->owner == OWNER_STORE)
+			continue;
+		snprintf(text, sizeof(text), "%s\\a\nb", f->name);
+		if (f->kind == FIELD_NUMBER)
+			capture_field_set_number(row, f, ++n);
+		else if (f->kind == FIELD_PROGRAM)
+			assert_true(capture_row_set_program(row, "\0\1z", 3));
+		else
+			assert_true(capture_field_set_text(row, f, text));
+	}
+	assert_true(capture_row_add_alias(row, "web\\1"));
+}
+
+static void assert_same_row(const struct capture_row *a,
+			    const struct capture_row *b, bool from_file)
+{
+	for (const struct capture_field *f = capture_fields; f->name; f++) {
+		if (f->owner == OWNER_STORE)
+			continue;
+		if (f->kind == FIELD_PROGRAM)
+			assert_memory_equal(a->program, b->program, 3);
+		else if (f->kind != FIELD_NUMBER)
+			assert_string_equal(capture_field_text(a, f),
+					    capture_field_text(b, f));
+		else if (f->owner == OWNER_CATALOG && from_file)
+			assert_true(capture_field_number(b, f) == (uint64_t)-1);
+		else
+			assert_true(capture_field_number(a, f) ==
+				    capture_field_number(b, f));
+	}
+	assert_int_equal(b->program_bytes, 3);
+	assert_int_equal(b->n_aliases, 1);
+	assert_string_equal(a->aliases[0], b->aliases[0]);
+}
+
+static void every_field_comes_back_from_the_catalog_and_the_file(void **state)
+{
+	struct world *w = *state;
+	struct capture_row row = {0}, *rows;
+	struct err e;
+	size_t n;
+
+	fill_row(&row);
+	assert_true(store_add(w->store, &row, &e));
+	assert_int_equal(strlen(row.uuid), UUID_MAX);
+	for (int file = 0; file < 2; file++) {
+		close_world(w);
+		/* As if another catalog had been put there. */
+		if (file)
+			shell("sqlite3 %s/catalog.db 'DELETE FROM aliases; "
+			      "DELETE FROM captures WHERE id = %d'",
+			      w->spool, (int)row.id);
+		open_world(w);
+		assert_true(store_captures(w->store, &rows, &n, &e));
+		assert_int_equal(n, 2);
+		assert_same_row(&row, &rows[1], file);
+		for (size_t i = 0; i < n; i++)
+			capture_row_done(&rows[i]);
+		free(rows);
+	}
+	capture_row_done(&row);
+	close_world(w);
+}
+
 static void an_alias_names_one_capture(void **state)
 {
 	struct world *w = *state;
@@ -1565,6 +1636,7 @@ int main(void)
 		WORLD(a_segment_may_be_read_again_by_who_holds_it),
 		WORLD(a_second_daemon_is_refused),
 		WORLD(a_deleted_capture_leaves_nothing_and_foreign_files_alone),
+		WORLD(every_field_comes_back_from_the_catalog_and_the_file),
 		WORLD(an_alias_names_one_capture),
 		WORLD(damaged_blocks_are_counted_and_the_rest_is_served),
 		WORLD(a_search_that_finds_nothing_can_be_stopped),
