@@ -25,7 +25,7 @@ SECONDS = int(os.environ.get("PCAPD_SOAK", 15))
 RATE = 1500 if SANITIZE else 5000
 CLIENTS = 4
 # What an allocator may keep, beside what was there at half time.
-SLACK = 12 << 20
+SLACK = 24 * 2 ** 20  # of arenas and blocks; a block leaked a client is more
 
 
 def number(packet):
