@@ -238,16 +238,16 @@ static void fill_capture(struct audit_row *r, struct call *c)
 	pthread_mutex_lock(&c->lock);
 	if (there) {
 		c->capture = id;
-		memcpy(c->people, people, sizeof(people));
+		memcpy(c->audit.people, people, sizeof(people));
 	} else if (!c->capture) {
 		/* One that could not be made was for these. */
-		snprintf(c->people, sizeof(c->people), "%s",
+		snprintf(c->audit.people, sizeof(c->audit.people), "%s",
 			 string_of(c->request, "people"));
-		for (char *p = c->people; (p = strchr(p, ',')); p++)
+		for (char *p = c->audit.people; (p = strchr(p, ',')); p++)
 			*p = ' ';
 	}
 	r->capture_id = c->capture;
-	memcpy(r->people, c->people, sizeof(r->people));
+	memcpy(r->people, c->audit.people, sizeof(r->people));
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -280,15 +280,17 @@ static void fill_end(struct audit_row *r, const struct call *c)
 {
 	int n = (int)GRPC_SLICE_LENGTH(c->status_text);
 
-	r->bytes = c->bytes;
+	r->bytes = c->audit.bytes;
 	r->lasted_ns = realtime_ns() - r->at_ns;
 	if (r->lasted_ns < 0)
 		r->lasted_ns = 0;
-	r->status = c->finished ? (int)c->status : GRPC_STATUS_CANCELLED;
-	if (c->finished && c->outcome) {
-		r->status = err_grpc_status(c->outcome);
-		snprintf(r->result, sizeof(r->result), "%s", c->outcome_text);
-	} else if (c->finished)
+	bool finished = c->phase == CALL_FINISHED;
+	r->status = finished ? (int)c->status : GRPC_STATUS_CANCELLED;
+	if (finished && c->audit.outcome) {
+		r->status = err_grpc_status(c->audit.outcome);
+		snprintf(r->result, sizeof(r->result), "%s",
+			 c->audit.outcome_text);
+	} else if (finished)
 		snprintf(r->result, sizeof(r->result), "%.*s", n,
 			 (const char *)GRPC_SLICE_START_PTR(c->status_text));
 	else
@@ -301,11 +303,9 @@ static bool refusal_counts(struct server *s)
 	int64_t now = monotonic_ns();
 
 	pthread_mutex_lock(&s->lock);
-	if (now - s->refusals_ns > REFUSALS_NS) {
-		s->refusals_ns = now;
-		s->refusals = 0;
-	}
-	bool counts = s->refusals++ < REFUSALS_MAX;
+	if (now - s->refusals.since_ns > REFUSALS_NS)
+		s->refusals = (struct audit_refusals){now, 0};
+	bool counts = s->refusals.n++ < REFUSALS_MAX;
 	pthread_mutex_unlock(&s->lock);
 	return counts;
 }
@@ -324,9 +324,9 @@ void audit_begin(struct call *c)
 	row.at_ns = realtime_ns();
 	row.lasted_ns = -1;
 	pthread_mutex_lock(&c->lock);
-	c->audit_id = row.id;
-	c->began_ns = row.at_ns;
-	if (c->closed)
+	c->audit.id = row.id;
+	c->audit.began_ns = row.at_ns;
+	if (c->audit.closed)
 		fill_end(&row, c);
 	pthread_mutex_unlock(&c->lock);
 	audit_put(store, &row);
@@ -335,8 +335,9 @@ void audit_begin(struct call *c)
 void audit_outcome(struct call *c, const struct err *e)
 {
 	pthread_mutex_lock(&c->lock);
-	c->outcome = e->kind;
-	snprintf(c->outcome_text, sizeof(c->outcome_text), "%.191s", e->what);
+	c->audit.outcome = e->kind;
+	snprintf(c->audit.outcome_text, sizeof(c->audit.outcome_text), "%.191s",
+		 e->what);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -346,19 +347,18 @@ void audit_end(struct call *c)
 	struct audit_row row;
 
 	pthread_mutex_lock(&c->lock);
-	c->closed = true;
-	uint64_t id = c->audit_id;
-	bool refused = c->method && !c->method->audited && c->finished &&
+	c->audit.closed = true;
+	uint64_t id = c->audit.id;
+	bool refused = c->phase == CALL_FINISHED && c->method &&
+		       (!c->method->audited || !c->request) &&
 		       c->status == GRPC_STATUS_PERMISSION_DENIED;
-	refused |= c->method && !c->request && c->finished &&
-		   c->status == GRPC_STATUS_PERMISSION_DENIED;
 	pthread_mutex_unlock(&c->lock);
 	if (!id && (!refused || !refusal_counts(c->server)))
 		return;
 	server_audit_fill(&row, c, peer_known(c->peer));
 	row.id = id ? id : audit_next(store);
 	pthread_mutex_lock(&c->lock);
-	row.at_ns = id ? c->began_ns : realtime_ns();
+	row.at_ns = id ? c->audit.began_ns : realtime_ns();
 	fill_end(&row, c);
 	pthread_mutex_unlock(&c->lock);
 	audit_put(store, &row);

@@ -23,14 +23,19 @@
 #define OUTBOX_MAX 8
 #define OUTBOX_BYTES (2u << 20)
 
-static void free_messages(struct message *m)
+static void message_free(struct message *m)
 {
-	while (m) {
-		struct message *next = m->next;
+	grpc_byte_buffer_destroy(m->bytes);
+	free(m);
+}
 
-		grpc_byte_buffer_destroy(m->bytes);
-		free(m);
-		m = next;
+static void messages_free(struct messages *all)
+{
+	struct message *m;
+
+	while ((m = STAILQ_FIRST(all))) {
+		STAILQ_REMOVE_HEAD(all, entry);
+		message_free(m);
 	}
 }
 
@@ -57,12 +62,11 @@ void call_unref(struct call *c)
 	if (atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
 	control_include(s->control, c->excluded);
-	listener_free(c->listener);
-	free_messages(c->outbox);
+	if (c->state && c->method->free)
+		c->method->free(c->state);
+	messages_free(&c->outbox);
 	if (c->request)
 		protobuf_c_message_free_unpacked(c->request, NULL);
-	if (c->incoming)
-		protobuf_c_message_free_unpacked(c->incoming, NULL);
 	if (c->grpc)
 		grpc_call_unref(c->grpc);
 	grpc_byte_buffer_destroy(c->received);
@@ -89,36 +93,42 @@ static void start_batch(struct call *c, const grpc_op *ops, size_t n,
 	(void)error;
 }
 
-/* With the call's lock. Nobody waits in sendfile for who is gone. */
+/* With the call's lock. Nothing waits for who is gone. */
 static void end_call(struct call *c)
 {
-	c->over = true;
-	if (c->data_fd >= 0)
-		shutdown(c->data_fd, SHUT_RDWR);
+	if (c->phase != CALL_FINISHED)
+		c->phase = CALL_LOST;
+	if (c->state && c->method->over)
+		c->method->over(c->state);
+}
+
+void call_attach(struct call *c, void *state)
+{
+	pthread_mutex_lock(&c->lock);
+	c->state = state;
+	if (state && c->phase >= CALL_FINISHED)
+		end_call(c);
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* --- out --- */
 
 static void call_push(struct call *c, struct message *m)
 {
-	*c->outbox_end = m;
-	c->outbox_end = &m->next;
+	STAILQ_INSERT_TAIL(&c->outbox, m, entry);
 	c->outbox_count++;
 	c->outbox_bytes += grpc_byte_buffer_length(m->bytes);
 }
 
 static struct message *call_pop(struct call *c)
 {
-	struct message *m = c->outbox;
+	struct message *m = STAILQ_FIRST(&c->outbox);
 
 	if (!m)
 		return NULL;
-	c->outbox = m->next;
-	if (!c->outbox)
-		c->outbox_end = &c->outbox;
+	STAILQ_REMOVE_HEAD(&c->outbox, entry);
 	c->outbox_count--;
 	c->outbox_bytes -= grpc_byte_buffer_length(m->bytes);
-	m->next = NULL;
 	return m;
 }
 
@@ -135,7 +145,7 @@ static size_t add_message(struct call *c, grpc_op *ops, struct message *m)
 {
 	c->sending_bytes = m->bytes;
 	if (!c->method || !c->method->more)
-		c->bytes += grpc_byte_buffer_length(m->bytes);
+		c->audit.bytes += grpc_byte_buffer_length(m->bytes);
 	ops->op = GRPC_OP_SEND_MESSAGE;
 	ops->data.send_message.send_message = m->bytes;
 	return 1;
@@ -143,7 +153,7 @@ static size_t add_message(struct call *c, grpc_op *ops, struct message *m)
 
 static size_t add_status(struct call *c, grpc_op *ops)
 {
-	c->finished = true;
+	c->phase = CALL_FINISHED;
 	ops->op = GRPC_OP_SEND_STATUS_FROM_SERVER;
 	ops->data.send_status_from_server.status = c->status;
 	ops->data.send_status_from_server.status_details = &c->status_text;
@@ -157,21 +167,21 @@ static size_t add_status(struct call *c, grpc_op *ops)
  * says false. */
 static bool send_next(struct call *c)
 {
-	struct message *dropped = NULL, *m = NULL;
+	struct messages dropped = STAILQ_HEAD_INITIALIZER(dropped);
+	struct message *m = NULL;
 	grpc_op ops[3];
 	size_t n = 0;
 
 	memset(ops, 0, sizeof(ops));
 	pthread_mutex_lock(&c->lock);
-	if (c->over) {
-		dropped = c->outbox;
-		c->outbox = NULL;
-		c->outbox_end = &c->outbox;
+	if (c->phase == CALL_LOST) {
+		STAILQ_CONCAT(&dropped, &c->outbox);
 		c->outbox_count = 0;
 		c->outbox_bytes = 0;
 	} else {
 		m = call_pop(c);
-		bool last = c->finishing && !c->finished && !c->outbox;
+		bool last =
+			c->phase == CALL_FINISHING && STAILQ_EMPTY(&c->outbox);
 		if ((m || last) && !c->greeted) {
 			c->greeted = true;
 			ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
@@ -186,7 +196,7 @@ static bool send_next(struct call *c)
 	pthread_cond_broadcast(&c->news);
 	pthread_mutex_unlock(&c->lock);
 	free(m);
-	free_messages(dropped);
+	messages_free(&dropped);
 	if (n)
 		start_batch(c, ops, n, &c->op_send);
 	return n > 0;
@@ -205,7 +215,7 @@ static void call_sent(void *ctx, bool ok)
 	grpc_byte_buffer_destroy(bytes);
 	if (!send_next(c) && c->method && c->method->idle) {
 		pthread_mutex_lock(&c->lock);
-		bool idle = !c->over && !c->finishing && !c->sending;
+		bool idle = !call_has_ended(c) && !c->sending;
 		pthread_mutex_unlock(&c->lock);
 		if (idle)
 			c->method->idle(c);
@@ -235,13 +245,13 @@ void call_send(struct call *c, grpc_byte_buffer *bytes)
 	if (!m)
 		return;
 	pthread_mutex_lock(&c->lock);
-	bool refused = c->over || c->finishing;
+	bool refused = call_has_ended(c);
 	if (!refused)
 		call_push(c, m);
 	bool mine = !refused && take_turn(c);
 	pthread_mutex_unlock(&c->lock);
 	if (refused)
-		free_messages(m);
+		message_free(m);
 	if (mine)
 		send_next(c);
 }
@@ -249,7 +259,7 @@ void call_send(struct call *c, grpc_byte_buffer *bytes)
 bool call_hold(struct call *c)
 {
 	pthread_mutex_lock(&c->lock);
-	bool ends = c->over || c->finishing;
+	bool ends = call_has_ended(c);
 	bool mine = !ends && take_turn(c);
 	pthread_mutex_unlock(&c->lock);
 	assert(mine || ends);
@@ -269,10 +279,10 @@ static bool call_has_room(const struct call *c)
 bool call_send_wait(struct call *c, grpc_byte_buffer *bytes)
 {
 	pthread_mutex_lock(&c->lock);
-	while (!call_has_room(c) && !c->over &&
+	while (!call_has_room(c) && !call_has_ended(c) &&
 	       !atomic_load(&c->server->stopping))
 		pthread_cond_wait(&c->news, &c->lock);
-	bool room = call_has_room(c) && !c->over;
+	bool room = call_has_room(c) && !call_has_ended(c);
 	pthread_mutex_unlock(&c->lock);
 	/* One thread a call waits here, so the room is still there. */
 	if (room)
@@ -282,39 +292,15 @@ bool call_send_wait(struct call *c, grpc_byte_buffer *bytes)
 	return room;
 }
 
-void call_data(struct call *c, int fd)
-{
-	pthread_mutex_lock(&c->lock);
-	c->data_fd = fd;
-	if (c->over)
-		end_call(c);
-	pthread_mutex_unlock(&c->lock);
-}
-
-void call_passes(struct call *c)
-{
-	pthread_mutex_lock(&c->lock);
-	c->passing_ns = monotonic_ns();
-	pthread_mutex_unlock(&c->lock);
-}
-
-void call_passed(struct call *c, uint64_t bytes)
-{
-	pthread_mutex_lock(&c->lock);
-	c->passing_ns = 0;
-	c->bytes += bytes;
-	pthread_mutex_unlock(&c->lock);
-}
-
 static void set_status(struct call *c, grpc_status_code status,
 		       const char *what, const char *hint)
 {
 	char text[sizeof(((struct err *)0)->what)];
 	char encoded[3 * sizeof(((struct err *)0)->hint) + 1];
 
-	if (c->finishing)
+	if (call_has_ended(c))
 		return;
-	c->finishing = true;
+	c->phase = CALL_FINISHING;
 	c->status = status;
 	snprintf(text, sizeof(text), "%s", what);
 	text_clean(text);
@@ -352,14 +338,14 @@ void call_answer(struct call *c, const ProtobufCMessage *answer)
 	if (!m)
 		return;
 	pthread_mutex_lock(&c->lock);
-	bool refused = c->over || c->finishing;
+	bool refused = call_has_ended(c);
 	if (!refused)
 		call_push(c, m);
 	set_status(c, GRPC_STATUS_OK, "", NULL);
 	bool mine = take_turn(c);
 	pthread_mutex_unlock(&c->lock);
 	if (refused)
-		free_messages(m);
+		message_free(m);
 	if (mine)
 		send_next(c);
 }
@@ -385,8 +371,9 @@ static void take_first(struct call *c, ProtobufCMessage *m)
 	c->request = m;
 	pthread_mutex_lock(&c->lock);
 	/* A server that stops may have answered meanwhile. */
-	bool start = !c->finishing && !c->over;
-	c->started = start;
+	bool start = !call_has_ended(c);
+	if (start)
+		c->phase = CALL_STARTED;
 	pthread_mutex_unlock(&c->lock);
 	if (start)
 		c->method->start(c);
@@ -442,9 +429,9 @@ static void call_received(void *ctx, bool ok)
 	if (!bytes && lost)
 		end_call(c);
 	if (bytes && c->method->more)
-		c->bytes += grpc_byte_buffer_length(bytes);
-	bool first = !c->started;
-	bool wanted = !c->over && !c->finishing;
+		c->audit.bytes += grpc_byte_buffer_length(bytes);
+	bool first = c->phase == CALL_ARRIVED;
+	bool wanted = !call_has_ended(c);
 	pthread_cond_broadcast(&c->news);
 	pthread_mutex_unlock(&c->lock);
 	if (wanted)
@@ -515,6 +502,8 @@ static void call_arrived(void *ctx, bool ok)
 
 	pthread_mutex_lock(&c->lock);
 	c->arrived_ns = monotonic_ns();
+	if (ok)
+		c->phase = CALL_ARRIVED;
 	pthread_mutex_unlock(&c->lock);
 	if (!ok) {
 		call_unref(c);
@@ -546,8 +535,7 @@ void call_request(struct peer *who)
 	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->news, NULL);
-	c->outbox_end = &c->outbox;
-	c->data_fd = -1;
+	STAILQ_INIT(&c->outbox);
 	c->status_text = grpc_empty_slice();
 	grpc_call_details_init(&c->details);
 	grpc_metadata_array_init(&c->metadata);
@@ -591,8 +579,16 @@ static unsigned patience_s(struct call *c, bool wanted)
  * instead; 0: it is not. An import has what it has. */
 static int64_t call_idle_ns(const struct call *c)
 {
-	return c->started && c->method->bound == BOUND_CALLS ? c->receiving_ns
-							     : 0;
+	return c->phase == CALL_STARTED && c->method->bound == BOUND_CALLS
+		       ? c->receiving_ns
+		       : 0;
+}
+
+/* Since when what goes beside the outbox is not taken; 0: it is. */
+static int64_t call_beside_ns(const struct call *c)
+{
+	return c->state && c->method->beside_ns ? c->method->beside_ns(c->state)
+						: 0;
 }
 
 /* Seconds that are over; 0: c does not hang. */
@@ -604,13 +600,13 @@ static unsigned call_hangs(struct call *c, int64_t now, const char **what)
 	unsigned over = 0;
 
 	pthread_mutex_lock(&c->lock);
-	if (c->over) {
+	if (c->phase == CALL_LOST) {
 		over = 0;
 	} else if (is_late(c->sending_ns, now, taking) ||
-		   is_late(c->passing_ns, now, taking)) {
+		   is_late(call_beside_ns(c), now, taking)) {
 		over = taking;
 		*what = "send-timeout: nothing was taken";
-	} else if ((!c->started && !c->finishing &&
+	} else if ((c->phase == CALL_ARRIVED &&
 		    is_late(c->arrived_ns, now, request)) ||
 		   (wanted && is_late(call_idle_ns(c), now, request))) {
 		over = request;
@@ -690,7 +686,7 @@ void calls_restrict(struct server *s, uint64_t capture, const char *people)
 bool call_is_over(struct call *c)
 {
 	pthread_mutex_lock(&c->lock);
-	bool over = c->over || c->finishing;
+	bool over = call_has_ended(c);
 	pthread_mutex_unlock(&c->lock);
 	return over;
 }

@@ -16,16 +16,16 @@
 #define PCAPD_SERVER_CALL_H
 
 #include "base/err.h"
+#include "server/audit.h"
 #include "server/method.h"
 #include "server/op.h"
-#include "store/store.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc.h>
 #include <grpc/slice.h>
 #include <pthread.h>
+#include <sys/queue.h>
 
-struct listener;
 struct peer;
 struct server;
 
@@ -33,8 +33,20 @@ struct server;
 #define REQUEST_MAX (64u << 10)
 
 struct message {
-	struct message *next;
+	STAILQ_ENTRY(message) entry;
 	grpc_byte_buffer *bytes;
+};
+
+STAILQ_HEAD(messages, message);
+
+/* How far it is; it only goes on. */
+enum call_phase {
+	CALL_AWAITED,	/* gRPC was asked for it */
+	CALL_ARRIVED,	/* its request is waited for */
+	CALL_STARTED,	/* method->start was called */
+	CALL_FINISHING, /* the status follows what is in the outbox */
+	CALL_FINISHED,	/* the status is on its way, or has left */
+	CALL_LOST,	/* the peer was gone before */
 };
 
 struct call {
@@ -49,44 +61,31 @@ struct call {
 	ProtobufCMessage *request;
 	int close_cancelled;	    /* gRPC writes it */
 	grpc_byte_buffer *received; /* gRPC writes it */
-	struct call *next, **link;  /* server's list, under its lock */
-	bool bounded;		    /* counts against method->bound */
-	struct call *next_work;	    /* workers' line, under the server's lock */
+	/* Under the server's lock. */
+	LIST_ENTRY(call) entry;
+	STAILQ_ENTRY(call) work_entry;
+	bool bounded; /* counts against method->bound */
 
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t news;  /* room in the outbox, a message, or the end */
-	struct message *outbox, **outbox_end;
+	enum call_phase phase;
+	struct messages outbox;
 	unsigned outbox_count;
 	size_t outbox_bytes;
 	grpc_byte_buffer *sending_bytes;
-	/* For the audit. */
+	bool sending;	      /* somebody has the right to start a batch */
+	bool greeted;	      /* initial metadata is sent */
 	int64_t arrived_ns;   /* CLOCK_MONOTONIC */
 	int64_t sending_ns;   /* since when a batch is under way; 0: none is */
 	int64_t receiving_ns; /* since when a receive is; 0: none is */
-	uint64_t excluded;    /* control_exclude's number, while it streams */
-	uint64_t bytes;	      /* of messages and frames */
-	uint64_t audit_id;    /* 0: there is no row */
-	int64_t began_ns;
-	enum err_kind outcome; /* of an answer that is not all good, and why */
-	char outcome_text[192];
-	uint64_t capture; /* which it is about; 0: none, or not known yet */
-	char people[PEOPLE_MAX + 1]; /* who might see that */
-	int data_fd;		     /* of its data connection, or -1 */
-	int64_t passing_ns; /* since when a frame goes over it; 0: none does */
-	bool closed;	    /* audit_end was called */
-	bool started;	    /* method->start was called */
-	bool sending;	    /* somebody has the right to start a batch */
-	bool greeted;	    /* initial metadata is sent */
-	bool finishing;	    /* the status below follows the outbox */
-	bool finished;	    /* the status is on its way */
-	bool over;	    /* the peer is gone, or everything is done */
 	grpc_status_code status;
 	grpc_slice status_text;
 	grpc_metadata trailing; /* the hint */
 	size_t n_trailing;
-	ProtobufCMessage *incoming; /* import: a later message */
-	bool incoming_end;
-	struct listener *listener;
+	uint64_t capture;  /* which it is about; 0: none, or not known yet */
+	uint64_t excluded; /* control_exclude's number, while it streams */
+	struct call_audit audit;
+	void *state; /* its method's, by call_attach */
 };
 
 /* Asks gRPC for the next call of a peer. */
@@ -119,17 +118,17 @@ void call_finish(struct call *c, grpc_status_code status, const char *what,
 void call_fail(struct call *c, const struct err *e);
 /* One message and OK: a unary call's answer. */
 void call_answer(struct call *c, const ProtobufCMessage *m);
-/* Nobody will read what is sent. */
+/* With the call's lock: nobody will read what is sent. */
+static inline bool call_has_ended(const struct call *c)
+{
+	return c->phase > CALL_STARTED;
+}
+/* The same without it. */
 bool call_is_over(struct call *c);
 bool call_is_stopping(struct call *c);
 void call_wake(struct call *c);
-/* Its data connection, which is shut down when the call is over; -1: it has
- * none any more. */
-void call_data(struct call *c, int fd);
-/* A frame goes over it, and has gone: who takes nothing of that is dropped,
- * too. */
-void call_passes(struct call *c);
-void call_passed(struct call *c, uint64_t bytes);
+/* From here on the method's functions get it; NULL: it is gone. */
+void call_attach(struct call *c, void *state);
 /* Asks for another message, which goes to method->more. */
 void call_receive(struct call *c);
 

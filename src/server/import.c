@@ -25,16 +25,31 @@ struct server_import_import {
 	size_t left;
 	const char *cut; /* of the message; "": the file goes on */
 	bool ended;
+	/* Under the call's lock. */
+	Request *next;
+	bool next_is_end;
 };
 
 /* On the completion-queue thread. */
 void import_more(struct call *c, ProtobufCMessage *m)
 {
 	pthread_mutex_lock(&c->lock);
-	c->incoming = m;
-	c->incoming_end = !m;
-	pthread_cond_broadcast(&c->news);
+	struct server_import_import *im = c->state;
+	if (im) {
+		im->next = (Request *)m;
+		im->next_is_end = !m;
+		pthread_cond_broadcast(&c->news);
+	}
 	pthread_mutex_unlock(&c->lock);
+	/* The import has ended meanwhile. */
+	if (!im && m)
+		protobuf_c_message_free_unpacked(m, NULL);
+}
+
+static void import_free(Request *m)
+{
+	if (m)
+		protobuf_c_message_free_unpacked(&m->base, NULL);
 }
 
 /* Asked for only when the last one is used: flow control does the rest. */
@@ -43,17 +58,15 @@ static bool server_import_next_message(struct server_import_import *im,
 {
 	struct call *c = im->call;
 
-	if (im->current)
-		protobuf_c_message_free_unpacked(&im->current->base, NULL);
-	im->current = NULL;
+	import_free(im->current);
 	call_receive(c);
 	pthread_mutex_lock(&c->lock);
-	while (!c->incoming && !c->incoming_end && !c->over && !c->finishing &&
+	while (!im->next && !im->next_is_end && !call_has_ended(c) &&
 	       !call_is_stopping(c))
 		pthread_cond_wait(&c->news, &c->lock);
-	im->current = (Request *)c->incoming;
-	c->incoming = NULL;
-	im->ended = c->incoming_end;
+	im->current = im->next;
+	im->next = NULL;
+	im->ended = im->next_is_end;
 	pthread_mutex_unlock(&c->lock);
 	if (im->current) {
 		im->data = im->current->data.data;
@@ -147,6 +160,7 @@ void run_import(struct call *c)
 	struct import_done d = {0};
 	struct err e = ERR_INIT;
 
+	call_attach(c, &im);
 	bool ok = server_import_check_request(c, r, &e) &&
 		  control_import(c->server->control, r->alias,
 				 *r->file ? r->file : "savefile", read_upload,
@@ -160,6 +174,7 @@ void run_import(struct call *c)
 	} else {
 		call_fail(c, &e);
 	}
-	if (im.current)
-		protobuf_c_message_free_unpacked(&im.current->base, NULL);
+	call_attach(c, NULL);
+	import_free(im.current);
+	import_free(im.next);
 }

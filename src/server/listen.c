@@ -110,10 +110,10 @@ static void server_listen_detach(struct listener *l)
 	call_unref(l->call);
 }
 
-void listener_free(struct listener *l)
+void listener_free(void *state)
 {
-	if (!l)
-		return;
+	struct listener *l = state;
+
 	slice_queue_done(&l->subscriber.queue);
 	if (l->first.block)
 		block_unref(l->first.block);
@@ -325,7 +325,7 @@ static void listen_next(struct listener *l)
 static struct listener *server_listen_get(struct call *c)
 {
 	pthread_mutex_lock(&c->lock);
-	struct listener *l = c->listener;
+	struct listener *l = c->state;
 	pthread_mutex_unlock(&c->lock);
 	return l;
 }
@@ -448,9 +448,7 @@ void run_listen(struct call *c)
 		call_fail(c, &e);
 		return;
 	}
-	pthread_mutex_lock(&c->lock);
-	c->listener = l;
-	pthread_mutex_unlock(&c->lock);
+	call_attach(c, l);
 	/* After it joined: who has the header has what is captured from then
 	 * on. */
 	if (known)

@@ -28,6 +28,6 @@ void listen_closed(struct call *c);
 void listen_stop(struct call *c);
 void pump_run(struct server *s);
 void pump_stop(struct server *s);
-void listener_free(struct listener *l); /* NULL is fine */
+void listener_free(void *state);
 
 #endif

@@ -39,6 +39,12 @@ struct method {
 	void (*closed)(struct call *c);
 	/* The server stops: come to an end. On server_stop's thread. */
 	void (*stop)(struct call *c);
+	/* What call_attach gave. With the call's lock: nobody reads any more;
+	 * and since when what goes beside the outbox is not taken (0: it is).
+	 * Without it: nobody knows the call any more. */
+	void (*over)(void *state);
+	int64_t (*beside_ns)(const void *state);
+	void (*free)(void *state);
 };
 
 extern const struct method methods[];

@@ -87,6 +87,8 @@ const struct method methods[] = {
 		.audited = true,
 		.start = start_on_thread,
 		.run = run_replay,
+		.over = replay_over,
+		.beside_ns = replay_beside_ns,
 	},
 	{
 		.path = PCAP "Listen",
@@ -99,6 +101,7 @@ const struct method methods[] = {
 		.idle = listen_idle,
 		.closed = listen_closed,
 		.stop = listen_stop,
+		.free = listener_free,
 	},
 	{
 		.path = PCAP "Import",

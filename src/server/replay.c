@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #define PROGRESS_NS (NS_PER_S / 4)
@@ -44,6 +45,7 @@ struct replay {
 	Pcap__V1__End end;
 	/* Under the call's lock. */
 	bool published, feed_closed;
+	int64_t passing_ns; /* since when a frame goes beside; 0: none does */
 };
 
 /* --- what happens to the capture tail; under the capture tail's lock --- */
@@ -75,7 +77,7 @@ static bool wait_for_packets(struct replay *r)
 	struct call *c = r->call;
 
 	pthread_mutex_lock(&c->lock);
-	while (!r->published && !r->feed_closed && !c->over &&
+	while (!r->published && !r->feed_closed && !call_has_ended(c) &&
 	       !call_is_stopping(c))
 		pthread_cond_wait(&c->news, &c->lock);
 	bool more = r->published;
@@ -192,7 +194,7 @@ static bool replay_open(struct replay *r, struct err *e)
 	if (r->range.stored)
 		r->data = side_channel_take(r->call->peer, &q->data_ticket);
 	if (r->data)
-		call_data(r->call, r->data->data_fd);
+		call_attach(r->call, r);
 	r->range.unread = r->data;
 	r->cursor = cursor_open(control_store(ctl), r->feed, &r->range, e);
 	return r->cursor != NULL;
@@ -202,7 +204,7 @@ static void replay_close(struct replay *r)
 {
 	cursor_close(r->cursor);
 	if (r->data) {
-		call_data(r->call, -1);
+		call_attach(r->call, NULL);
 		side_channel_end(r->data);
 	}
 	if (r->feed) {
@@ -297,6 +299,30 @@ static void count_stored(struct replay *r, const struct block_info *i)
 	p->examined += i->packets;
 }
 
+/* A frame goes beside gRPC, or has gone. */
+static void replay_passes(struct replay *r, int64_t since_ns, uint64_t bytes)
+{
+	pthread_mutex_lock(&r->call->lock);
+	r->passing_ns = since_ns;
+	r->call->audit.bytes += bytes;
+	pthread_mutex_unlock(&r->call->lock);
+}
+
+int64_t replay_beside_ns(const void *state)
+{
+	const struct replay *r = state;
+
+	return r->passing_ns;
+}
+
+/* Nobody waits in sendfile for who is gone. */
+void replay_over(void *state)
+{
+	const struct replay *r = state;
+
+	shutdown(r->data->data_fd, SHUT_RDWR);
+}
+
 /* The same beside gRPC. What is not whole is told as the cursor's loss. */
 static bool send_beside(struct replay *r, const struct block_info *i,
 			struct err *e)
@@ -306,9 +332,9 @@ static bool send_beside(struct replay *r, const struct block_info *i,
 	r->sent_ns = monotonic_ns();
 	if (!call_send_wait(r->call, wire_beside(i, replay_blocks_done(r))))
 		return false;
-	call_passes(r->call);
+	replay_passes(r, monotonic_ns(), 0);
 	bool sent = side_channel_send(r->data, r->cursor, i, &whole);
-	call_passed(r->call, sent ? i->stored_bytes : 0);
+	replay_passes(r, 0, sent ? i->stored_bytes : 0);
 	if (!sent)
 		return err_set(e, ERR_FAILED, "the data connection has ended");
 	if (whole) {

@@ -35,11 +35,7 @@
 void server_enlist(struct server *s, struct call *c)
 {
 	pthread_mutex_lock(&s->lock);
-	c->link = &s->calls;
-	c->next = s->calls;
-	if (c->next)
-		c->next->link = &c->next;
-	s->calls = c;
+	LIST_INSERT_HEAD(&s->calls, c, entry);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -59,10 +55,8 @@ void server_dismiss(struct server *s, struct call *c)
 	pthread_mutex_lock(&s->lock);
 	if (c->bounded)
 		place_give(c->peer, c->method->bound);
-	if (c->link) {
-		*c->link = c->next;
-		if (c->next)
-			c->next->link = c->link;
+	if (c->phase != CALL_AWAITED) {
+		LIST_REMOVE(c, entry);
 		atomic_store(&c->peer->idle_ns, monotonic_ns());
 		atomic_fetch_sub(&c->peer->n_calls, 1);
 	}
@@ -76,10 +70,8 @@ void server_dismiss(struct server *s, struct call *c)
 void server_work(struct server *s, struct call *c)
 {
 	call_ref(c);
-	c->next_work = NULL;
 	pthread_mutex_lock(&s->lock);
-	*s->work_end = c;
-	s->work_end = &c->next_work;
+	STAILQ_INSERT_TAIL(&s->work, c, work_entry);
 	pthread_cond_signal(&s->work_ready);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -87,14 +79,11 @@ void server_work(struct server *s, struct call *c)
 static struct call *next_work(struct server *s)
 {
 	pthread_mutex_lock(&s->lock);
-	while (!s->work && !s->workers_stop)
+	while (STAILQ_EMPTY(&s->work) && !s->workers_stop)
 		pthread_cond_wait(&s->work_ready, &s->lock);
-	struct call *c = s->work;
-	if (c) {
-		s->work = c->next_work;
-		if (!s->work)
-			s->work_end = &s->work;
-	}
+	struct call *c = STAILQ_FIRST(&s->work);
+	if (c)
+		STAILQ_REMOVE_HEAD(&s->work, work_entry);
 	pthread_mutex_unlock(&s->lock);
 	return c;
 }
@@ -287,7 +276,7 @@ static struct server *server_new(struct control *ctl, const struct config *c)
 	if (!s)
 		return NULL;
 	s->control = ctl;
-	s->work_end = &s->work;
+	STAILQ_INIT(&s->work);
 	s->pump.ready_end = &s->pump.ready;
 	s->unix_listener = (struct unix_listener){
 		.lock_fd = -1, .listen_fd = -1, .epoll_fd = -1, .stop_fd = -1};
@@ -362,12 +351,12 @@ void server_configure(struct server *s, const struct config *c)
 static void stop_call(struct call *c)
 {
 	pthread_mutex_lock(&c->lock);
-	bool started = c->started;
+	enum call_phase phase = c->phase;
 	pthread_mutex_unlock(&c->lock);
-	if (!started)
+	if (phase == CALL_ARRIVED)
 		call_finish(c, GRPC_STATUS_UNAVAILABLE, "pcapd is stopping",
 			    NULL);
-	else if (c->method->stop)
+	else if (phase == CALL_STARTED && c->method->stop)
 		c->method->stop(c);
 	call_wake(c);
 }
@@ -378,10 +367,10 @@ struct call *server_next_call(struct server *s, const struct peer *of,
 	struct call *behind = c;
 
 	pthread_mutex_lock(&s->lock);
-	c = c ? c->next : s->calls;
+	c = c ? LIST_NEXT(c, entry) : LIST_FIRST(&s->calls);
 	/* One that is being freed has no references to add to. */
 	while (c && ((of && c->peer != of) || !call_ref_living(c)))
-		c = c->next;
+		c = LIST_NEXT(c, entry);
 	pthread_mutex_unlock(&s->lock);
 	if (behind)
 		call_unref(behind);
@@ -398,12 +387,12 @@ static void stop_calls(struct server *s)
 
 static bool no_calls(const struct server *s)
 {
-	return !s->calls;
+	return LIST_EMPTY(&s->calls);
 }
 
 static bool is_stopped(const struct server *s)
 {
-	return !s->calls && !s->peers;
+	return LIST_EMPTY(&s->calls) && !s->peers;
 }
 
 static bool wait_until(struct server *s, bool (*reached)(const struct server *),

@@ -13,12 +13,15 @@
 #define PCAPD_SERVER_SERVER_INTERNAL_H
 
 #include "server/admission.h"
+#include "server/audit.h"
 #include "server/broadcast.h"
 #include "server/listen.h"
 #include "server/peer.h"
 #include "server/server.h"
 #include "server/tls_listener.h"
 #include "server/unix_listener.h"
+
+#include <sys/queue.h>
 
 struct call;
 
@@ -50,14 +53,13 @@ struct server {
 	pthread_mutex_t lock;	/* guards everything below */
 	pthread_cond_t changed; /* calls, peers */
 	pthread_cond_t work_ready;
-	struct call *calls;
+	LIST_HEAD(, call) calls;
 	struct peer *peers;
 	unsigned n_peers, n_places[PLACES];
 	struct person *persons;
 	struct places places[BOUNDS];
-	int64_t refusals_ns; /* a while, and the rows of refusals in it */
-	unsigned refusals;
-	struct call *work, **work_end;
+	struct audit_refusals refusals;
+	STAILQ_HEAD(, call) work;
 	bool workers_stop;
 };
 

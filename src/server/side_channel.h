@@ -38,7 +38,7 @@ void side_channel_end(struct peer *c);
 bool side_channel_is_idle(struct peer *c);
 /* The frame of the cursor's last slice, and a byte that says whether it is
  * whole; if it is not, the cursor has counted it. Waits for the client. false:
- * that is gone, or call_data's call is over. */
+ * that is gone, or the replay's call is over. */
 bool side_channel_send(struct peer *c, struct cursor *from,
 		       const struct block_info *info, bool *whole);
 

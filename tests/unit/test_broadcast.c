@@ -273,9 +273,9 @@ static void a_thread_hands_everything_out_in_order(void **state)
  * status has the turn then. */
 static void a_call_that_somebody_ends_is_not_held(void **state)
 {
-	struct call over = {.over = true, .sending = true};
-	struct call ends = {.finishing = true, .sending = true};
-	struct call done = {.finishing = true};
+	struct call over = {.phase = CALL_LOST, .sending = true};
+	struct call ends = {.phase = CALL_FINISHING, .sending = true};
+	struct call done = {.phase = CALL_FINISHED};
 	struct call goes_on = {.sending = false};
 
 	(void)state;
