@@ -498,6 +498,34 @@ static bool coverage_without_ledger(struct store *s,
 	return true;
 }
 
+/* With what waits while the disk takes no rows. */
+static bool coverage_rows(struct store *s, uint64_t capture, struct coverage *c,
+			  struct err *e)
+{
+	struct ledger_row *all, *waiting = NULL;
+	size_t n = 0;
+
+	if (ledger_writer_fails(s))
+		waiting = calloc(LEDGER_WRITER_ROWS, sizeof(*waiting));
+	if (waiting)
+		n = ledger_writer_rows(s, capture, waiting, LEDGER_WRITER_ROWS);
+	bool ok = ledger_list(s, capture, 0, 0, &c->rows, &c->n, e);
+	if (ok && n && !ledger_writer_fails(s)) {
+		/* They are among these, or could be. */
+		free(c->rows);
+		ok = ledger_list(s, capture, 0, 0, &c->rows, &c->n, e);
+		n = 0;
+	}
+	all = ok && n ? realloc(c->rows, (c->n + n) * sizeof(*all)) : NULL;
+	if (all) {
+		memcpy(all + c->n, waiting, n * sizeof(*all));
+		c->rows = all;
+		c->n += n;
+	}
+	free(waiting);
+	return ok;
+}
+
 /* What a savefile had, too, before it could not be read or was removed. */
 static void stored_once(const struct coverage *c, int64_t *from_ns,
 			int64_t *to_ns)
@@ -524,7 +552,7 @@ bool ledger_coverage(struct store *s, const struct coverage_of *of,
 
 	*c = (struct coverage){.since_ns = since_ns, .until_ns = until_ns};
 	store_find_gone(s, of->capture);
-	if (!ledger_list(s, of->capture, 0, 0, &c->rows, &c->n, &why) &&
+	if (!coverage_rows(s, of->capture, c, &why) &&
 	    !coverage_without_ledger(s, of, c, &why, e))
 		return false;
 	ledger_watched(c->rows, c->n, &from, &to);

@@ -28,7 +28,7 @@ struct ledger_writer {
 	bool (*look)(void *ctx, struct clocks now);
 	void *ctx;
 	int wake_fd, clock_fd;
-	bool failing; /* the thread's: it was logged */
+	atomic_bool failing; /* it was logged */
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t written;
@@ -103,9 +103,9 @@ static void write_rows(struct ledger_writer *k)
 	if (!copy)
 		return;
 	bool ok = ledger_add(k->store, copy, n, &e);
-	if (!ok && !k->failing)
+	if (!ok && !atomic_load(&k->failing))
 		log_err(LOG_LEVEL_WARN, &e);
-	k->failing = !ok;
+	atomic_store(&k->failing, !ok);
 	free(copy);
 	pthread_mutex_lock(&k->lock);
 	if (ok) {
@@ -210,23 +210,35 @@ static void ledger_writer_offer(struct store *s, struct ledger_writer *k)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void store_tell(struct store *s)
+static struct ledger_writer *ledger_writer_of(struct store *s)
 {
 	pthread_mutex_lock(&s->lock);
 	struct ledger_writer *k = s->keeper;
 	pthread_mutex_unlock(&s->lock);
+	return k;
+}
+
+void store_tell(struct store *s)
+{
+	struct ledger_writer *k = ledger_writer_of(s);
+
 	if (k)
 		ledger_writer_catch_up(k);
+}
+
+bool ledger_writer_fails(struct store *s)
+{
+	struct ledger_writer *k = ledger_writer_of(s);
+
+	return k && atomic_load(&k->failing);
 }
 
 size_t ledger_writer_rows(struct store *s, uint64_t capture,
 			  struct ledger_row *rows, size_t max)
 {
+	struct ledger_writer *k = ledger_writer_of(s);
 	size_t n = 0;
 
-	pthread_mutex_lock(&s->lock);
-	struct ledger_writer *k = s->keeper;
-	pthread_mutex_unlock(&s->lock);
 	if (!k)
 		return 0;
 	pthread_mutex_lock(&k->lock);

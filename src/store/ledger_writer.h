@@ -35,6 +35,8 @@ void ledger_writer_catch_up(struct ledger_writer *k);
 /* Copies of the rows of a capture that wait, up to max; how many. */
 size_t ledger_writer_rows(struct store *s, uint64_t capture,
 			  struct ledger_row *rows, size_t max);
+/* The disk takes none. */
+bool ledger_writer_fails(struct store *s);
 /* When (CLOCK_MONOTONIC) everything was well last. */
 int64_t ledger_writer_well_ns(struct ledger_writer *k);
 

@@ -272,6 +272,9 @@ class Refusing(unittest.TestCase):
         # Memory is full by then, too.
         until(lambda: time.monotonic() > failed + 7.5, "patience to end")
         stored = self.replayed()
+        # Nobody waits for the disk to hear what is missing.
+        told = json.loads(self.daemon.run("gaps", "live", "--json")[0])
+        self.assertIn("disk", [g["cause"] for g in told["gaps"]], told)
         self.answer(FINE)
         sent(traffic)
         until(lambda: self.replayed()[-1] == 26999, "the end")
