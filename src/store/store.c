@@ -14,10 +14,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -527,6 +529,19 @@ static void close_to_others(int spool_fd)
 				 strerror(errno));
 }
 
+/* What is made in it is overwritten in place: elsewhere (btrfs) room that is
+ * reserved is no room for what is written a second time. What cannot do this
+ * needs it not. */
+static void spool_in_place(int fd)
+{
+	int flags = 0;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && !(flags & FS_NOCOW_FL)) {
+		flags |= FS_NOCOW_FL;
+		ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+}
+
 static bool open_spool(struct store *s, const char *path, struct err *e)
 {
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -539,6 +554,7 @@ static bool open_spool(struct store *s, const char *path, struct err *e)
 	if (s->lock_fd < 0)
 		return spool_err("write to the spool", path, e);
 	close_to_others(s->spool_fd);
+	spool_in_place(s->spool_fd);
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return true;
 	if (errno != EWOULDBLOCK)

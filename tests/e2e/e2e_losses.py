@@ -15,7 +15,7 @@ import unittest
 
 from link import Link
 from harness import (NS, OK, PCAPD, SANITIZE, Daemon, before_libc, main,
-                     output, packets_of, until)
+                     need, output, packets_of, until)
 from numbered import Numbers, Witness, account
 
 RATE = 1000 if SANITIZE else 4000
@@ -302,8 +302,11 @@ class Losses(unittest.TestCase):
             output("mount", "-t", "tmpfs", "-o", "size=24M", "tmpfs", disk)
         else:
             image = os.path.join(folder, "image")
-            output("truncate", "-s", "40M", image)
-            output("mkfs." + kind, "-q", "-F", "-m", "0", image)
+            need("mkfs." + kind)
+            size, *more = {"ext4": ("40M", "-F", "-m", "0"),
+                           "btrfs": ("120M",)}[kind]
+            output("truncate", "-s", size, image)
+            output("mkfs." + kind, "-q", *more, image)
             output("mount", "-o", "loop", image, disk)
         self.addCleanup(output, "umount", "-l", disk)
         hung = os.path.join(folder, "hung")
@@ -321,7 +324,7 @@ class Losses(unittest.TestCase):
         with open(path, "wb", buffering=0) as filler:
             try:
                 while True:
-                    filler.write(bytes(65536))
+                    filler.write(os.urandom(65536))
             except OSError:
                 pass
         if hangs:
@@ -371,6 +374,9 @@ class Losses(unittest.TestCase):
 
     def test_a_full_disk_takes_nothing_back_at_a_kill(self):
         self.takes_nothing_back("ext4", Daemon.kill)
+
+    def test_a_full_disk_that_copies_on_write_takes_nothing_back(self):
+        self.takes_nothing_back("btrfs", Daemon.stop)
 
     def test_a_stop_on_a_full_disk_tells_what_is_lost(self):
         daemon, traffic, filler = self.full_disk("tmpfs")
