@@ -398,7 +398,7 @@ static bool delete_entry(struct control *ctl, struct capture_entry *t,
 					  name);
 	}
 	if (!delete_check_holds(ctl, t, name, e) ||
-	    !store_delete(ctl->store, t->row.id, e))
+	    !store_delete_begin(ctl->store, t->row.id, e))
 		return false;
 	capture_entry_remove(ctl, t);
 	return true;
@@ -411,12 +411,14 @@ bool control_delete(struct control *ctl, const char *name,
 	struct capture_entry *t = control_is_stopping(ctl, e)
 					  ? NULL
 					  : capture_entry_find(ctl, name, e);
-	bool ok = t && capture_entry_view(ctl, t, v, e);
-	if (ok && !delete_entry(ctl, t, name, e)) {
-		capture_view_done(v);
-		ok = false;
-	}
+	uint64_t id = t ? t->row.id : 0;
+	bool viewed = t && capture_entry_view(ctl, t, v, e);
+	bool ok = viewed && delete_entry(ctl, t, name, e);
 	pthread_mutex_unlock(&ctl->change);
+	/* It may be much, and nobody else's commands wait for it. */
+	ok = ok && store_delete_finish(ctl->store, id, e);
+	if (viewed && !ok)
+		capture_view_done(v);
 	return ok;
 }
 

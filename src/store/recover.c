@@ -1100,7 +1100,8 @@ struct lost_file {
 	struct gone gone;
 };
 
-/* Retention marks a row before it removes the file. */
+/* Retention marks a row before it removes the file, and who deletes a capture
+ * the capture's. */
 static bool run_lost(sqlite3 *db, void *arg, struct err *e)
 {
 	const struct lost_file *l = arg;
@@ -1112,7 +1113,8 @@ static bool run_lost(sqlite3 *db, void *arg, struct err *e)
 	sqlite3_stmt *q = sql_query(db, e,
 				    "SELECT last_seq FROM segments WHERE "
 				    "capture = ?1 AND first_seq = ?2 AND NOT "
-				    "expired",
+				    "expired AND NOT (SELECT deleted FROM "
+				    "captures WHERE id = ?1)",
 				    "ii", g->capture, g->first_seq);
 	int got = q ? sql_step(q, e) : -1;
 	uint64_t last = got == 1 ? (uint64_t)sqlite3_column_int64(q, 0) : 0;

@@ -370,6 +370,10 @@ bool store_set_program(struct store *s, const struct capture_row *row,
 
 /* --- delete: mark, remove the files, remove the rows --- */
 
+/* At a time, some 20 ms: others want the folders and the catalog, too. */
+#define DELETE_FILES 256
+#define DELETE_ROWS 2048
+
 static bool store_run_mark(sqlite3 *db, void *arg, struct err *e)
 {
 	const uint64_t *id = arg;
@@ -380,27 +384,55 @@ static bool store_run_mark(sqlite3 *db, void *arg, struct err *e)
 			"i", *id);
 }
 
+/* What there may be much of: a segment's row before its blocks', which would
+ * not be those that were added. */
+static const struct {
+	const char *table, *key;
+} many_rows[] = {
+	{"segments", "first_seq"},
+	{"blocks", "seq"},
+	{"ledger", "id"},
+	{"imports", "id"},
+};
+
+struct forgetting {
+	uint64_t id;
+	size_t table; /* of many_rows; behind them the rest */
+	bool more;
+};
+
+static bool forget_some(sqlite3 *db, struct forgetting *f, struct err *e)
+{
+	const char *table = many_rows[f->table].table;
+	const char *key = many_rows[f->table].key;
+	char sql[192];
+
+	snprintf(sql, sizeof(sql),
+		 "DELETE FROM %s WHERE capture = ?1 AND %s IN (SELECT %s FROM "
+		 "%s WHERE capture = ?1 LIMIT ?2)",
+		 table, key, key, table);
+	if (!sql_exec(db, e, sql, "ii", f->id, (int64_t)DELETE_ROWS))
+		return false;
+	f->more = sqlite3_changes(db) == DELETE_ROWS;
+	return true;
+}
+
 static bool store_run_forget(sqlite3 *db, void *arg, struct err *e)
 {
-	const uint64_t *id = arg;
+	struct forgetting *f = arg;
+	uint64_t id = f->id;
 
-	return sql_exec(db, e, "DELETE FROM blocks WHERE capture = ?1", "i",
-			*id) &&
-	       sql_exec(db, e, "DELETE FROM segments WHERE capture = ?1", "i",
-			*id) &&
-	       sql_exec(db, e, "DELETE FROM holds WHERE capture = ?1", "i",
-			*id) &&
+	if (f->table < sizeof(many_rows) / sizeof(*many_rows))
+		return forget_some(db, f, e);
+	return sql_exec(db, e, "DELETE FROM holds WHERE capture = ?1", "i",
+			id) &&
 	       sql_exec(db, e, "DELETE FROM marks WHERE capture = ?1", "i",
-			*id) &&
-	       sql_exec(db, e, "DELETE FROM ledger WHERE capture = ?1", "i",
-			*id) &&
+			id) &&
 	       sql_exec(db, e, "DELETE FROM kept WHERE capture = ?1", "i",
-			*id) &&
-	       sql_exec(db, e, "DELETE FROM imports WHERE capture = ?1", "i",
-			*id) &&
+			id) &&
 	       sql_exec(db, e, "DELETE FROM interface_names WHERE capture = ?1",
-			"i", *id) &&
-	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", *id);
+			"i", id) &&
+	       sql_exec(db, e, "DELETE FROM captures WHERE id = ?1", "i", id);
 }
 
 static bool store_is_ours(const char *name)
@@ -419,51 +451,88 @@ static bool store_is_ours(const char *name)
 	       strcmp(whole, LEDGER_FILE) == 0;
 }
 
-/* Only files with names of ours; a folder that holds others stays. */
-static bool remove_files(struct store *s, uint64_t id, struct err *e)
+/* Files with names of ours, of which there may be more: how many went, -1
+ * error. A folder that holds others stays. */
+static int remove_some(struct store *s, uint64_t id, struct err *e)
 {
 	char name[24];
+	int n = 0;
 
 	snprintf(name, sizeof(name), "%" PRIu64, id);
 	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT || err_errno(e, "open folder %s", name);
+		return errno == ENOENT ? 0
+				       : -!err_errno(e, "open folder %s", name);
 	DIR *dir = fdopendir(fd);
 	if (!dir) {
 		close(fd);
-		return err_errno(e, "read folder %s", name);
+		return -!err_errno(e, "read folder %s", name);
 	}
-	bool ok = true;
-	for (struct dirent *d; ok && (d = readdir(dir));)
-		if (store_is_ours(d->d_name) && unlinkat(fd, d->d_name, 0) < 0)
-			ok = err_errno(e, "remove %s/%s", name, d->d_name);
+	for (struct dirent *d;
+	     n >= 0 && n < DELETE_FILES && (d = readdir(dir));)
+		if (store_is_ours(d->d_name))
+			n = unlinkat(fd, d->d_name, 0) == 0
+				    ? n + 1
+				    : -!err_errno(e, "remove %s/%s", name,
+						  d->d_name);
 	/* A folder without a row is a capture's that the catalog lost: what is
 	 * deleted must not come back after a power loss. */
-	if (ok && fsync(fd) < 0)
-		ok = err_errno(e, "sync folder %s of the spool", name);
+	if (n >= 0 && n < DELETE_FILES && fsync(fd) < 0)
+		n = -!err_errno(e, "sync folder %s of the spool", name);
 	closedir(dir);
-	if (ok && unlinkat(s->spool_fd, name, AT_REMOVEDIR) < 0)
+	if (n >= 0 && n < DELETE_FILES &&
+	    unlinkat(s->spool_fd, name, AT_REMOVEDIR) < 0)
 		log_warn("folder %s of a deleted capture stays: %s", name,
 			 strerror(errno));
-	return ok;
+	return n;
 }
 
-static bool finish_delete(struct store *s, uint64_t id, struct err *e)
+static bool delete_files(struct store *s, uint64_t id, struct err *e)
 {
-	pthread_mutex_lock(&s->folders);
-	bool ok = remove_files(s, id, e);
-	pthread_mutex_unlock(&s->folders);
-	return ok && catalog_run(s->catalog, store_run_forget, &id, e);
+	int n;
+
+	do {
+		pthread_mutex_lock(&s->folders);
+		n = remove_some(s, id, e);
+		pthread_mutex_unlock(&s->folders);
+	} while (n == DELETE_FILES && !atomic_load(&s->stopping));
+	return n >= 0;
+}
+
+static bool delete_rows(struct store *s, uint64_t id, struct err *e)
+{
+	struct forgetting f = {.id = id};
+
+	while (f.table <= sizeof(many_rows) / sizeof(*many_rows) &&
+	       !atomic_load(&s->stopping)) {
+		f.more = false;
+		if (!catalog_run(s->catalog, store_run_forget, &f, e))
+			return false;
+		f.table += !f.more;
+	}
+	return true;
+}
+
+bool store_delete_begin(struct store *s, uint64_t id, struct err *e)
+{
+	return verify_wait(s->verify, id, VERIFY_SEGMENTS, e) &&
+	       catalog_run(s->catalog, store_run_mark, &id, e);
+}
+
+bool store_delete_finish(struct store *s, uint64_t id, struct err *e)
+{
+	return delete_files(s, id, e) && delete_rows(s, id, e);
 }
 
 bool store_delete(struct store *s, uint64_t id, struct err *e)
 {
-	return verify_wait(s->verify, id, VERIFY_SEGMENTS, e) &&
-	       catalog_run(s->catalog, store_run_mark, &id, e) &&
-	       finish_delete(s, id, e);
+	return store_delete_begin(s, id, e) && store_delete_finish(s, id, e);
 }
 
-bool store_resume_deletes(struct store *s, struct err *e)
+static bool resume_deletes(struct store *s,
+			   bool (*part)(struct store *s, uint64_t id,
+					struct err *e),
+			   struct err *e)
 {
 	struct capture_row *rows;
 	size_t n;
@@ -474,12 +543,22 @@ bool store_resume_deletes(struct store *s, struct err *e)
 	if (!ok)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		if (!finish_delete(s, rows[i].id, e))
+		if (!part(s, rows[i].id, e))
 			log_err(LOG_LEVEL_WARN, e);
 		capture_row_done(&rows[i]);
 	}
 	free(rows);
 	return true;
+}
+
+bool store_resume_deletes(struct store *s, struct err *e)
+{
+	return resume_deletes(s, delete_files, e);
+}
+
+bool store_end_deletes(struct store *s, struct err *e)
+{
+	return resume_deletes(s, store_delete_finish, e);
 }
 
 /* --- open and close --- */
@@ -717,8 +796,9 @@ static bool put_in_order(struct store *s, bool repair, struct err *e)
 	retention_resume(s->retention);
 	if (!repair)
 		retention_make_room(s->retention);
-	return store_resume_deletes(s, e) &&
-	       (repair || recover_all(s, RECOVER_ODD, e));
+	return repair ? store_end_deletes(s, e)
+		      : store_resume_deletes(s, e) &&
+				recover_all(s, RECOVER_ODD, e);
 }
 
 /* A transaction that writes, and changes nothing: SQLite only reads files of a

@@ -79,8 +79,13 @@ bool store_set_program(struct store *s, const struct capture_row *row,
 bool store_alias_add(struct store *s, uint64_t id, const char *alias,
 		     struct err *e);
 bool store_alias_remove(struct store *s, const char *alias, struct err *e);
-/* Rows and files. Cursors that are open go on. */
+/* Rows and files. Cursors that are open go on. In two parts: when it has begun
+ * it is no capture any more, whatever happens; what has to be removed then may
+ * be much, goes in steps, and is left to the next start when the store is to
+ * stop. */
 bool store_delete(struct store *s, uint64_t id, struct err *e);
+bool store_delete_begin(struct store *s, uint64_t id, struct err *e);
+bool store_delete_finish(struct store *s, uint64_t id, struct err *e);
 
 /*
  * --- retention ---

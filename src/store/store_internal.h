@@ -138,8 +138,10 @@ void store_find_gone(struct store *s, uint64_t capture);
 void recover_aside(struct store *s, uint64_t id);
 /* A capture that cannot be recovered is said, and keeps no other from it. */
 bool recover_all(struct store *s, enum recover_which which, struct err *e);
-/* Captures whose deletion was interrupted. */
+/* Captures whose deletion was interrupted: their files, which are room; and
+ * then all of them, when nobody waits. */
 bool store_resume_deletes(struct store *s, struct err *e);
+bool store_end_deletes(struct store *s, struct err *e);
 /* One closed segment whose rows are wrong, also while the store is in use. */
 void recover_again(struct store *s, const struct capture_row *row,
 		   uint64_t first_seq);

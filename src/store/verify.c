@@ -145,6 +145,7 @@ static void *verify_main(void *arg)
 {
 	struct verify *v = arg;
 	struct store *s = v->store;
+	struct err e;
 
 	pthread_setname_np(pthread_self(), "pcapd-verify");
 	verify_ledger(s);
@@ -153,6 +154,8 @@ static void *verify_main(void *arg)
 	else if (!atomic_load(&s->stopping))
 		verify_done(v, VERIFY_SEGMENTS, v->n);
 	verify_each(v, VERIFY_BLOCKS);
+	if (!store_end_deletes(s, &e) && !atomic_load(&s->stopping))
+		log_err(LOG_LEVEL_WARN, &e);
 	return NULL;
 }
 

@@ -33,13 +33,36 @@
 
 static atomic_llong steps, steps_verify, looks;
 static atomic_bool let_go;
+/* What the catalog's thread does from one commit to the next, at most; and the
+ * commit at which the store is to stop. */
+static atomic_llong steps_commit, steps_commit_most;
+static atomic_int stop_at;
+static struct store *_Atomic to_stop;
 
-static bool is_verify(void)
+static bool is_thread(const char *called)
 {
 	char name[16];
 
 	return pthread_getname_np(pthread_self(), name, sizeof(name)) == 0 &&
-	       strcmp(name, "pcapd-verify") == 0;
+	       strcmp(name, called) == 0;
+}
+
+static bool is_verify(void)
+{
+	return is_thread("pcapd-verify");
+}
+
+static void count_commit(bool commit, int n)
+{
+	long long sum = atomic_fetch_add(&steps_commit, n) + n;
+
+	if (!commit)
+		return;
+	if (sum > atomic_load(&steps_commit_most))
+		atomic_store(&steps_commit_most, sum);
+	atomic_store(&steps_commit, 0);
+	if (atomic_load(&to_stop) && atomic_fetch_sub(&stop_at, 1) == 1)
+		store_end_waits(atomic_load(&to_stop));
 }
 
 int sqlite3_step(sqlite3_stmt *q)
@@ -55,8 +78,10 @@ int sqlite3_step(sqlite3_stmt *q)
 	/* Of schemas that are made in memory there is one, however large. */
 	if (!*sqlite3_db_filename(sqlite3_db_handle(q), "main"))
 		return got;
-	atomic_fetch_add(verify ? &steps_verify : &steps,
-			 sqlite3_stmt_status(q, SQLITE_STMTSTATUS_VM_STEP, 1));
+	int n = sqlite3_stmt_status(q, SQLITE_STMTSTATUS_VM_STEP, 1);
+	atomic_fetch_add(verify ? &steps_verify : &steps, n);
+	if (is_thread("pcapd-catalog"))
+		count_commit(strcmp(sqlite3_sql(q), "COMMIT") == 0, n);
 	return got;
 }
 
@@ -322,6 +347,64 @@ static void what_was_given_up_is_verified_at_the_next_start(void **state)
 	assert_true(steps_verify > SEGMENTS * BLOCKS);
 }
 
+static int64_t number(const char *sql)
+{
+	sqlite3 *db = open_catalog();
+	sqlite3_stmt *q;
+
+	assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &q, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+	int64_t n = sqlite3_column_int64(q, 0);
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return n;
+}
+
+#define ROWS_LEFT                                                              \
+	"SELECT (SELECT count(*) FROM segments) + (SELECT count(*) FROM "      \
+	"blocks) + (SELECT count(*) FROM ledger) + (SELECT count(*) FROM "     \
+	"imports) + (SELECT count(*) FROM captures)"
+
+/* Others' rows wait for a step of it, and a stop, too. It is the last test. */
+static void a_large_capture_is_deleted_in_steps(void **state)
+{
+	struct capture_row *rows;
+	char file[SEGMENT_NAME_BYTES], path[128];
+	struct err e;
+	size_t n;
+
+	(void)state;
+	int64_t before = number(ROWS_LEFT);
+	struct store *s = open_store(true);
+	assert_true(verify_wait(s->verify, 1, VERIFY_BLOCKS, &e));
+	atomic_store(&steps, 0);
+	atomic_store(&steps_commit_most, 0);
+	atomic_store(&stop_at, 10);
+	atomic_store(&to_stop, s);
+	assert_true(store_delete(s, 1, &e));
+	store_close(s);
+	atomic_store(&to_stop, NULL);
+	int64_t left = number(ROWS_LEFT);
+	assert_in_range(left, BLOCKS * SEGMENTS / 2, before - SEGMENTS / 2);
+	segment_name(file, 1, 1);
+	snprintf(path, sizeof(path), "%s/%s", spool, file);
+	assert_int_not_equal(access(path, F_OK), 0);
+
+	/* A start resumes nothing of it, and the thread ends it. */
+	s = open_store(false);
+	assert_true(store_captures(s, &rows, &n, &e));
+	assert_int_equal(n, 0);
+	free(rows);
+	assert_int_equal(number(ROWS_LEFT), left);
+	atomic_store(&let_go, true);
+	while (number(ROWS_LEFT))
+		usleep(10000);
+	print_message("%lld steps, a commit has %lld at most\n",
+		      (long long)steps, (long long)steps_commit_most);
+	assert_true(steps_commit_most < atomic_load(&steps) / 8);
+	store_close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -333,6 +416,7 @@ int main(void)
 		cmocka_unit_test(a_stop_does_not_wait_for_what_is_verified),
 		cmocka_unit_test(
 			what_was_given_up_is_verified_at_the_next_start),
+		cmocka_unit_test(a_large_capture_is_deleted_in_steps),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
