@@ -5,58 +5,34 @@
 #include <stdio.h>
 #include <string.h>
 
-static error_t alias_parse(int key, char *arg, struct argp_state *state)
+static bool alias_words_check(const struct words *words, struct err *e)
 {
-	struct words *words = state->input;
+	const char *verb = words->n ? words->v[0] : "";
+	bool add = strcmp(verb, "add") == 0;
 
-	(void)arg;
-	switch (key) {
-	case ARGP_KEY_ARGS:
-		words_take(words, state);
-		return 0;
-	case ARGP_KEY_END: {
-		bool add = words->n && strcmp(words->v[0], "add") == 0;
-		bool remove = words->n && strcmp(words->v[0], "remove") == 0;
-		if (!add && !remove)
-			argp_error(state,
-				   "expected 'add' or 'remove', not '%s'",
-				   words->n ? words->v[0] : "");
-		if (add && words->n != 3)
-			argp_error(state, "add takes a capture and an alias");
-		if (remove && words->n != 2)
-			argp_error(state, "remove takes an alias");
-		return 0;
-	}
-	}
-	return ARGP_ERR_UNKNOWN;
+	if (!add && strcmp(verb, "remove") != 0)
+		return err_set(e, ERR_USAGE,
+			       "expected 'add' or 'remove', not '%s'", verb);
+	if (add && words->n != 3)
+		return err_set(e, ERR_USAGE,
+			       "add takes a capture and an alias");
+	return add || words->n == 2 ||
+	       err_set(e, ERR_USAGE, "remove takes an alias");
 }
 
-static const struct argp argp = {
-	NULL,
-	alias_parse,
-	"add [REMOTE:]ID|ALIAS ALIAS\nremove [REMOTE:]ALIAS",
-	"Gives a capture another name, or takes one away. An alias has "
-	"letters, "
-	"digits, '.', '_' and '-', 64 at most, and is no number.",
-	cli_common,
-	NULL,
-	NULL};
-
-static int alias_run(int argc, char **argv)
+static int alias_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct words words = {0};
 	Pcap__V1__AddAliasRequest add = PCAP__V1__ADD_ALIAS_REQUEST__INIT;
 	Pcap__V1__RemoveAliasRequest gone =
 		PCAP__V1__REMOVE_ALIAS_REQUEST__INIT;
 	const char *name;
 
-	cli_parse(&argp, argc, argv, &words);
-	if (!target_parse(words.v[1], &name, &e))
+	if (!target_parse(words->v[1], &name, &e))
 		return cli_fail(&e);
-	if (words.n == 3) {
+	if (words->n == 3) {
 		add.name = (char *)name;
-		add.alias = words.v[2];
+		add.alias = words->v[2];
 		return cli_change("AddAlias", &add.base, "now");
 	}
 	gone.alias = (char *)name;
@@ -64,5 +40,13 @@ static int alias_run(int argc, char **argv)
 }
 
 const struct command command_alias = {
-	"alias", "give a capture another name, or take one away", &argp,
-	alias_run};
+	.name = "alias",
+	.summary = "give a capture another name, or take one away",
+	.args = "add [REMOTE:]ID|ALIAS ALIAS\nremove [REMOTE:]ALIAS",
+	.help = "Gives a capture another name, or takes one away. An alias has "
+		"letters, digits, '.', '_' and '-', 64 at most, and is no "
+		"number.",
+	.max = WORDS_ANY,
+	.check = alias_words_check,
+	.run = alias_run,
+};

@@ -7,46 +7,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-struct audit_line {
-	struct time_range range;
-	const char *target, *count;
-};
+static struct time_range range;
+static Pcap__V1__AuditRequest ask = PCAP__V1__AUDIT_REQUEST__INIT;
 
-static error_t audit_parse(int key, char *arg, struct argp_state *state)
-{
-	struct audit_line *line = state->input;
-
-	if (time_range_option(&line->range, key, arg))
-		return 0;
-	switch (key) {
-	case 'n':
-		line->count = arg;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (line->target)
-			argp_error(state, "one machine at a time");
-		line->target = arg;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp_option options[] = {
-	{"since", KEY_SINCE, "TIME", 0, "What began at or after", 0},
-	{"until", KEY_UNTIL, "TIME", 0, "What began before", 0},
-	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
-	{"count", 'n', "N", 0, "The newest N (1000)", 0},
+static const struct cli_option options[] = {
+	OPTION_RANGE(&range, "What began at or after", "What began before"),
+	OPTION_NUMBER("count", 'n', "N", &ask.max, 1, 20000,
+		      "The newest N (1000)"),
 	{0}};
-
-static const struct argp argp = {
-	options,
-	audit_parse,
-	"[REMOTE:]",
-	"Lists who replayed, listened, imported and changed what, from where, "
-	"and what was refused. For operators.",
-	cli_tables,
-	NULL,
-	NULL};
 
 static const char *const status_names[] = {"ok",
 					   "cancelled",
@@ -94,14 +62,14 @@ static void audit_print_json(const Pcap__V1__AuditResponse *m)
 /* "udp port 53, 2026-11-23 10:00:00 to ..., mark=start" */
 static void audit_what(struct table *t, const Pcap__V1__AuditRow *r)
 {
-	char a[TIME_TEXT], b[TIME_TEXT], range[2 * TIME_TEXT + 8] = "";
+	char a[TIME_TEXT], b[TIME_TEXT], when[2 * TIME_TEXT + 8] = "";
 
 	if (r->since_ns || r->until_ns)
-		snprintf(range, sizeof(range), "%s to %s",
+		snprintf(when, sizeof(when), "%s to %s",
 			 r->since_ns ? time_short(r->since_ns, a) : "beginning",
 			 r->until_ns ? time_short(r->until_ns, b) : "now");
-	table_cell(t, "%s%s%s%s%s", r->filter, *r->filter && *range ? ", " : "",
-		   range, (*r->filter || *range) && *r->detail ? ", " : "",
+	table_cell(t, "%s%s%s%s%s", r->filter, *r->filter && *when ? ", " : "",
+		   when, (*r->filter || *when) && *r->detail ? ", " : "",
 		   r->detail);
 }
 
@@ -134,24 +102,19 @@ static void audit_print_table(const Pcap__V1__AuditResponse *m)
 	table_done(&t);
 }
 
-static int audit_run(int argc, char **argv)
+static int audit_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct audit_line line = {0};
-	Pcap__V1__AuditRequest ask = PCAP__V1__AUDIT_REQUEST__INIT;
-	const char *name = "";
+	const char *name;
 
-	cli_parse(&argp, argc, argv, &line);
-	ask.max = 1000;
-	if ((line.target && !target_parse(line.target, &name, &e)) ||
-	    (line.count &&
-	     !number_parse("--count", line.count, 1, 20000, &ask.max, &e)) ||
-	    !time_range_parse(&line.range, realtime_ns(), &ask.since_ns,
+	ask.max = ask.max ? ask.max : 1000;
+	if (!target_parse(words->v[0], &name, &e) ||
+	    !time_range_parse(&range, realtime_ns(), &ask.since_ns,
 			      &ask.until_ns, &e))
 		return cli_fail(&e);
 	if (*name) {
 		err_set(&e, ERR_USAGE,
-			"expected 'REMOTE:' or nothing, not '%s'", line.target);
+			"expected 'REMOTE:' or nothing, not '%s'", words->v[0]);
 		return cli_fail(&e);
 	}
 	Pcap__V1__AuditResponse *m =
@@ -166,5 +129,15 @@ static int audit_run(int argc, char **argv)
 	return cli_done();
 }
 
-const struct command command_audit = {"audit", "list who did what", &argp,
-				      audit_run};
+const struct command command_audit = {
+	.name = "audit",
+	.summary = "list who did what",
+	.args = "[REMOTE:]",
+	.help = "Lists who replayed, listened, imported and changed what, from "
+		"where, and what was refused. For operators.",
+	.options = options,
+	.tables = true,
+	.max = 1,
+	.too_many = "one machine at a time",
+	.run = audit_run,
+};

@@ -12,18 +12,11 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "cli/options.h"
 #include "client/client.h"
 
-#include <argp.h>
 #include <stdint.h>
 #include <stdio.h>
-
-struct command {
-	const char *name;
-	const char *summary; /* for the list of commands */
-	const struct argp *argp;
-	int (*run)(int argc, char **argv); /* gives the exit code */
-};
 
 extern const struct command command_alias, command_audit, command_complete,
 	command_count, command_delete, command_gaps, command_help, command_hold,
@@ -36,29 +29,17 @@ extern const struct command command_alias, command_audit, command_complete,
 extern const struct command *const commands[];
 
 int cli_main(int argc, char **argv);
-/* Of the line before the command. */
-const struct argp *cli_argp(void);
+/* The line before the command. */
+extern const struct command command_line;
 /* NULL: no such command; then *nearest is what was perhaps meant, or NULL. */
 const struct command *command_find(const char *name, const char **nearest);
 
-/* --- the command line (commands.c) --- */
+/* --- what every command takes (options.c) --- */
 
-/* What every command takes; for struct argp's children. */
-extern const struct argp_child cli_common[];
-/* And what those take that print a table: --wide and --json too. */
-extern const struct argp_child cli_tables[];
-/* Parses; does not come back when the line is wrong or asks for help. */
-void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 const char *cli_socket(void);
 bool cli_wide(void); /* nothing is cut */
 enum json_form { JSON_NONE, JSON_NUMBERS, JSON_STRINGS };
 enum json_form cli_json(void);
-
-/* The words of a command, for parsers that take any number of them. */
-struct words {
-	char **v;
-	int n;
-};
 
 /* --- words and numbers (text.c) --- */
 
@@ -79,8 +60,6 @@ int cli_done(void);
 /* Asks "question [y/N]" on the terminal. */
 bool cli_agreed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* All that are left, for ARGP_KEY_ARGS. */
-void words_take(struct words *w, const struct argp_state *state);
 /* Joined by blanks, to free(). Never NULL. */
 char *words_join(const struct words *w, int from);
 /* A whole number in [min, max]; what: "--count". */
@@ -102,7 +81,7 @@ const char *state_text(const Pcap__V1__Capture *c);
 /* --- [remote:]name (target.c) --- */
 
 /* *name points into word, behind the remote's name; calls go to that remote
- * from then on. */
+ * from then on. NULL is "". */
 bool target_parse(const char *word, const char **name, struct err *e);
 /* The same by the remote's name alone. */
 bool target_remote(const char *name, struct err *e);
@@ -132,10 +111,6 @@ const char *time_short(int64_t ns, char out[TIME_TEXT]);
 struct time_range {
 	const char *since, *until, *last; /* as given, or NULL */
 };
-/* Takes --since, --until and --last, whose keys these are in every command that
- * has them. false: it is another option. */
-enum { KEY_SINCE = 1, KEY_UNTIL, KEY_LAST };
-bool time_range_option(struct time_range *r, int key, char *arg);
 /* 0 where nothing was given. */
 bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		      int64_t *since_ns, int64_t *until_ns, struct err *e);
@@ -147,15 +122,19 @@ void time_range_say(int64_t now_ns, int64_t since_ns);
 /* 250 ms, 3.4 s, 12 min, 5.2 h, 3.1 days */
 const char *span_text(int64_t ns, char out[SPAN_TEXT]);
 
-/* --- what is kept (kept.c) --- */
+/* --- what is kept (retention_text.c) --- */
 
-/* --keep-bytes and --keep-age as given; NULL: not given. */
+/* --keep-bytes and --keep-age. */
 struct keep {
-	const char *bytes, *age;
-	uint64_t keep_bytes;
-	int64_t keep_age_ns;
+	bool bytes_given, age_given;
+	uint64_t bytes;
+	int64_t age_ns;
 };
-bool keep_parse(struct keep *k, struct err *e);
+/* For OPTION_KEEP. */
+bool option_keep_bytes(const struct cli_option *o, const char *text,
+		       struct err *e);
+bool option_keep_age(const struct cli_option *o, const char *text,
+		     struct err *e);
 /* "about 3.1 days at the rate of the last 24 h", if it can be told, a line
  * behind prefix. */
 void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s,

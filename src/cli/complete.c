@@ -18,24 +18,6 @@
 #define PATIENCE_S 5
 #define WORDS_MAX 64
 
-static error_t complete_parse(int key, char *arg, struct argp_state *state)
-{
-	const char **line = state->input;
-
-	if (key == ARGP_KEY_NO_ARGS || (key == ARGP_KEY_ARG && *line))
-		argp_error(state, "expected a line, as one argument");
-	if (key != ARGP_KEY_ARG)
-		return ARGP_ERR_UNKNOWN;
-	*line = arg;
-	return 0;
-}
-
-static const struct argp argp = {
-	NULL,	    complete_parse,
-	"LINE",	    "Lists what may stand at the end of LINE.",
-	cli_common, NULL,
-	NULL};
-
 /* --- what may stand there --- */
 
 /* The word that is begun. */
@@ -51,12 +33,10 @@ static void complete_offer(const char *prefix, size_t n, const char *word,
 		cli_print("%s", all);
 }
 
-static void offer_options(const struct argp *a)
+static void offer_options(const struct cli_option *rows)
 {
-	for (const struct argp_option *o = a->options; o && o->name; o++)
+	for (const struct cli_option *o = rows; o && o->name; o++)
 		complete_offer("--", 2, o->name, "");
-	for (const struct argp_child *c = a->children; c && c->argp; c++)
-		offer_options(c->argp);
 }
 
 static void offer_remotes(const char *suffix)
@@ -170,7 +150,7 @@ static void offer_files(void)
 	cli_print(":files");
 }
 
-/* By argp's word for an option's value. */
+/* By what stands for an option's value in the help. */
 static void offer_value(const char *what, const char *capture)
 {
 	static const char *const lengths[] = {"1m", "10m", "1h", "1d"};
@@ -192,7 +172,7 @@ static void offer_commands(void)
 		complete_offer("", 0, commands[i]->name, "");
 }
 
-/* By a word of argp's description of arguments. */
+/* By a word of the command's form. */
 static void offer_argument(const char *command, const char *what,
 			   const char *capture)
 {
@@ -215,28 +195,33 @@ static void offer_argument(const char *command, const char *what,
 struct complete_place {
 	const char *words[WORDS_MAX]; /* behind the command, no options */
 	size_t n;
-	const struct argp_option *value; /* whose value comes next, or NULL */
+	const struct cli_option *value; /* whose value comes next, or NULL */
 };
 
-static const struct argp_option *option_find(const struct argp *a,
+static const struct cli_option *option_among(const struct cli_option *rows,
 					     const char *word)
 {
-	for (const struct argp_option *o = a->options; o && o->name; o++)
+	for (const struct cli_option *o = rows; o && o->name; o++)
 		if (word[1] == '-' ? strcmp(o->name, word + 2) == 0
 				   : o->key == word[strlen(word) - 1])
 			return o;
-	for (const struct argp_child *c = a->children; c && c->argp; c++) {
-		const struct argp_option *o = option_find(c->argp, word);
-		if (o)
-			return o;
-	}
 	return NULL;
 }
 
-static void place_add(struct complete_place *p, const struct argp *a,
+static const struct cli_option *option_find(const struct command *c,
+					    const char *word)
+{
+	const struct cli_option *o = option_among(c->options, word);
+
+	if (!o && c->tables)
+		o = option_among(options_of_tables, word);
+	return o ? o : option_among(options_of_all, word);
+}
+
+static void place_add(struct complete_place *p, const struct command *c,
 		      const char *word)
 {
-	const struct argp_option *o;
+	const struct cli_option *o;
 	bool is_value = p->value;
 
 	p->value = NULL;
@@ -246,9 +231,8 @@ static void place_add(struct complete_place *p, const struct argp *a,
 		p->words[p->n++] = word;
 		return;
 	}
-	o = option_find(a, word);
-	if (o && o->arg && !(o->flags & OPTION_ARG_OPTIONAL) &&
-	    !strchr(word, '='))
+	o = option_find(c, word);
+	if (o && o->value && !o->optional && !strchr(word, '='))
 		p->value = o;
 }
 
@@ -272,24 +256,22 @@ static void offer_form(const char *command, char *form,
 		offer_argument(command, what, p->n ? p->words[0] : NULL);
 }
 
-static void offer_words(const char *command, const struct argp *a,
-			const struct complete_place *p)
+static void offer_words(const struct command *c, const struct complete_place *p)
 {
-	char *forms = strdup(a->args_doc ? a->args_doc : ""), *rest = NULL;
+	char *forms = strdup(c->args), *rest = NULL;
 
 	if (!forms)
 		return;
 	for (char *form = strtok_r(forms, "\n", &rest); form;
 	     form = strtok_r(NULL, "\n", &rest))
-		offer_form(command, form, p);
+		offer_form(c->name, form, p);
 	free(forms);
 }
 
 static void complete(char *line)
 {
 	char *last = strrchr(line, ' '), *rest = NULL, *word;
-	const struct argp *a = cli_argp();
-	const struct command *command = NULL;
+	const struct command *c = &command_line;
 	const char *nearest, *before = NULL;
 	struct complete_place p = {0};
 	size_t n = 0;
@@ -302,32 +284,32 @@ static void complete(char *line)
 		if (p.value && before && strcmp(before, "--socket") == 0)
 			setenv("PCAP_SOCKET", word, 1);
 		before = word;
-		place_add(&p, a, word);
-		if (command || !p.n)
+		place_add(&p, c, word);
+		if (!c->leads || !p.n)
 			continue;
-		command = command_find(p.words[0], &nearest);
-		if (!command)
+		c = command_find(p.words[0], &nearest);
+		if (!c)
 			return;
-		a = command->argp;
 		p.n = 0;
 	}
 	if (n >= WORDS_MAX)
 		return;
 	if (p.value)
-		offer_value(p.value->arg, p.n ? p.words[0] : NULL);
-	else if (*begun == '-')
-		offer_options(a);
-	else
-		offer_words(command ? command->name : "", a, &p);
+		offer_value(p.value->value, p.n ? p.words[0] : NULL);
+	else if (*begun != '-')
+		offer_words(c, &p);
+	else {
+		offer_options(c->options);
+		if (c->tables)
+			offer_options(options_of_tables);
+		offer_options(options_of_all);
+	}
 }
 
-static int complete_run(int argc, char **argv)
+static int complete_run(const struct words *words)
 {
-	const char *line = NULL;
-
-	cli_parse(&argp, argc, argv, &line);
 	alarm(PATIENCE_S);
-	char *copy = strdup(line);
+	char *copy = strdup(words->v[0]);
 	if (copy)
 		complete(copy);
 	free(copy);
@@ -335,5 +317,13 @@ static int complete_run(int argc, char **argv)
 }
 
 const struct command command_complete = {
-	"complete", "list what a command line may go on with, for shells",
-	&argp, complete_run};
+	.name = "complete",
+	.summary = "list what a command line may go on with, for shells",
+	.args = "LINE",
+	.help = "Lists what may stand at the end of LINE.",
+	.min = 1,
+	.max = 1,
+	.too_few = "expected a line, as one argument",
+	.too_many = "expected a line, as one argument",
+	.run = complete_run,
+};

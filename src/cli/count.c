@@ -7,52 +7,15 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-struct count_line {
-	struct time_range range;
-	const char *by;
-	struct words words;
-};
+static struct time_range range;
+static Pcap__V1__CountRequest ask = PCAP__V1__COUNT_REQUEST__INIT;
 
-static error_t count_parse(int key, char *arg, struct argp_state *state)
-{
-	struct count_line *line = state->input;
-
-	if (time_range_option(&line->range, key, arg))
-		return 0;
-	switch (key) {
-	case 4:
-		line->by = arg;
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "say which capture, by id or alias");
-		return 0;
-	case ARGP_KEY_ARGS:
-		words_take(&line->words, state);
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp_option options[] = {
-	{"since", KEY_SINCE, "TIME", 0, "Packets at or after, a time or a mark",
-	 0},
-	{"until", KEY_UNTIL, "TIME", 0, "Packets before", 0},
-	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
-	{"by", 4, "LENGTH", 0, "A line for every 1s, 1m, 1h that has packets",
-	 0},
+static const struct cli_option options[] = {
+	OPTION_RANGE(&range, "Packets at or after, a time or a mark",
+		     "Packets before"),
+	OPTION_LENGTH("by", &ask.by_ns,
+		      "A line for every 1s, 1m, 1h that has packets"),
 	{0}};
-
-static const struct argp argp = {
-	options,
-	count_parse,
-	"[REMOTE:]ID|ALIAS [FILTER...]",
-	"Counts the packets of a capture. Without a filter the catalog knows, "
-	"and hardly a packet is read; with one (pcap-filter(7)), the blocks "
-	"that may match are.\vIntervals begin at multiples of their length "
-	"since 1970 UTC.\n\npcap count web --last 2h --by 1m port 53",
-	cli_tables,
-	NULL,
-	NULL};
 
 static void count_print_json(const Pcap__V1__CountResponse *m)
 {
@@ -63,12 +26,12 @@ static void count_print_json(const Pcap__V1__CountResponse *m)
 	json_end(&j);
 }
 
-static void count_print_table(const Pcap__V1__CountResponse *m, bool by)
+static void count_print_table(const Pcap__V1__CountResponse *m)
 {
 	char from[TIME_TEXT];
 	struct table t;
 
-	if (!by) {
+	if (!ask.by_ns) {
 		cli_print("%" PRIu64, m->packets);
 		return;
 	}
@@ -82,44 +45,34 @@ static void count_print_table(const Pcap__V1__CountResponse *m, bool by)
 	table_done(&t);
 }
 
-static bool count_fill(Pcap__V1__CountRequest *ask, struct count_line *line,
-		       struct err *e)
+static bool count_fill(const struct words *words, struct err *e)
 {
 	char room[2][MARKED_TEXT];
 	int64_t now = realtime_ns();
 	const char *name;
 
-	if (!target_parse(line->words.v[0], &name, e) ||
-	    (line->by && !duration_parse("--by", line->by, &ask->by_ns, e)))
+	if (!target_parse(words->v[0], &name, e) ||
+	    !range_marks(&range, room, name, now, e) ||
+	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, e))
 		return false;
-	ask->name = (char *)name;
-	if (!range_marks(&line->range, room, name, now, e) ||
-	    !time_range_parse(&line->range, now, &ask->since_ns, &ask->until_ns,
-			      e))
-		return false;
-	time_range_say(now, ask->since_ns);
+	ask.name = (char *)name;
+	ask.filter = words_join(words, 1);
+	time_range_say(now, ask.since_ns);
 	return true;
 }
 
-static int count_run(int argc, char **argv)
+static int count_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct count_line line = {0};
-	Pcap__V1__CountRequest ask = PCAP__V1__COUNT_REQUEST__INIT;
 
-	cli_parse(&argp, argc, argv, &line);
-	if (!count_fill(&ask, &line, &e))
+	if (!count_fill(words, &e))
 		return cli_fail(&e);
-	ask.filter = words_join(&line.words, 1);
 	Pcap__V1__CountResponse *m =
 		(Pcap__V1__CountResponse *)cli_call("Count", &ask.base, &e);
 	free(ask.filter);
 	if (!m)
 		return cli_fail(&e);
-	if (cli_json())
-		count_print_json(m);
-	else
-		count_print_table(m, line.by);
+	(cli_json() ? count_print_json : count_print_table)(m);
 	/* 1 may stand for any number. */
 	if (m->lost <= 1 && *m->lost_reason)
 		err_set(&e, ERR_INCOMPLETE, "not all could be looked at: %s",
@@ -135,5 +88,19 @@ static int count_run(int argc, char **argv)
 	return cli_fail(&e);
 }
 
-const struct command command_count = {"count", "say how many packets there are",
-				      &argp, count_run};
+const struct command command_count = {
+	.name = "count",
+	.summary = "say how many packets there are",
+	.args = "[REMOTE:]ID|ALIAS [FILTER...]",
+	.help = "Counts the packets of a capture. Without a filter the catalog "
+		"knows, and hardly a packet is read; with one "
+		"(pcap-filter(7)), the blocks that may match are.\vIntervals "
+		"begin at multiples of their length since 1970 UTC.\n\npcap "
+		"count web --last 2h --by 1m port 53",
+	.options = options,
+	.tables = true,
+	.min = 1,
+	.max = WORDS_ANY,
+	.too_few = "say which capture, by id or alias",
+	.run = count_run,
+};

@@ -9,53 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct gaps_line {
-	struct time_range range;
-	const char *target;
-	bool all;
-};
+static struct time_range range;
+static bool all;
 
-static error_t gaps_parse(int key, char *arg, struct argp_state *state)
-{
-	struct gaps_line *line = state->input;
-
-	if (time_range_option(&line->range, key, arg))
-		return 0;
-	switch (key) {
-	case 'a':
-		line->all = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (line->target)
-			argp_error(state, "one capture at a time");
-		line->target = arg;
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "say which capture, by id or alias");
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp_option options[] = {
-	{"since", KEY_SINCE, "TIME", 0, "Gaps that end after, a time or a mark",
-	 0},
-	{"until", KEY_UNTIL, "TIME", 0, "Gaps that begin before", 0},
-	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
-	{"all", 'a', NULL, 0,
-	 "Also what was left out on purpose: pcapd's own connections", 0},
+static const struct cli_option options[] = {
+	OPTION_RANGE(&range, "Gaps that end after, a time or a mark",
+		     "Gaps that begin before"),
+	OPTION_FLAG("all", 'a', &all,
+		    "Also what was left out on purpose: pcapd's own "
+		    "connections"),
 	{0}};
-
-static const struct argp argp = {
-	options,
-	gaps_parse,
-	"[REMOTE:]ID|ALIAS",
-	"Lists the intervals in which packets of a capture are missing, with "
-	"their cause, and steps of the clock. PACKETS is what is known to be "
-	"missing; nothing there means that nobody could count.",
-	cli_tables,
-	NULL,
-	NULL};
 
 static bool is_excluded(const Pcap__V1__Gap *g)
 {
@@ -212,26 +175,23 @@ static bool pages_read(struct pages *p, Pcap__V1__GapsRequest *ask,
 	return more == 0;
 }
 
-static int gaps_run(int argc, char **argv)
+static int gaps_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct gaps_line line = {0};
 	struct pages pages = {0};
 	Pcap__V1__GapsRequest ask = PCAP__V1__GAPS_REQUEST__INIT;
 	char room[2][MARKED_TEXT];
 	int64_t now = realtime_ns();
 	const char *name;
 
-	cli_parse(&argp, argc, argv, &line);
-	if (!target_parse(line.target, &name, &e) ||
-	    !range_marks(&line.range, room, name, now, &e) ||
-	    !time_range_parse(&line.range, now, &ask.since_ns, &ask.until_ns,
-			      &e))
+	if (!target_parse(words->v[0], &name, &e) ||
+	    !range_marks(&range, room, name, now, &e) ||
+	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, &e))
 		return cli_fail(&e);
 	time_range_say(now, ask.since_ns);
 	ask.name = (char *)name;
 	bool ok = pages_read(&pages, &ask, &e);
-	uint64_t excluded = line.all ? 0 : leave_excluded(&pages.all);
+	uint64_t excluded = all ? 0 : leave_excluded(&pages.all);
 	if (ok && cli_json())
 		gaps_print_json(&pages.all);
 	else if (ok)
@@ -244,5 +204,19 @@ static int gaps_run(int argc, char **argv)
 	return ok ? cli_done() : cli_fail(&e);
 }
 
-const struct command command_gaps = {"gaps", "list what is missing, and why",
-				     &argp, gaps_run};
+const struct command command_gaps = {
+	.name = "gaps",
+	.summary = "list what is missing, and why",
+	.args = "[REMOTE:]ID|ALIAS",
+	.help = "Lists the intervals in which packets of a capture are "
+		"missing, with their cause, and steps of the clock. PACKETS is "
+		"what is known to be missing; nothing there means that nobody "
+		"could count.",
+	.options = options,
+	.tables = true,
+	.min = 1,
+	.max = 1,
+	.too_few = "say which capture, by id or alias",
+	.too_many = "one capture at a time",
+	.run = gaps_run,
+};

@@ -4,46 +4,31 @@
 
 #include <stdio.h>
 
-static error_t help_parse(int key, char *arg, struct argp_state *state)
+static int help_run(const struct words *words)
 {
-	const char **name = state->input;
-
-	if (key != ARGP_KEY_ARG)
-		return ARGP_ERR_UNKNOWN;
-	if (*name)
-		argp_error(state, "one command at most");
-	*name = arg;
-	return 0;
-}
-
-static const struct argp argp = {
-	NULL,	     help_parse,
-	"[COMMAND]", "Tells what a command does and takes.",
-	cli_common,  NULL,
-	NULL};
-
-static int help_run(int argc, char **argv)
-{
-	const char *name = NULL, *nearest;
-	char full[64];
+	char *command = words->v[0];
+	const char *nearest;
 	char help[] = "--help", self[] = "pcap";
 
-	cli_parse(&argp, argc, argv, &name);
-	if (!name)
+	if (!command)
 		return cli_main(2, (char *[]){self, help, NULL});
-	const struct command *c = command_find(name, &nearest);
-	if (!c) {
-		struct err e = ERR_INIT;
-		err_set(&e, ERR_USAGE, "unknown command '%s'", name);
-		if (nearest)
-			err_hint(&e, "Perhaps '%s'.", nearest);
-		else
-			err_hint(&e, "'pcap help' lists them.");
-		return cli_fail(&e);
-	}
-	snprintf(full, sizeof(full), "pcap %s", c->name);
-	return c->run(2, (char *[]){full, help, NULL});
+	if (command_find(command, &nearest))
+		return cli_main(3, (char *[]){self, command, help, NULL});
+	struct err e = ERR_INIT;
+	err_set(&e, ERR_USAGE, "unknown command '%s'", command);
+	if (nearest)
+		err_hint(&e, "Perhaps '%s'.", nearest);
+	else
+		err_hint(&e, "'pcap help' lists them.");
+	return cli_fail(&e);
 }
 
-const struct command command_help = {"help", "tell about a command", &argp,
-				     help_run};
+const struct command command_help = {
+	.name = "help",
+	.summary = "tell about a command",
+	.args = "[COMMAND]",
+	.help = "Tells what a command does and takes.",
+	.max = 1,
+	.too_many = "one command at most",
+	.run = help_run,
+};

@@ -28,36 +28,6 @@
 /* How long we look at one thing before we look at the others. */
 #define LOOK_MS 100
 
-static error_t import_parse(int key, char *arg, struct argp_state *state)
-{
-	struct words *words = state->input;
-
-	(void)arg;
-	switch (key) {
-	case ARGP_KEY_ARGS:
-		words_take(words, state);
-		return 0;
-	case ARGP_KEY_END:
-		if (words->n < 2)
-			argp_error(state,
-				   "expected an alias and at least one file");
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp argp = {
-	NULL,
-	import_parse,
-	"[REMOTE:]ALIAS FILE...",
-	"Stores the packets of savefiles (pcap, pcapng, and either of them "
-	"compressed with zstd or gzip) in the capture of that alias, which is "
-	"made if "
-	"there is none. '-' is the standard input.",
-	cli_common,
-	NULL,
-	NULL};
-
 /* A file on its way. */
 struct upload {
 	struct client *client;
@@ -255,14 +225,12 @@ static int import_files(struct client *c, const char *alias,
 	return code;
 }
 
-static int import_run(int argc, char **argv)
+static int import_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct words words = {0};
 	const char *alias;
 
-	cli_parse(&argp, argc, argv, &words);
-	if (!target_parse(words.v[0], &alias, &e))
+	if (!target_parse(words->v[0], &alias, &e))
 		return cli_fail(&e);
 	int signals = import_signals(&e);
 	if (signals < 0)
@@ -270,11 +238,22 @@ static int import_run(int argc, char **argv)
 	struct client *c = cli_connect(&e);
 	if (!c)
 		return cli_fail(&e);
-	int code = import_files(c, alias, &words, signals);
+	int code = import_files(c, alias, words, signals);
 	client_close(c);
 	close(signals);
 	return code;
 }
 
 const struct command command_import = {
-	"import", "store the packets of savefiles", &argp, import_run};
+	.name = "import",
+	.summary = "store the packets of savefiles",
+	.args = "[REMOTE:]ALIAS FILE...",
+	.help = "Stores the packets of savefiles (pcap, pcapng, and either of "
+		"them compressed with zstd or gzip) in the capture of that "
+		"alias, which is made if there is none. '-' is the standard "
+		"input.",
+	.min = 2,
+	.max = WORDS_ANY,
+	.too_few = "expected an alias and at least one file",
+	.run = import_run,
+};

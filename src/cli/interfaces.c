@@ -6,32 +6,6 @@
 
 #include <string.h>
 
-struct interfaces_line {
-	const char *target;
-};
-
-static error_t interfaces_parse(int key, char *arg, struct argp_state *state)
-{
-	struct interfaces_line *line = state->input;
-
-	switch (key) {
-	case ARGP_KEY_ARG:
-		if (line->target)
-			argp_error(state, "one interface at most");
-		line->target = arg;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp argp = {NULL,
-				 interfaces_parse,
-				 "[REMOTE:][INTERFACE]",
-				 "Lists what can be captured on.",
-				 cli_tables,
-				 NULL,
-				 NULL};
-
 static void interfaces_row(struct table *t, const Pcap__V1__Interface *i)
 {
 	table_cell(t, "%s", i->name);
@@ -86,15 +60,13 @@ static bool interfaces_only(Pcap__V1__InterfacesResponse *m, const char *name,
 	return err_set(e, ERR_NOT_FOUND, "no such interface '%s'", name);
 }
 
-static int interfaces_run(int argc, char **argv)
+static int interfaces_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct interfaces_line line = {0};
-	const char *name = "";
+	const char *name;
 	Pcap__V1__InterfacesRequest ask = PCAP__V1__INTERFACES_REQUEST__INIT;
 
-	cli_parse(&argp, argc, argv, &line);
-	if (line.target && !target_parse(line.target, &name, &e))
+	if (!target_parse(words->v[0], &name, &e))
 		return cli_fail(&e);
 	Pcap__V1__InterfacesResponse *m =
 		(Pcap__V1__InterfacesResponse *)cli_call("Interfaces",
@@ -113,4 +85,12 @@ static int interfaces_run(int argc, char **argv)
 }
 
 const struct command command_interfaces = {
-	"interfaces", "list what can be captured on", &argp, interfaces_run};
+	.name = "interfaces",
+	.summary = "list what can be captured on",
+	.args = "[REMOTE:][INTERFACE]",
+	.help = "Lists what can be captured on.",
+	.tables = true,
+	.max = 1,
+	.too_many = "one interface at most",
+	.run = interfaces_run,
+};

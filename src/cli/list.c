@@ -10,34 +10,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-struct list_line {
-	const char *target;
-};
-
-static error_t list_parse(int key, char *arg, struct argp_state *state)
-{
-	struct list_line *line = state->input;
-
-	switch (key) {
-	case ARGP_KEY_ARG:
-		if (line->target)
-			argp_error(state, "one capture at most");
-		line->target = arg;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp argp = {NULL,
-				 list_parse,
-				 "[REMOTE:][ID|ALIAS]",
-				 "Lists the captures. SIZE is that of the "
-				 "packets as a savefile, DROPPED "
-				 "counts packets since pcapd was started.",
-				 cli_tables,
-				 NULL,
-				 NULL};
-
 static void list_columns(struct table *t)
 {
 	table_column(t, "ID", TABLE_RIGHT);
@@ -99,15 +71,13 @@ static void list_print(const Pcap__V1__ListResponse *m)
 				m->captures[i]->waiting_for);
 }
 
-static int list_run(int argc, char **argv)
+static int list_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct list_line line = {0};
-	const char *name = "";
+	const char *name;
 	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
 
-	cli_parse(&argp, argc, argv, &line);
-	if (line.target && !target_parse(line.target, &name, &e))
+	if (!target_parse(words->v[0], &name, &e))
 		return cli_fail(&e);
 	ask.name = (char *)name;
 	Pcap__V1__ListResponse *m =
@@ -119,5 +89,14 @@ static int list_run(int argc, char **argv)
 	return cli_done();
 }
 
-const struct command command_list = {"list", "list the captures", &argp,
-				     list_run};
+const struct command command_list = {
+	.name = "list",
+	.summary = "list the captures",
+	.args = "[REMOTE:][ID|ALIAS]",
+	.help = "Lists the captures. SIZE is that of the packets as a "
+		"savefile, DROPPED counts packets since pcapd was started.",
+	.tables = true,
+	.max = 1,
+	.too_many = "one capture at most",
+	.run = list_run,
+};

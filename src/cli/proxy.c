@@ -17,17 +17,6 @@
 
 #define LANE_BYTES (256 << 10)
 
-static const struct argp argp = {
-	NULL,
-	NULL,
-	"",
-	"Carries bytes between the standard input and output and the daemon's "
-	"socket. ssh:// remotes run it on the machine that they name; it is of "
-	"no use by hand.",
-	cli_common,
-	NULL,
-	NULL};
-
 static bool proxy_write_all(int fd, const char *bytes, size_t n)
 {
 	while (n) {
@@ -83,13 +72,13 @@ static void *proxy_upward(void *arg)
 	return NULL;
 }
 
-static int proxy_run(int argc, char **argv)
+static int proxy_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
 	char line[CLIENT_CARRIER_MAX];
 	pthread_t thread;
 
-	cli_parse(&argp, argc, argv, NULL);
+	(void)words;
 	int fd = client_connect(cli_socket(), &e);
 	if (fd < 0)
 		return cli_fail(&e);
@@ -113,5 +102,11 @@ static int proxy_run(int argc, char **argv)
 }
 
 const struct command command_proxy = {
-	"proxy", "what ssh:// remotes run on the other machine", &argp,
-	proxy_run};
+	.name = "proxy",
+	.summary = "what ssh:// remotes run on the other machine",
+	.args = "",
+	.help = "Carries bytes between the standard input and output and the "
+		"daemon's socket. ssh:// remotes run it on the machine that "
+		"they name; it is of no use by hand.",
+	.run = proxy_run,
+};

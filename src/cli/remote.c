@@ -16,56 +16,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct remote_line {
-	const char *bundle, *cert, *key, *ca;
-	struct words words;
-};
+static const char *bundle, *cert, *key, *ca;
 
-static error_t remote_parse(int key, char *arg, struct argp_state *state)
-{
-	struct remote_line *line = state->input;
-
-	switch (key) {
-	case 'b':
-		line->bundle = arg;
-		return 0;
-	case 1:
-		line->cert = arg;
-		return 0;
-	case 2:
-		line->key = arg;
-		return 0;
-	case 3:
-		line->ca = arg;
-		return 0;
-	case ARGP_KEY_ARGS:
-		words_take(&line->words, state);
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp_option options[] = {
-	{"bundle", 'b', "FILE", 0,
-	 "Key, certificate and CA in one file, as 'pcapd tls issue' makes it",
-	 0},
-	{"cert", 1, "FILE", 0, "Your certificate, PEM", 0},
-	{"key", 2, "FILE", 0, "Its key", 0},
-	{"ca", 3, "FILE", 0, "The CA that signed the server's certificate", 0},
+static const struct cli_option options[] = {
+	OPTION_TEXT("bundle", 'b', "FILE", &bundle,
+		    "Key, certificate and CA in one file, as 'pcapd tls issue' "
+		    "makes it"),
+	OPTION_TEXT("cert", 0, "FILE", &cert, "Your certificate, PEM"),
+	OPTION_TEXT("key", 0, "FILE", &key, "Its key"),
+	OPTION_TEXT("ca", 0, "FILE", &ca,
+		    "The CA that signed the server's certificate"),
 	{0}};
-
-static const struct argp argp = {
-	options,
-	remote_parse,
-	"add NAME URL\nlist\nremove REMOTE\ntest REMOTE",
-	"Names other machines with a pcapd; 'NAME:' before a capture means "
-	"that machine. URLs are tls://HOST[:PORT] (port 2020, needs a "
-	"certificate), ssh://[USER@]HOST[:PORT] (runs 'pcap proxy' there by "
-	"your ssh) and unix:///PATH."
-	"\vThey are kept in $XDG_CONFIG_HOME/pcap/remotes.conf.",
-	cli_tables,
-	NULL,
-	NULL};
 
 /* --- add --- */
 
@@ -92,23 +53,22 @@ static bool file_take(char to[ADDRESS_TEXT_MAX], const char *file,
 	return ok;
 }
 
-static bool remote_add(const struct remote_line *line, const char *path,
+static bool remote_add(const struct words *words, const char *path,
 		       struct err *e)
 {
 	struct remote r = {.name = ""};
 	struct address to;
 
-	if (line->words.n != 3)
+	if (words->n != 3)
 		return err_set(e, ERR_USAGE, "add takes a name and a URL");
-	if (!remote_name_check(line->words.v[1], e))
+	if (!remote_name_check(words->v[1], e))
 		return false;
-	strcpy(r.name, line->words.v[1]);
-	if (strlen(line->words.v[2]) >= sizeof(r.url))
+	strcpy(r.name, words->v[1]);
+	if (strlen(words->v[2]) >= sizeof(r.url))
 		return err_set(e, ERR_USAGE, "the URL is too long");
-	strcpy(r.url, line->words.v[2]);
-	if (!file_take(r.bundle, line->bundle, e) ||
-	    !file_take(r.cert, line->cert, e) ||
-	    !file_take(r.key, line->key, e) || !file_take(r.ca, line->ca, e) ||
+	strcpy(r.url, words->v[2]);
+	if (!file_take(r.bundle, bundle, e) || !file_take(r.cert, cert, e) ||
+	    !file_take(r.key, key, e) || !file_take(r.ca, ca, e) ||
 	    !remote_address(&r, &to, e))
 		return false;
 	if (to.kind == ADDRESS_TLS && !tls_key_is_private(to.key, e))
@@ -189,21 +149,21 @@ static bool remote_test(const char *name, struct err *e)
 	return true;
 }
 
-static bool remote_dispatch(const struct remote_line *line, struct err *e)
+static bool remote_dispatch(const struct words *words, struct err *e)
 {
-	const char *verb = line->words.n ? line->words.v[0] : "";
+	const char *verb = words->n ? words->v[0] : "";
 	char path[ADDRESS_TEXT_MAX];
 
 	if (!remotes_path(path, e))
 		return false;
 	if (strcmp(verb, "add") == 0)
-		return remote_add(line, path, e);
-	if (strcmp(verb, "list") == 0 && line->words.n == 1)
+		return remote_add(words, path, e);
+	if (strcmp(verb, "list") == 0 && words->n == 1)
 		return remote_list(path, e);
-	if (strcmp(verb, "remove") == 0 && line->words.n == 2)
-		return remotes_remove(path, line->words.v[1], e);
-	if (strcmp(verb, "test") == 0 && line->words.n == 2)
-		return remote_test(line->words.v[1], e);
+	if (strcmp(verb, "remove") == 0 && words->n == 2)
+		return remotes_remove(path, words->v[1], e);
+	if (strcmp(verb, "test") == 0 && words->n == 2)
+		return remote_test(words->v[1], e);
 	err_set(e, ERR_USAGE,
 		"expected 'add NAME URL', 'list', 'remove REMOTE' or 'test "
 		"REMOTE'%s%s",
@@ -211,14 +171,24 @@ static bool remote_dispatch(const struct remote_line *line, struct err *e)
 	return err_hint(e, "'pcap help remote' tells more.");
 }
 
-static int remote_run(int argc, char **argv)
+static int remote_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct remote_line line = {0};
 
-	cli_parse(&argp, argc, argv, &line);
-	return remote_dispatch(&line, &e) ? cli_done() : cli_fail(&e);
+	return remote_dispatch(words, &e) ? cli_done() : cli_fail(&e);
 }
 
 const struct command command_remote = {
-	"remote", "name other machines with a pcapd", &argp, remote_run};
+	.name = "remote",
+	.summary = "name other machines with a pcapd",
+	.args = "add NAME URL\nlist\nremove REMOTE\ntest REMOTE",
+	.help = "Names other machines with a pcapd; 'NAME:' before a capture "
+		"means that machine. URLs are tls://HOST[:PORT] (port 2020, "
+		"needs a certificate), ssh://[USER@]HOST[:PORT] (runs 'pcap "
+		"proxy' there by your ssh) and unix:///PATH.\vThey are kept in "
+		"$XDG_CONFIG_HOME/pcap/remotes.conf.",
+	.options = options,
+	.tables = true,
+	.max = WORDS_ANY,
+	.run = remote_run,
+};

@@ -7,215 +7,147 @@
 
 #define SNAPLEN_MAX 262144
 
-struct replay_line {
-	struct time_range range;
-	const char *count, *snaplen, *file, *around, *window;
-	bool live, force, strict, explain;
-	char marked[2][MARKED_TEXT]; /* what range may point at */
-	struct words words;
-};
+static Pcap__V1__ReplayRequest ask = PCAP__V1__REPLAY_REQUEST__INIT;
+static struct stream stream = {.method = "Replay", .request = &ask.base};
+static struct time_range range;
+static const char *around;
+static int64_t window_ns;
+static bool explain;
+static char marked[2][MARKED_TEXT]; /* what range may point at */
 
-static error_t replay_parse(int key, char *arg, struct argp_state *state)
-{
-	struct replay_line *line = state->input;
-
-	if (time_range_option(&line->range, key, arg))
-		return 0;
-	switch (key) {
-	case 4:
-		line->around = arg;
-		return 0;
-	case 5:
-		line->window = arg;
-		return 0;
-	case 6:
-		line->strict = true;
-		return 0;
-	case 7:
-		line->explain = true;
-		return 0;
-	case 'c':
-		line->count = arg;
-		return 0;
-	case 's':
-		line->snaplen = arg;
-		return 0;
-	case 'w':
-		line->file = arg;
-		return 0;
-	case 'l':
-		line->live = true;
-		return 0;
-	case 'f':
-		line->force = true;
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "say which capture, by id or alias");
-		return 0;
-	case ARGP_KEY_ARGS:
-		words_take(&line->words, state);
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp_option options[] = {
-	{"since", KEY_SINCE, "TIME", 0, "Packets at or after, a time or a mark",
-	 0},
-	{"until", KEY_UNTIL, "TIME", 0, "Packets before", 0},
-	{"last", KEY_LAST, "LENGTH", 0, "The last 90s, 10m, 2h, 3d, 1w", 0},
-	{"around", 4, "TIME", 0, "Packets around a time or a mark", 0},
-	{"window", 5, "LENGTH", 0,
-	 "With --around: so long before and after it (30s)", 0},
-	{"strict", 6, NULL, 0, "Exit code 3 if there is a gap in the range", 0},
-	{"explain", 7, NULL, 0,
-	 "Say what would be read, by the catalog and the index, and no more",
-	 0},
-	{"live", 'l', NULL, 0, "Go on with what is captured from now on", 0},
-	{"count", 'c', "N", 0, "End after so many packets", 0},
-	{"snaplen", 's', "BYTES", 0, "At most so many bytes of a packet", 0},
-	{"write", 'w', "FILE", 0,
-	 "Write to FILE, compressed if it ends in .zst; '-' is the standard "
-	 "output",
-	 0},
-	{"force", 'f', NULL, 0, "Overwrite FILE", 0},
+static const struct cli_option options[] = {
+	OPTION_RANGE(&range, "Packets at or after, a time or a mark",
+		     "Packets before"),
+	OPTION_TEXT("around", 0, "TIME", &around,
+		    "Packets around a time or a mark"),
+	OPTION_LENGTH("window", &window_ns,
+		      "With --around: so long before and after it (30s)"),
+	OPTION_FLAG("strict", 0, &stream.strict,
+		    "Exit code 3 if there is a gap in the range"),
+	OPTION_FLAG("explain", 0, &explain,
+		    "Say what would be read, by the catalog and the index, and "
+		    "no more"),
+	OPTION_FLAG("live", 'l', &stream.live,
+		    "Go on with what is captured from now on"),
+	OPTION_NUMBER("count", 'c', "N", &ask.max_packets, 1, UINT64_MAX,
+		      "End after so many packets"),
+	OPTION_NUMBER("snaplen", 's', "BYTES", &ask.snaplen, 1, SNAPLEN_MAX,
+		      "At most so many bytes of a packet"),
+	OPTION_TEXT("write", 'w', "FILE", &stream.file,
+		    "Write to FILE, compressed if it ends in .zst; '-' is the "
+		    "standard output"),
+	OPTION_FLAG("force", 'f', &stream.force, "Overwrite FILE"),
 	{0}};
 
-static const struct argp argp = {
-	options,
-	replay_parse,
-	"[REMOTE:]ID|ALIAS [FILTER...]",
-	"Writes what a capture has stored, oldest first, as a savefile. The "
-	"filter is a pcap-filter(7) expression.\vA TIME is "
-	"2026-11-23T10:00:00Z (or +01:00), '2026-11-23 10:00[:00[.5]]' or "
-	"10:00 in local time, @1795424400 seconds since 1970, or 10m, 2h, 3d "
-	"ago.\n\npcap replay web --last 10m tcp port 80 | tcpdump -nr -",
-	cli_common,
-	NULL,
-	NULL};
-
-/* What a replay that ends says at its end. */
-static void say_live(const struct replay_line *line,
-		     const Pcap__V1__ReplayRequest *ask)
+/* Where a replay that has no end begins. */
+static void say_live(void)
 {
 	char text[TIME_TEXT];
 
-	if (line->live && (line->range.since || line->range.last))
+	if (stream.live && (range.since || range.last))
 		cli_say("range: %s to now and on",
-			time_moment(ask->since_ns, text));
+			time_moment(ask.since_ns, text));
 }
 
 /* Makes --since and --until of it. */
-static bool replay_around(struct replay_line *line, const char *name,
-			  int64_t now_ns, struct err *e)
+static bool replay_around(const char *name, int64_t now_ns, struct err *e)
 {
-	int64_t at, window = 30 * NS_PER_S;
+	int64_t at, window = window_ns ? window_ns : 30 * NS_PER_S;
 
-	if (!line->around)
-		return !line->window ||
-		       err_set(e, ERR_USAGE, "--window goes with --around");
-	if (line->range.since || line->range.until || line->range.last)
+	if (range.since || range.until || range.last)
 		return err_set(e, ERR_USAGE,
 			       "--around is a range: give it, or --since, "
 			       "--until and --last");
-	if (!time_or_mark("--around", line->around, name, now_ns, TIME_SINCE,
-			  &at, e) ||
-	    (line->window &&
-	     !duration_parse("--window", line->window, &window, e)))
+	if (!time_or_mark("--around", around, name, now_ns, TIME_SINCE, &at, e))
 		return false;
 	int64_t ends[] = {at > window ? at - window : 0, at + window};
 	for (int i = 0; i < 2; i++)
-		snprintf(line->marked[i], MARKED_TEXT, "@%lld.%09lld",
+		snprintf(marked[i], MARKED_TEXT, "@%lld.%09lld",
 			 (long long)ends[i] / 1000000000,
 			 (long long)ends[i] % 1000000000);
-	line->range.since = line->marked[0];
-	line->range.until = line->marked[1];
+	range.since = marked[0];
+	range.until = marked[1];
 	return true;
 }
 
-static bool replay_fill(Pcap__V1__ReplayRequest *ask, struct replay_line *line,
-			struct err *e)
+static bool replay_fits(struct err *e)
 {
-	uint64_t snaplen = 0;
-	int64_t now = realtime_ns();
-	const char *name;
-
-	if (!target_parse(line->words.v[0], &name, e))
-		return false;
-	if (line->live && line->strict)
+	if (stream.live && stream.strict)
 		return err_set(e, ERR_USAGE,
 			       "--strict judges a range, and --live has no "
 			       "end");
-	if (line->live && (line->range.until || line->around))
+	if (stream.live && (range.until || around))
 		return err_set(e, ERR_USAGE,
 			       "--live goes on without an end: give it or "
 			       "--until");
-	if (line->count && !number_parse("--count", line->count, 1, UINT64_MAX,
-					 &ask->max_packets, e))
+	return around || !window_ns ||
+	       err_set(e, ERR_USAGE, "--window goes with --around");
+}
+
+static bool replay_fill(const struct words *words, struct err *e)
+{
+	int64_t now = realtime_ns();
+	const char *name;
+
+	if (!target_parse(words->v[0], &name, e) || !replay_fits(e) ||
+	    !(around ? replay_around(name, now, e)
+		     : range_marks(&range, marked, name, now, e)) ||
+	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, e))
 		return false;
-	if (line->snaplen && !number_parse("--snaplen", line->snaplen, 1,
-					   SNAPLEN_MAX, &snaplen, e))
-		return false;
-	ask->name = (char *)name;
-	ask->snaplen = (uint32_t)snaplen;
-	ask->live = line->live;
-	ask->accept_zstd = true;
-	if (!replay_around(line, name, now, e) ||
-	    (!line->around &&
-	     !range_marks(&line->range, line->marked, name, now, e)) ||
-	    !time_range_parse(&line->range, now, &ask->since_ns, &ask->until_ns,
-			      e))
-		return false;
-	time_range_say(now, ask->since_ns);
+	time_range_say(now, ask.since_ns);
+	ask.name = (char *)name;
+	ask.filter = words_join(words, 1);
+	ask.live = stream.live;
+	ask.accept_zstd = true;
 	return true;
 }
 
-static int replay_explain(const Pcap__V1__ReplayRequest *replay)
+static int replay_explain(void)
 {
-	Pcap__V1__ExplainRequest ask = PCAP__V1__EXPLAIN_REQUEST__INIT;
+	Pcap__V1__ExplainRequest would = PCAP__V1__EXPLAIN_REQUEST__INIT;
 
-	ask.name = replay->name;
-	ask.filter = replay->filter;
-	ask.since_ns = replay->since_ns;
-	ask.until_ns = replay->until_ns;
-	return explain_run(&ask);
+	would.name = ask.name;
+	would.filter = ask.filter;
+	would.since_ns = ask.since_ns;
+	would.until_ns = ask.until_ns;
+	return explain_run(&would);
 }
 
-/* Packets are, from what is stored. */
-static bool is_picked(const Pcap__V1__ReplayRequest *ask)
+static int replay_stream(void)
 {
-	return *ask->filter || ask->max_packets || ask->snaplen;
+	/* Packets are picked from what is stored. */
+	bool picked = *ask.filter || ask.max_packets || ask.snaplen;
+
+	say_live();
+	stream.frames = picked ? NULL : &ask;
+	stream.name = ask.name;
+	return stream_run(&stream);
 }
 
-static int replay_run(int argc, char **argv)
+static int replay_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct replay_line line = {0};
-	Pcap__V1__ReplayRequest ask = PCAP__V1__REPLAY_REQUEST__INIT;
 
-	cli_parse(&argp, argc, argv, &line);
-	if (!replay_fill(&ask, &line, &e))
+	if (!replay_fill(words, &e))
 		return cli_fail(&e);
-	ask.filter = words_join(&line.words, 1);
-	if (line.explain) {
-		int told = replay_explain(&ask);
-
-		free(ask.filter);
-		return told;
-	}
-	say_live(&line, &ask);
-	struct stream s = {.method = "Replay",
-			   .request = &ask.base,
-			   .frames = is_picked(&ask) ? NULL : &ask,
-			   .name = ask.name,
-			   .file = line.file,
-			   .force = line.force,
-			   .strict = line.strict,
-			   .live = line.live};
-	int code = stream_run(&s);
+	int code = explain ? replay_explain() : replay_stream();
 	free(ask.filter);
 	return code;
 }
 
 const struct command command_replay = {
-	"replay", "write what was captured as a savefile", &argp, replay_run};
+	.name = "replay",
+	.summary = "write what was captured as a savefile",
+	.args = "[REMOTE:]ID|ALIAS [FILTER...]",
+	.help = "Writes what a capture has stored, oldest first, as a "
+		"savefile. The filter is a pcap-filter(7) expression.\vA TIME "
+		"is 2026-11-23T10:00:00Z (or +01:00), '2026-11-23 "
+		"10:00[:00[.5]]' or 10:00 in local time, @1795424400 seconds "
+		"since 1970, or 10m, 2h, 3d ago.\n\npcap replay web --last "
+		"10m tcp port 80 | tcpdump -nr -",
+	.options = options,
+	.min = 1,
+	.max = WORDS_ANY,
+	.too_few = "say which capture, by id or alias",
+	.run = replay_run,
+};

@@ -15,14 +15,24 @@
 
 /* --- retention --- */
 
-bool keep_parse(struct keep *k, struct err *e)
+bool option_keep_bytes(const struct cli_option *o, const char *text,
+		       struct err *e)
 {
-	if (k->bytes &&
-	    !size_parse("--keep-bytes", k->bytes, &k->keep_bytes, e))
-		return false;
-	if (!k->age || strcmp(k->age, "none") == 0)
-		return true;
-	return duration_parse("--keep-age", k->age, &k->keep_age_ns, e);
+	struct keep *k = o->to;
+
+	k->bytes_given = true;
+	return size_parse("--keep-bytes", text, &k->bytes, e);
+}
+
+bool option_keep_age(const struct cli_option *o, const char *text,
+		     struct err *e)
+{
+	struct keep *k = o->to;
+
+	k->age_given = true;
+	k->age_ns = 0;
+	return strcmp(text, "none") == 0 ||
+	       duration_parse("--keep-age", text, &k->age_ns, e);
 }
 
 /* 200 GiB */

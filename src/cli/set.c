@@ -4,122 +4,89 @@
 
 #include <stdio.h>
 
-struct set_line {
-	const char *name, *people;
-	struct keep keep;
-	bool yes, dry_run;
-};
+static Pcap__V1__SetRequest ask = PCAP__V1__SET_REQUEST__INIT;
+static const char *people;
+static struct keep keep;
+static bool yes, dry_run;
 
-static error_t set_parse(int key, char *arg, struct argp_state *state)
-{
-	struct set_line *line = state->input;
-
-	switch (key) {
-	case 1:
-		line->keep.bytes = arg;
-		return 0;
-	case 2:
-		line->keep.age = arg;
-		return 0;
-	case 3:
-		line->people = arg;
-		return 0;
-	case 4:
-		line->dry_run = true;
-		return 0;
-	case 'y':
-		line->yes = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (line->name)
-			argp_error(state, "one capture at a time");
-		line->name = arg;
-		return 0;
-	case ARGP_KEY_END:
-		if (!line->name)
-			argp_error(state, "say which capture, by id or alias");
-		if (!line->keep.bytes && !line->keep.age && !line->people)
-			argp_error(state, "say --keep-bytes, --keep-age or "
-					  "--people");
-		if (line->dry_run && !line->keep.bytes && !line->keep.age)
-			argp_error(state, "--dry-run goes with --keep-bytes "
-					  "or --keep-age");
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp_option options[] = {
-	{"keep-bytes", 1, "BYTES", 0,
-	 "Remove the oldest when more is stored: 500M, 200G, none", 0},
-	{"keep-age", 2, "LENGTH", 0,
-	 "Remove what is older than that: 12h, 30d, none", 0},
-	{"people", 3, "NAME,...", 0,
-	 "Only these people, and root, see the capture; '' is everybody", 0},
-	{"yes", 'y', NULL, 0, "Do not ask", 0},
-	{"dry-run", 4, NULL, 0, "Say what would be removed, and no more", 0},
+static const struct cli_option options[] = {
+	OPTION_KEEP(&keep, ", none"),
+	OPTION_TEXT("people", 0, "NAME,...", &people,
+		    "Only these people, and root, see the capture; '' is "
+		    "everybody"),
+	OPTION_FLAG("yes", 'y', &yes, "Do not ask"),
+	OPTION_FLAG("dry-run", 0, &dry_run,
+		    "Say what would be removed, and no more"),
 	{0}};
 
-static const struct argp argp = {
-	options,
-	set_parse,
-	"[REMOTE:]ID|ALIAS",
-	"Changes how much of a capture is kept, also while it runs. What is "
-	"over the bound goes at once, but for what 'pcap hold' keeps; before "
-	"it removes anything, set says how much, and asks.",
-	cli_common,
-	NULL,
-	NULL};
-
-static int set_removes(const char *name, const struct keep *k, bool dry_run,
-		       struct err *e)
+static bool set_keeps(void)
 {
-	Pcap__V1__WouldRemoveRequest ask = PCAP__V1__WOULD_REMOVE_REQUEST__INIT;
-
-	ask.name = (char *)name;
-	if (k->bytes) {
-		ask.bytes_case =
-			PCAP__V1__WOULD_REMOVE_REQUEST__BYTES_KEEP_BYTES;
-		ask.keep_bytes = k->keep_bytes;
-	}
-	if (k->age) {
-		ask.age_case = PCAP__V1__WOULD_REMOVE_REQUEST__AGE_KEEP_AGE_NS;
-		ask.keep_age_ns = k->keep_age_ns;
-	}
-	return removal_agreed(&ask, dry_run, e);
+	return keep.bytes_given || keep.age_given;
 }
 
-static int set_run(int argc, char **argv)
+static bool set_check(const struct words *words, struct err *e)
+{
+	(void)words;
+	if (!set_keeps() && !people)
+		return err_set(e, ERR_USAGE,
+			       "say --keep-bytes, --keep-age or --people");
+	return set_keeps() || !dry_run ||
+	       err_set(e, ERR_USAGE,
+		       "--dry-run goes with --keep-bytes or --keep-age");
+}
+
+static void set_fill(const char *name)
+{
+	ask.name = (char *)name;
+	if (keep.bytes_given) {
+		ask.bytes_case = PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
+		ask.keep_bytes = keep.bytes;
+	}
+	if (keep.age_given) {
+		ask.age_case = PCAP__V1__SET_REQUEST__AGE_KEEP_AGE_NS;
+		ask.keep_age_ns = keep.age_ns;
+	}
+	if (people) {
+		ask.who_case = PCAP__V1__SET_REQUEST__WHO_PEOPLE;
+		ask.people = (char *)people;
+	}
+}
+
+static int set_removes(const char *name, struct err *e)
+{
+	Pcap__V1__WouldRemoveRequest would =
+		PCAP__V1__WOULD_REMOVE_REQUEST__INIT;
+
+	would.name = (char *)name;
+	if (keep.bytes_given) {
+		would.bytes_case =
+			PCAP__V1__WOULD_REMOVE_REQUEST__BYTES_KEEP_BYTES;
+		would.keep_bytes = keep.bytes;
+	}
+	if (keep.age_given) {
+		would.age_case =
+			PCAP__V1__WOULD_REMOVE_REQUEST__AGE_KEEP_AGE_NS;
+		would.keep_age_ns = keep.age_ns;
+	}
+	return removal_agreed(&would, dry_run, e);
+}
+
+static int set_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct set_line line = {0};
-	Pcap__V1__SetRequest ask = PCAP__V1__SET_REQUEST__INIT;
 	const char *name;
 
-	cli_parse(&argp, argc, argv, &line);
-	if (!target_parse(line.name, &name, &e) || !keep_parse(&line.keep, &e))
+	if (!target_parse(words->v[0], &name, &e))
 		return cli_fail(&e);
-	ask.name = (char *)name;
-	if (line.keep.bytes) {
-		ask.bytes_case = PCAP__V1__SET_REQUEST__BYTES_KEEP_BYTES;
-		ask.keep_bytes = line.keep.keep_bytes;
-	}
-	if (line.keep.age) {
-		ask.age_case = PCAP__V1__SET_REQUEST__AGE_KEEP_AGE_NS;
-		ask.keep_age_ns = line.keep.keep_age_ns;
-	}
-	if (line.people) {
-		ask.who_case = PCAP__V1__SET_REQUEST__WHO_PEOPLE;
-		ask.people = (char *)line.people;
-	}
-	if ((line.keep.bytes || line.keep.age) && (line.dry_run || !line.yes)) {
-		int go = set_removes(name, &line.keep, line.dry_run, &e);
+	set_fill(name);
+	if (set_keeps() && (dry_run || !yes)) {
+		int go = set_removes(name, &e);
 
 		if (go <= 0)
 			return go < 0 ? cli_fail(&e) : cli_done();
 	}
 	int code = cli_change("Set", &ask.base, "changed");
-	if (code != 0 || (!line.keep.bytes && !line.keep.age))
+	if (code != 0 || !set_keeps())
 		return code;
 	Pcap__V1__StatusResponse *m = status_ask(name, &e);
 	if (!m)
@@ -130,5 +97,19 @@ static int set_run(int argc, char **argv)
 	return cli_done();
 }
 
-const struct command command_set = {"set", "change how much is kept", &argp,
-				    set_run};
+const struct command command_set = {
+	.name = "set",
+	.summary = "change how much is kept",
+	.args = "[REMOTE:]ID|ALIAS",
+	.help = "Changes how much of a capture is kept, also while it runs. "
+		"What is over the bound goes at once, but for what 'pcap hold' "
+		"keeps; before it removes anything, set says how much, and "
+		"asks.",
+	.options = options,
+	.min = 1,
+	.max = 1,
+	.too_few = "say which capture, by id or alias",
+	.too_many = "one capture at a time",
+	.check = set_check,
+	.run = set_run,
+};

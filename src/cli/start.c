@@ -5,51 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
-struct start_line {
-	const char *name;
-	bool all;
-};
+static Pcap__V1__StartRequest ask = PCAP__V1__START_REQUEST__INIT;
 
-static error_t start_parse(int key, char *arg, struct argp_state *state)
-{
-	struct start_line *line = state->input;
-
-	switch (key) {
-	case 'a':
-		line->all = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (line->name)
-			argp_error(state, "one capture at a time, or --all");
-		line->name = arg;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp_option options[] = {
-	{"all", 'a', NULL, 0, "Start every capture that is stopped", 0}, {0}};
-
-static const struct argp argp = {
-	options,
-	start_parse,
-	"[REMOTE:][ID|ALIAS]",
-	"Starts a capture; it goes on until it is stopped, also when pcapd or "
-	"the machine is started again. Without a name the only capture there "
-	"is.",
-	cli_common,
-	NULL,
-	NULL};
+static const struct cli_option options[] = {
+	OPTION_FLAG("all", 'a', &ask.all,
+		    "Start every capture that is stopped"),
+	{0}};
 
 /* The one capture of an interface, as text; else an error that names them. */
 static bool only_one(char id[24], struct err *e)
 {
-	Pcap__V1__ListRequest ask = PCAP__V1__LIST_REQUEST__INIT;
+	Pcap__V1__ListRequest all = PCAP__V1__LIST_REQUEST__INIT;
 	char name[CAPTURE_TEXT];
 	unsigned found = 0;
 
 	Pcap__V1__ListResponse *m =
-		(Pcap__V1__ListResponse *)cli_call("List", &ask.base, e);
+		(Pcap__V1__ListResponse *)cli_call("List", &all.base, e);
 	if (!m)
 		return false;
 	for (size_t i = 0; i < m->n_captures; i++) {
@@ -73,35 +44,41 @@ static bool only_one(char id[24], struct err *e)
 	return found == 1;
 }
 
-static int start_run(int argc, char **argv)
+static int start_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct start_line line = {0};
-	Pcap__V1__StartRequest ask = PCAP__V1__START_REQUEST__INIT;
-	const char *name = "";
+	const char *name;
 	char id[24];
 
-	cli_parse(&argp, argc, argv, &line);
-	if (line.name && !target_parse(line.name, &name, &e))
+	if (!target_parse(words->v[0], &name, &e))
 		return cli_fail(&e);
 	if (strcmp(name, "--all") == 0) { /* remote:--all */
-		line.all = true;
+		ask.all = true;
 		name = "";
 	}
-	if (*name && line.all) {
+	if (*name && ask.all) {
 		err_set(&e, ERR_USAGE,
 			"either a capture or --all, not '%s' and --all", name);
 		return cli_fail(&e);
 	}
-	if (!*name && !line.all) {
+	if (!*name && !ask.all) {
 		if (!only_one(id, &e))
 			return cli_fail(&e);
 		name = id;
 	}
 	ask.name = (char *)name;
-	ask.all = line.all;
 	return cli_change("Start", &ask.base, "started");
 }
 
-const struct command command_start = {"start", "start a capture", &argp,
-				      start_run};
+const struct command command_start = {
+	.name = "start",
+	.summary = "start a capture",
+	.args = "[REMOTE:][ID|ALIAS]",
+	.help = "Starts a capture; it goes on until it is stopped, also when "
+		"pcapd or the machine is started again. Without a name the "
+		"only capture there is.",
+	.options = options,
+	.max = 1,
+	.too_many = "one capture at a time, or --all",
+	.run = start_run,
+};

@@ -13,38 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct status_line {
-	const char *target;
-};
-
-static error_t status_parse(int key, char *arg, struct argp_state *state)
-{
-	struct status_line *line = state->input;
-
-	switch (key) {
-	case ARGP_KEY_ARG:
-		if (line->target)
-			argp_error(state, "one capture at most");
-		line->target = arg;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp argp = {
-	NULL,
-	status_parse,
-	"[REMOTE:][ID|ALIAS]",
-	"Tells whether captures are well. NEWEST and SYNCED are the ages of "
-	"the newest packet and of the last instant before which everything "
-	"would survive a power loss; QUEUE counts blocks that wait for the "
-	"disk, of those that may; LEVEL is the compression's; DROPPED counts "
-	"packets since pcapd was started. Exit code 3 if packets were dropped "
-	"in the last hour.",
-	cli_tables,
-	NULL,
-	NULL};
-
 /* --- for people --- */
 
 static const char *age_text(int64_t ns, int64_t now_ns, char out[SPAN_TEXT])
@@ -208,14 +176,12 @@ static void status_print_json(const Pcap__V1__StatusResponse *m)
 	json_end(&j);
 }
 
-static int status_run(int argc, char **argv)
+static int status_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct status_line line = {0};
-	const char *name = "";
+	const char *name;
 
-	cli_parse(&argp, argc, argv, &line);
-	if (line.target && !target_parse(line.target, &name, &e))
+	if (!target_parse(words->v[0], &name, &e))
 		return cli_fail(&e);
 	Pcap__V1__StatusResponse *m = status_ask(name, &e);
 	if (!m)
@@ -230,4 +196,18 @@ static int status_run(int argc, char **argv)
 }
 
 const struct command command_status = {
-	"status", "tell whether captures are well", &argp, status_run};
+	.name = "status",
+	.summary = "tell whether captures are well",
+	.args = "[REMOTE:][ID|ALIAS]",
+	.help = "Tells whether captures are well. NEWEST and SYNCED are the "
+		"ages of the newest packet and of the last instant before "
+		"which everything would survive a power loss; QUEUE counts "
+		"blocks that wait for the disk, of those that may; LEVEL is "
+		"the compression's; DROPPED counts packets since pcapd was "
+		"started. Exit code 3 if packets were dropped in the last "
+		"hour.",
+	.tables = true,
+	.max = 1,
+	.too_many = "one capture at most",
+	.run = status_run,
+};

@@ -4,67 +4,44 @@
 
 #include <string.h>
 
-struct stop_line {
-	const char *name;
-	bool all;
-};
+static Pcap__V1__StopRequest ask = PCAP__V1__STOP_REQUEST__INIT;
 
-static error_t stop_parse(int key, char *arg, struct argp_state *state)
-{
-	struct stop_line *line = state->input;
+static const struct cli_option options[] = {
+	OPTION_FLAG("all", 'a', &ask.all, "Stop every capture that runs"), {0}};
 
-	switch (key) {
-	case 'a':
-		line->all = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (line->name)
-			argp_error(state, "one capture at a time, or --all");
-		line->name = arg;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp_option options[] = {
-	{"all", 'a', NULL, 0, "Stop every capture that runs", 0}, {0}};
-
-static const struct argp argp = {options,
-				 stop_parse,
-				 "[REMOTE:]ID|ALIAS\n[REMOTE:]--all",
-				 "Stops a capture. What it captured stays.",
-				 cli_common,
-				 NULL,
-				 NULL};
-
-static int stop_run(int argc, char **argv)
+static int stop_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct stop_line line = {0};
-	Pcap__V1__StopRequest ask = PCAP__V1__STOP_REQUEST__INIT;
-	const char *name = "";
+	const char *name;
 
-	cli_parse(&argp, argc, argv, &line);
-	if (line.name && !target_parse(line.name, &name, &e))
+	if (!target_parse(words->v[0], &name, &e))
 		return cli_fail(&e);
 	if (strcmp(name, "--all") == 0) { /* remote:--all */
-		line.all = true;
+		ask.all = true;
 		name = "";
 	}
-	if (*name && line.all) {
+	if (*name && ask.all) {
 		err_set(&e, ERR_USAGE,
 			"either a capture or --all, not '%s' and --all", name);
 		return cli_fail(&e);
 	}
-	if (!*name && !line.all) {
+	if (!*name && !ask.all) {
 		err_set(&e, ERR_USAGE,
 			"say which capture to stop, by id or alias, or --all");
 		err_hint(&e, "'pcap list' shows them.");
 		return cli_fail(&e);
 	}
 	ask.name = (char *)name;
-	ask.all = line.all;
 	return cli_change("Stop", &ask.base, "stopped");
 }
 
-const struct command command_stop = {"stop", "stop a capture", &argp, stop_run};
+const struct command command_stop = {
+	.name = "stop",
+	.summary = "stop a capture",
+	.args = "[REMOTE:]ID|ALIAS\n[REMOTE:]--all",
+	.help = "Stops a capture. What it captured stays.",
+	.options = options,
+	.max = 1,
+	.too_many = "one capture at a time, or --all",
+	.run = stop_run,
+};

@@ -41,9 +41,10 @@ bool target_remote(const char *name, struct err *e)
 bool target_parse(const char *word, const char **name, struct err *e)
 {
 	char remote[REMOTE_NAME_MAX + 2];
-	size_t n = strspn(word, REMOTE_LETTERS);
 
+	word = word ? word : "";
 	elsewhere = false;
+	size_t n = strspn(word, REMOTE_LETTERS);
 	if (word[n] != ':') {
 		*name = word;
 		return true;

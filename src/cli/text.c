@@ -82,12 +82,6 @@ int cli_done(void)
 	return cli_fail(&e);
 }
 
-void words_take(struct words *w, const struct argp_state *state)
-{
-	w->v = state->argv + state->next;
-	w->n = state->argc - state->next;
-}
-
 char *words_join(const struct words *w, int from)
 {
 	size_t n = 1;

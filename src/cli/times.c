@@ -256,22 +256,6 @@ bool time_parse(const char *what, const char *text, int64_t now_ns,
 	return true;
 }
 
-bool time_range_option(struct time_range *r, int key, char *arg)
-{
-	switch (key) {
-	case KEY_SINCE:
-		r->since = arg;
-		return true;
-	case KEY_UNTIL:
-		r->until = arg;
-		return true;
-	case KEY_LAST:
-		r->last = arg;
-		return true;
-	}
-	return false;
-}
-
 bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		      int64_t *since_ns, int64_t *until_ns, struct err *e)
 {

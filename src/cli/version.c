@@ -4,33 +4,13 @@
 
 #include <stdio.h>
 
-static error_t version_parse(int key, char *arg, struct argp_state *state)
-{
-	const char **target = state->input;
-
-	if (key != ARGP_KEY_ARG)
-		return ARGP_ERR_UNKNOWN;
-	if (**target)
-		argp_error(state, "one machine at a time");
-	*target = arg;
-	return 0;
-}
-
-static const struct argp argp = {
-	NULL,	     version_parse,
-	"[REMOTE:]", "Prints the versions of pcap and of the daemon.",
-	cli_common,  NULL,
-	NULL};
-
-static int version_run(int argc, char **argv)
+static int version_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
 	Pcap__V1__VersionRequest ask = PCAP__V1__VERSION_REQUEST__INIT;
+	const char *name;
 
-	const char *target = "", *name;
-
-	cli_parse(&argp, argc, argv, &target);
-	if (!target_parse(target, &name, &e))
+	if (!target_parse(words->v[0], &name, &e))
 		return cli_fail(&e);
 	cli_print("pcap %s", PCAPD_VERSION);
 	Pcap__V1__VersionResponse *m =
@@ -45,4 +25,11 @@ static int version_run(int argc, char **argv)
 }
 
 const struct command command_version = {
-	"version", "print the versions of pcap and pcapd", &argp, version_run};
+	.name = "version",
+	.summary = "print the versions of pcap and pcapd",
+	.args = "[REMOTE:]",
+	.help = "Prints the versions of pcap and of the daemon.",
+	.max = 1,
+	.too_many = "one machine at a time",
+	.run = version_run,
+};

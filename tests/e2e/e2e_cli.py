@@ -170,6 +170,13 @@ class BadInput(Case):
             (["alias", "drop", "web"], USAGE,
              "expected 'add' or 'remove', not 'drop'"),
             # One capture or all of them.
+            # No option is guessed from its beginning.
+            (["stop", "--al"], USAGE,
+             "unrecognized option '--al', perhaps '--all'"),
+            (["replay", "web", "--sinc", "@1"], USAGE, "perhaps '--since'"),
+            (["replay", "web", "--sinc=@1"], USAGE, "perhaps '--since'"),
+            (["--socke", "x", "list"], USAGE, "perhaps '--socket'"),
+            (["hold", "web", "--reason", "--al"], USAGE, "say --since"),
             (["start", "web", "--all"], USAGE, "either a capture or --all"),
             (["stop", "web", "--all"], USAGE, "either a capture or --all"),
             (["stop"], USAGE, "say which capture to stop"),

@@ -24,6 +24,25 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
+def manual(commands):
+    """Which options man/pcap.1 tells of: of each command, and of all of them.
+    """
+    told = {name: [] for name in commands + ["OPTIONS"]}
+    with open(ROOT + "/man/pcap.1") as file:
+        lines = file.read().replace("\\-", "-").splitlines()
+    at, depth, section = None, 0, None
+    for line in lines:
+        depth += line.startswith(".RS") - line.startswith(".RE")
+        head = re.match(r"\\fBpcap (\w+)" if section == "SYNOPSIS"
+                        else r"\.BR? (\w+)", line)
+        if line.startswith(".SH"):
+            section = at = line[4:]
+        elif head and depth == 0 and head[1] in told:
+            at = head[1]
+        told.setdefault(at, []).extend(re.findall(r"--[a-z-]+", line))
+    return told
+
+
 class Complete(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -63,6 +82,13 @@ class Complete(unittest.TestCase):
         self.assertEqual(self.ask("pcap --socket /x sto"), ["stop"])
         self.assertEqual(self.ask("pcap help aud"), ["audit"])
         self.assertEqual(self.ask("pcap nonsense "), [])
+
+    def test_the_manual_has_every_option_of_every_command(self):
+        commands = self.ask("pcap ")
+        told = manual(commands)
+        for command in commands:
+            for option in self.ask("pcap %s --" % command):
+                self.assertIn(option, told[command] + told["OPTIONS"], command)
 
     def test_options_are_those_of_each_commands_help(self):
         for command in self.ask("pcap "):
