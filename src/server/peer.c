@@ -147,6 +147,16 @@ static void peer_stopped(void *ctx, bool ok)
 	peer_unref(ctx);
 }
 
+bool peer_goes_on(struct peer *c, enum peer_phase to)
+{
+	pthread_mutex_lock(&c->server->lock);
+	bool on = c->phase < to;
+	if (on)
+		c->phase = to;
+	pthread_mutex_unlock(&c->server->lock);
+	return on;
+}
+
 /* The reference that the peer was made with is gRPC's from here on. */
 void peer_serve(struct peer *c, int fd)
 {
@@ -161,14 +171,12 @@ void peer_serve(struct peer *c, int fd)
 	call_request(c);
 	grpc_server_add_channel_from_fd(c->grpc, fd, plain);
 	grpc_server_credentials_release(plain);
-	pthread_mutex_lock(&c->server->lock);
-	c->served = true;
-	pthread_mutex_unlock(&c->server->lock);
+	peer_goes_on(c, PEER_SERVED);
 }
 
 void peer_end(struct peer *c)
 {
-	if (atomic_exchange(&c->ended, true))
+	if (!peer_goes_on(c, PEER_ENDED))
 		return;
 	/* It may tell that it has stopped before it returns, and looks at its
 	 * server after that. */
@@ -321,7 +329,7 @@ static struct peer *next_peer(struct server *s, struct peer *c)
 static bool peer_is_served(struct peer *c)
 {
 	pthread_mutex_lock(&c->server->lock);
-	bool served = c->served;
+	bool served = c->phase >= PEER_SERVED;
 	pthread_mutex_unlock(&c->server->lock);
 	return served;
 }
@@ -341,8 +349,8 @@ static void peer_cut(struct peer *c, bool only_shaking)
 	struct server *s = c->server;
 
 	pthread_mutex_lock(&s->lock);
-	bool served = c->served;
-	if (c->tls && (c->shaking || !only_shaking))
+	bool served = c->phase >= PEER_SERVED;
+	if (c->tls && (!served || !only_shaking))
 		tls_cut(c->tls);
 	pthread_mutex_unlock(&s->lock);
 	if (served && !only_shaking)
@@ -364,11 +372,7 @@ static void peer_dismiss(struct peer *c)
 	struct call *call = NULL;
 	char why[160];
 
-	pthread_mutex_lock(&s->lock);
-	bool doomed = c->doomed;
-	c->doomed = true;
-	pthread_mutex_unlock(&s->lock);
-	if (doomed) {
+	if (!peer_goes_on(c, PEER_DOOMED)) {
 		peer_cut(c, false);
 		return;
 	}

@@ -27,6 +27,16 @@ enum origin { FROM_SOCKET, FROM_SSH, FROM_TLS };
 enum place { PLACE_NONE, PLACE_ARRIVING, PLACE_TAKEN, PLACE_REFUSED, PLACES };
 #define REFUSED_MAX 32
 
+/* How far it is; it only goes on. */
+enum peer_phase {
+	PEER_ARRIVED,
+	PEER_SHAKING, /* hands, since since_ns */
+	PEER_CUT,     /* it made room for others meanwhile */
+	PEER_SERVED,  /* by gRPC */
+	PEER_DOOMED,  /* it was told that it has to go */
+	PEER_ENDED,   /* gRPC was told that it is gone */
+};
+
 /* Each has a gRPC server of its own: what a call may do is known by where it
  * comes in, and not by a descriptor's number, which is used again. */
 struct peer {
@@ -43,17 +53,16 @@ struct peer {
 	/* Once it is counted. */
 	enum rank rank;
 	struct person *person;
-	int data_fd;	   /* it is a data connection; or -1 */
-	grpc_server *grpc; /* NULL until it is served */
-	atomic_bool ended;
+	int data_fd;		 /* it is a side channel; or -1 */
+	grpc_server *grpc;	 /* NULL until it is served */
 	atomic_bool starved;	 /* there was no memory for its next call */
 	atomic_uint n_calls;	 /* that have arrived */
 	_Atomic int64_t idle_ns; /* since when there are none */
 	struct err refusal; /* of all its calls; written before it is served */
 	struct op op_stopped;
 	uint64_t excluded; /* control_accept's number */
-	bool is_carried;   /* by this connection to the ssh daemon; written
-			    * before it is served */
+	/* The connection to the ssh daemon that carries it, or no family;
+	 * written before it is served. */
 	struct flow carrier;
 	/* From here on of TLS, and written before it is served. */
 	struct allowed allowed; /* as it was at the handshake */
@@ -63,14 +72,9 @@ struct peer {
 	struct peer *next, **link;
 	struct tls_link *tls; /* while there is one */
 	enum place place;
-	bool cut;     /* it makes room */
-	bool served;  /* by gRPC */
-	bool shaking; /* hands, since: */
+	enum peer_phase phase;
 	int64_t since_ns;
-	bool doomed; /* it was told that it has to go */
-	/* Of a data connection. */
-	uint8_t ticket[TICKET_BYTES];
-	bool has_ticket, taken;
+	struct side_channel side_channel;
 };
 
 /* It arrives; those of TLS have to show who they are. NULL: with ERR_LIMIT too
@@ -86,6 +90,8 @@ void peers_refused(struct server *s);
 /* With the server's lock; false: the last reference is gone. */
 bool peer_ref_living(struct peer *c);
 void peer_unref(struct peer *c);
+/* false: it is there, or further, already. */
+bool peer_goes_on(struct peer *c, enum peer_phase to);
 /* Gives fd to gRPC, in any case. A reference is held until it has ended. */
 void peer_serve(struct peer *c, int fd);
 /* Of a thread that carries bytes. */

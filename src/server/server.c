@@ -111,7 +111,7 @@ static void *call_main(void *arg)
 
 	audit_begin(c);
 	/* What is sent would be captured, and sent again. */
-	if (c->peer->is_carried && c->method->bound != BOUND_CALLS)
+	if (c->peer->carrier.family && c->method->bound != BOUND_CALLS)
 		c->excluded =
 			control_exclude(c->server->control, &c->peer->carrier);
 	c->method->run(c);

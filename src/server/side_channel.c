@@ -60,9 +60,9 @@ static struct peer *server_side_channel_find(const struct peer *of,
 					     const uint8_t *ticket)
 {
 	for (struct peer *c = of->server->peers; c; c = c->next)
-		if (c->has_ticket && c->uid == of->uid &&
+		if (c->side_channel.state && c->uid == of->uid &&
 		    c->local_role == of->local_role &&
-		    memcmp(c->ticket, ticket, TICKET_BYTES) == 0)
+		    memcmp(c->side_channel.ticket, ticket, TICKET_BYTES) == 0)
 			return c;
 	return NULL;
 }
@@ -80,8 +80,9 @@ bool side_channel_open(struct peer *c, const char line[DATA_LINE_BYTES], int fd)
 		return false;
 	pthread_mutex_lock(&c->server->lock);
 	bool ours = !server_side_channel_find(c, ticket);
-	memcpy(c->ticket, ticket, TICKET_BYTES);
-	c->has_ticket = ours;
+	memcpy(c->side_channel.ticket, ticket, TICKET_BYTES);
+	if (ours)
+		c->side_channel.state = SIDE_CHANNEL_OPEN;
 	pthread_mutex_unlock(&c->server->lock);
 	return ours && send(fd, "+", 1, MSG_NOSIGNAL) == 1;
 }
@@ -97,10 +98,11 @@ struct peer *side_channel_take(struct peer *of,
 	pthread_mutex_lock(&s->lock);
 	if (of->origin == FROM_SOCKET)
 		found = server_side_channel_find(of, ticket->data);
-	if (found && (found->taken || !peer_ref_living(found)))
+	if (found && (found->side_channel.state == SIDE_CHANNEL_TAKEN ||
+		      !peer_ref_living(found)))
 		found = NULL;
 	if (found)
-		found->taken = true;
+		found->side_channel.state = SIDE_CHANNEL_TAKEN;
 	pthread_mutex_unlock(&s->lock);
 	return found;
 }
@@ -108,8 +110,8 @@ struct peer *side_channel_take(struct peer *of,
 bool side_channel_is_idle(struct peer *c)
 {
 	pthread_mutex_lock(&c->server->lock);
-	bool idle = !c->taken;
-	c->taken = true;
+	bool idle = c->side_channel.state != SIDE_CHANNEL_TAKEN;
+	c->side_channel.state = SIDE_CHANNEL_TAKEN;
 	pthread_mutex_unlock(&c->server->lock);
 	return idle;
 }

@@ -18,6 +18,17 @@ struct cursor;
 struct peer;
 
 #define TICKET_BYTES 16
+
+/* Of a peer. Under the server's lock. */
+struct side_channel {
+	enum {
+		SIDE_CHANNEL_NONE,
+		SIDE_CHANNEL_OPEN, /* for the replay with its ticket */
+		SIDE_CHANNEL_TAKEN,
+	} state;
+	uint8_t ticket[TICKET_BYTES];
+};
+
 #define DATA_LINE_BYTES 44
 
 /* As proxy_protocol_line. */

@@ -257,14 +257,13 @@ static bool tls_listener_admit(void *ctx, const struct tls_cert *cert,
 }
 
 /* The link is the list's to cut from here on. */
-static void set_link(struct peer *c, struct tls_link *l, bool shaking)
+static void set_link(struct peer *c, struct tls_link *l)
 {
 	struct server *s = c->server;
 
 	pthread_mutex_lock(&s->lock);
 	c->tls = l;
-	c->shaking = shaking;
-	if (l && shaking && atomic_load(&s->stopping))
+	if (l && atomic_load(&s->stopping))
 		tls_cut(l);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -281,7 +280,6 @@ static void tls_listener_serve(struct peer *c, struct tls_link *l, int fds[2])
 	/* gRPC's, beside this thread's. */
 	atomic_fetch_add(&c->refs, 1);
 	peer_serve(c, fds[0]);
-	set_link(c, l, false);
 	if (atomic_load(&c->server->stopping))
 		peer_end(c);
 	peer_carry(c, l, fds[1]);
@@ -293,7 +291,7 @@ static void tls_listener_serve(struct peer *c, struct tls_link *l, int fds[2])
 static const struct err *tls_listener_why(struct peer *c, struct err *e)
 {
 	pthread_mutex_lock(&c->server->lock);
-	bool was_cut = c->cut;
+	bool was_cut = c->phase == PEER_CUT;
 	pthread_mutex_unlock(&c->server->lock);
 	if (was_cut)
 		err_set(e, ERR_LIMIT, "max-handshakes is %u, others came",
@@ -322,7 +320,7 @@ static void *tls_listener_main(void *arg)
 	pthread_mutex_unlock(&r->lock);
 	free(a);
 	if (l)
-		set_link(c, l, true);
+		set_link(c, l);
 	if (l &&
 	    tls_shake_hands(l, (int)r->config.handshake_timeout_s * 1000, &e) &&
 	    (peer_count(c, &e) || (c->place == PLACE_REFUSED && c->person)) &&
@@ -330,7 +328,7 @@ static void *tls_listener_main(void *arg)
 		tls_listener_serve(c, l, fds);
 	else
 		tls_listener_refused(c->from, tls_listener_why(c, &e));
-	set_link(c, NULL, false);
+	set_link(c, NULL);
 	tls_link_free(l);
 	peer_unref(c);
 	return NULL;
@@ -347,14 +345,14 @@ static void tls_listener_make_room(struct server *s)
 
 	pthread_mutex_lock(&s->lock);
 	for (struct peer *c = s->peers; c; c = c->next) {
-		if (!c->shaking || c->cut)
+		if (c->phase != PEER_SHAKING)
 			continue;
 		n++;
 		if (c->tls && (!oldest || c->since_ns < oldest->since_ns))
 			oldest = c;
 	}
 	if (n >= most && oldest) {
-		oldest->cut = true;
+		oldest->phase = PEER_CUT;
 		tls_cut(oldest->tls);
 	}
 	while (s->n_places[PLACE_ARRIVING] >= 2 * most && !late)
@@ -420,7 +418,7 @@ void tls_listener_accept(struct server *s, int listen_fd)
 		memcpy(c->from, text, sizeof(text));
 		*a = (struct tls_connection){c, fd};
 		pthread_mutex_lock(&s->lock);
-		c->shaking = true;
+		c->phase = PEER_SHAKING;
 		c->since_ns = monotonic_ns();
 		pthread_mutex_unlock(&s->lock);
 		if (server_thread(tls_listener_main, a, CARRY_STACK_BYTES))

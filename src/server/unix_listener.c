@@ -447,7 +447,6 @@ static void unix_listener_take_line(struct connection *v, const char *line,
 	who->origin = FROM_SSH;
 	pthread_mutex_unlock(&who->server->lock);
 	who->carrier = proxy_protocol_flow(&p);
-	who->is_carried = true;
 	proxy_protocol_text(&p, who->from, sizeof(who->from));
 	log_info("%s (%s) came in by ssh from %s", who->local,
 		 role_text(who->local_role), who->from);
