@@ -338,7 +338,10 @@ static bool stream_verdict(struct stream_run *r, bool ok,
 	/* The terminal's signal ends ssh, too. */
 	if (!ok && why == CANCELLER_SIGNAL && e->kind == ERR_UNREACHABLE)
 		return true;
-	if (!ok) {
+	/* The End has said more of these. */
+	bool told = r->ended &&
+		    (e->kind == ERR_INCOMPLETE || e->kind == ERR_UNREACHABLE);
+	if (!ok && !told) {
 		if (r->begun && e->kind == ERR_UNREACHABLE)
 			e->kind = ERR_INCOMPLETE;
 		return err_wrap(e, "%s %s", verb, name);
@@ -382,7 +385,7 @@ static bool stream_verdict(struct stream_run *r, bool ok,
 			name, r->coverage->gaps);
 		return err_hint(e, "'pcap gaps %s' lists them.", name);
 	}
-	return true;
+	return ok || err_wrap(e, "%s %s", verb, name);
 }
 
 static int stream_finish(struct stream_run *r, bool ok, struct err *e)

@@ -153,10 +153,11 @@ static void server_listen_send_lost(struct listener *l, uint64_t packets,
 	call_send(l->call, wire_lost(packets, reason));
 }
 
-static void server_listen_end(struct listener *l, bool complete,
-			      const char *note)
+/* why_not: it is not complete; or NULL. */
+static void server_listen_end(struct listener *l, const char *why_not)
 {
 	Pcap__V1__End server_listen_end = PCAP__V1__END__INIT;
+	bool stopping = why_not && call_is_stopping(l->call);
 
 	if (!l->header_sent) {
 		if (!l->link_known)
@@ -168,10 +169,12 @@ static void server_listen_end(struct listener *l, bool complete,
 	server_listen_end.min_ns = l->select.packets ? l->select.min_ns : 0;
 	server_listen_end.max_ns = l->select.packets ? l->select.max_ns : 0;
 	server_listen_end.lost = l->lost;
-	server_listen_end.complete = complete;
-	server_listen_end.note = (char *)note;
+	server_listen_end.complete = !why_not;
+	server_listen_end.note = (char *)(why_not ? why_not : "");
 	call_send(l->call, wire_end(&server_listen_end));
-	call_finish(l->call, GRPC_STATUS_OK, "", NULL);
+	call_finish(l->call,
+		    stopping ? GRPC_STATUS_UNAVAILABLE : GRPC_STATUS_OK,
+		    stopping ? why_not : "", NULL);
 	server_listen_detach(l);
 }
 
@@ -230,7 +233,7 @@ static bool send_slice(struct listener *l, struct slice s, uint64_t lost)
 	if (more < 0)
 		server_listen_fail(l, &e);
 	else if (more == 0)
-		server_listen_end(l, true, "");
+		server_listen_end(l, NULL);
 	return sent || more <= 0 || lost;
 }
 
@@ -309,10 +312,9 @@ static void listen_next(struct listener *l)
 	if (got == 1)
 		sent = send_slice(l, s, lost);
 	else
-		server_listen_end(l, false,
-				  call_is_stopping(c)
-					  ? "pcapd is stopping"
-					  : "the capture was deleted");
+		server_listen_end(l, call_is_stopping(c)
+					     ? "pcapd is stopping"
+					     : "the capture was deleted");
 	call_release(c);
 	/* One slice at a turn: a filter that nothing passes must not keep the
 	 * others waiting. */

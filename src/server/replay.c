@@ -43,6 +43,7 @@ struct replay {
 	uint32_t link_type;
 	int64_t sent_ns; /* when something was sent last */
 	Pcap__V1__End end;
+	char lost_why[160]; /* the last reason; "": nothing was lost */
 	/* Under the call's lock. */
 	bool published, feed_closed;
 	int64_t passing_ns; /* since when a frame goes beside; 0: none does */
@@ -235,6 +236,7 @@ static bool server_replay_send_lost(struct replay *r, uint64_t packets,
 				    const char *reason)
 {
 	r->end.lost += packets;
+	snprintf(r->lost_why, sizeof(r->lost_why), "%s", reason);
 	return call_send_wait(r->call, wire_lost(packets, reason));
 }
 
@@ -422,21 +424,20 @@ static Pcap__V1__Coverage *replay_coverage(struct replay *r, struct coverage *c,
 
 /* What somebody else found out is told like what this one came across. */
 static bool replay_is_whole(struct replay *r, const struct coverage *c,
-			    bool enough, char *note, size_t room)
+			    bool enough, struct err *e)
 {
 	int64_t until_ns = enough ? r->pick.max_ns + 1 : 0;
 	uint64_t packets;
 	size_t n = coverage_damage(c, until_ns, &packets);
 
 	if (n && packets)
-		snprintf(note, room,
-			 "%" PRIu64 " packets that were stored are damaged or "
-			 "gone",
-			 packets);
-	else if (n)
-		snprintf(note, room,
-			 "packets that were stored are damaged or gone");
-	return n == 0;
+		return err_set(e, ERR_INCOMPLETE,
+			       "%" PRIu64 " packets that were stored are "
+			       "damaged or gone",
+			       packets);
+	return n == 0 ||
+	       err_set(e, ERR_INCOMPLETE,
+		       "packets that were stored are damaged or gone");
 }
 
 static void replay_end(struct replay *r, struct err *e)
@@ -449,26 +450,31 @@ static void replay_end(struct replay *r, struct err *e)
 	 * replay is not complete. */
 	if (!r->request->live && !e->kind)
 		end->coverage = replay_coverage(r, &coverage, e);
-	snprintf(note, sizeof(note), "%s", e->what);
-	text_clean(note);
 	end->examined = r->pick.examined;
 	end->min_ns = r->pick.packets ? r->pick.min_ns : 0;
 	end->max_ns = r->pick.packets ? r->pick.max_ns : 0;
 	bool enough = r->request->max_packets &&
 		      r->pick.packets >= r->request->max_packets;
+	snprintf(note, sizeof(note), "the capture was deleted");
+	if (!e->kind && !enough && call_is_stopping(r->call))
+		err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
+	else if (!e->kind && (enough || !r->request->live))
+		end->complete = replay_is_whole(r, &coverage, enough, e);
 	if (e->kind)
-		end->note = note;
-	else if (!enough && call_is_stopping(r->call))
-		end->note = "pcapd is stopping";
-	else if (!enough && r->request->live)
-		end->note = "the capture was deleted";
-	else if (replay_is_whole(r, &coverage, enough, note, sizeof(note)))
-		end->complete = true;
-	else
+		snprintf(note, sizeof(note), "%s", e->what);
+	text_clean(note);
+	if (!end->complete)
 		end->note = note;
 	call_send(r->call, wire_end(end));
 	free(end->coverage);
 	free(coverage.rows);
+	if (!e->kind && r->lost_why[0] && end->lost)
+		err_set(e, ERR_INCOMPLETE,
+			"%" PRIu64 " packets are missing: %s", end->lost,
+			r->lost_why);
+	else if (!e->kind && r->lost_why[0])
+		err_set(e, ERR_INCOMPLETE, "packets are missing: %s",
+			r->lost_why);
 	if (e->kind)
 		call_fail(r->call, e);
 	else

@@ -191,9 +191,14 @@ class Raw:
         return plain
 
     def all(self):
-        """To the end, which the data connection has, too."""
-        for event in self.call:
-            self.take(event)
+        """To the end, which the data connection has, too. What is damaged
+        makes the status DATA_LOSS, behind it."""
+        try:
+            for event in self.call:
+                self.take(event)
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.DATA_LOSS, error
+            assert self.end is not None, error
         if self.data and self.beside:
             assert self.data.recv(1) == b"", "more than was announced"
         return self

@@ -6,8 +6,10 @@ gets its status and the daemon lives on."""
 
 import os
 import random
+import re
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -364,20 +366,69 @@ class Reading(Case):
         events = [next(stream).WhichOneof("event"),
                   next(stream).WhichOneof("event")]
         self.assertEqual(events[0], "header")
+        listener = self.client.call("Listen", name="tail")
+        self.assertEqual(next(listener).WhichOneof("event"), "header")
         self.daemon.process.terminate()
-        end, status = None, grpc.StatusCode.OK
+        for one in (stream, listener):
+            end, error = self.ended(one)
+            self.assertFalse(end.complete)
+            self.assertIn("stopping", end.note)
+            self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
+            self.assertEqual(error.details(), "pcapd is stopping")
+        self.assertEqual(self.daemon.wait(), 0)
+
+    def readme_says(self, name):
+        """stderr of the client in README, which has to fail."""
+        with open(SOURCE + "/README.md") as file:
+            program = re.search(r"```python\n(.*?)```", file.read(),
+                                re.S).group(1)
+        program = program.replace("/run/pcapd/pcapd.sock", self.daemon.socket)
+        program = program.replace('"web", filter="tcp port 80"', repr(name))
+        output("protoc", "-I", SOURCE + "/proto/pcap/v1", "--python_out",
+               self.daemon.folder, "pcap.proto")
+        done = subprocess.run(
+            ["/usr/bin/python3", "-c", program], cwd=self.daemon.folder,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            timeout=PATIENCE)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        return done.stderr
+
+    def ended(self, stream):
+        """(End, the error behind it or None)"""
+        end = None
         try:
             for message in stream:
+                self.assertIsNone(end)
                 if message.WhichOneof("event") == "end":
                     end = message.end
         except grpc.RpcError as error:
-            status = error.code()
-        self.assertIsNotNone(end)
-        self.assertFalse(end.complete)
-        self.assertIn("stopping", end.note)
-        self.assertIn(status, (grpc.StatusCode.OK,
-                               grpc.StatusCode.UNAVAILABLE))
-        self.assertEqual(self.daemon.wait(), 0)
+            self.assertIsNotNone(end, error)
+            return end, error
+        return end, None
+
+    def test_a_replay_without_what_is_damaged_is_data_loss(self):
+        self.client.upload("torn", savefile(
+            [udp_packet(T0 + i, i, 900) for i in range(3000)]))
+        end, error = self.ended(self.client.call("Replay", name="torn"))
+        self.assertEqual((end.packets, end.complete, error),
+                         (3000, True, None))
+        path = self.daemon.segments(1)[0]
+        with open(path, "r+b") as file:
+            file.seek(os.path.getsize(path) // 2)
+            file.write(bytes(64))
+        end, error = self.ended(self.client.call("Replay", name="torn"))
+        self.assertGreater(end.lost, 0)
+        self.assertEqual(end.packets + end.lost, 3000)
+        self.assertEqual(error.code(), grpc.StatusCode.DATA_LOSS)
+        self.assertIn("%d packets" % end.lost, error.details())
+        # The command says the same as before there was a status.
+        said = self.daemon.run("replay", "torn", "-w", "/dev/null",
+                               status=3)[1]
+        self.assertIn("replay torn is not complete: %d packets" % end.lost,
+                      said)
+        self.assertIn("DATA_LOSS: ", self.readme_says("torn"))
+        self.client.channel.close()
+        self.daemon.stop()
 
 
 class Wrong(Case):

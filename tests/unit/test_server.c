@@ -218,14 +218,19 @@ static void take_packets(struct taken *t, uint64_t packets)
 	assert_int_equal(t->packets, packets);
 }
 
-static void take_rest(struct taken *t)
+static void take_until(struct taken *t, grpc_status_code status)
 {
 	while (take(t))
 		;
-	assert_int_equal(exchange_finish(&t->x), GRPC_STATUS_OK);
+	assert_int_equal(exchange_finish(&t->x), status);
 	assert_true(t->ended);
 	assert_int_equal(t->end.packets, t->packets);
 	assert_int_equal(t->end.lost, t->lost);
+}
+
+static void take_rest(struct taken *t)
+{
+	take_until(t, GRPC_STATUS_OK);
 }
 
 static struct taken *replay(struct world *w, Pcap__V1__ReplayRequest *r)
@@ -861,8 +866,8 @@ static void streams_are_told_that_pcapd_is_stopping(void **state)
 	struct taken *listening = take_from(w, "Listen", &l.base);
 	server_stop(w->server, GRACE_MS);
 	w->server = NULL;
-	take_rest(replaying);
-	take_rest(listening);
+	take_until(replaying, GRPC_STATUS_UNAVAILABLE);
+	take_until(listening, GRPC_STATUS_UNAVAILABLE);
 	assert_string_equal(replaying->note, "pcapd is stopping");
 	assert_string_equal(listening->note, "pcapd is stopping");
 	assert_false(replaying->end.complete || listening->end.complete);
