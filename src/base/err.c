@@ -17,14 +17,35 @@ static const struct {
 	enum err_kind kind;
 	int grpc_status;
 	int exit_code;
+	const char *reason;
 } table[] = {
-	{ERR_NONE, 0, 0},	  {ERR_FAILED, 13, 1},
-	{ERR_USAGE, 3, 2},	  {ERR_INCOMPLETE, 15, 3},
-	{ERR_NOT_FOUND, 5, 4},	  {ERR_EXISTS, 6, 1},
-	{ERR_STATE, 9, 1},	  {ERR_PERMISSION, 7, 5},
-	{ERR_UNREACHABLE, 14, 6}, {ERR_LIMIT, 8, 1},
-	{ERR_CANCELLED, 1, 1},
+	{ERR_NONE, 0, 0, ""},
+	{ERR_FAILED, 13, 1, "INTERNAL"},
+	{ERR_USAGE, 3, 2, "INVALID_REQUEST"},
+	{ERR_INCOMPLETE, 15, 3, "INCOMPLETE"},
+	{ERR_NOT_FOUND, 5, 4, "NOT_FOUND"},
+	{ERR_EXISTS, 6, 1, "EXISTS"},
+	{ERR_STATE, 9, 1, "WRONG_STATE"},
+	{ERR_PERMISSION, 7, 5, "NOT_PERMITTED"},
+	{ERR_UNREACHABLE, 14, 6, "STOPPING"},
+	{ERR_LIMIT, 8, 1, "LIMIT_REACHED"},
+	{ERR_CANCELLED, 1, 1, "CANCELLED"},
 };
+
+static const struct {
+	enum err_kind kind;
+	const char *text;
+} reasons[] = {
+	[REASON_CAPTURE_NOT_FOUND] = {ERR_NOT_FOUND, "CAPTURE_NOT_FOUND"},
+	[REASON_CAPTURE_RUNNING] = {ERR_STATE, "CAPTURE_RUNNING"},
+	[REASON_CAPTURE_NOT_RUNNING] = {ERR_STATE, "CAPTURE_NOT_RUNNING"},
+	[REASON_ALIAS_TAKEN] = {ERR_EXISTS, "ALIAS_TAKEN"},
+	[REASON_MARK_TAKEN] = {ERR_EXISTS, "MARK_TAKEN"},
+	[REASON_FILTER_INVALID] = {ERR_USAGE, "FILTER_INVALID"},
+};
+
+_Static_assert(sizeof(reasons) / sizeof(reasons[0]) == ERR_REASONS,
+	       "every reason has a row");
 
 _Static_assert(sizeof(table) / sizeof(table[0]) == ERR_KINDS,
 	       "every kind has a row");
@@ -32,6 +53,18 @@ _Static_assert(sizeof(table) / sizeof(table[0]) == ERR_KINDS,
 bool err_set(struct err *e, enum err_kind kind, const char *fmt, ...)
 {
 	struct err made = {.kind = kind};
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(made.what, sizeof(made.what), fmt, ap);
+	va_end(ap);
+	*e = made;
+	return false;
+}
+
+bool err_set_reason(struct err *e, enum err_reason reason, const char *fmt, ...)
+{
+	struct err made = {.kind = reasons[reason].kind, .reason = reason};
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -79,6 +112,11 @@ bool err_hint(struct err *e, const char *fmt, ...)
 	vsnprintf(e->hint, sizeof(e->hint), fmt, ap);
 	va_end(ap);
 	return false;
+}
+
+const char *err_reason(const struct err *e)
+{
+	return e->reason ? reasons[e->reason].text : table[e->kind].reason;
 }
 
 int err_grpc_status(enum err_kind kind)

@@ -30,8 +30,22 @@ enum err_kind {
 	ERR_KINDS
 };
 
+/* What programs may have to tell apart within a kind. */
+enum err_reason {
+	REASON_OF_KIND,
+	REASON_CAPTURE_NOT_FOUND,
+	REASON_CAPTURE_RUNNING,
+	REASON_CAPTURE_NOT_RUNNING,
+	REASON_ALIAS_TAKEN,
+	REASON_MARK_TAKEN,
+	REASON_FILTER_INVALID,
+	ERR_REASONS
+};
+
 struct err {
 	enum err_kind kind;
+	enum err_reason reason;
+	int filter_at; /* REASON_FILTER_INVALID: 1 + the byte; 0: not known */
 	char what[768];
 	char hint[384];
 };
@@ -58,6 +72,12 @@ bool err_wrap(struct err *e, const char *fmt, ...)
 /* Sets the hint. Returns false. */
 bool err_hint(struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* As err_set, of a reason, whose kind it knows. */
+bool err_set_reason(struct err *e, enum err_reason reason, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* For programs: "CAPTURE_NOT_FOUND". */
+const char *err_reason(const struct err *e);
 
 /* The table. grpc_status is a google.rpc.Code. */
 int err_grpc_status(enum err_kind kind);

@@ -110,7 +110,7 @@ static bool alias_is_free(struct control *ctl, const char *alias, struct err *e)
 	if (!capture_entry_by_alias(ctl, alias))
 		return true;
 	/* Not by which: it may be one that who asks does not see. */
-	err_set(e, ERR_EXISTS, "alias '%s' is taken", alias);
+	err_set_reason(e, REASON_ALIAS_TAKEN, "alias '%s' is taken", alias);
 	return err_hint(e,
 			"Choose another, or free it with 'pcap alias "
 			"remove %s'.",
@@ -319,7 +319,8 @@ static bool start_entry(struct control *ctl, struct capture_entry *t,
 		return err_hint(e, "Add to it with 'pcap import'.");
 	}
 	if (t->source)
-		return err_set(e, ERR_STATE, "capture '%s' runs already", name);
+		return err_set_reason(e, REASON_CAPTURE_RUNNING,
+				      "capture '%s' runs already", name);
 	return run_wanted(ctl, t, e);
 }
 
@@ -340,7 +341,8 @@ static bool stop_entry(struct control *ctl, struct capture_entry *t,
 		       const char *name, struct err *e)
 {
 	if (!t->source && !t->row.wanted)
-		return err_set(e, ERR_STATE, "capture '%s' does not run", name);
+		return err_set_reason(e, REASON_CAPTURE_NOT_RUNNING,
+				      "capture '%s' does not run", name);
 	if (!capture_entry_set_wanted(ctl, t, false, e))
 		return false;
 	capture_entry_halt(ctl, t);

@@ -386,6 +386,8 @@ static struct bpf_filter *bpf_compiler_take(int fd,
 	a.error.hint[sizeof(a.error.hint) - 1] = '\0';
 	if (a.error.kind > ERR_NONE && a.error.kind < ERR_KINDS) {
 		*e = a.error;
+		if (e->reason < 0 || e->reason >= ERR_REASONS)
+			e->reason = REASON_OF_KIND;
 		return NULL;
 	}
 	if (a.n == 0 || a.n > BPF_FILTER_INSNS_MAX) {

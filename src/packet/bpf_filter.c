@@ -138,6 +138,7 @@ static void name_the_word(pcap_t *p, const char *text, struct err *e)
 	if (monotonic_ns() > deadline_ns)
 		return;
 	size_t n = strlen(e->what);
+	e->filter_at = 1 + (int)strlen(text);
 	if (bad > words) {
 		snprintf(e->what + n, sizeof(e->what) - n,
 			 " at the end of the expression");
@@ -145,6 +146,7 @@ static void name_the_word(pcap_t *p, const char *text, struct err *e)
 	}
 	const char *word = text + end_of_word(text, bad - 1);
 	word += strspn(word, " \t\r\n");
+	e->filter_at = 1 + (int)(word - text);
 	int length = (int)strcspn(word, " \t\r\n");
 	bool cut = length > WORD_SHOWN;
 	snprintf(e->what + n, sizeof(e->what) - n, " at \"%.*s%s\"",
@@ -223,7 +225,8 @@ static struct bpf_filter *bpf_filter_make(pcap_t *p, const char *text,
 		return NULL;
 	}
 	if (pcap_compile(p, &f->program, text, 1, netmask) != 0) {
-		err_set(e, ERR_USAGE, "filter: %s", pcap_geterr(p));
+		err_set_reason(e, REASON_FILTER_INVALID, "filter: %s",
+			       pcap_geterr(p));
 		if (strstr(e->what, SYNTAX_ERROR))
 			name_the_word(p, text, e);
 		err_hint(e, "pcap-filter(7) describes filters.");

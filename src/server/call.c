@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "server/audit.h"
 #include "server/server_internal.h"
+#include "server/status_details.h"
 #include "server/text.h"
 #include "server/wire.h"
 
@@ -73,8 +74,8 @@ void call_unref(struct call *c)
 	grpc_call_details_destroy(&c->details);
 	grpc_metadata_array_destroy(&c->metadata);
 	grpc_slice_unref(c->status_text);
-	if (c->n_trailing)
-		grpc_slice_unref(c->trailing.value);
+	for (size_t i = 0; i < c->n_trailing; i++)
+		grpc_slice_unref(c->trailing[i].value);
 	pthread_cond_destroy(&c->news);
 	pthread_mutex_destroy(&c->lock);
 	/* The last steps: server_stop waits for them. */
@@ -157,7 +158,7 @@ static size_t add_status(struct call *c, grpc_op *ops)
 	ops->op = GRPC_OP_SEND_STATUS_FROM_SERVER;
 	ops->data.send_status_from_server.status = c->status;
 	ops->data.send_status_from_server.status_details = &c->status_text;
-	ops->data.send_status_from_server.trailing_metadata = &c->trailing;
+	ops->data.send_status_from_server.trailing_metadata = c->trailing;
 	ops->data.send_status_from_server.trailing_metadata_count =
 		c->n_trailing;
 	return 1;
@@ -292,47 +293,66 @@ bool call_send_wait(struct call *c, grpc_byte_buffer *bytes)
 	return room;
 }
 
-static void set_status(struct call *c, grpc_status_code status,
-		       const char *what, const char *hint)
+static void call_trail(struct call *c, const char *key, grpc_slice value)
 {
-	char text[sizeof(((struct err *)0)->what)];
-	char encoded[3 * sizeof(((struct err *)0)->hint) + 1];
+	grpc_metadata *m = &c->trailing[c->n_trailing++];
+
+	m->key = grpc_slice_from_static_string(key);
+	m->value = value;
+}
+
+static void set_status(struct call *c, grpc_status_code status,
+		       const struct err *why)
+{
+	char encoded[3 * sizeof(why->hint) + 1];
+	struct err e = *why;
 
 	if (call_has_ended(c))
 		return;
 	c->phase = CALL_FINISHING;
 	c->status = status;
-	snprintf(text, sizeof(text), "%s", what);
-	text_clean(text);
-	c->status_text = grpc_slice_from_copied_string(text);
-	if (hint && *hint) {
-		text_percent(encoded, sizeof(encoded), hint);
-		c->trailing.key = grpc_slice_from_static_string("pcap-hint");
-		c->trailing.value = grpc_slice_from_copied_string(encoded);
-		c->n_trailing = 1;
+	text_clean(e.what);
+	c->status_text = grpc_slice_from_copied_string(e.what);
+	if (status != GRPC_STATUS_OK)
+		call_trail(c, STATUS_DETAILS_KEY, status_details(status, &e));
+	if (*e.hint) {
+		text_percent(encoded, sizeof(encoded), e.hint);
+		call_trail(c, "pcap-hint",
+			   grpc_slice_from_copied_string(encoded));
 	}
 	pthread_cond_broadcast(&c->news);
 }
 
-void call_finish(struct call *c, grpc_status_code status, const char *what,
-		 const char *hint)
+static void call_end_with(struct call *c, grpc_status_code status,
+			  const struct err *e)
 {
 	pthread_mutex_lock(&c->lock);
-	set_status(c, status, what, hint);
+	set_status(c, status, e);
 	bool mine = take_turn(c);
 	pthread_mutex_unlock(&c->lock);
 	if (mine)
 		send_next(c);
 }
 
+void call_finish(struct call *c, grpc_status_code status, const char *what,
+		 const char *hint)
+{
+	struct err e = ERR_INIT;
+
+	err_set(&e, err_from_grpc_status(status), "%s", what);
+	if (hint)
+		err_hint(&e, "%s", hint);
+	call_end_with(c, status, &e);
+}
+
 void call_fail(struct call *c, const struct err *e)
 {
-	call_finish(c, (grpc_status_code)err_grpc_status(e->kind), e->what,
-		    e->hint);
+	call_end_with(c, (grpc_status_code)err_grpc_status(e->kind), e);
 }
 
 void call_answer(struct call *c, const ProtobufCMessage *answer)
 {
+	static const struct err fine = ERR_INIT;
 	struct message *m = message_new(c, wire_pack(answer));
 
 	if (!m)
@@ -341,7 +361,7 @@ void call_answer(struct call *c, const ProtobufCMessage *answer)
 	bool refused = call_has_ended(c);
 	if (!refused)
 		call_push(c, m);
-	set_status(c, GRPC_STATUS_OK, "", NULL);
+	set_status(c, GRPC_STATUS_OK, &fine);
 	bool mine = take_turn(c);
 	pthread_mutex_unlock(&c->lock);
 	if (refused)

@@ -80,7 +80,7 @@ struct call {
 	int64_t receiving_ns; /* since when a receive is; 0: none is */
 	grpc_status_code status;
 	grpc_slice status_text;
-	grpc_metadata trailing; /* the hint */
+	grpc_metadata trailing[2]; /* details, and the hint */
 	size_t n_trailing;
 	uint64_t capture;  /* which it is about; 0: none, or not known yet */
 	uint64_t excluded; /* control_exclude's number, while it streams */

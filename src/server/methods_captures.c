@@ -181,7 +181,7 @@ static bool no_capture(struct call *c, const char *name, struct err *e)
 		c->method->run == run_stop || c->method->run == run_delete;
 	char nearest[ALIAS_MAX + 1] = "";
 
-	err_set(e, ERR_NOT_FOUND, "no capture '%.80s'", name);
+	err_set_reason(e, REASON_CAPTURE_NOT_FOUND, "no capture '%.80s'", name);
 	if (!takes_away)
 		control_nearest(c->server->control, name, methods_captures_sees,
 				c->peer, nearest);

@@ -20,8 +20,9 @@
 
 #define REFUSAL_TAKES (64u << 10)
 #define REFUSAL_CALLS 4u
-/* A status in HTTP/2: every byte of struct err's text may become three. */
-#define REFUSAL_STATUS_MAX 4096
+/* A status in HTTP/2: every byte of struct err's text may become three, and is
+ * in the details again. */
+#define REFUSAL_STATUS_MAX 5120
 
 struct refusal {
 	enum {

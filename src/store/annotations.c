@@ -178,8 +178,8 @@ static bool run_mark_add(sqlite3 *db, void *arg, struct err *e)
 		return false;
 	if (sqlite3_changes(db) == 1)
 		return true;
-	return err_set(e, ERR_EXISTS, "mark '%s' is there already",
-		       c->mark->name);
+	return err_set_reason(e, REASON_MARK_TAKEN,
+			      "mark '%s' is there already", c->mark->name);
 }
 
 bool store_mark_add(struct store *s, uint64_t capture,

@@ -252,7 +252,8 @@ static bool insert_alias(sqlite3 *db, uint64_t id, const char *alias,
 		return false;
 	if (sqlite3_changes(db) == 1)
 		return true;
-	return err_set(e, ERR_EXISTS, "alias '%s' is taken", alias);
+	return err_set_reason(e, REASON_ALIAS_TAKEN, "alias '%s' is taken",
+			      alias);
 }
 
 static bool run_alias_add(sqlite3 *db, void *arg, struct err *e)

@@ -20,7 +20,7 @@ from harness import (NS, PATIENCE, SOURCE, Daemon, Gates, first_difference,
 
 try:
     import grpc
-    from google.protobuf import (descriptor_pb2, descriptor_pool,
+    from google.protobuf import (any_pb2, descriptor_pb2, descriptor_pool,
                                  message_factory)
 except ImportError as missing:
     print("SKIPPED: %s; scripts/packages installs it" % missing)
@@ -65,6 +65,37 @@ def reflection_messages():
     pool.Add(file)
     return (classes(pool, REFLECTION + "ServerReflectionRequest"),
             classes(pool, REFLECTION + "ServerReflectionResponse"))
+
+
+def status_messages():
+    """google.rpc as it is published, on Google's own Any."""
+    one = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
+    many = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
+    number, text, inner = 5, 9, 11
+    file = descriptor_pb2.FileDescriptorProto(
+        name="status_for_test.proto", package="google.rpc", syntax="proto3",
+        dependency=["google/protobuf/any.proto"])
+    for name, fields in (
+            ("Status", [("code", one, number, None),
+                        ("message", one, text, None),
+                        ("details", many, inner, ".google.protobuf.Any")]),
+            ("Pair", [("key", one, text, None), ("value", one, text, None)]),
+            ("ErrorInfo", [("reason", one, text, None),
+                           ("domain", one, text, None),
+                           ("metadata", many, inner, ".google.rpc.Pair")]),
+            ("FieldViolation", [("field", one, text, None),
+                                ("description", one, text, None)]),
+            ("BadRequest", [("field_violations", many, inner,
+                             ".google.rpc.FieldViolation")])):
+        made = file.message_type.add(name=name)
+        for i, (field, label, kind, type_name) in enumerate(fields):
+            made.field.add(name=field, number=i + 1, label=label, type=kind,
+                           type_name=type_name)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    return {name: classes(pool, "google.rpc." + name)
+            for name in ("Status", "ErrorInfo", "BadRequest")}
 
 
 def classes(pool, name):
@@ -468,6 +499,62 @@ class Wrong(Case):
             self.client.call("Start", name="nobody")
         trailing = dict(caught.exception.trailing_metadata())
         self.assertIn("pcap list", trailing.get("pcap-hint", ""))
+        self.stop()
+
+    def details(self, name, /, **fields):
+        """(ErrorInfo, BadRequest or None) of a call that has to fail."""
+        made = status_messages()
+        with self.assertRaises(grpc.RpcError) as caught:
+            answer = self.client.call(name, **fields)
+            if hasattr(answer, "__next__"):
+                list(answer)
+        error = caught.exception
+        status = made["Status"].FromString(dict(error.trailing_metadata())[
+            "grpc-status-details-bin"])
+        self.assertEqual(status.code, error.code().value[0])
+        self.assertEqual(status.message, error.details())
+        found = {}
+        for detail in status.details:
+            prefix, _, kind = detail.type_url.rpartition(".")
+            self.assertEqual(prefix, "type.googleapis.com/google.rpc")
+            found[kind] = made[kind].FromString(detail.value)
+        self.assertEqual(found["ErrorInfo"].domain, "pcapd")
+        return found["ErrorInfo"], found.get("BadRequest")
+
+    def test_errors_have_a_reason_for_programs(self):
+        self.client.upload("here", savefile([udp_packet(T0, 1)]))
+        self.client.upload("there", savefile([udp_packet(T0, 1)]))
+        for reason, name, fields in (
+                ("CAPTURE_NOT_FOUND", "Start", {"name": "nobody"}),
+                ("CAPTURE_NOT_FOUND", "Replay", {"name": "nobody"}),
+                ("CAPTURE_NOT_RUNNING", "Stop", {"name": "here"}),
+                ("ALIAS_TAKEN", "AddAlias", {"name": "here",
+                                             "alias": "there"}),
+                ("INVALID_REQUEST", "Replay", {"name": "here", "since_ns": 2,
+                                               "until_ns": 1}),
+                ("LIMIT_REACHED", "Replay", {"name": "here",
+                                             "filter": "x" * 9000})):
+            info, bad = self.details(name, **fields)
+            self.assertEqual(info.reason, reason)
+            self.assertIsNone(bad)
+        self.stop()
+
+    def test_where_a_filter_is_wrong_comes_as_a_bad_request(self):
+        self.client.upload("here", savefile([udp_packet(T0, 1)]))
+        for text, at in (("tcp prot 80", 4), ("port 80 and", 11),
+                         ("  host 10.0.0.1  or or udp", 20)):
+            for name in ("Replay", "Count"):
+                info, bad = self.details(name, name="here", filter=text)
+                self.assertEqual(info.reason, "FILTER_INVALID")
+                self.assertEqual(
+                    [(m.key, m.value) for m in info.metadata],
+                    [("filter_byte", str(at))])
+                violation, = bad.field_violations
+                self.assertEqual(violation.field, "filter")
+                self.assertIn("at byte %d: " % at, violation.description)
+        info, bad = self.details("Replay", name="here", filter="port 99999")
+        self.assertEqual(bad.field_violations[0].field, "filter")
+        self.assertFalse(info.metadata)
         self.stop()
 
     def test_malformed_messages(self):
