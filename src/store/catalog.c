@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The catalog's thread and a few words around SQLite. Guarantees that done is
- * called once a job, in order, after the commit that holds it; that there is
- * room for commits on a disk that others have filled, so that retention can
- * make more; and that where even that is used up, patient jobs are delayed and
- * the others fail at once. Leaves out what the rows mean: see the callers.
+ * The catalog's thread. Guarantees that done is called once a job, in order,
+ * after the commit that holds it; that there is room for commits on a disk that
+ * others have filled, so that retention can make more; and that where even that
+ * is used up, patient jobs are delayed and the others fail at once. Leaves out
+ * what the rows mean: see the callers.
  */
 #include "store/catalog.h"
 #include "store/wal_index.h"
@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,163 +66,6 @@ struct catalog {
 	struct catalog_changes changes;
 	bool closing;
 };
-
-static bool sql_err(sqlite3 *db, struct err *e, const char *doing)
-{
-	int rc = sqlite3_errcode(db) & 0xff;
-
-	err_set(e, ERR_FAILED, "catalog: %s: %s", doing, sqlite3_errmsg(db));
-	if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB)
-		err_hint(e, CATALOG_HINT);
-	return false;
-}
-
-static bool catalog_bind(sqlite3_stmt *q, const char *types, va_list ap)
-{
-	int rc = SQLITE_OK;
-
-	for (int i = 1; rc == SQLITE_OK && types[i - 1]; i++) {
-		const void *at;
-
-		switch (types[i - 1]) {
-		case 'i':
-			rc = sqlite3_bind_int64(q, i, va_arg(ap, int64_t));
-			break;
-		case 't':
-			rc = sqlite3_bind_text(q, i, va_arg(ap, const char *),
-					       -1, SQLITE_TRANSIENT);
-			break;
-		default:
-			assert(types[i - 1] == 'b');
-			at = va_arg(ap, const void *);
-			rc = sqlite3_bind_blob64(q, i, at, va_arg(ap, size_t),
-						 SQLITE_TRANSIENT);
-		}
-	}
-	return rc == SQLITE_OK;
-}
-
-static sqlite3_stmt *catalog_query(sqlite3 *db, struct err *e, const char *sql,
-				   const char *types, va_list ap)
-{
-	sqlite3_stmt *q;
-
-	if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) != SQLITE_OK) {
-		sql_err(db, e, "prepare");
-		return NULL;
-	}
-	if (!catalog_bind(q, types, ap)) {
-		sql_err(db, e, "bind");
-		sqlite3_finalize(q);
-		return NULL;
-	}
-	return q;
-}
-
-sqlite3_stmt *sql_query(sqlite3 *db, struct err *e, const char *sql,
-			const char *types, ...)
-{
-	va_list ap;
-
-	va_start(ap, types);
-	sqlite3_stmt *q = catalog_query(db, e, sql, types, ap);
-	va_end(ap);
-	return q;
-}
-
-bool sql_bind(sqlite3_stmt *q, struct err *e, const char *types, ...)
-{
-	va_list ap;
-
-	va_start(ap, types);
-	bool ok = catalog_bind(q, types, ap);
-	va_end(ap);
-	return ok || sql_err(sqlite3_db_handle(q), e, "bind");
-}
-
-int sql_step(sqlite3_stmt *q, struct err *e)
-{
-	int rc = sqlite3_step(q);
-
-	if (rc == SQLITE_ROW)
-		return 1;
-	if (rc == SQLITE_DONE)
-		return 0;
-	sql_err(sqlite3_db_handle(q), e, "step");
-	return -1;
-}
-
-/* Statements that the catalog's thread has prepared: preparing a block's rows
- * costs more than running them. Each thread has its own, which is none. */
-#define STATEMENTS 32
-static _Thread_local struct statements {
-	sqlite3 *db;
-	unsigned n;
-	sqlite3_stmt *all[STATEMENTS];
-} statements;
-
-static void statements_done(void)
-{
-	while (statements.n)
-		sqlite3_finalize(statements.all[--statements.n]);
-	statements.db = NULL;
-}
-
-/* Bound, and to be reset; NULL: it is not one of them, or there is no room. */
-static sqlite3_stmt *catalog_prepared(sqlite3 *db, const char *sql)
-{
-	sqlite3_stmt *q = NULL;
-
-	if (!db || db != statements.db)
-		return NULL;
-	for (unsigned i = 0; i < statements.n; i++)
-		if (strcmp(sqlite3_sql(statements.all[i]), sql) == 0)
-			return statements.all[i];
-	if (statements.n == STATEMENTS ||
-	    sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &q,
-			       NULL) != SQLITE_OK)
-		return NULL;
-	return statements.all[statements.n++] = q;
-}
-
-static bool exec_prepared(sqlite3_stmt *q, struct err *e, const char *types,
-			  va_list ap)
-{
-	sqlite3 *db = sqlite3_db_handle(q);
-	bool ok = catalog_bind(q, types, ap) || sql_err(db, e, "bind");
-
-	ok = ok && sql_step(q, e) >= 0;
-	sqlite3_reset(q);
-	sqlite3_clear_bindings(q); /* blobs are large */
-	return ok;
-}
-
-bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
-	      ...)
-{
-	sqlite3_stmt *again = catalog_prepared(db, sql);
-	bool ok = false;
-	va_list ap;
-
-	va_start(ap, types);
-	if (again) {
-		ok = exec_prepared(again, e, types, ap);
-	} else {
-		sqlite3_stmt *q = catalog_query(db, e, sql, types, ap);
-
-		ok = q && sql_step(q, e) >= 0;
-		sqlite3_finalize(q);
-	}
-	va_end(ap);
-	return ok;
-}
-
-char *sql_text(sqlite3_stmt *q, int column)
-{
-	const unsigned char *text = sqlite3_column_text(q, column);
-
-	return strdup(text ? (const char *)text : "");
-}
 
 static bool catalog_exec(sqlite3 *db, const char *sql, struct err *e)
 {
@@ -331,8 +173,8 @@ static bool run_one(sqlite3 *db, struct catalog_job *job, bool *again,
 {
 	struct err ignored;
 
-	if (sql_exec(db, e, "SAVEPOINT job", "") && job->run(db, job, e) &&
-	    sql_exec(db, e, "RELEASE job", ""))
+	if (sql_run(db, e, SQL_SAVEPOINT, "") && job->run(db, job, e) &&
+	    sql_run(db, e, SQL_RELEASE, ""))
 		return true;
 	*again |= disk_says_no(db);
 	/* Some errors end the whole transaction. */
@@ -359,7 +201,7 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 	struct jobs kept = STAILQ_HEAD_INITIALIZER(kept);
 	struct jobs later = STAILQ_HEAD_INITIALIZER(later);
 	struct err e = ERR_INIT, ignored;
-	bool ok = sql_exec(c->db, &e, "BEGIN IMMEDIATE", "");
+	bool ok = sql_run(c->db, &e, SQL_BEGIN, "");
 	struct catalog_job *job;
 	bool again = false;
 
@@ -377,7 +219,7 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 				job->done(job, &e);
 		}
 	}
-	ok = ok && sql_exec(c->db, &e, "COMMIT", "");
+	ok = ok && sql_run(c->db, &e, SQL_COMMIT, "");
 	if (!ok && !sqlite3_get_autocommit(c->db))
 		catalog_exec(c->db, "ROLLBACK", &ignored);
 	catalog_changes_done(c, ok);
@@ -397,10 +239,10 @@ static void *catalog_main(void *arg)
 	struct jobs jobs = STAILQ_HEAD_INITIALIZER(jobs);
 
 	pthread_setname_np(pthread_self(), "pcapd-catalog");
-	statements.db = c->db;
+	sql_keep(c->db);
 	while (take_all(c, &jobs))
 		run_group(c, &jobs);
-	statements_done();
+	sql_keep(NULL);
 	return NULL;
 }
 

@@ -13,6 +13,7 @@
 #define PCAPD_STORE_CATALOG_H
 
 #include "base/err.h"
+#include "store/sql.h"
 
 #include <sqlite3.h>
 #include <stddef.h>
@@ -63,22 +64,5 @@ bool catalog_changes(struct catalog *c, int64_t ids[CATALOG_CHANGES],
 
 /* A read-only connection, to sqlite3_close. */
 sqlite3 *catalog_reader(struct catalog *c, struct err *e);
-
-/*
- * A statement with its parameters bound, to sqlite3_finalize. types has a
- * letter a parameter: i int64_t, t const char * (copied), b const void * and
- * size_t (copied).
- */
-sqlite3_stmt *sql_query(sqlite3 *db, struct err *e, const char *sql,
-			const char *types, ...);
-/* Binds a statement that was used before; it was reset. */
-bool sql_bind(sqlite3_stmt *q, struct err *e, const char *types, ...);
-/* 1 a row, 0 no more, -1 error. */
-int sql_step(sqlite3_stmt *q, struct err *e);
-/* Runs a statement that returns no rows. */
-bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
-	      ...);
-/* A column as a new string; NULL when memory is out. */
-char *sql_text(sqlite3_stmt *q, int column);
 
 #endif

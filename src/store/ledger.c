@@ -227,12 +227,9 @@ static bool ledger_insert(sqlite3 *db, const struct ledger_row *r,
 			  struct err *e)
 {
 	/* A capture that was deleted meanwhile needs no rows. */
-	if (!sql_exec(db, e,
-		      "INSERT INTO ledger (" LEDGER_COLUMNS ") "
-		      "SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS "
-		      "(SELECT 1 FROM captures WHERE id = ?1)",
-		      "iiiiit", r->capture, (int64_t)r->cause, r->from_ns,
-		      r->to_ns, r->packets, r->detail))
+	if (!sql_run(db, e, SQL_ADD_LOSS, "iiiiit", r->capture,
+		     (int64_t)r->cause, r->from_ns, r->to_ns, r->packets,
+		     r->detail))
 		return false;
 	int full = is_full(db, r, e);
 	return full == 0 || (full == 1 && join_oldest(db, r, e));
@@ -241,11 +238,8 @@ static bool ledger_insert(sqlite3 *db, const struct ledger_row *r,
 static bool ledger_extend(sqlite3 *db, int64_t id, const struct ledger_row *r,
 			  struct err *e)
 {
-	return sql_exec(db, e,
-			"UPDATE ledger SET packets = packets + ?2, to_ns = "
-			"CASE to_ns WHEN ?4 THEN max(from_ns, ?3) "
-			"ELSE max(to_ns, ?3) END WHERE id = ?1",
-			"iiii", id, r->packets, r->to_ns, LEDGER_OPEN);
+	return sql_run(db, e, SQL_EXTEND_LOSS, "iiii", id, r->packets, r->to_ns,
+		       LEDGER_OPEN);
 }
 
 bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)

@@ -341,35 +341,24 @@ static bool merge_entry(sqlite3 *db, struct merge *m, uint64_t capture,
 	const struct ledger_row *r = &x->row;
 	int told;
 
-	if (!sql_exec(db, e,
-		      "UPDATE ledger SET capture = ?2, cause = ?3, from_ns = "
-		      "?4, to_ns = ?5, packets = ?6, detail = ?7 WHERE id = ?1 "
-		      "AND " LEDGER_ALTERED,
-		      "iiiiiit", x->id, capture, (int64_t)r->cause, r->from_ns,
-		      r->to_ns, r->packets, r->detail))
+	if (!sql_run(db, e, SQL_MEND_LOSS, "iiiiiit", x->id, capture,
+		     (int64_t)r->cause, r->from_ns, r->to_ns, r->packets,
+		     r->detail))
 		return false;
 	m->taken += (size_t)sqlite3_changes(db);
 	/* Of an older version, and as the file has it: it gets a sum. */
-	if (!sql_exec(db, e,
-		      "UPDATE ledger SET packets = packets WHERE id = ?1 AND "
-		      "sum IS NULL AND capture = ?2 AND cause = ?3 AND "
-		      "from_ns = ?4 AND to_ns = ?5 AND packets = ?6 AND "
-		      "detail = ?7",
-		      "iiiiiit", x->id, capture, (int64_t)r->cause, r->from_ns,
-		      r->to_ns, r->packets, r->detail))
+	if (!sql_run(db, e, SQL_SUM_LOSS, "iiiiiit", x->id, capture,
+		     (int64_t)r->cause, r->from_ns, r->to_ns, r->packets,
+		     r->detail))
 		return false;
 	if (x->id <= m->newest)
 		return true;
 	told = is_told(db, capture, r, e);
 	m->taken += told == 0;
 	return told == 1 ||
-	       (told == 0 &&
-		sql_exec(db, e,
-			 "INSERT OR IGNORE INTO ledger (id, capture, cause, "
-			 "from_ns, to_ns, packets, detail) VALUES (?1, ?2, ?3, "
-			 "?4, ?5, ?6, ?7)",
-			 "iiiiiit", x->id, capture, (int64_t)r->cause,
-			 r->from_ns, r->to_ns, r->packets, r->detail));
+	       (told == 0 && sql_run(db, e, SQL_ADD_OLD_LOSS, "iiiiiit", x->id,
+				     capture, (int64_t)r->cause, r->from_ns,
+				     r->to_ns, r->packets, r->detail));
 }
 
 static bool merge_capture(sqlite3 *db, struct merge *m, uint64_t id, bool all,
@@ -475,13 +464,10 @@ bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 
 	/* Ids order them; another capture may have these numbers by now. */
 	for (size_t i = 0; ok && i < n; i++)
-		ok = sql_exec(db, e,
-			      "INSERT INTO ledger (capture, cause, from_ns, "
-			      "to_ns, packets, detail) "
-			      "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-			      "iiiiit", id, (int64_t)entries[i].row.cause,
-			      entries[i].row.from_ns, entries[i].row.to_ns,
-			      entries[i].row.packets, entries[i].row.detail);
+		ok = sql_run(db, e, SQL_ADD_LOSS, "iiiiit", id,
+			     (int64_t)entries[i].row.cause,
+			     entries[i].row.from_ns, entries[i].row.to_ns,
+			     entries[i].row.packets, entries[i].row.detail);
 	free(entries);
 	if (file)
 		fclose(file);

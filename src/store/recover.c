@@ -143,10 +143,7 @@ static bool forget_rows(sqlite3 *db, uint64_t id, uint64_t first, struct err *e)
 			"DELETE FROM blocks WHERE capture = ?1 AND "
 			"segment = ?2",
 			"ii", id, first) &&
-	       sql_exec(db, e,
-			"DELETE FROM segments WHERE capture = ?1 AND "
-			"first_seq = ?2",
-			"ii", id, first);
+	       sql_run(db, e, SQL_DROP_SEGMENT, "ii", id, first);
 }
 
 static bool ledger_has(sqlite3 *db, const struct ledger_row *row, bool *has,
@@ -1128,10 +1125,7 @@ static bool run_lost(sqlite3 *db, void *arg, struct err *e)
 		 " is missing",
 		 g->capture, g->first_seq);
 	return forget_segment(db, g, e) &&
-	       sql_exec(db, e,
-			"UPDATE captures SET expired_seq = max(expired_seq, "
-			"?2) WHERE id = ?1",
-			"ii", g->capture, last);
+	       sql_run(db, e, SQL_EXPIRED_UP_TO, "ii", g->capture, last);
 }
 
 bool store_segment_gone(struct store *s, uint64_t capture, uint64_t first_seq,

@@ -516,18 +516,11 @@ static bool forget_one(sqlite3 *db, const struct victim *v, struct err *e)
 	};
 
 	return (v->marked || rows_ledger(db, &gone, e)) &&
-	       sql_exec(db, e,
-			"DELETE FROM blocks WHERE capture = ?1 AND "
-			"segment = ?2 AND seq BETWEEN ?2 AND ?3",
-			"iii", v->capture, v->first_seq, v->last_seq) &&
-	       sql_exec(db, e,
-			"DELETE FROM segments WHERE capture = ?1 AND "
-			"first_seq = ?2",
-			"ii", v->capture, v->first_seq) &&
-	       sql_exec(db, e,
-			"UPDATE captures SET expired_seq = max(expired_seq, "
-			"?2) WHERE id = ?1",
-			"ii", v->capture, v->last_seq);
+	       sql_run(db, e, SQL_DROP_BLOCKS, "iii", v->capture, v->first_seq,
+		       v->last_seq) &&
+	       sql_run(db, e, SQL_DROP_SEGMENT, "ii", v->capture,
+		       v->first_seq) &&
+	       sql_run(db, e, SQL_EXPIRED_UP_TO, "ii", v->capture, v->last_seq);
 }
 
 static bool retention_run_forget(sqlite3 *db, void *arg, struct err *e)

@@ -65,43 +65,22 @@ void block_from_row(sqlite3_stmt *q, struct block_info *i)
 bool rows_add_block(sqlite3 *db, const struct block_info *i, uint32_t link_type,
 		    uint32_t snaplen, int64_t stored_ns, struct err *e)
 {
-	return sql_exec(db, e,
-			"INSERT INTO segments (capture, first_seq, last_seq, "
-			"link_type, snaplen, closed, stored_bytes, raw_bytes, "
-			"packets, min_ns, max_ns, made_ns, stored_ns) "
-			"VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?9, ?10, "
-			"?11, ?12) "
-			"ON CONFLICT DO UPDATE SET "
-			"last_seq = excluded.last_seq, "
-			"stored_bytes = stored_bytes + excluded.stored_bytes, "
-			"raw_bytes = raw_bytes + excluded.raw_bytes, "
-			"packets = packets + excluded.packets, "
-			"min_ns = min(min_ns, excluded.min_ns), "
-			"max_ns = max(max_ns, excluded.max_ns), "
-			"stored_ns = max(stored_ns, excluded.stored_ns)",
-			"iiiiiiiiiiii", i->capture, i->segment, i->seq,
-			(int64_t)link_type, (int64_t)snaplen, i->stored_bytes,
-			i->raw_bytes, i->packets, i->min_ns, i->max_ns,
-			realtime_ns(), stored_ns) &&
-	       sql_exec(db, e,
-			"INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
-			"?7, ?8, ?9, ?10, ?11)",
-			"iiiiiiiiiii", i->capture, i->seq, i->segment,
-			i->offset, i->stored_bytes, i->raw_bytes, i->packets,
-			i->first_ns, i->last_ns, i->min_ns, i->max_ns);
+	return sql_run(db, e, SQL_ADD_TO_SEGMENT, "iiiiiiiiiiii", i->capture,
+		       i->segment, i->seq, (int64_t)link_type, (int64_t)snaplen,
+		       i->stored_bytes, i->raw_bytes, i->packets, i->min_ns,
+		       i->max_ns, realtime_ns(), stored_ns) &&
+	       sql_run(db, e, SQL_ADD_BLOCK, "iiiiiiiiiii", i->capture, i->seq,
+		       i->segment, i->offset, i->stored_bytes, i->raw_bytes,
+		       i->packets, i->first_ns, i->last_ns, i->min_ns,
+		       i->max_ns);
 }
 
 /* A segment that lacks rows stays open, so that the next start finds them. */
 bool rows_close_segment(sqlite3 *db, const struct segment_end *end,
 			struct err *e)
 {
-	return sql_exec(db, e,
-			"UPDATE segments SET closed = 1, other_bytes = ?3 "
-			"WHERE capture = ?1 AND first_seq = ?2 AND "
-			"(SELECT count(*) FROM blocks WHERE capture = ?1 AND "
-			"segment = ?2 AND seq BETWEEN ?2 AND last_seq) = ?4",
-			"iiii", end->capture, end->first_seq, end->other_bytes,
-			end->blocks);
+	return sql_run(db, e, SQL_CLOSE_SEGMENT, "iiii", end->capture,
+		       end->first_seq, end->other_bytes, end->blocks);
 }
 
 /* --- numbers that are not given out --- */
