@@ -241,7 +241,7 @@ static bool close_segment(struct writer *w, struct err *e)
 		return false;
 	uint8_t *index =
 		w->index ? segment_index_frame(w->index, w->maker, &n) : NULL;
-	bool ok = segment_finish(g, &row, index, n, &end, e) ||
+	bool ok = segment_finish(g, &row, index, index ? n : 0, &end, e) ||
 		  (index && writer_no_room(g->error) &&
 		   segment_finish(g, &row, NULL, 0, &end, e));
 	ok = ok && housekeeper_close(w->sync, w->store, g->fd, &end, e);
