@@ -90,6 +90,11 @@ bool err_errno(struct err *e, const char *fmt, ...)
 	return false;
 }
 
+bool err_no_memory(struct err *e, const char *doing)
+{
+	return err_set(e, ERR_FAILED, "%s: out of memory", doing);
+}
+
 bool err_wrap(struct err *e, const char *fmt, ...)
 {
 	char inner[sizeof(e->what)];

@@ -65,6 +65,19 @@ bool err_set(struct err *e, enum err_kind kind, const char *fmt, ...)
 bool err_errno(struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/*
+ * "doing: out of memory", ERR_FAILED. Returns false.
+ *
+ * What happens when memory is out is the same everywhere. Who was asked for
+ * something fails with this, and what there was stays as it was. What can be
+ * done without (an index, a cache, a line of status) is left out, and the next
+ * one tried again. Packets for which there is no block are dropped and counted.
+ * What can neither fail nor be left out, as it stores packets or says that some
+ * are missing, waits until there is memory; so a writer's rows do. Nothing of
+ * pcapd aborts; of pcap a table does, which has nobody to tell.
+ */
+bool err_no_memory(struct err *e, const char *doing);
+
 /* Puts "text: " before what there is. Returns false. */
 bool err_wrap(struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

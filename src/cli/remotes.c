@@ -6,6 +6,8 @@
  */
 #include "cli/remotes.h"
 
+#include "base/vec.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
@@ -216,15 +218,11 @@ static struct remote *section_of(struct remotes_reading *r, const char *name)
 				name);
 			return NULL;
 		}
-	void *more = realloc(r->all, (r->n + 1) * sizeof(*r->all));
-	if (!more) {
+	struct remote *one = vec_push(&r->all, &r->n);
+	if (one)
+		strcpy(one->name, name);
+	else
 		err_set(&r->err, ERR_FAILED, "out of memory");
-		return NULL;
-	}
-	r->all = more;
-	struct remote *one = &r->all[r->n++];
-	memset(one, 0, sizeof(*one));
-	strcpy(one->name, name);
 	return one;
 }
 

@@ -7,6 +7,7 @@
 #include "control/capture_entry.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -142,12 +143,10 @@ struct capture_entry *capture_entry_add(struct control *ctl,
 	t->feed = capture_tail_new(row->id, newest.next_seq,
 				   (unsigned)ctl->config.memory_blocks);
 	pthread_mutex_lock(&ctl->lock);
-	void *more = t->feed ? realloc(ctl->entries, (ctl->n + 1) * sizeof(t))
-			     : NULL;
-	if (more) {
-		ctl->entries = more;
-		ctl->entries[ctl->n++] = t;
-	}
+	struct capture_entry **more =
+		t->feed ? vec_push(&ctl->entries, &ctl->n) : NULL;
+	if (more)
+		*more = t;
 	pthread_mutex_unlock(&ctl->lock);
 	if (more)
 		return t;

@@ -13,6 +13,7 @@
 #include "store/store_internal.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -83,15 +84,13 @@ static bool expected_rows(struct check *c, uint64_t id, uint64_t seq,
 			      "iii", id, seq, next ? next - 1 : INT64_MAX);
 	got = -1;
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(x->rows, (x->n + 1) * sizeof(*x->rows));
+		struct block_info *row = vec_push(&x->rows, &x->n);
 
-		if (!more) {
-			got = -1;
-			err_set(e, ERR_FAILED, "check: out of memory");
+		if (!row) {
+			got = -!err_no_memory(e, "check");
 			break;
 		}
-		x->rows = more;
-		block_from_row(q, &x->rows[x->n++]);
+		block_from_row(q, row);
 	}
 	sqlite3_finalize(q);
 	return got == 0;

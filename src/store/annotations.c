@@ -6,6 +6,8 @@
  */
 #include "store/store_internal.h"
 
+#include "base/vec.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,21 +27,18 @@ static bool annotations_list(struct store *s, const char *sql, uint64_t capture,
 {
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q = db ? sql_query(db, e, sql, "i", capture) : NULL;
-	char *all = NULL;
+	void *all = NULL;
 	int got = -1;
 
 	*n = 0;
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(all, (*n + 1) * size);
+		void *row = vec_push_bytes(&all, n, size);
 
-		if (!more) {
-			got = -1;
-			err_set(e, ERR_FAILED, "catalog: out of memory");
+		if (!row) {
+			got = -!err_no_memory(e, "catalog");
 			break;
 		}
-		all = more;
-		memset(all + *n * size, 0, size);
-		fill(q, all + (*n)++ * size);
+		fill(q, row);
 	}
 	sqlite3_finalize(q);
 	sqlite3_close(db);

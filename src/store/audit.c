@@ -7,6 +7,7 @@
 #include "store/audit.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 #include "store/store_internal.h"
 
 #include <stdio.h>
@@ -148,25 +149,18 @@ bool audit_list(struct store *s, int64_t since_ns, int64_t until_ns, size_t max,
 			       "iii", since_ns, until_ns ? until_ns : INT64_MAX,
 			       (int64_t)max)
 		   : NULL;
-	size_t room = 0;
 	int got = -1;
 
 	*rows = NULL;
 	*n = 0;
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = *rows;
+		struct audit_row *row = vec_push(rows, n);
 
-		if (*n == room) {
-			room = room ? 2 * room : 64;
-			more = realloc(*rows, room * sizeof(**rows));
-		}
-		if (!more) {
-			err_set(e, ERR_FAILED, "catalog: out of memory");
-			got = -1;
+		if (!row) {
+			got = -!err_no_memory(e, "catalog");
 			break;
 		}
-		*rows = more;
-		store_audit_from_row(q, &(*rows)[(*n)++]);
+		store_audit_from_row(q, row);
 	}
 	sqlite3_finalize(q);
 	sqlite3_close(db);

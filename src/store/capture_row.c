@@ -7,6 +7,8 @@
 #include "store/capture_row.h"
 #include "store/store_internal.h"
 
+#include "base/vec.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -69,17 +71,14 @@ bool capture_field_set_text(struct capture_row *r,
 
 bool capture_row_add_alias(struct capture_row *r, const char *alias)
 {
-	void *more =
-		realloc(r->aliases, (r->n_aliases + 1) * sizeof(*r->aliases));
+	char *copy = alias ? strdup(alias) : NULL;
+	char **to = copy ? vec_push(&r->aliases, &r->n_aliases) : NULL;
 
-	if (!more)
-		return false;
-	r->aliases = more;
-	r->aliases[r->n_aliases] = alias ? strdup(alias) : NULL;
-	if (!r->aliases[r->n_aliases])
-		return false;
-	r->n_aliases++;
-	return true;
+	if (to)
+		*to = copy;
+	else
+		free(copy);
+	return to;
 }
 
 void capture_row_done(struct capture_row *r)
@@ -104,11 +103,6 @@ bool capture_row_set_program(struct capture_row *r, const void *program,
 	return r->program;
 }
 
-static bool capture_row_no_memory(struct err *e)
-{
-	return err_set(e, ERR_FAILED, "catalog: out of memory");
-}
-
 static bool capture_row_aliases(sqlite3 *db, struct capture_row *r,
 				struct err *e)
 {
@@ -121,7 +115,7 @@ static bool capture_row_aliases(sqlite3 *db, struct capture_row *r,
 	while (q && (got = sql_step(q, e)) == 1) {
 		if (!capture_row_add_alias(
 			    r, (const char *)sqlite3_column_text(q, 0))) {
-			got = -!capture_row_no_memory(e);
+			got = -!err_no_memory(e, "catalog");
 			break;
 		}
 	}
@@ -155,7 +149,7 @@ static bool capture_row_load(sqlite3 *db, sqlite3_stmt *q,
 		}
 	}
 	if (!ok)
-		capture_row_no_memory(e);
+		err_no_memory(e, "catalog");
 	if (ok && capture_row_aliases(db, r, e))
 		return true;
 	capture_row_done(r);
@@ -217,7 +211,7 @@ bool rows_put_capture(sqlite3 *db, const struct capture_row *r, bool is_new,
 		if (f->owner != OWNER_STORE)
 			rc = capture_row_bind(q, ++at, r, f);
 	bool ok = rc == SQLITE_OK ? sql_step(q, e) >= 0
-				  : capture_row_no_memory(e);
+				  : err_no_memory(e, "catalog");
 	sqlite3_finalize(q);
 	return ok;
 }
@@ -257,17 +251,12 @@ bool rows_captures(sqlite3 *db, bool deleted, struct capture_row **rows,
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(all, (count + 1) * sizeof(*all));
+		struct capture_row *row = vec_push(&all, &count);
 
-		if (more)
-			all = more;
-		else
-			capture_row_no_memory(e);
-		if (!more || !capture_row_load(db, q, &all[count], e)) {
-			got = -1;
+		if (!row || !capture_row_load(db, q, row, e)) {
+			got = -(row || !err_no_memory(e, "catalog"));
 			break;
 		}
-		count++;
 	}
 	sqlite3_finalize(q);
 	if (got == 0) {

@@ -478,7 +478,7 @@ struct catalog *catalog_open(const char *path, struct err *e)
 
 	if (!c || !(c->path = strdup(path))) {
 		free(c);
-		err_set(e, ERR_FAILED, "open catalog: out of memory");
+		err_no_memory(e, "open catalog");
 		return NULL;
 	}
 	STAILQ_INIT(&c->jobs);

@@ -342,7 +342,7 @@ bool housekeeper_close(struct housekeeper_writer *w, struct store *s, int fd,
 	struct closing *c = calloc(1, sizeof(*c));
 
 	if (!c)
-		return err_set(e, ERR_FAILED, "segment: out of memory");
+		return err_no_memory(e, "segment");
 	c->store = s;
 	c->end = *end;
 	c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -394,7 +394,7 @@ struct housekeeper *housekeeper_start(struct store *s, struct err *e)
 	struct housekeeper *y = calloc(1, sizeof(*y));
 
 	if (!y) {
-		err_set(e, ERR_FAILED, "sync: out of memory");
+		err_no_memory(e, "sync");
 		return NULL;
 	}
 	y->store = s;

@@ -5,6 +5,8 @@
  */
 #include "store/imports.h"
 
+#include "base/vec.h"
+
 #include "packet/block.h"
 #include "store/store_internal.h"
 
@@ -158,22 +160,17 @@ bool imports_recover(struct store *s, struct err *e)
 
 struct imports_list {
 	struct import_run *v;
-	size_t n, room;
+	size_t n;
 };
 
 static bool imports_add(struct imports_list *l, const struct import_run *r,
 			struct err *e)
 {
-	if (l->n == l->room) {
-		size_t room = l->room ? 2 * l->room : 16;
-		void *more = realloc(l->v, room * sizeof(*l->v));
+	struct import_run *more = vec_push(&l->v, &l->n);
 
-		if (!more)
-			return err_set(e, ERR_FAILED, "out of memory");
-		l->v = more;
-		l->room = room;
-	}
-	l->v[l->n++] = *r;
+	if (!more)
+		return err_no_memory(e, "imports");
+	*more = *r;
 	return true;
 }
 

@@ -7,6 +7,8 @@
  */
 #include "store/ledger.h"
 
+#include "base/vec.h"
+
 #include "packet/block.h"
 #include "store/ledger_writer.h"
 #include "store/store_internal.h"
@@ -298,21 +300,17 @@ static bool ledger_collect(sqlite3_stmt *q, struct ledger_row **rows, size_t *n,
 			   struct err *e)
 {
 	struct ledger_row *all = NULL;
-	size_t room = 0, count = 0;
+	size_t count = 0;
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
-		if (count == room) {
-			room = room ? 2 * room : 64;
-			void *more = realloc(all, room * sizeof(*all));
-			if (!more) {
-				err_set(e, ERR_FAILED, "out of memory");
-				got = -1;
-				break;
-			}
-			all = more;
+		struct ledger_row *row = vec_push(&all, &count);
+
+		if (!row) {
+			got = -!err_no_memory(e, "ledger");
+			break;
 		}
-		ledger_from_row(q, &all[count++]);
+		ledger_from_row(q, row);
 	}
 	if (got < 0) {
 		free(all);
@@ -471,7 +469,7 @@ static bool coverage_without_ledger(struct store *s,
 
 	c->rows = calloc(LEDGER_WRITER_ROWS + 1, sizeof(*c->rows));
 	if (!c->rows)
-		return err_set(e, ERR_FAILED, "ledger: out of memory");
+		return err_no_memory(e, "ledger");
 	c->rows[0] = (struct ledger_row){
 		.capture = of->capture,
 		.cause = LEDGER_DAMAGE,

@@ -15,6 +15,7 @@
 #include "store/store_internal.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +86,7 @@ static char *whole_text(sqlite3 *db, uint64_t id, size_t *n, struct err *e)
 		fwrite(line, 1, put_entry(line, q), to);
 	bool ok = to && got == 0 && !ferror(to);
 	if (!to || (got == 0 && !ok))
-		err_set(e, ERR_FAILED, "ledger: out of memory");
+		err_no_memory(e, "ledger");
 	sqlite3_finalize(q);
 	if (to)
 		ok = fclose(to) == 0 && ok;
@@ -268,7 +269,7 @@ static bool is_behind(const char *line, size_t n, int64_t id)
 static size_t ledger_file_parse(FILE *file, int64_t behind,
 				struct ledger_file_entry **entries)
 {
-	size_t room = 0, n = 0, kept = 0, line_room = 0;
+	size_t n = 0, kept = 0, line_room = 0;
 	struct ledger_file_entry *all = NULL;
 	char *line = NULL;
 	ssize_t length;
@@ -280,15 +281,12 @@ static size_t ledger_file_parse(FILE *file, int64_t behind,
 		line[--length] = '\0';
 		if (!is_behind(line, (size_t)length, behind))
 			continue;
-		if (n == room) {
-			room = room ? 2 * room : 64;
-			void *more = realloc(all, room * sizeof(*all));
-			if (!more)
-				break;
-			all = more;
-		}
-		all[n] = (struct ledger_file_entry){.place = place};
-		n += parse_line(line, (size_t)length, &all[n]);
+		struct ledger_file_entry *x = vec_push(&all, &n);
+		if (!x)
+			break;
+		x->place = place;
+		if (!parse_line(line, (size_t)length, x))
+			n--;
 	}
 	free(line);
 	if (n)

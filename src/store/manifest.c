@@ -15,6 +15,7 @@
 #include "store/store_internal.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -43,28 +44,6 @@ static void manifest_done(struct manifest *i)
 	capture_row_done(&i->row);
 	free(i->holds);
 	free(i->marks);
-}
-
-static struct store_hold *new_hold(struct manifest *i)
-{
-	void *more = realloc(i->holds, (i->n_holds + 1) * sizeof(*i->holds));
-
-	if (!more)
-		return NULL;
-	i->holds = more;
-	i->holds[i->n_holds] = (struct store_hold){0};
-	return &i->holds[i->n_holds++];
-}
-
-static struct store_mark *new_mark(struct manifest *i)
-{
-	void *more = realloc(i->marks, (i->n_marks + 1) * sizeof(*i->marks));
-
-	if (!more)
-		return NULL;
-	i->marks = more;
-	i->marks[i->n_marks] = (struct store_mark){0};
-	return &i->marks[i->n_marks++];
 }
 
 /* --- writing --- */
@@ -149,7 +128,7 @@ static char *manifest_text(const struct manifest *i, size_t *n, struct err *e)
 	if (to && fclose(to) == 0 && ok)
 		return text;
 	free(text);
-	err_set(e, ERR_FAILED, "catalog: out of memory");
+	err_no_memory(e, "catalog");
 	return NULL;
 }
 
@@ -240,11 +219,10 @@ static bool load_holds(sqlite3 *db, struct manifest *i, struct err *e)
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
-		struct store_hold *h = new_hold(i);
+		struct store_hold *h = vec_push(&i->holds, &i->n_holds);
 
 		if (!h) {
-			got = -!err_set(e, ERR_FAILED,
-					"catalog: out of memory");
+			got = -!err_no_memory(e, "catalog");
 			break;
 		}
 		h->id = (uint64_t)sqlite3_column_int64(q, 0);
@@ -267,11 +245,10 @@ static bool load_marks(sqlite3 *db, struct manifest *i, struct err *e)
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
-		struct store_mark *m = new_mark(i);
+		struct store_mark *m = vec_push(&i->marks, &i->n_marks);
 
 		if (!m) {
-			got = -!err_set(e, ERR_FAILED,
-					"catalog: out of memory");
+			got = -!err_no_memory(e, "catalog");
 			break;
 		}
 		snprintf(m->name, sizeof(m->name), "%s",
@@ -312,15 +289,13 @@ static bool manifest_versions(sqlite3 *db, struct identity_version **v,
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(*v, (*n + 1) * sizeof(**v));
+		struct identity_version *one = vec_push(v, n);
 
-		if (!more) {
-			got = -!err_set(e, ERR_FAILED,
-					"catalog: out of memory");
+		if (!one) {
+			got = -!err_no_memory(e, "catalog");
 			break;
 		}
-		*v = more;
-		(*v)[(*n)++] = (struct identity_version){
+		*one = (struct identity_version){
 			(uint64_t)sqlite3_column_int64(q, 0),
 			(uint64_t)sqlite3_column_int64(q, 1)};
 	}
@@ -395,7 +370,7 @@ static char *text_of(char *value)
 
 static bool add_hold(struct manifest *i, char *value)
 {
-	struct store_hold *h = new_hold(i);
+	struct store_hold *h = vec_push(&i->holds, &i->n_holds);
 	int at = 0;
 
 	if (!h ||
@@ -410,7 +385,7 @@ static bool add_hold(struct manifest *i, char *value)
 
 static bool add_mark(struct manifest *i, char *value)
 {
-	struct store_mark *m = new_mark(i);
+	struct store_mark *m = vec_push(&i->marks, &i->n_marks);
 	int at = 0;
 
 	if (!m || sscanf(value, "%" SCNd64 "%n", &m->at_ns, &at) < 1 ||

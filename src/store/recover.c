@@ -24,6 +24,7 @@
 #include "store/store_internal.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -67,7 +68,7 @@ struct recovery {
 
 static bool recover_no_memory(struct err *e)
 {
-	return err_set(e, ERR_FAILED, "recovery: out of memory");
+	return err_no_memory(e, "recovery");
 }
 
 /* --- what the catalog and the footer say --- */
@@ -90,16 +91,13 @@ static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
 	int got = -1;
 
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more =
-			realloc(r->rows, (r->n_rows + 1) * sizeof(*r->rows));
+		struct block_info *row = vec_push(&r->rows, &r->n_rows);
 
-		if (!more) {
-			got = -1;
-			recover_no_memory(e);
+		if (!row) {
+			got = -!recover_no_memory(e);
 			break;
 		}
-		r->rows = more;
-		block_from_row(q, &r->rows[r->n_rows++]);
+		block_from_row(q, row);
 	}
 	sqlite3_finalize(q);
 	return got == 0;
@@ -805,24 +803,19 @@ struct recover_place {
 
 struct recover_places {
 	struct recover_place *all;
-	size_t n, room;
+	size_t n;
 };
 
 static struct recover_place *places_add(struct recover_places *l,
 					uint64_t first_seq, struct err *e)
 {
-	if (l->n == l->room) {
-		l->room = l->room ? 2 * l->room : 64;
-		void *more = realloc(l->all, l->room * sizeof(*l->all));
+	struct recover_place *p = vec_push(&l->all, &l->n);
 
-		if (!more) {
-			recover_no_memory(e);
-			return NULL;
-		}
-		l->all = more;
-	}
-	l->all[l->n] = (struct recover_place){.first_seq = first_seq};
-	return &l->all[l->n++];
+	if (p)
+		p->first_seq = first_seq;
+	else
+		recover_no_memory(e);
+	return p;
 }
 
 #define PLACES_ALL                                                             \
@@ -949,8 +942,8 @@ static int by_size(const void *a, const void *b)
  * files themselves. -1 errno */
 static ssize_t folder_numbers(int spool_fd, uint64_t id, uint64_t **numbers)
 {
-	size_t n = 0, room = 0;
-	uint64_t *all = NULL, seq;
+	size_t n = 0;
+	uint64_t *all = NULL, *one, seq;
 	char name[24];
 
 	*numbers = NULL;
@@ -965,14 +958,10 @@ static ssize_t folder_numbers(int spool_fd, uint64_t id, uint64_t **numbers)
 	for (struct dirent *d; (errno = 0, d = readdir(dir));) {
 		if (!segment_parse_name(d->d_name, &seq))
 			continue;
-		if (n == room) {
-			room = room ? 2 * room : 64;
-			void *more = realloc(all, room * sizeof(*all));
-			if (!more)
-				break;
-			all = more;
-		}
-		all[n++] = seq;
+		one = vec_push(&all, &n);
+		if (!one)
+			break;
+		*one = seq;
 	}
 	int why = errno;
 	closedir(dir);

@@ -15,6 +15,7 @@
 #include "store/store_internal.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -316,16 +317,13 @@ static bool front_load(struct retention *r, struct err *e)
 
 	r->n_fronts = 0;
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(r->fronts,
-				     (r->n_fronts + 1) * sizeof(*r->fronts));
+		struct front *front = vec_push(&r->fronts, &r->n_fronts);
 
-		if (!more) {
-			err_set(e, ERR_FAILED, "retention: out of memory");
-			got = -1;
+		if (!front) {
+			got = -!err_no_memory(e, "retention");
 			break;
 		}
-		r->fronts = more;
-		r->fronts[r->n_fronts++] = (struct front){
+		*front = (struct front){
 			.capture = (uint64_t)sqlite3_column_int64(q, 0),
 			.keep_bytes = (uint64_t)sqlite3_column_int64(q, 1),
 			.keep_age_ns = sqlite3_column_int64(q, 2),
@@ -841,7 +839,7 @@ struct retention *retention_new(struct store *s, struct err *e)
 	struct retention *r = calloc(1, sizeof(*r));
 
 	if (!r) {
-		err_set(e, ERR_FAILED, "retention: out of memory");
+		err_no_memory(e, "retention");
 		return NULL;
 	}
 	r->store = s;

@@ -39,7 +39,7 @@ static sqlite3 *schema_make(unsigned version, struct err *e)
 {
 	sqlite3 *db = NULL;
 	bool ok = sqlite3_open(":memory:", &db) == SQLITE_OK ||
-		  err_set(e, ERR_FAILED, "catalog: schema: out of memory");
+		  err_no_memory(e, "catalog: schema");
 
 	for (unsigned i = 0; ok && i < version; i++)
 		ok = schema_exec(db, schema_migrations[i], e);

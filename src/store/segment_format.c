@@ -148,7 +148,6 @@ static bool footer_strings(const uint8_t *at, const uint8_t *end,
 	while (at < end) {
 		const char *text = (const char *)at;
 		char *copy = strndup(text, (size_t)(end - at));
-		void *more;
 
 		at += copy ? strlen(copy) + 1 : 0;
 		if (!copy || at > end) {
@@ -163,14 +162,12 @@ static bool footer_strings(const uint8_t *at, const uint8_t *end,
 			row->interface = copy;
 		} else if (!row->filter) {
 			row->filter = copy;
-		} else if ((more = realloc(row->aliases,
-					   (row->n_aliases + 1) *
-						   sizeof(*row->aliases)))) {
-			row->aliases = more;
-			row->aliases[row->n_aliases++] = copy;
 		} else {
+			bool ok = capture_row_add_alias(row, copy);
+
 			free(copy);
-			return false;
+			if (!ok)
+				return false;
 		}
 	}
 	return row->filter;

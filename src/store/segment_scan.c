@@ -8,6 +8,8 @@
 #include "store/segment_scan.h"
 #include "store/store.h"
 
+#include "base/vec.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,7 +26,7 @@ static const uint8_t frame_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
 
 static bool segment_scan_no_memory(struct err *e)
 {
-	return err_set(e, ERR_FAILED, "survey: out of memory");
+	return err_no_memory(e, "survey");
 }
 
 /* As segment_read; what could not be read is noted, as it may well be there. */
@@ -240,12 +242,11 @@ static uint64_t segment_scan_resync(struct segment_scan *v, uint64_t at)
 static bool add_block(struct segment_scan *v, const struct block_info *info,
 		      struct err *e)
 {
-	void *more = realloc(v->blocks, (v->n_blocks + 1) * sizeof(*info));
+	struct block_info *more = vec_push(&v->blocks, &v->n_blocks);
 
 	if (!more)
 		return segment_scan_no_memory(e);
-	v->blocks = more;
-	v->blocks[v->n_blocks++] = *info;
+	*more = *info;
 	v->next_seq = info->seq + 1;
 	return true;
 }
@@ -253,13 +254,11 @@ static bool add_block(struct segment_scan *v, const struct block_info *info,
 static bool add_damage(struct segment_scan *v, const struct block_info *info,
 		       bool known, struct err *e)
 {
-	void *more =
-		realloc(v->damages, (v->n_damages + 1) * sizeof(*v->damages));
+	struct damage *more = vec_push(&v->damages, &v->n_damages);
 
 	if (!more)
 		return segment_scan_no_memory(e);
-	v->damages = more;
-	v->damages[v->n_damages++] = (struct damage){*info, known};
+	*more = (struct damage){*info, known};
 	return true;
 }
 

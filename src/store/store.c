@@ -813,7 +813,7 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	char path[4096];
 
 	if (!s) {
-		err_set(e, ERR_FAILED, "open store: out of memory");
+		err_no_memory(e, "open store");
 		return NULL;
 	}
 	pthread_mutex_init(&s->lock, NULL);
@@ -824,7 +824,7 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	s->indexes = segment_indexes_new();
 	s->problems = problems_new();
 	if (!s->readers || !s->indexes || !s->problems) {
-		err_set(e, ERR_FAILED, "open store: out of memory");
+		err_no_memory(e, "open store");
 		goto fail;
 	}
 	if (snprintf(path, sizeof(path), "%s/catalog.db", o->spool) >=

@@ -8,6 +8,7 @@
 #include "store/verify.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 #include "store/row_sum.h"
 #include "store/schema_state.h"
 #include "store/store_internal.h"
@@ -45,14 +46,13 @@ static bool find_altered(sqlite3 *db, uint64_t id, uint64_t **segments,
 	*segments = NULL;
 	*n = 0;
 	while (q && (got = sql_step(q, e)) == 1) {
-		void *more = realloc(*segments, (*n + 1) * sizeof(**segments));
+		uint64_t *one = vec_push(segments, n);
 
-		if (!more) {
-			got = -!err_set(e, ERR_FAILED, "verify: out of memory");
+		if (!one) {
+			got = -!err_no_memory(e, "verify");
 			break;
 		}
-		*segments = more;
-		(*segments)[(*n)++] = (uint64_t)sqlite3_column_int64(q, 0);
+		*one = (uint64_t)sqlite3_column_int64(q, 0);
 	}
 	sqlite3_finalize(q);
 	return got == 0;
@@ -176,7 +176,7 @@ static bool verify_bounds(struct verify *v, struct err *e)
 
 	v->before = calloc(v->n + 1, sizeof(*v->before));
 	if (!v->before)
-		return err_set(e, ERR_FAILED, "verify: out of memory");
+		return err_no_memory(e, "verify");
 	for (size_t i = 0; i < v->n; i++) {
 		if (!store_newest(v->store, v->rows[i].id, &newest, e))
 			return false;
@@ -190,7 +190,7 @@ struct verify *verify_start(struct store *s, struct err *e)
 	struct verify *v = calloc(1, sizeof(*v));
 
 	if (!v) {
-		err_set(e, ERR_FAILED, "verify: out of memory");
+		err_no_memory(e, "verify");
 		return NULL;
 	}
 	v->store = s;

@@ -8,6 +8,7 @@
 #include "tls/allow.h"
 
 #include "base/log.h"
+#include "base/vec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -109,13 +110,11 @@ static int line_parse(const char *line, struct allowed *to)
 static bool allow_append(struct allowed **all, size_t *n,
 			 const struct allowed *one)
 {
-	void *more = realloc(*all, (*n + 1) * sizeof(**all));
+	struct allowed *to = vec_push(all, n);
 
-	if (!more)
-		return false;
-	*all = more;
-	(*all)[(*n)++] = *one;
-	return true;
+	if (to)
+		*to = *one;
+	return to;
 }
 
 /* wrong: what to do with a line that is; false ends the reading. */
