@@ -10,8 +10,8 @@
  * there is no room: the open segment has it reserved, for the blocks in the
  * capture tail, one more, and its own end. Leaves out fsync (housekeeper.c).
  */
-#include "store/block_compressor.h"
 #include "store/compress_pool.h"
+#include "store/open_frame.h"
 #include "store/store_internal.h"
 
 #include "base/log.h"
@@ -21,7 +21,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -36,9 +35,6 @@
 /* Losses that go on are brought to the ledger so often, less than known_until
  * (captures.c) allows for. */
 #define TELL_NS (NS_PER_S / 10)
-#define OUT_BYTES (2u << 20) /* a huge page */
-#define WRITER_COLLAPSE 25   /* MADV_COLLAPSE of Linux 6.1 */
-_Static_assert(OUT_BYTES >= FRAME_MAX + SEGMENT_ALIGN, "a frame anywhere");
 /* What is behind the last block of a segment: so much, and so much a block.
  * Where that is too little there is no index. */
 #define FOOT_BYTES (64u << 10)
@@ -55,9 +51,7 @@ struct writer {
 	atomic_bool stopping;
 
 	/* The thread's own. */
-	struct block_compressor *frame;
-	uint8_t *out; /* OUT_BYTES */
-	bool warm;    /* a huge page, if there was one */
+	struct open_frame frame; /* of block seq */
 	struct housekeeper_writer *sync;
 	struct segment *segment;
 	struct segment *next; /* prepared; NULL while there is a segment */
@@ -67,12 +61,6 @@ struct writer {
 	struct segment_index *index; /* the segment's; NULL: memory was out */
 	uint64_t segment_bytes;	     /* on disk, at most */
 	uint64_t seq;		     /* the block to write next */
-	uint32_t taken;		     /* bytes of it that were compressed */
-	uint32_t in_file; /* bytes of it that can be read from the file */
-	uint32_t flushed; /* bytes of the frame behind segment->end */
-	uint32_t pending; /* bytes in out, not yet written */
-	bool framed;	  /* the frame was begun */
-	bool ended;	  /* and has its end in out */
 	struct compress_pool_job
 		ahead[COMPRESS_POOL_AHEAD]; /* of block seq at seq % n */
 	uint64_t ahead_seq; /* blocks before it are posted, or were */
@@ -257,15 +245,14 @@ static void abandon_segment(struct writer *w)
 {
 	char name[SEGMENT_NAME_BYTES];
 
-	if (w->segment->n_blocks == 0 && w->in_file == 0) {
+	if (w->segment->n_blocks == 0 && w->frame.in_file == 0) {
 		/* Its name will be needed. */
 		segment_name(name, w->segment->capture, w->segment->first_seq);
 		unlinkat(w->store->spool_fd, name, 0);
 	}
 	segment_unreserve(w->segment);
 	drop_segment(w);
-	w->taken = w->in_file = w->flushed = w->pending = 0;
-	w->framed = w->ended = false;
+	open_frame_reset(&w->frame);
 }
 
 /* Or it is to be closed so that it can go. */
@@ -429,7 +416,7 @@ static void post_ahead(struct writer *w)
 		struct block *b = capture_tail_find(w->feed, w->ahead_seq);
 
 		/* What is left there is of a block that was lost. */
-		compress_pool_take(p, j, w->frame);
+		compress_pool_take(p, j, w->frame.compressor);
 		if (!b || !block_sealed(b) ||
 		    !compress_pool_post(p, j, b, level_now(w))) {
 			block_unref(b);
@@ -439,64 +426,32 @@ static void post_ahead(struct writer *w)
 	}
 }
 
-/* In memory as in the file, which direct writes ask for. */
-static uint8_t *out_place(const struct writer *w)
-{
-	return w->out + (w->segment->end + w->flushed) % SEGMENT_ALIGN;
-}
-
-/* The bytes of the whole block's frame that the press made; 0: it did not. */
-static size_t take_ahead(struct writer *w, const struct block *b)
+/* The whole block's frame, if the press made it. */
+static bool take_ahead(struct writer *w, const struct block *b)
 {
 	struct job_pool *p = w->store->press;
 	struct compress_pool_job *j =
 		&w->ahead[w->seq % (compress_pool_ahead(p) + 1)];
 	bool mine = j->block == b;
 
-	compress_pool_take(p, j, w->frame);
-	if (!mine || !j->n)
-		return 0;
-	memcpy(out_place(w), j->out, j->n);
-	return j->n;
-}
-
-static bool make_whole_frame(struct writer *w, const struct block *b,
-			     struct err *e)
-{
-	post_ahead(w);
-	size_t n = take_ahead(w, b);
-	if (!n &&
-	    !block_compressor_whole(w->frame, level_now(w), b->link_type,
-				    b->arena, b->used, out_place(w), &n, e))
-		return false;
-	w->pending = (uint32_t)n;
-	w->taken = b->used;
-	w->ended = true;
-	return true;
+	compress_pool_take(p, j, w->frame.compressor);
+	if (mine && j->n)
+		open_frame_given(&w->frame, w->segment, j->out, j->n, b->used);
+	return mine && j->n;
 }
 
 static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 			struct err *e)
 {
-	if (!right_segment(w, b, e) || (whole && !make_whole_frame(w, b, e)))
+	if (!right_segment(w, b, e))
 		return false;
-	if (!whole)
-		block_compressor_begin(w->frame, level_now(w));
-	w->framed = true;
-	return true;
-}
-
-/* What is compressed goes to the file; what did not is kept for the next
- * try. */
-static bool writer_drain(struct writer *w, struct err *e)
-{
-	if (w->pending &&
-	    !segment_write(w->segment, w->segment->end + w->flushed,
-			   out_place(w), w->pending, e))
-		return false;
-	w->flushed += w->pending;
-	w->pending = 0;
-	return true;
+	if (!whole) {
+		open_frame_begin(&w->frame, level_now(w));
+		return true;
+	}
+	post_ahead(w);
+	return take_ahead(w, b) ||
+	       open_frame_whole(&w->frame, w->segment, level_now(w), b, e);
 }
 
 /* What is missing before packets that are about to be written. */
@@ -517,25 +472,10 @@ static void writer_tell_losses(struct writer *w)
 static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 			bool end, struct err *e)
 {
-	bool more = true;
-
 	writer_tell_losses(w);
-	if (!writer_drain(w, e) || (!w->framed && !begin_frame(w, b, end, e)) ||
-	    !writer_drain(w, e))
+	if ((!w->frame.begun && !begin_frame(w, b, end, e)) ||
+	    !open_frame_add(&w->frame, w->segment, b->arena, to, end, e))
 		return false;
-	while (more && (w->taken < to || (end && !w->ended))) {
-		size_t n;
-
-		if (!block_compressor_add(w->frame, b->arena, &w->taken, to,
-					  end, out_place(w), FRAME_MAX, &n,
-					  &more, e))
-			return false;
-		w->pending = (uint32_t)n;
-		w->ended = end && !more;
-		if (!writer_drain(w, e))
-			return false;
-	}
-	w->in_file = w->taken;
 	w->flushed_ns = monotonic_ns();
 	return true;
 }
@@ -543,8 +483,7 @@ static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 static void writer_next_block(struct writer *w)
 {
 	w->seq++;
-	w->taken = w->in_file = w->flushed = w->pending = 0;
-	w->framed = w->ended = false;
+	open_frame_reset(&w->frame);
 }
 
 /* --- when the disk says no --- */
@@ -640,12 +579,13 @@ static void lose_block(struct writer *w, const struct block *b)
 	const struct block_info *i = &b->info;
 	struct block_info rest = {0};
 
-	packets_measure(b->arena + w->in_file, b->used - w->in_file, &rest);
+	packets_measure(b->arena + w->frame.in_file, b->used - w->frame.in_file,
+			&rest);
 	pthread_mutex_lock(&w->lock);
 	w->status.dropped_disk += rest.packets;
 	loss_add(&w->status.lost, rest.packets, rest.min_ns, rest.max_ns + 1);
 	pthread_mutex_unlock(&w->lock);
-	if (w->segment && w->framed)
+	if (w->segment && w->frame.begun)
 		abandon_segment(w);
 	post_row(w, false, i);
 	writer_next_block(w);
@@ -661,7 +601,7 @@ static bool end_block(struct writer *w, struct block *b)
 		writer_trouble(w, &e);
 		return false;
 	}
-	info.stored_bytes = w->flushed;
+	info.stored_bytes = w->frame.flushed;
 	if (!segment_add(w->segment, &info, &e)) {
 		writer_trouble(w, &e);
 		return false;
@@ -681,7 +621,7 @@ static void flush_block(struct writer *w, struct block *b)
 {
 	int64_t now = realtime_ns();
 	uint32_t filled = block_filled(b);
-	bool dirty = filled != w->in_file;
+	bool dirty = filled != w->frame.in_file;
 	struct err e;
 
 	if (dirty && !write_frame(w, b, filled, false, &e)) {
@@ -730,17 +670,6 @@ static bool give_up(const struct writer *w, bool stopping)
 	       (w->savefile && stuck > PATIENCE_NS);
 }
 
-/* Direct writes look up every page. What is there already becomes part of the
- * huge page, where the kernel knows how. */
-static void writer_warm(struct writer *w)
-{
-	if (w->warm)
-		return;
-	w->warm = true;
-	madvise(w->out, OUT_BYTES, MADV_HUGEPAGE);
-	madvise(w->out, OUT_BYTES, WRITER_COLLAPSE);
-}
-
 /* Works on block b; returns when to look again if nothing happens. real_ns:
  * when there was no newer block. */
 static int64_t writer_step(struct writer *w, struct block *b, bool stopping,
@@ -758,7 +687,7 @@ static int64_t writer_step(struct writer *w, struct block *b, bool stopping,
 		/* A capture that is quiet needs no memory. */
 		if (b->used > BLOCK_MAX / 2) {
 			capture_tail_warm(w->feed);
-			writer_warm(w);
+			open_frame_warm(&w->frame);
 		}
 		if (!end_block(w, b) && give_up(w, stopping))
 			lose_block(w, b);
@@ -816,7 +745,8 @@ static void *writer_main(void *arg)
 				    capture_tail_capture(w->feed));
 	capture_tail_bound(w->feed, UINT64_MAX, false);
 	for (unsigned i = 0; i < COMPRESS_POOL_AHEAD; i++)
-		compress_pool_take(w->store->press, &w->ahead[i], w->frame);
+		compress_pool_take(w->store->press, &w->ahead[i],
+				   w->frame.compressor);
 	return NULL;
 }
 
@@ -842,8 +772,7 @@ static void writer_free(struct writer *w)
 	pthread_cond_destroy(&w->stop);
 	pthread_mutex_destroy(&w->lock);
 	segment_index_maker_free(w->maker);
-	block_compressor_free(w->frame);
-	free(w->out);
+	open_frame_done(&w->frame);
 	capture_tail_unref(w->feed);
 	free(w);
 }
@@ -874,11 +803,9 @@ struct writer *writer_start(struct store *s, struct capture_tail *f,
 	w->seq = first_seq(f);
 	w->bound = UINT64_MAX;
 	w->status.stored.next_seq = w->seq;
-	w->frame = block_compressor_new();
 	w->maker = segment_index_maker_new();
-	w->out = aligned_alloc(OUT_BYTES, OUT_BYTES);
 	w->sync = housekeeper_add(s, capture_tail_capture(f));
-	if (!w->frame || !w->maker || !w->out || !w->sync) {
+	if (!open_frame_init(&w->frame) || !w->maker || !w->sync) {
 		err_set(e, ERR_FAILED, "writer: out of memory");
 	} else if (store_capture(s, capture_tail_capture(f), &row, e)) {
 		w->savefile = row.savefile;
