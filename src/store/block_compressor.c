@@ -5,6 +5,7 @@
  * waiting: writer.c knows.
  */
 #include "store/block_compressor.h"
+#include "packet/link_layer.h"
 #include "store/segment_file.h"
 #include "zpack/encode.h"
 
@@ -15,6 +16,7 @@
 #define SHRINK_PART 32
 
 _Static_assert(ZPACK_BOUND(BLOCK_MAX) + ZPACK_SLACK <= FRAME_MAX, "room");
+_Static_assert(BLOCK_MAX <= ZPACK_MAX, "a whole block");
 
 struct block_compressor {
 	ZSTD_CCtx *zstd;
@@ -92,8 +94,12 @@ bool block_compressor_whole(struct block_compressor *f, int level,
 	bool ours = level < 0 || f->in_doubt;
 
 	if (ours) {
-		*filled = zpack(f->packer, link_type, records, n,
-				step_of(level), out);
+		struct link_layer l = link_layer_of(link_type);
+
+		*filled =
+			zpack(f->packer,
+			      (struct zpack_layer){l.header, l.type_at, l.tags},
+			      records, n, step_of(level), out);
 	} else {
 		block_compressor_begin(f, level);
 		*filled = ZSTD_compress2(f->zstd, out, FRAME_MAX, records, n);

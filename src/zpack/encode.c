@@ -7,8 +7,6 @@
  */
 #include "zpack/encode.h"
 
-#include "packet/block.h"
-#include "packet/link_layer.h"
 #include "zpack/fse.h"
 #include "zpack/xxh64.h"
 
@@ -46,6 +44,8 @@
  * become longer by one. */
 #define MATCH_LEAST 8
 #define PATIENCE 16
+/* How far ahead of what is worked on memory is asked for. */
+#define AHEAD_BYTES 2048
 
 #define SEEN_BITS 15
 #define FLOW_BITS 13
@@ -54,7 +54,7 @@
  * others is seldom looked at. */
 #define PLACE_BITS 20
 #define PLACE ((1u << PLACE_BITS) - 1)
-_Static_assert(BLOCK_MAX <= PLACE + 1, "a place in a block");
+_Static_assert(ZPACK_MAX <= PLACE + 1, "a place in a block");
 
 /* What is known of a flow: where its newest record is, plus 1, and how often
  * bodies of it were looked for in vain. Each time the steps double: what is
@@ -92,7 +92,7 @@ struct parse {
 	struct zpack *k;
 	const uint8_t *from, *end; /* the block */
 	struct xxh64 sum;
-	struct link_layer link;
+	struct zpack_layer link;
 	uint32_t step;
 	uint32_t strangers_vain; /* of packets whose flow is new */
 	uint32_t recent[3];	 /* distances: RFC 8878, 3.1.1.5 */
@@ -168,7 +168,7 @@ static inline uint32_t encode_alike(const uint8_t *a, const uint8_t *b,
 	const uint8_t *from = a;
 
 	for (; end - a >= 8; a += 8, b += 8) {
-		uint64_t x = load64(a) ^ load64(b);
+		uint64_t x = zpack_load64(a) ^ zpack_load64(b);
 
 		if (x)
 			return (uint32_t)(a - from) +
@@ -192,7 +192,7 @@ static inline uint64_t encode_same16(const uint8_t *a, const uint8_t *b)
 static inline uint64_t encode_same8(const uint8_t *a, const uint8_t *b)
 {
 	const uint64_t low = 0x7f7f7f7f7f7f7f7f;
-	uint64_t x = load64(a) ^ load64(b);
+	uint64_t x = zpack_load64(a) ^ zpack_load64(b);
 	uint64_t same = ~(((x & low) + low) | x | low);
 
 	/* Bit 7 of byte i to bit i. */
@@ -288,7 +288,7 @@ static inline struct hash encode_hash_of(uint64_t v)
 
 static inline void encode_remember(struct parse *s, const uint8_t *p)
 {
-	struct hash h = encode_hash_of(load64(p));
+	struct hash h = encode_hash_of(zpack_load64(p));
 
 	s->k->seen[h.slot] = (uint32_t)(p - s->from) | h.check;
 }
@@ -303,13 +303,14 @@ static inline bool look_back(struct parse *s, const uint8_t *p,
 	uint32_t *seen = s->k->seen;
 
 	while (end - p >= MATCH_LEAST) {
-		uint64_t v = load64(p);
+		uint64_t v = zpack_load64(p);
 		struct hash h = encode_hash_of(v);
 		uint32_t was = seen[h.slot];
 		const uint8_t *at = s->from + (was & PLACE);
 
 		seen[h.slot] = (uint32_t)(p - s->from) | h.check;
-		if ((was & ~PLACE) != h.check || at >= p || load64(at) != v) {
+		if ((was & ~PLACE) != h.check || at >= p ||
+		    zpack_load64(at) != v) {
 			p += step + (uint32_t)(p - vain) / PATIENCE;
 			continue;
 		}
@@ -327,14 +328,24 @@ static inline bool look_back(struct parse *s, const uint8_t *p,
 
 /* --- packets --- */
 
+/* A record: two words of its time, the bytes behind this head, and how many
+ * there were on the wire. */
+#define RECORD_HEAD 16
+
 /* The bytes of the record at p; what is no record is one that has all. */
 static inline uint32_t record_bytes(const uint8_t *p, const uint8_t *end)
 {
-	uint32_t left = (uint32_t)(end - p), at = 0;
-	struct packet_head h;
-	const uint8_t *body;
+	uint32_t left = (uint32_t)(end - p);
 
-	return packet_next(p, left, &at, &h, &body) > 0 ? at : left;
+	if (left < RECORD_HEAD || zpack_load32(p + 8) > left - RECORD_HEAD)
+		return left;
+	return RECORD_HEAD + zpack_load32(p + 8);
+}
+
+static inline bool encode_is_tag(const uint8_t *p)
+{
+	return (p[0] == 0x81 && p[1] == 0x00) ||
+	       (p[0] == 0x88 && p[1] == 0xa8) || (p[0] == 0x91 && p[1] == 0x00);
 }
 
 /* A number of the flow: IP's addresses and the ports behind them, or what the
@@ -343,26 +354,27 @@ static inline uint32_t record_bytes(const uint8_t *p, const uint8_t *end)
 static inline uint32_t flow_of(const struct parse *s, const uint8_t *record,
 			       uint32_t n)
 {
-	const uint8_t *p = record + sizeof(struct packet_head);
+	const uint8_t *p = record + RECORD_HEAD;
 	uint32_t at = s->link.header;
 	uint64_t h;
 
-	if (n <= sizeof(struct packet_head))
+	if (n <= RECORD_HEAD)
 		return 0;
-	n -= sizeof(struct packet_head);
-	if (s->link.tags && n >= at &&
-	    link_layer_is_tag(be16(p + s->link.type_at)))
+	n -= RECORD_HEAD;
+	if (s->link.tags && n >= at && encode_is_tag(p + s->link.type_at))
 		at += 4;
 	if (n >= at + 24 && p[at] >> 4 == 4) {
-		h = encode_mix(load64(p + at + 12)) >> 20 ^ load32(p + at + 20);
+		h = encode_mix(zpack_load64(p + at + 12)) >> 20 ^
+		    zpack_load32(p + at + 20);
 	} else if (n >= at + 44 && p[at] >> 4 == 6) {
-		h = encode_mix(load64(p + at + 8) ^ 3 * load64(p + at + 16)) >>
+		h = encode_mix(zpack_load64(p + at + 8) ^
+			       3 * zpack_load64(p + at + 16)) >>
 		    20;
-		h = encode_mix(h ^ load64(p + at + 24)) >> 20;
-		h = encode_mix(h ^ load64(p + at + 32)) >> 20 ^
-		    load32(p + at + 40);
+		h = encode_mix(h ^ zpack_load64(p + at + 24)) >> 20;
+		h = encode_mix(h ^ zpack_load64(p + at + 32)) >> 20 ^
+		    zpack_load32(p + at + 40);
 	} else if (n >= 16) {
-		h = encode_mix(load64(p)) >> 20 ^ load64(p + 8);
+		h = encode_mix(zpack_load64(p)) >> 20 ^ zpack_load64(p + 8);
 	} else {
 		h = n;
 	}
@@ -380,7 +392,9 @@ static inline void look_at(struct parse *s, const uint8_t *p,
 	uint32_t vain = stranger ? s->strangers_vain : flow.vain;
 	const uint8_t *rest = p;
 
-	block_ask(p + BLOCK_AHEAD, n, false);
+	/* Prefetch as many bytes; harmless where there are none. */
+	for (uint32_t i = 0; i < n; i += 64)
+		__builtin_prefetch(p + AHEAD_BYTES + i);
 	if (like)
 		rest = look_aside(s, p, s->from + like - 1, end);
 	if (look_back(s, rest, end, s->step << vain))
@@ -393,7 +407,7 @@ static inline void look_at(struct parse *s, const uint8_t *p,
 	*length = here;
 }
 
-static void begin_block(struct parse *s, uint32_t link_type)
+static void begin_block(struct parse *s, struct zpack_layer layer)
 {
 	struct zpack *k = s->k;
 
@@ -403,7 +417,7 @@ static void begin_block(struct parse *s, uint32_t link_type)
 	s->recent[0] = 1;
 	s->recent[1] = 4;
 	s->recent[2] = 8;
-	s->link = link_layer_of(link_type);
+	s->link = layer;
 }
 
 /* --- frames --- */
@@ -496,7 +510,7 @@ static bool encode_shrank(size_t from, size_t to)
 }
 
 SHIFTS_MUCH
-size_t zpack(struct zpack *k, uint32_t link_type, const uint8_t *records,
+size_t zpack(struct zpack *k, struct zpack_layer layer, const uint8_t *records,
 	     uint32_t n, unsigned step, uint8_t *out)
 {
 	struct parse s = {.k = k,
@@ -513,7 +527,7 @@ size_t zpack(struct zpack *k, uint32_t link_type, const uint8_t *records,
 	out[4] = FRAME_DESCRIPTOR;
 	memcpy(out + 5, &n, sizeof(n));
 	if (step != ZPACK_STORE)
-		begin_block(&s, link_type);
+		begin_block(&s, layer);
 	for (unsigned i = 0; p < s.end || i == 0; i++, p = next, to = end) {
 		bool store = step == ZPACK_STORE ||
 			     (k->in_doubt && i % LOOK_EVERY != 0);

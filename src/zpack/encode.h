@@ -13,8 +13,12 @@
 #ifndef PCAPD_ZPACK_ENCODE_H
 #define PCAPD_ZPACK_ENCODE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* The most bytes of one frame. */
+#define ZPACK_MAX (1u << 20)
 
 /* The bytes of a frame of n bytes, at most; and what may be written behind. */
 #define ZPACK_BOUND(n) ((n) + (n) / 4096 + 64)
@@ -24,16 +28,23 @@
 
 struct zpack;
 
+/* Of packets: where the network's header begins, and where the type of it is
+ * said if it may be that of a tag of 4 bytes before it. */
+struct zpack_layer {
+	uint32_t header, type_at;
+	bool tags;
+};
+
 struct zpack *zpack_new(void);	  /* NULL: out of memory */
 void zpack_free(struct zpack *k); /* NULL is fine */
 
 /*
- * A frame of n bytes, at most BLOCK_MAX, which are a block's records, or
- * anything else and then shrink less. step: 1 looks most closely, 20 saves a
- * quarter of the time, ZPACK_STORE looks for nothing. Room for ZPACK_BOUND(n)
- * and ZPACK_SLACK. Returns the frame's bytes.
+ * A frame of n bytes, at most ZPACK_MAX, which are the records of a nanosecond
+ * savefile, or anything else and then shrink less. step: 1 looks most closely,
+ * 20 saves a quarter of the time, ZPACK_STORE looks for nothing. Room for
+ * ZPACK_BOUND(n) and ZPACK_SLACK. Returns the frame's bytes.
  */
-size_t zpack(struct zpack *k, uint32_t link_type, const uint8_t *records,
+size_t zpack(struct zpack *k, struct zpack_layer layer, const uint8_t *records,
 	     uint32_t n, unsigned step, uint8_t *out);
 
 #endif

@@ -12,7 +12,8 @@
 #ifndef PCAPD_ZPACK_XXH64_H
 #define PCAPD_ZPACK_XXH64_H
 
-#include "packet/link_layer.h"
+#include <stdint.h>
+#include <string.h>
 
 #define XXH_1 0x9e3779b185ebca87ull
 #define XXH_2 0xc2b2ae3d27d4eb4full
@@ -25,6 +26,23 @@ struct xxh64 {
 	const uint8_t *at; /* the next stripe */
 	uint64_t lane[4];
 };
+
+/* As memory is loaded. */
+static inline uint32_t zpack_load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline uint64_t zpack_load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
 
 static inline uint64_t turn(uint64_t v, unsigned n)
 {
@@ -47,10 +65,10 @@ static inline struct xxh64 xxh64_begin(const uint8_t *at)
 
 static inline void xxh64_stripe(struct xxh64 *s)
 {
-	s->lane[0] = xxh64_round(s->lane[0], load64(s->at));
-	s->lane[1] = xxh64_round(s->lane[1], load64(s->at + 8));
-	s->lane[2] = xxh64_round(s->lane[2], load64(s->at + 16));
-	s->lane[3] = xxh64_round(s->lane[3], load64(s->at + 24));
+	s->lane[0] = xxh64_round(s->lane[0], zpack_load64(s->at));
+	s->lane[1] = xxh64_round(s->lane[1], zpack_load64(s->at + 8));
+	s->lane[2] = xxh64_round(s->lane[2], zpack_load64(s->at + 16));
+	s->lane[3] = xxh64_round(s->lane[3], zpack_load64(s->at + 24));
 	s->at += STRIPE;
 }
 
@@ -96,9 +114,10 @@ static inline uint32_t xxh64_end(struct xxh64 *s, const uint8_t *begin,
 	}
 	h += n;
 	for (p = s->at; end - p >= 8; p += 8)
-		h = turn(h ^ xxh64_round(0, load64(p)), 27) * XXH_1 + XXH_4;
+		h = turn(h ^ xxh64_round(0, zpack_load64(p)), 27) * XXH_1 +
+		    XXH_4;
 	for (; end - p >= 4; p += 4)
-		h = turn(h ^ load32(p) * XXH_1, 23) * XXH_2 + XXH_3;
+		h = turn(h ^ zpack_load32(p) * XXH_1, 23) * XXH_2 + XXH_3;
 	for (; p < end; p++)
 		h = turn(h ^ *p * XXH_5, 11) * XXH_1;
 	h = (h ^ h >> 33) * XXH_2;

@@ -10,7 +10,7 @@ root=${SOURCE_DIR:-$(dirname "$0")/../..}
 # from: to ...          (itself may always)
 allowed='base:
 packet: base
-zpack: packet
+zpack:
 index: base packet
 capture: base packet
 store: base packet zpack index

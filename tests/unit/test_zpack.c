@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "packet/block.h"
+#include "packet/link_layer.h"
 #include "traffic.h"
 #include "zpack/encode.h"
 #include "zpack/fse.h"
@@ -93,7 +94,9 @@ static size_t pack_fenced(struct world *w, uint32_t link_type,
 	uint8_t *in = w->input + BLOCK_MAX - n;
 
 	memmove(in, bytes, n);
-	size_t packed = zpack(w->packer, link_type, in, n, step, out);
+	struct link_layer l = link_layer_of(link_type);
+	struct zpack_layer layer = {l.header, l.type_at, l.tags};
+	size_t packed = zpack(w->packer, layer, in, n, step, out);
 	assert_in_range(packed, 1, bound);
 	assert_unpacks(w, out, packed, in, n);
 	/* The checksum is the last thing in it. */
