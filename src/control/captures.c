@@ -186,6 +186,7 @@ static struct store_options options_of(const struct config *c)
 		.segment_bytes = c->segment_bytes,
 		.segment_age_ns = (int64_t)c->segment_age_s * NS_PER_S,
 		.compression_level = (int)c->compression_level,
+		.zstd_only = c->compressor == COMPRESSOR_ZSTD,
 		.compressors = (unsigned)c->compressors,
 		.decoders = (unsigned)c->decoders,
 		.sync_interval_ns = (int64_t)c->sync_interval_s * NS_PER_S,

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum kind { TEXT, COUNT, BYTES, SECONDS, FLAG };
+enum kind { TEXT, COUNT, BYTES, SECONDS, FLAG, COMPRESSOR };
 
 /* min and max are lengths for TEXT. */
 static const struct key {
@@ -64,6 +64,7 @@ static const struct key {
 	 4096},
 	{"compression-level", COUNT, offsetof(struct config, compression_level),
 	 -20, 19},
+	{"compressor", COMPRESSOR, offsetof(struct config, compressor), 0, 1},
 	{"compressors", COUNT, offsetof(struct config, compressors), 0, 64},
 	{"decoders", COUNT, offsetof(struct config, decoders), 0, 3},
 	{"max-captures", COUNT, offsetof(struct config, max_captures), 1,
@@ -240,6 +241,20 @@ static bool set_flag(struct config *c, const struct key *k, const char *value,
 		       k->name, value);
 }
 
+static bool set_compressor(struct config *c, const char *value, struct err *e)
+{
+	if (strcmp(value, "zpack") == 0)
+		c->compressor = COMPRESSOR_ZPACK;
+	else if (strcmp(value, "zstd") == 0)
+		c->compressor = COMPRESSOR_ZSTD;
+	else
+		return err_set(e, ERR_USAGE,
+			       "compressor: expected zpack or zstd, got "
+			       "'%.64s'",
+			       value);
+	return true;
+}
+
 /* What runs keeps these, whatever the file says; of the bounds on the spool
  * those that would remove something at once. */
 static const char *const at_start[] = {
@@ -301,6 +316,8 @@ bool config_set(struct config *c, const char *key, const char *value,
 	}
 	if (k->kind == FLAG)
 		return set_flag(c, k, value, e);
+	if (k->kind == COMPRESSOR)
+		return set_compressor(c, value, e);
 	if (k->kind != TEXT)
 		return set_number(c, k, value, e);
 	size_t n = strlen(value);

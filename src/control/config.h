@@ -16,6 +16,8 @@
 
 #define CONFIG_PATH_MAX 512
 
+enum config_compressor { COMPRESSOR_ZPACK, COMPRESSOR_ZSTD };
+
 struct config {
 	char spool[CONFIG_PATH_MAX];   /* /var/lib/pcapd */
 	char socket[CONFIG_PATH_MAX];  /* /run/pcapd/pcapd.sock */
@@ -41,6 +43,7 @@ struct config {
 	uint64_t keep_at_least;		/* of bytes */
 	uint64_t memory_blocks;		/* waiting for the disk a capture: 32 */
 	int64_t compression_level;	/* -1 */
+	uint64_t compressor;		/* enum config_compressor; zpack */
 	int64_t compressors;	  /* one for each CPU beyond 2, at most 8 */
 	int64_t decoders;	  /* one for each CPU beyond 1, at most 3 */
 	uint64_t max_captures;	  /* 256 */

@@ -4,11 +4,13 @@
  *
  * What: a block becomes one zstd frame with a checksum: in one go, which at the
  * fast levels is our own compressor's work (encode.h), or in parts that are
- * each readable when flushed. How hard it is compressed follows what waits
- * behind it, so that compression never costs a packet, and follows what
- * compressing brought, so that what does not shrink is only stored. Threads:
- * one at a time. Ownership: block_compressor_new gives, block_compressor_free
- * takes.
+ * each readable when flushed. Of ours one frame in BLOCK_COMPRESSOR_CHECK is
+ * decoded by libzstd and compared while its block is still there, or one in
+ * as many as the environment says, PCAPD_CHECK_FRAMES: the tests say 1. How
+ * hard it is compressed follows what waits behind it, so that compression never
+ * costs a packet, and follows what compressing brought, so that what does not
+ * shrink is only stored. Threads: one at a time. Ownership:
+ * block_compressor_new gives, block_compressor_free takes.
  */
 #ifndef PCAPD_STORE_BLOCK_COMPRESSOR_H
 #define PCAPD_STORE_BLOCK_COMPRESSOR_H
@@ -22,8 +24,15 @@
 #define BLOCK_COMPRESSOR_LEVEL_FAST (-20)
 /* Nothing is looked for; of the levels that zstd knows the lowest. */
 #define BLOCK_COMPRESSOR_LEVEL_STORED (-131072)
+#define BLOCK_COMPRESSOR_CHECK 64
 
 struct block_compressor;
+
+/* false: what is compressed from now on libzstd compresses, whatever the level.
+ * Once ours made a frame that is not its block it stays so. */
+void block_compressor_use_ours(bool ours);
+/* Frames that were such. */
+uint64_t block_compressor_differences(void);
 
 struct block_compressor *block_compressor_new(void); /* NULL: out of memory */
 void block_compressor_free(struct block_compressor *f); /* NULL is fine */

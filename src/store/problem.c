@@ -6,6 +6,7 @@
  * are found.
  */
 #include "store/problem.h"
+#include "store/block_compressor.h"
 #include "store/store_internal.h"
 
 #include <errno.h>
@@ -124,6 +125,13 @@ size_t store_problems(struct store *s, uint64_t capture,
 			n++;
 	}
 	pthread_mutex_unlock(&l->lock);
+	if (!capture && n < STORE_PROBLEMS - 1 &&
+	    block_compressor_differences() &&
+	    asprintf(&lines[n],
+		     "compressor: %" PRIu64 " frames of pcapd's were not "
+		     "their blocks; libzstd compressed these, and all since",
+		     block_compressor_differences()) >= 0)
+		n++;
 	if (more && asprintf(&lines[n], "and %zu more files", more) >= 0)
 		n++;
 	return n;

@@ -4,6 +4,7 @@
  * spool, and that what a function here said was done is committed. Leaves out
  * packets: writer.c brings them in, cursor.c out.
  */
+#include "store/block_compressor.h"
 #include "store/compress_pool.h"
 #include "store/row_sum.h"
 #include "store/store_internal.h"
@@ -650,6 +651,7 @@ bool recover_all(struct store *s, enum recover_which which, struct err *e)
 
 static void store_set_options(struct store *s, const struct store_options *o)
 {
+	block_compressor_use_ours(!o->zstd_only);
 	pthread_mutex_lock(&s->lock);
 	s->options = *o;
 	s->options.spool = NULL; /* the caller's; spool_fd is ours */

@@ -35,6 +35,7 @@ struct store_options {
 	uint64_t segment_bytes; /* of packets */
 	int64_t segment_age_ns;
 	int compression_level;
+	bool zstd_only; /* whole blocks, too, are compressed by libzstd */
 	/* Threads that compress beside the writers, from store_open on. */
 	unsigned compressors;
 	/* Threads of each cursor that decode the blocks which come next; 0:

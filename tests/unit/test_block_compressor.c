@@ -13,6 +13,7 @@
 #include "packet/capture_tail.h"
 #include "store/block_compressor.h"
 #include "store/segment_file.h"
+#include "zpack/encode.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -289,6 +290,79 @@ static void writes_of_any_size_land_where_they_belong(void **state)
 	assert_int_equal(rmdir(folder), 0);
 }
 
+/* --- whether a frame is its block --- */
+
+/* Stands between the compressor and ours, which has no such bug. */
+static unsigned made_by_ours;
+static bool damage;
+size_t __real_zpack(struct zpack *k, struct zpack_layer layer,
+		    const uint8_t *records, uint32_t n, unsigned step,
+		    uint8_t *out);
+size_t __wrap_zpack(struct zpack *k, struct zpack_layer layer,
+		    const uint8_t *records, uint32_t n, unsigned step,
+		    uint8_t *out);
+size_t __wrap_zpack(struct zpack *k, struct zpack_layer layer,
+		    const uint8_t *records, uint32_t n, unsigned step,
+		    uint8_t *out)
+{
+	size_t made = __real_zpack(k, layer, records, n, step, out);
+
+	made_by_ours++;
+	/* In the middle of it, or of the checksum's. */
+	if (damage)
+		out[made_by_ours % 2 ? made / 2 : made - 1] ^= 1;
+	return made;
+}
+
+static void libzstd_compresses_alone_where_it_is_told_to(void **state)
+{
+	static const int levels[] = {-1, -20, BLOCK_COMPRESSOR_LEVEL_STORED, 1};
+	struct world *w = *state;
+
+	made_by_ours = 0;
+	block_compressor_use_ours(false);
+	for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++)
+		for (int k = 0; k < 3; k++) {
+			const uint8_t *from = k ? w->noise : w->text;
+			size_t n = pack(w, levels[i], from, MIB);
+
+			assert_unpacks(w, n, from, MIB);
+		}
+	assert_int_equal(made_by_ours, 0);
+	block_compressor_use_ours(true);
+	pack(w, -1, w->text, MIB);
+	assert_int_equal(made_by_ours, 1);
+}
+
+/* The last of this program: ours is not used any more after it. */
+static void a_frame_that_is_not_its_block_ends_our_compressor(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(unsetenv("PCAPD_CHECK_FRAMES"), 0);
+	block_compressor_free(w->frame);
+	w->frame = block_compressor_new();
+	made_by_ours = 0;
+	pack(w, -1, w->text, 5000); /* is compared, and good */
+	damage = true;
+	for (unsigned i = 1; i < 64; i++)
+		pack(w, -1, w->text, 5000);
+	assert_int_equal(made_by_ours, 64);
+	assert_int_equal(block_compressor_differences(), 0);
+	size_t n = pack(w, -1, w->text, 5000);
+	assert_unpacks(w, n, w->text, 5000);
+	assert_int_equal(made_by_ours, 65);
+	assert_int_equal(block_compressor_differences(), 1);
+	/* Also in others, and whatever is configured later. */
+	block_compressor_use_ours(true);
+	block_compressor_free(w->frame);
+	w->frame = block_compressor_new();
+	n = pack(w, BLOCK_COMPRESSOR_LEVEL_STORED, w->text, MIB);
+	assert_unpacks(w, n, w->text, MIB);
+	assert_int_equal(made_by_ours, 65);
+	assert_int_equal(block_compressor_differences(), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -301,6 +375,8 @@ int main(void)
 		TEST(level_falls_with_what_waits_and_comes_back),
 		TEST(backlog_counts_sealed_blocks_of_who_cannot_wait),
 		TEST(writes_of_any_size_land_where_they_belong),
+		TEST(libzstd_compresses_alone_where_it_is_told_to),
+		TEST(a_frame_that_is_not_its_block_ends_our_compressor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,11 +80,13 @@ static void keys_are_read_over_the_defaults(void **state)
 	assert_true(read_text(w, "[store]\n"
 				 "spool = /srv/a b ; a comment\n"
 				 "compression-level=-20\n"
+				 "compressor=zstd\n"
 				 "[limits]\n"
 				 "max-replays=3\n"
 				 "max-replays=4"));
 	assert_string_equal(w->config.spool, "/srv/a b");
 	assert_int_equal(w->config.compression_level, -20);
+	assert_int_equal(w->config.compressor, COMPRESSOR_ZSTD);
 	assert_int_equal(w->config.max_replays, 4);
 	assert_string_equal(w->config.socket, w->before.socket);
 }
@@ -128,6 +130,8 @@ static void what_is_wrong_is_told_by_line(void **state)
 	refused(w, "segment-age = 5w\n",
 		"1: segment-age: expected a number of seconds, as in 90, 15m, "
 		"1h or 7d, got '5w'");
+	refused(w, "compressor = gzip\n",
+		"1: compressor: expected zpack or zstd, got 'gzip'");
 	refused(w, "compression-level = -21\n",
 		"1: compression-level: -21 is not in -20 to 19");
 	refused(w, "spool =\n", "1: spool: expected 1 to 511 bytes, got 0");
