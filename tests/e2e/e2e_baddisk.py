@@ -181,8 +181,9 @@ class Refusing(unittest.TestCase):
         cls.link = Link()
 
     def setUp(self):
+        small = "longer" in self.id() or "watchdog" in self.id()
         self.daemon = Daemon("segment-bytes = 1M\nmemory-blocks = %d\n" %
-                             (4 if "longer" in self.id() else 16))
+                             (4 if small else 16))
         self.path = os.path.join(self.daemon.folder, "answer")
         self.answer(FINE)
         self.daemon.prefix = self.link.receiver + before_libc(
@@ -367,13 +368,14 @@ class Refusing(unittest.TestCase):
 
     def heard(self, ear, what):
         """Whether it is said within half a second or is waiting there."""
-        end, found = time.monotonic() + 0.5, False
+        end = time.monotonic() + 0.5
         while time.monotonic() < end:
             try:
-                found |= what in ear.recv(4096)
+                if what in ear.recv(4096):
+                    return True
             except socket.timeout:
                 pass
-        return found
+        return False
 
     def hear(self, ear, what):
         until(lambda: self.heard(ear, what), what.decode())
@@ -393,7 +395,8 @@ class Refusing(unittest.TestCase):
         ear = self.watched()
         self.capture()
         self.hear(ear, b"WATCHDOG=1")
-        traffic = self.link.send(self.load(0, 20000), 500)
+        # Memory is full soon, and for as long as it takes.
+        traffic = self.link.send(self.load(0, 5000), 2000, "--loop=0")
         # One that says no is no reason to be killed.
         self.answer(errno.EIO)
         until(lambda: "Input/output error" in str(self.status()["disk_error"]),

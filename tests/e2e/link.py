@@ -56,11 +56,11 @@ class Link:
         for name in self.names:
             output("ip", "netns", "del", name, status=None)
 
-    def send(self, path, rate=RATE):
+    def send(self, path, rate=RATE, *more):
         """A tcpreplay, under way, which sleeps between packets."""
         process = subprocess.Popen(
             self.sender + ["tcpreplay", "-q", "-T", "nano", "-i", self.near,
-                           "-p", str(rate), path],
+                           "-p", str(rate), *more, path],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         atexit.register(end, process)
