@@ -10,6 +10,7 @@
 #include "index/synopsis_codec.h"
 #include "store/segment_file.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -43,6 +44,7 @@ struct segment_index {
 
 struct segment_index_maker {
 	struct synopsis_maker *block, *segment;
+	const struct segment_index *of; /* the segment that is made */
 };
 
 struct segment_index_maker *segment_index_maker_new(void)
@@ -87,8 +89,11 @@ struct segment_index *segment_index_new(struct segment_index_maker *m,
 					uint64_t capture, uint64_t first_seq,
 					uint32_t link_type)
 {
+	struct segment_index *x = new_index(capture, first_seq, link_type);
+
 	synopsis_maker_reset(m->segment, link_type);
-	return new_index(capture, first_seq, link_type);
+	m->of = x;
+	return x;
 }
 
 struct segment_index *segment_index_ref(struct segment_index *x)
@@ -171,6 +176,7 @@ void segment_index_add(struct segment_index *x, struct segment_index_maker *m,
 {
 	uint32_t most = n / SUMMARY_PART;
 
+	assert(m->of == x);
 	synopsis_maker_reset(m->block, x->link_type);
 	synopsis_maker_packets(m->block, records, n);
 	struct synopsis *s = synopsis_make(m->block);
@@ -205,6 +211,7 @@ static struct synopsis *make_union(const struct segment_index *x,
 uint8_t *segment_index_frame(struct segment_index *x,
 			     struct segment_index_maker *m, size_t *n)
 {
+	assert(m->of == x);
 	struct synopsis *all = make_union(x, m);
 	struct segment_index_head head = {.link_type = x->link_type,
 					  .capture = x->capture,

@@ -31,7 +31,8 @@ struct segment_index_maker;
 struct segment_index_maker *segment_index_maker_new(void);
 void segment_index_maker_free(struct segment_index_maker *m); /* NULL is fine */
 
-/* An empty one; m is for it from here on. NULL: memory is out. */
+/* An empty one; m is for it and no other from here on, which is asserted. NULL:
+ * memory is out. */
 struct segment_index *segment_index_new(struct segment_index_maker *m,
 					uint64_t capture, uint64_t first_seq,
 					uint32_t link_type);
