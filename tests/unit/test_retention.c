@@ -165,7 +165,9 @@ static void a_start_does_not_ask_for_each_row(void **state)
 	struct store *s = open_store();
 	print_message("start: %lld steps, %lld connections\n",
 		      (long long)steps_here, (long long)connections);
-	assert_in_range(atomic_load(&steps_here), 1, SEGMENTS / 10);
+	/* Some thousand go to the newest rows of each cause, however many
+	 * segments there are. */
+	assert_in_range(atomic_load(&steps_here), 1, SEGMENTS / 5);
 	assert_in_range(atomic_load(&connections), 1, 20);
 	assert_int_equal(kept_segments(s), SEGMENTS);
 	store_close(s);
