@@ -111,12 +111,9 @@ const char *time_short(int64_t ns, char out[TIME_TEXT]);
 struct time_range {
 	const char *since, *until, *last; /* as given, or NULL */
 };
-/* 0 where nothing was given. */
+/* 0 where nothing was given. Says so of a range that begins in the future. */
 bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		      int64_t *since_ns, int64_t *until_ns, struct err *e);
-
-/* Says so of a range that begins in the future. */
-void time_range_say(int64_t now_ns, int64_t since_ns);
 
 #define SPAN_TEXT 24
 /* 250 ms, 3.4 s, 12 min, 5.2 h, 3.1 days */
@@ -141,8 +138,8 @@ void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s,
 		  const char *prefix);
 /* Says what Set or Release would remove at once. 1: go on; 0: that was all, as
  * of a dry run; -1: an error in *e. */
-int removal_agreed(const Pcap__V1__WouldRemoveRequest *ask, bool dry_run,
-		   struct err *e);
+int removal_agreed(const Pcap__V1__WouldRemoveRequest *ask, const char *command,
+		   bool dry_run, struct err *e);
 /* Status of one capture, or with "" of all. */
 Pcap__V1__StatusResponse *status_ask(const char *name, struct err *e);
 /* Since and until of r that are no time but a mark of the capture become its

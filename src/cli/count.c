@@ -57,7 +57,6 @@ static bool count_fill(const struct words *words, struct err *e)
 		return false;
 	ask.name = (char *)name;
 	ask.filter = words_join(words, 1);
-	time_range_say(now, ask.since_ns);
 	return true;
 }
 

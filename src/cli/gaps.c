@@ -188,7 +188,6 @@ static int gaps_run(const struct words *words)
 	    !range_marks(&range, room, name, now, &e) ||
 	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, &e))
 		return cli_fail(&e);
-	time_range_say(now, ask.since_ns);
 	ask.name = (char *)name;
 	bool ok = pages_read(&pages, &ask, &e);
 	uint64_t excluded = all ? 0 : leave_excluded(&pages.all);

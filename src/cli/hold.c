@@ -94,7 +94,7 @@ static int release_run(const struct words *words)
 		return cli_fail(&e);
 	release.name = would.name = (char *)name;
 	would.without_hold = release.hold;
-	if (!yes && removal_agreed(&would, false, &e) < 0)
+	if (!yes && removal_agreed(&would, "release", false, &e) < 0)
 		return cli_fail(&e);
 	return cli_change("Release", &release.base, "released a hold of");
 }

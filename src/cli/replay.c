@@ -94,7 +94,6 @@ static bool replay_fill(const struct words *words, struct err *e)
 		     : range_marks(&range, marked, name, now, e)) ||
 	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, e))
 		return false;
-	time_range_say(now, ask.since_ns);
 	ask.name = (char *)name;
 	ask.filter = words_join(words, 1);
 	ask.live = stream.live;

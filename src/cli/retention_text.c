@@ -85,8 +85,8 @@ void forecast_say(FILE *f, const Pcap__V1__CaptureStatus *s, const char *prefix)
 			 over);
 }
 
-int removal_agreed(const Pcap__V1__WouldRemoveRequest *ask, bool dry_run,
-		   struct err *e)
+int removal_agreed(const Pcap__V1__WouldRemoveRequest *ask, const char *command,
+		   bool dry_run, struct err *e)
 {
 	char text[CAPTURE_TEXT], what[160], size[SIZE_TEXT];
 	int yes = 1;
@@ -95,6 +95,7 @@ int removal_agreed(const Pcap__V1__WouldRemoveRequest *ask, bool dry_run,
 		(Pcap__V1__WouldRemoveResponse *)cli_call("WouldRemove",
 							  &ask->base, e);
 	if (!m) {
+		err_wrap(e, "%s %s", command, ask->name);
 		if (!e->hint[0])
 			err_hint(e, "--yes does it without asking how much "
 				    "that would remove.");

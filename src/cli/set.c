@@ -68,7 +68,7 @@ static int set_removes(const char *name, struct err *e)
 			PCAP__V1__WOULD_REMOVE_REQUEST__AGE_KEEP_AGE_NS;
 		would.keep_age_ns = keep.age_ns;
 	}
-	return removal_agreed(&would, dry_run, e);
+	return removal_agreed(&would, "set", dry_run, e);
 }
 
 static int set_run(const struct words *words)

@@ -256,6 +256,18 @@ bool time_parse(const char *what, const char *text, int64_t now_ns,
 	return true;
 }
 
+/* Nobody is left to guess why nothing comes. */
+static void time_range_say(int64_t now_ns, int64_t since_ns)
+{
+	char text[TIME_TEXT], span[SPAN_TEXT];
+
+	if (since_ns > now_ns)
+		cli_say("pcap: the range begins in the future: %s is %s from "
+			"now",
+			time_text(since_ns, text),
+			span_text(since_ns - now_ns, span));
+}
+
 bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		      int64_t *since_ns, int64_t *until_ns, struct err *e)
 {
@@ -274,6 +286,7 @@ bool time_range_parse(const struct time_range *r, int64_t now_ns,
 	if (r->since &&
 	    !time_parse("--since", r->since, now_ns, TIME_SINCE, since_ns, e))
 		return false;
+	time_range_say(now_ns, *since_ns);
 	if (!r->until)
 		return true;
 	if (!time_parse("--until", r->until, now_ns, TIME_UNTIL, until_ns, e))
@@ -284,17 +297,6 @@ bool time_range_parse(const struct time_range *r, int64_t now_ns,
 		       "--until has to be after %s: %s is not after %s",
 		       r->last ? "--last" : "--since", time_text(*until_ns, b),
 		       time_text(*since_ns, a));
-}
-
-void time_range_say(int64_t now_ns, int64_t since_ns)
-{
-	char text[TIME_TEXT], span[SPAN_TEXT];
-
-	if (since_ns > now_ns)
-		cli_say("pcap: the range begins in the future: %s is %s from "
-			"now",
-			time_text(since_ns, text),
-			span_text(since_ns - now_ns, span));
 }
 
 /* --- and back --- */

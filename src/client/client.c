@@ -272,6 +272,10 @@ static bool status_read(struct client *c, bool cancelled, struct err *e)
 		err_set(e, err_from_grpc_status((int)c->status), "%.*s", length,
 			text);
 	hint_from_trailers(c, e);
+	/* Who cuts a connection off sends no trailers with the reason. */
+	if (e->kind == ERR_UNREACHABLE && c->trailing.count == 0)
+		err_hint(e, "If pcapd ended it, as of a peer that is over a "
+			    "bound, its log says why: 'journalctl -u pcapd'.");
 	return client_labelled(c->label, e);
 }
 

@@ -369,7 +369,8 @@ class Times(Case):
 
     def test_a_range_in_the_future_is_said(self):
         since = str(int(time.time()) + 90000)
-        for command in (["replay", "web"], ["count", "web"], ["gaps", "web"]):
+        for command in (["replay", "web"], ["count", "web"], ["gaps", "web"],
+                        ["audit"]):
             _, said = self.says(command + ["--since", "@" + since], OK,
                                 "the range begins in the future: ")
             self.assertRegex(said, r" is (25|24\.9) h from now\n")
@@ -519,6 +520,7 @@ class Ending(Case):
         said = process.stderr.read().decode()
         self.assertIn("100 packets replayed", said)
         self.assertIn("replay web: the connection to pcapd ended", said)
+        self.assertIn("its log says why", said)
 
 
 class Terminal(Case):

@@ -56,6 +56,12 @@ class Socket(unittest.TestCase):
         _, text = as_nobody(self.daemon, "mark", "some", "x", groups=[NEWS],
                             status=PERMISSION)
         self.assertIn("user 65534 is a viewer: Mark is for operators", text)
+        for command in (["set", "some", "--keep-age", "1h"],
+                        ["release", "some", "1"]):
+            _, text = as_nobody(self.daemon, *command, groups=[NEWS],
+                                status=PERMISSION)
+            self.assertIn("pcap: %s some: user 65534 is a viewer: "
+                          % command[0], text)
 
     def test_members_of_the_socket_group_do_everything(self):
         as_nobody(self.daemon, "mark", "some", "y", groups=[NEWS, GAMES])
