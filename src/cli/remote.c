@@ -9,7 +9,7 @@
 #include "cli/remotes.h"
 #include "cli/table.h"
 
-#include "tls/tls.h"
+#include "tls/context.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
  */
 #include "client/link.h"
 
-#include "tls/tls.h"
+#include "tls/pump.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -7,7 +7,7 @@
 #include "daemon/sandbox.h"
 
 #include "base/log.h"
-#include "tls/tls.h"
+#include "tls/context.h"
 
 #include <cap-ng.h>
 #include <dirent.h>

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "server/call.h"
 #include "server/server_internal.h"
+#include "tls/pump.h"
 
 #include <assert.h>
 #include <grpc/grpc_posix.h>

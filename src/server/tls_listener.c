@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "server/server_internal.h"
+#include "tls/pump.h"
 
 #include <arpa/inet.h>
 #include <assert.h>

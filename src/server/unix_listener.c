@@ -17,7 +17,7 @@
 #include "server/proxy_protocol.h"
 #include "server/refusal.h"
 #include "server/server_internal.h"
-#include "tls/tls.h"
+#include "tls/pump.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,7 +12,7 @@
 #define PCAPD_TLS_ALLOW_H
 
 #include "base/err.h"
-#include "tls/tls.h"
+#include "tls/context.h"
 
 /* What somebody may do; more includes less. */
 enum role { ROLE_NONE, ROLE_VIEWER, ROLE_OPERATOR };

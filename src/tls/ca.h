@@ -9,7 +9,7 @@
 #ifndef PCAPD_TLS_CA_H
 #define PCAPD_TLS_CA_H
 
-#include "tls/tls.h"
+#include "tls/context.h"
 
 /* A CA that lasts ten years. */
 bool ca_ca(const char *cert, const char *key, struct err *e);

@@ -2,7 +2,7 @@
 /* Handshakes, and the pump between TLS and a plain socket. */
 #include "tls/allow.h"
 #include "tls/ca.h"
-#include "tls/tls.h"
+#include "tls/pump.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
