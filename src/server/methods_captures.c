@@ -21,7 +21,7 @@
 #include "server/wire.h"
 
 #include "grpc/health/v1/health.pb-c.h"
-#include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -43,6 +43,17 @@
 /* Those that compile a filter. */
 #define UNARY_FILTER(needs, name, type, body)                                  \
 	UNARY_ON(thread, needs, name, type, body)
+
+#define REFLECTION(version)                                                           \
+	{                                                                             \
+		.path = "/grpc.reflection." version ".ServerReflection/"              \
+			"ServerReflectionInfo",                                       \
+		.request =                                                            \
+			&grpc__reflection__v1__server_reflection_request__descriptor, \
+		.bound = BOUND_CALLS, .role = ROLE_VIEWER,                            \
+		.start = reflection_start, .more = reflection_more,                   \
+		.idle = reflection_idle, .stop = reflection_stop,                     \
+	}
 
 const struct method methods[] = {
 	UNARY(VIEWER, "Version", version_request, run_version),
@@ -127,18 +138,8 @@ const struct method methods[] = {
 		.role = ROLE_VIEWER,
 		.start = health_watch,
 	},
-	{
-		.path = "/grpc.reflection.v1alpha.ServerReflection/"
-			"ServerReflectionInfo",
-		.request =
-			&grpc__reflection__v1alpha__server_reflection_request__descriptor,
-		.bound = BOUND_CALLS,
-		.role = ROLE_VIEWER,
-		.start = reflection_start,
-		.more = reflection_more,
-		.idle = reflection_idle,
-		.stop = reflection_stop,
-	},
+	REFLECTION("v1"),
+	REFLECTION("v1alpha"),
 };
 const size_t n_methods = sizeof(methods) / sizeof(methods[0]);
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * grpc.reflection.v1alpha from the descriptors that are linked in. Guarantees
- * an answer a request, in order. Leaves out extensions (there are none) and
- * imports (a client asks for those by name). The descriptors are walked as
- * they lie: a set is a few kilobytes and this is asked for by people.
+ * grpc.reflection, v1 and v1alpha, from the descriptors that are linked in.
+ * Guarantees an answer a request, in order. Leaves out extensions (there are
+ * none) and imports (a client asks for those by name). The descriptors are
+ * walked as they lie: a set is a few kilobytes and this is asked for by people.
  */
 #include "server/reflection.h"
 
 #include "server/call.h"
 #include "server/wire.h"
 
-#include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,17 +19,17 @@
 #define SERVICES_MAX 16
 #define SYMBOL_MAX 512
 
-typedef Grpc__Reflection__V1alpha__ServerReflectionRequest Request;
-typedef Grpc__Reflection__V1alpha__ServerReflectionResponse Response;
-typedef Grpc__Reflection__V1alpha__FileDescriptorResponse FileResponse;
-typedef Grpc__Reflection__V1alpha__ListServiceResponse ListResponse;
-typedef Grpc__Reflection__V1alpha__ServiceResponse ServiceResponse;
-typedef Grpc__Reflection__V1alpha__ErrorResponse ErrorResponse;
+typedef Grpc__Reflection__V1__ServerReflectionRequest Request;
+typedef Grpc__Reflection__V1__ServerReflectionResponse Response;
+typedef Grpc__Reflection__V1__FileDescriptorResponse FileResponse;
+typedef Grpc__Reflection__V1__ListServiceResponse ListResponse;
+typedef Grpc__Reflection__V1__ServiceResponse ServiceResponse;
+typedef Grpc__Reflection__V1__ErrorResponse ErrorResponse;
 
 #define REQUEST(x)                                                             \
-	GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_##x
+	GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_##x
 #define RESPONSE(x)                                                            \
-	GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_##x
+	GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_##x
 
 extern const unsigned char proto_descriptors[];
 extern const unsigned long proto_descriptors_bytes;
@@ -182,9 +182,8 @@ static void reflection_answer(struct call *c, Request *r, Response *a)
 static void answer_error(struct call *c, Request *r, grpc_status_code code,
 			 const char *text)
 {
-	Response a =
-		GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_RESPONSE__INIT;
-	ErrorResponse error = GRPC__REFLECTION__V1ALPHA__ERROR_RESPONSE__INIT;
+	Response a = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
+	ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
 
 	error.error_code = (int32_t)code;
 	error.error_message = (char *)text;
@@ -198,10 +197,9 @@ static void answer_file(struct call *c, Request *r,
 				       const char *name),
 			const char *name)
 {
-	Response a =
-		GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_RESPONSE__INIT;
+	Response a = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
 	FileResponse files =
-		GRPC__REFLECTION__V1ALPHA__FILE_DESCRIPTOR_RESPONSE__INIT;
+		GRPC__REFLECTION__V1__FILE_DESCRIPTOR_RESPONSE__INIT;
 	struct reflection_bytes all = reflection_descriptors(), file;
 	unsigned number;
 
@@ -243,10 +241,8 @@ static size_t services_of(struct reflection_bytes file,
 
 static void answer_services(struct call *c, Request *r)
 {
-	Response a =
-		GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_RESPONSE__INIT;
-	ListResponse list =
-		GRPC__REFLECTION__V1ALPHA__LIST_SERVICE_RESPONSE__INIT;
+	Response a = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
+	ListResponse list = GRPC__REFLECTION__V1__LIST_SERVICE_RESPONSE__INIT;
 	char names[SERVICES_MAX][SYMBOL_MAX];
 	ServiceResponse services[SERVICES_MAX], *pointers[SERVICES_MAX];
 	struct reflection_bytes all = reflection_descriptors(), file;
@@ -256,7 +252,7 @@ static void answer_services(struct call *c, Request *r)
 	while (next_field(&all, &number, &file))
 		n = services_of(file, names, n);
 	for (size_t i = 0; i < n; i++) {
-		grpc__reflection__v1alpha__service_response__init(&services[i]);
+		grpc__reflection__v1__service_response__init(&services[i]);
 		services[i].name = names[i];
 		pointers[i] = &services[i];
 	}

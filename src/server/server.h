@@ -4,7 +4,7 @@
  * client.h is the other half.
  *
  * What: accepts on a UNIX socket, knows its peers by SO_PEERCRED, answers
- * pcap.v1.Pcap, grpc.health.v1.Health and reflection v1alpha.
+ * pcap.v1.Pcap, grpc.health.v1.Health and reflection, v1 and v1alpha.
  * Threads: one completion-queue thread, one that hands out to listeners' queues
  * what captures publish, one pump thread that feeds listeners from a ready
  * list, a few workers for unary calls, one thread a replay or an import. All

@@ -27,11 +27,11 @@ except ImportError as missing:
     sys.exit(77)
 
 T0 = 1767225600 * NS
-REFLECTION = "grpc.reflection.v1alpha."
+REFLECTION = "grpc.reflection.v1."
 
 
 def reflection_messages():
-    """The few messages of server reflection v1alpha that are used here."""
+    """The few messages of server reflection that are used here."""
     file = descriptor_pb2.FileDescriptorProto(
         name="reflection_for_test.proto", package=REFLECTION[:-1],
         syntax="proto3")
@@ -223,6 +223,14 @@ class Reading(Case):
         self.assertLessEqual(
             {"pcap.v1.Pcap", "grpc.health.v1.Health",
              REFLECTION + "ServerReflection"}, set(self.client.services))
+        # Clients of before version 1 hear the same.
+        ask = self.client.ask(file_containing_symbol="pcap.v1.Pcap")
+        old, new = [next(self.client.channel.stream_stream(
+            "/grpc.reflection.%s.ServerReflection/ServerReflectionInfo" % v,
+            self.client.ask.SerializeToString, self.client.answer.FromString)(
+                iter([ask]), timeout=PATIENCE)) for v in ("v1alpha", "v1")]
+        self.assertEqual(old, new)
+        self.assertTrue(new.file_descriptor_response.file_descriptor_proto)
         self.stop()
 
     def test_reflection_tells_what_protoc_makes_of_the_proto_file(self):

@@ -12,7 +12,7 @@
 #include "traffic.h"
 
 #include "grpc/health/v1/health.pb-c.h"
-#include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
 #include "pcap/v1/pcap.pb-c.h"
 
 #include <dirent.h>
@@ -109,11 +109,11 @@ static ProtobufCMessage *health(void)
 
 static ProtobufCMessage *reflection(void)
 {
-	static Grpc__Reflection__V1alpha__ServerReflectionRequest m;
+	static Grpc__Reflection__V1__ServerReflectionRequest m;
 
-	grpc__reflection__v1alpha__server_reflection_request__init(&m);
+	grpc__reflection__v1__server_reflection_request__init(&m);
 	m.message_request_case =
-		GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL;
+		GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL;
 	m.file_containing_symbol = "pcap.v1.Pcap";
 	return &m.base;
 }
@@ -150,6 +150,8 @@ static const struct rpc {
 	{"/grpc.health.v1.Health/Check", health, false, false, GRPC_STATUS_OK},
 	{"/grpc.health.v1.Health/Watch", health, false, false,
 	 GRPC_STATUS_UNIMPLEMENTED},
+	{"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+	 reflection, false, false, GRPC_STATUS_OK},
 	{"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 	 reflection, false, false, GRPC_STATUS_OK},
 };

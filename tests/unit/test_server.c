@@ -9,7 +9,7 @@
 #include "traffic.h"
 
 #include "grpc/health/v1/health.pb-c.h"
-#include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
 #include "pcap/v1/pcap.pb-c.h"
 
 #include <errno.h>
@@ -926,15 +926,15 @@ static void health_says_serving(void **state)
 	assert_int_equal(w->x.status, GRPC_STATUS_NOT_FOUND);
 }
 
-typedef Grpc__Reflection__V1alpha__ServerReflectionRequest ReflectionRequest;
-typedef Grpc__Reflection__V1alpha__ServerReflectionResponse ReflectionResponse;
+typedef Grpc__Reflection__V1__ServerReflectionRequest ReflectionRequest;
+typedef Grpc__Reflection__V1__ServerReflectionResponse ReflectionResponse;
 
 static ReflectionResponse *reflect(struct world *w, ReflectionRequest *r)
 {
 	assert_true(exchange_send_message(&w->x, &r->base));
 	ReflectionResponse *m = (void *)exchange_receive(
 		&w->x,
-		&grpc__reflection__v1alpha__server_reflection_response__descriptor);
+		&grpc__reflection__v1__server_reflection_response__descriptor);
 	assert_non_null(m);
 	return m;
 }
@@ -942,7 +942,7 @@ static ReflectionResponse *reflect(struct world *w, ReflectionRequest *r)
 static bool describes(struct world *w, const char *symbol)
 {
 	ReflectionRequest r =
-		GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__INIT;
+		GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT;
 
 	r.message_request_case = 4;
 	r.file_containing_symbol = (char *)symbol;
@@ -989,7 +989,7 @@ static void reflection_finds_what_is_declared(void **state)
 	struct world *w = *state;
 
 	exchange_open(&w->x, &w->peer,
-		      "/grpc.reflection.v1alpha.ServerReflection/"
+		      "/grpc.reflection.v1.ServerReflection/"
 		      "ServerReflectionInfo");
 	for (size_t i = 0; i < sizeof(declared) / sizeof(declared[0]); i++)
 		assert_true(describes(w, declared[i]));
@@ -998,7 +998,7 @@ static void reflection_finds_what_is_declared(void **state)
 	exchange_half_close(&w->x);
 	assert_null(exchange_receive(
 		&w->x,
-		&grpc__reflection__v1alpha__server_reflection_response__descriptor));
+		&grpc__reflection__v1__server_reflection_response__descriptor));
 	assert_int_equal(exchange_finish(&w->x), GRPC_STATUS_OK);
 }
 
@@ -1033,7 +1033,7 @@ static void who_asks_nothing_more_keeps_no_place(void **state)
 	assert_int_equal(listed(w), GRPC_STATUS_RESOURCE_EXHAUSTED);
 	assert_null(exchange_receive(
 		&w->x,
-		&grpc__reflection__v1alpha__server_reflection_response__descriptor));
+		&grpc__reflection__v1__server_reflection_response__descriptor));
 	assert_int_equal(exchange_finish(&w->x), GRPC_STATUS_DEADLINE_EXCEEDED);
 	assert_string_equal(w->x.text,
 			    "request-timeout: no request came for 1 s");
@@ -1046,7 +1046,7 @@ static void reflection_lists_the_services(void **state)
 {
 	struct world *w = *state;
 	ReflectionRequest r =
-		GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__INIT;
+		GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT;
 	unsigned found = 0;
 
 	exchange_open(&w->x, &w->peer,
@@ -1056,8 +1056,8 @@ static void reflection_lists_the_services(void **state)
 	r.list_services = "";
 	ReflectionResponse *m = reflect(w, &r);
 	assert_int_equal(m->message_response_case, 6);
-	assert_int_equal(m->list_services_response->n_service, 3);
-	for (size_t i = 0; i < 3; i++)
+	assert_int_equal(m->list_services_response->n_service, 4);
+	for (size_t i = 0; i < 4; i++)
 		found += !strcmp(m->list_services_response->service[i]->name,
 				 "pcap.v1.Pcap");
 	assert_int_equal(found, 1);

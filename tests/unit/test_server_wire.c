@@ -8,6 +8,7 @@
 #include "server/wire.h"
 
 #include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
 
 #include <setjmp.h>
@@ -384,13 +385,14 @@ static void every_method_of_every_service_has_a_row(void **state)
 	(void)state;
 	has_rows(&pcap__v1__pcap__descriptor);
 	has_rows(&grpc__health__v1__health__descriptor);
+	has_rows(&grpc__reflection__v1__server_reflection__descriptor);
 	has_rows(&grpc__reflection__v1alpha__server_reflection__descriptor);
 	assert_int_equal(
 		n_methods,
 		pcap__v1__pcap__descriptor.n_methods +
 			grpc__health__v1__health__descriptor.n_methods +
-			grpc__reflection__v1alpha__server_reflection__descriptor
-				.n_methods);
+			2 * grpc__reflection__v1__server_reflection__descriptor
+					.n_methods);
 	assert_null(method_find("/pcap.v1.Pcap/Versio", 20));
 	assert_null(method_find("/pcap.v1.Pcap/Version2", 22));
 	assert_null(method_find("", 0));
