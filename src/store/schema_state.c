@@ -242,7 +242,7 @@ static void schema_index_again(sqlite3 *db, const char *table)
 	"n.id NOT NULL AND NOT EXISTS (SELECT 1 FROM ledger AS l NOT INDEXED " \
 	"WHERE l.id = n.id AND l.capture = n.capture AND l.cause = n.cause)) " \
 	"AND NOT EXISTS (SELECT 1 FROM (SELECT id, capture, cause FROM "       \
-	"ledger NOT INDEXED ORDER BY id DESC LIMIT 64) AS n WHERE NOT "        \
+	"ledger NOT INDEXED ORDER BY id DESC LIMIT 24) AS n WHERE NOT "        \
 	"EXISTS (SELECT 1 FROM ledger AS l INDEXED BY ledger_of WHERE "        \
 	"l.capture = n.capture AND l.cause = n.cause AND l.id = n.id))"
 
