@@ -18,6 +18,7 @@
 #include "store/block_reader.h"
 #include "store/block_skip.h"
 #include "store/ledger.h"
+#include "store/segment_scan.h"
 #include "store/store_internal.h"
 
 #include "base/log.h"
@@ -106,7 +107,8 @@ static bool cursor_prepare(struct cursor *c, struct err *e)
 {
 	c->next_segment = sql_query(
 		c->db, e,
-		"SELECT first_seq, last_seq, link_type, snaplen "
+		"SELECT first_seq, last_seq, link_type, snaplen, packets, "
+		"min_ns, max_ns "
 		"FROM segments WHERE capture = ?1 AND first_seq >= "
 		"coalesce((SELECT max(first_seq) FROM segments "
 		"WHERE capture = ?1 AND first_seq <= ?2), 0) "
@@ -248,8 +250,14 @@ static void cursor_lose(struct cursor *c, const struct block_info *info,
 		 info->segment, why);
 }
 
+static bool in_range(const struct cursor *c, const struct block_info *i)
+{
+	return i->max_ns >= c->since_ns && i->min_ns < c->until_ns;
+}
+
 struct cursor_segment {
-	uint64_t first_seq, last_seq;
+	uint64_t first_seq, last_seq, packets;
+	int64_t min_ns, max_ns;
 };
 
 /* The first segment that may have blocks in the range from c->seq on: 1, 0
@@ -268,12 +276,16 @@ static int find_segment(struct cursor *c, struct cursor_segment *g,
 		g->last_seq = (uint64_t)sqlite3_column_int64(q, 1);
 		c->link_type = (uint32_t)sqlite3_column_int64(q, 2);
 		c->snaplen = (uint32_t)sqlite3_column_int64(q, 3);
+		g->packets = (uint64_t)sqlite3_column_int64(q, 4);
+		g->min_ns = sqlite3_column_int64(q, 5);
+		g->max_ns = sqlite3_column_int64(q, 6);
 	}
 	sqlite3_reset(q);
 	return got;
 }
 
-static bool add_row(struct cursor *c, sqlite3_stmt *q, struct err *e)
+static bool add_row(struct cursor *c, const struct block_info *info,
+		    struct err *e)
 {
 	if (c->n_rows == c->cap_rows) {
 		unsigned cap = c->cap_rows ? 2 * c->cap_rows : 64;
@@ -285,8 +297,42 @@ static bool add_row(struct cursor *c, sqlite3_stmt *q, struct err *e)
 		c->rows = more;
 		c->cap_rows = cap;
 	}
-	block_from_row(q, &c->rows[c->n_rows++]);
+	c->rows[c->n_rows++] = *info;
 	return true;
+}
+
+static void lose_damaged(struct cursor *c, const struct block_info *info,
+			 const char *why);
+
+/* The catalog's page with these rows is malformed. The footer has the same;
+ * without one nobody knows how much of the segment is before c->seq. */
+static bool footer_blocks(struct cursor *c, const struct cursor_segment *g,
+			  uint64_t from, struct err *e)
+{
+	uint64_t id = capture_tail_capture(c->feed);
+	struct block_info rest = {.capture = id,
+				  .seq = from,
+				  .segment = g->first_seq,
+				  .packets = g->packets,
+				  .min_ns = g->min_ns,
+				  .max_ns = g->max_ns};
+	struct segment_footer head;
+	bool ok = true;
+
+	store_malformed(c->store, id);
+	c->n_rows = 0;
+	struct block_info *blocks =
+		c->fd >= 0 ? footer_read(c->fd, &head, NULL) : NULL;
+	if (!blocks || head.capture != id || head.first_seq != g->first_seq)
+		lose_damaged(c, &rest, "its rows and its footer are damaged");
+	else
+		for (size_t i = 0; ok && i < head.blocks; i++)
+			if (blocks[i].seq >= from &&
+			    blocks[i].seq <= g->last_seq &&
+			    in_range(c, &blocks[i]))
+				ok = add_row(c, &blocks[i], e);
+	free(blocks);
+	return ok;
 }
 
 static bool find_blocks(struct cursor *c, const struct cursor_segment *g,
@@ -294,17 +340,21 @@ static bool find_blocks(struct cursor *c, const struct cursor_segment *g,
 {
 	uint64_t from = c->seq > g->first_seq ? c->seq : g->first_seq;
 	sqlite3_stmt *q = c->its_blocks;
+	struct block_info info;
 	int got = -1;
 
 	if (sql_bind(q, e, "iiiii", capture_tail_capture(c->feed), from,
 		     g->last_seq, c->since_ns, c->until_ns))
-		while ((got = sql_step(q, e)) == 1)
-			if (!add_row(c, q, e)) {
+		while ((got = sql_step(q, e)) == 1) {
+			block_from_row(q, &info);
+			if (!add_row(c, &info, e)) {
 				got = -1;
 				break;
 			}
+		}
+	bool malformed = got < 0 && sql_is_malformed(c->db);
 	sqlite3_reset(q);
-	return got == 0;
+	return got == 0 || (malformed && footer_blocks(c, g, from, e));
 }
 
 /* A file that is not there was removed with its row, or without. */
@@ -511,11 +561,6 @@ static struct block *load_block(struct cursor *c, const struct block_info *info,
 }
 
 /* --- the walk --- */
-
-static bool in_range(const struct cursor *c, const struct block_info *i)
-{
-	return i->max_ns >= c->since_ns && i->min_ns < c->until_ns;
-}
 
 /* Where to stop in block seq. */
 static uint32_t cursor_limit(const struct cursor *c, uint64_t seq,

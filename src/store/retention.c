@@ -503,7 +503,21 @@ static bool retention_run_mark(sqlite3 *db, void *arg, struct err *e)
 	return true;
 }
 
-static bool forget_one(sqlite3 *db, const struct victim *v, struct err *e)
+/* Rows of blocks that cannot be removed are nobody's then. */
+static bool forget_blocks(sqlite3 *db, struct store *s, const struct victim *v,
+			  struct err *e)
+{
+	if (sql_run(db, e, SQL_DROP_BLOCKS, "iii", v->capture, v->first_seq,
+		    v->last_seq))
+		return true;
+	if (!sql_is_malformed(db))
+		return false;
+	store_malformed(s, v->capture);
+	return true;
+}
+
+static bool forget_one(sqlite3 *db, struct store *s, const struct victim *v,
+		       struct err *e)
 {
 	struct ledger_row gone = {
 		.capture = v->capture,
@@ -514,8 +528,7 @@ static bool forget_one(sqlite3 *db, const struct victim *v, struct err *e)
 	};
 
 	return (v->marked || rows_ledger(db, &gone, e)) &&
-	       sql_run(db, e, SQL_DROP_BLOCKS, "iii", v->capture, v->first_seq,
-		       v->last_seq) &&
+	       forget_blocks(db, s, v, e) &&
 	       sql_run(db, e, SQL_DROP_SEGMENT, "ii", v->capture,
 		       v->first_seq) &&
 	       sql_run(db, e, SQL_EXPIRED_UP_TO, "ii", v->capture, v->last_seq);
@@ -526,7 +539,8 @@ static bool retention_run_forget(sqlite3 *db, void *arg, struct err *e)
 	struct retention *r = arg;
 
 	for (size_t i = 0; i < r->n; i++)
-		if (!r->batch[i].left && !forget_one(db, &r->batch[i], e))
+		if (!r->batch[i].left &&
+		    !forget_one(db, r->store, &r->batch[i], e))
 			return false;
 	return true;
 }

@@ -87,6 +87,11 @@ int sql_step(sqlite3_stmt *q, struct err *e)
 	return -1;
 }
 
+bool sql_is_malformed(sqlite3 *db)
+{
+	return (sqlite3_errcode(db) & 0xff) == SQLITE_CORRUPT;
+}
+
 static bool sql_done(sqlite3_stmt *q, struct err *e, const char *types,
 		     va_list ap)
 {

@@ -97,6 +97,8 @@ sqlite3_stmt *sql_query(sqlite3 *db, struct err *e, const char *sql,
 bool sql_bind(sqlite3_stmt *q, struct err *e, const char *types, ...);
 /* 1 a row, 0 no more, -1 error. */
 int sql_step(sqlite3_stmt *q, struct err *e);
+/* That was the last error: a page of it is not one. */
+bool sql_is_malformed(sqlite3 *db);
 /* Runs a statement that returns no rows, and that is rare. */
 bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
 	      ...);

@@ -46,6 +46,17 @@ sqlite3 *store_reader(struct store *s, struct err *e)
 	return db;
 }
 
+void store_malformed(struct store *s, uint64_t capture)
+{
+	static const char why[] = "rows of blocks are malformed; what the "
+				  "segments say themselves is taken";
+
+	if (atomic_exchange(&s->malformed, true))
+		return;
+	log_error("catalog.db: %s, until 'pcapd repair' makes it again", why);
+	problem_put(s->problems, capture, "catalog.db", PROBLEM_STAYS, why);
+}
+
 /* --- rows --- */
 
 void block_from_row(sqlite3_stmt *q, struct block_info *i)

@@ -42,6 +42,7 @@ struct store {
 	atomic_uint writing;   /* threads of writers */
 	atomic_bool stopping;  /* nobody waits for long */
 	atomic_bool recovered; /* what is in the files has its rows */
+	atomic_bool malformed; /* the catalog; it was said */
 	/* The thread's of sync, too: a capture's file lacks rows; it was
 	 * said.*/
 	bool ledger_file_old, ledger_file_failed;
@@ -65,6 +66,9 @@ void store_reserve(struct store *s, uint64_t capture, uint64_t seq);
  * queries end with an error when the store is to stop, however many rows they
  * visit. */
 sqlite3 *store_reader(struct store *s, struct err *e);
+/* A page with rows of blocks is: their footers have the same. It is said once,
+ * and status has it. */
+void store_malformed(struct store *s, uint64_t capture);
 /* What is known to be missing is in the ledger when it returns. */
 void store_tell(struct store *s);
 /* A copy, since they change while the daemon runs. */

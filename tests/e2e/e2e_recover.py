@@ -587,6 +587,33 @@ class Altered(Case):
         self.assertIn("were altered", self.tool("check", INCOMPLETE))
         self.starts()
 
+    def test_rows_of_blocks_that_cannot_be_read_stop_nothing(self):
+        """Segments say themselves what is in them, and may go."""
+        page = self.sql("SELECT rootpage FROM sqlite_master WHERE name = "
+                        "'blocks'")[0][0]
+        with open(os.path.join(self.daemon.spool, "catalog.db"),
+                  "r+b") as file:
+            file.seek((page - 1) * 4096)
+            file.write(bytes(4096))
+        self.tool("check", INCOMPLETE)
+        self.daemon.start()
+        self.account("one")
+        self.account("two")
+        self.daemon.run("replay", "one", "--since", "@%d" % (T0 // NS + 4))
+        self.assertEqual(self.daemon.said().count("rows of blocks are "
+                                                  "malformed"), 1)
+        self.daemon.run("set", "one", "--keep-bytes", "3M", "--yes")
+        until(lambda: len(self.daemon.segments(1)) < len(self.one) - 1,
+              "retention")
+        until(lambda: int(self.daemon.capture("one")["packets"]) < COUNT // 2,
+              "retention")
+        self.account("two")
+        self.daemon.stop()
+        self.tool("repair", OK)
+        self.daemon.start()
+        self.account("two")
+        self.daemon.stop()
+
     def bounded(self):
         """Bounds that nothing is over, and a name more."""
         self.daemon.start()
