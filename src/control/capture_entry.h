@@ -5,7 +5,7 @@
  * Threads: `change` is held across a whole change, its I/O included, so that
  * changes come one after the other; nobody who has packets in hand takes it.
  * `lock` is held for a look. An entry is freed with both held, so that either
- * keeps it. Order: change, lock.
+ * keeps it. CONTRIBUTING.md has the order of all locks.
  */
 #ifndef PCAPD_CONTROL_CAPTURE_ENTRY_H
 #define PCAPD_CONTROL_CAPTURE_ENTRY_H

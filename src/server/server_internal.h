@@ -3,9 +3,7 @@
  * server_internal: the server itself, which all its parts know.
  *
  * What: limits, threads, and lists of what is there.
- * Threads: as server.h says. Locks: the broadcasts', then a capture tail's,
- * then call.lock or the pump's; server.lock alone. None is held while the
- * catalog is called, none but the broadcasts' while a capture tail is.
+ * Threads: as server.h says. Locks: see CONTRIBUTING.md.
  * Ownership: the server's parts are embedded. server_stop waits for every call
  * and every peer.
  */
