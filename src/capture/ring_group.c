@@ -551,7 +551,9 @@ static int take_merged(struct ring_group *f, int max, struct giving *g,
 		taken += n;
 		ring_group_look(l);
 	}
-	wait_for_more(f, wait);
+	/* A lane that has something does not wake anybody: what there was no
+	 * time or no place for, does. */
+	wait_for_more(f, l && !wait ? 1 : wait);
 	return taken || l ? taken : take_nothing(f, g, e);
 }
 

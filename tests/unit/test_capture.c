@@ -1257,6 +1257,48 @@ static void packets_of_several_rings_are_in_the_order_of_time(void **state)
 	assert_int_equal(next[1], 1005000);
 }
 
+static bool count_packet(void *ctx, const struct packet_head *h,
+			 const uint8_t *body)
+{
+	(void)h;
+	(void)body;
+	++*(int *)ctx;
+	return true;
+}
+
+/* Or nobody comes back for it before there is more. */
+static void what_was_left_in_a_ring_is_readable(void **state)
+{
+	struct live *l = *state;
+	/* From one CPU: the other rings stay empty. */
+	struct cpu_sender one = {.cpu = 0, .from = 0, .n = 3000};
+	struct err e = ERR_INIT;
+	struct bpf_filter *f;
+	uint32_t link_type;
+	int counted = 0;
+	bool other_type;
+
+	need_namespace();
+	l->options.quiet_ns = -1;
+	assert_true(capture_probe(&l->options, NULL, NULL, &link_type, &f, &e));
+	struct source *s =
+		source_open(&l->options, f, link_type, &other_type, &e);
+	bpf_filter_free(f);
+	assert_non_null(s);
+	assert_int_equal(pthread_create(&one.thread, NULL, send_on_cpu, &one),
+			 0);
+	pthread_join(one.thread, NULL);
+	while (counted < 3000) {
+		struct pollfd fd = {.fd = source_fd(s), .events = POLLIN};
+
+		assert_int_equal(poll(&fd, 1, 10000), 1);
+		assert_true(source_take(s, 100, count_packet, &counted, &e) >=
+			    0);
+	}
+	assert_int_equal(counted, 3000);
+	source_close(s);
+}
+
 /* --- rings of another size --- */
 
 /* Of all packet rings that this process has. */
@@ -1577,6 +1619,7 @@ int main(void)
 		rings_test(recreated_interface_is_followed_at_once),
 		rings_test(loopback_is_captured_once),
 		rings_test(packets_of_several_rings_are_in_the_order_of_time),
+		rings_test(what_was_left_in_a_ring_is_readable),
 		cmocka_unit_test_setup_teardown(a_quiet_capture_has_small_rings,
 						set_up, tear_down),
 		rings_test(a_quiet_capture_has_small_rings),
