@@ -7,6 +7,7 @@
  */
 #include "server/refusal.h"
 
+#include "base/base64.h"
 #include "server/proxy_protocol.h"
 #include "server/status_details.h"
 #include "server/text.h"
@@ -75,27 +76,16 @@ static void refusal_field(struct refusal *r, const char *name,
 	}
 }
 
-/* Base64, as HTTP/2 needs it; gRPC does the same of its own. */
+/* gRPC encodes those of a call itself. */
 static void refusal_details(struct refusal *r, const struct err *why)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				     "abcdefghijklmnopqrstuvwxyz0123456789+/";
 	grpc_slice bytes = status_details(err_grpc_status(why->kind), why);
-	const uint8_t *at = GRPC_SLICE_START_PTR(bytes);
 	size_t n = GRPC_SLICE_LENGTH(bytes);
-	char text[REFUSAL_STATUS_MAX], *to = text;
+	char text[REFUSAL_STATUS_MAX];
 
-	if (4 * (n / 3 + 1) >= sizeof(text))
+	if (BASE64_ROOM(n) > sizeof(text))
 		n = 0;
-	for (size_t i = 0; i < n; i += 3) {
-		unsigned two = i + 1 < n ? at[i + 1] : 0;
-		unsigned three = i + 2 < n ? at[i + 2] : 0;
-		unsigned word = (unsigned)at[i] << 16 | two << 8 | three;
-
-		for (size_t k = 0; k < 4 && i + k <= n; k++)
-			*to++ = digits[word >> (18 - 6 * k) & 63];
-	}
-	*to = '\0';
+	base64(text, GRPC_SLICE_START_PTR(bytes), n);
 	refusal_field(r, STATUS_DETAILS_KEY, text);
 	grpc_slice_unref(bytes);
 }

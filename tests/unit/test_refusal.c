@@ -63,6 +63,8 @@ static void a_call_is_answered_with_trailers(void **state)
 	assert_non_null(has(&r, "grpc-status\0017"));
 	assert_non_null(has(&r, "grpc-message\021user 1 may not%0A"));
 	assert_non_null(has(&r, "pcap-hint\3Ask"));
+	/* Status 7, and its message: a google.rpc.Status begins with them. */
+	assert_non_null(has(&r, "CAcSD3VzZXIgMSBtYXkgbm90C"));
 	/* Once its headers are all there. */
 	r.n_out = 0;
 	assert_true(TAKE(&r, call_begins));
