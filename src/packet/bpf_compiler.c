@@ -397,7 +397,7 @@ static struct bpf_filter *bpf_compiler_take(int fd,
 	size_t bytes = a.n * sizeof(nothing);
 	void *program = malloc(bytes);
 	if (!program)
-		err_set(e, ERR_FAILED, "filter: out of memory");
+		err_no_memory(e, "filter");
 	else if (bpf_compiler_read(fd, program, bytes, q, deadline_ns, e))
 		f = bpf_filter_from_program(program, bytes, e);
 	free(program);

@@ -291,7 +291,7 @@ struct bpf_filter *bpf_filter_compile_absent(const char *text, uint32_t snaplen,
 	struct bpf_filter *f = NULL;
 
 	if (!p)
-		err_set(e, ERR_FAILED, "filter: out of memory");
+		err_no_memory(e, "filter");
 	else
 		f = bpf_filter_compile_live(p, text, 0, e);
 	if (p)
@@ -320,7 +320,7 @@ struct bpf_filter *bpf_filter_from_program(const void *bytes, size_t n,
 	struct bpf_insn *insns = malloc(n ? n : 1);
 
 	if (!f || !insns) {
-		err_set(e, ERR_FAILED, "filter: out of memory");
+		err_no_memory(e, "filter");
 		goto fail;
 	}
 	memcpy(insns, bytes, n);

@@ -184,8 +184,7 @@ static bool make_interval(struct count *k, size_t at, int64_t from_ns)
 		void *more = realloc(k->intervals, cap * sizeof(*k->intervals));
 
 		if (!more)
-			return err_set(k->e, ERR_FAILED,
-				       "count: out of memory");
+			return err_no_memory(k->e, "count");
 		k->intervals = more;
 		k->cap = cap;
 	}
@@ -334,7 +333,7 @@ static void answer_count(struct count *k)
 		answer.blocks_known = k->blocks_known;
 		call_answer(k->reading.call, &answer.base);
 	} else {
-		err_set(k->e, ERR_FAILED, "count: out of memory");
+		err_no_memory(k->e, "count");
 		call_fail(k->reading.call, k->e);
 	}
 	free(list);

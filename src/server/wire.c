@@ -322,7 +322,7 @@ Pcap__V1__Coverage *wire_coverage(const struct coverage *c, size_t max_rows,
 	} *m = calloc(1, sizeof(*m) + n * (sizeof(*m->gaps) + sizeof(void *)));
 
 	if (!m) {
-		err_set(e, ERR_FAILED, "gaps: out of memory");
+		err_no_memory(e, "gaps");
 		return NULL;
 	}
 	Pcap__V1__Gap **list = (Pcap__V1__Gap **)&m->gaps[n];

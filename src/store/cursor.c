@@ -153,7 +153,7 @@ struct cursor *cursor_open(struct store *s, struct capture_tail *f,
 	struct err ignored;
 
 	if (!c) {
-		err_set(e, ERR_FAILED, "cursor: out of memory");
+		err_no_memory(e, "cursor");
 		return NULL;
 	}
 	c->fd = -1;
@@ -187,7 +187,7 @@ struct cursor *cursor_open(struct store *s, struct capture_tail *f,
 		c->sieve = block_skip_new(s->indexes, &r->filter->program,
 					  r->link_type);
 	if (!c->decoder || !c->pool || (r->filter && !c->sieve)) {
-		err_set(e, ERR_FAILED, "cursor: out of memory");
+		err_no_memory(e, "cursor");
 		cursor_close(c);
 		return NULL;
 	}
@@ -293,7 +293,7 @@ static bool add_row(struct cursor *c, const struct block_info *info,
 
 		c->no_memory = !more;
 		if (!more)
-			return err_set(e, ERR_FAILED, "cursor: out of memory");
+			return err_no_memory(e, "cursor");
 		c->rows = more;
 		c->cap_rows = cap;
 	}

@@ -171,7 +171,7 @@ bool store_explain(struct store *s, struct capture_tail *f,
 		w.sieve = block_skip_new(s->indexes, &r->filter->program,
 					 r->link_type);
 		if (!w.sieve)
-			return err_set(e, ERR_FAILED, "explain: out of memory");
+			return err_no_memory(e, "explain");
 		x->n_doubts =
 			bpf_prune_doubts(&r->filter->program, r->link_type,
 					 x->doubts, EXPLAIN_DOUBTS);

@@ -50,7 +50,7 @@ static struct segment *segment_new(uint64_t capture, uint64_t first_seq,
 	struct segment *g = calloc(1, sizeof(*g));
 
 	if (!g) {
-		err_set(e, ERR_FAILED, "segment: out of memory");
+		err_no_memory(e, "segment");
 		return NULL;
 	}
 	g->fd = g->direct_fd = -1;
@@ -211,7 +211,7 @@ static bool write_head(struct segment *g, struct err *e)
 	size_t n = head_frame(g, frame);
 
 	if (!n)
-		return err_set(e, ERR_FAILED, "segment: out of memory");
+		return err_no_memory(e, "segment");
 	g->head_bytes = g->end = n;
 	return segment_write(g, 0, frame, n, e);
 }
@@ -425,7 +425,7 @@ static bool read_head(struct segment *g, struct err *e)
 	errno = 0;
 	if (ZSTD_getErrorCode(raw) == ZSTD_error_memory_allocation) {
 		errno = ENOMEM;
-		return err_set(e, ERR_FAILED, "segment: out of memory");
+		return err_no_memory(e, "segment");
 	}
 	if (raw != sizeof(head))
 		return err_set(e, ERR_FAILED,
@@ -489,7 +489,7 @@ bool segment_add(struct segment *g, struct block_info *info, struct err *e)
 		void *more = realloc(g->blocks, cap * sizeof(*g->blocks));
 
 		if (!more)
-			return err_set(e, ERR_FAILED, "segment: out of memory");
+			return err_no_memory(e, "segment");
 		g->blocks = more;
 		g->cap_blocks = cap;
 	}
@@ -528,7 +528,7 @@ static bool segment_write_tail(struct segment *g, const uint8_t *const part[3],
 			memcpy(out + n, part[i], bytes[i]);
 	bool ok =
 		out ? segment_trim(g, e) && segment_write(g, g->end, out, n, e)
-		    : err_set(e, ERR_FAILED, "segment: out of memory");
+		    : err_no_memory(e, "segment");
 	free(out);
 	*all = n;
 	return ok;
@@ -554,7 +554,7 @@ bool segment_finish(struct segment *g, const struct capture_row *row,
 		       : NULL;
 	const uint8_t *const part[3] = {index, footer, table};
 	bool ok = table ? segment_write_tail(g, part, bytes, &n, e)
-			: err_set(e, ERR_FAILED, "segment: out of memory");
+			: err_no_memory(e, "segment");
 
 	if (ok)
 		segment_unreserve(g);

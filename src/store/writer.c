@@ -792,7 +792,7 @@ struct writer *writer_start(struct store *s, struct capture_tail *f,
 	struct capture_row row;
 
 	if (!w) {
-		err_set(e, ERR_FAILED, "writer: out of memory");
+		err_no_memory(e, "writer");
 		return NULL;
 	}
 	init_locks(w);
@@ -806,7 +806,7 @@ struct writer *writer_start(struct store *s, struct capture_tail *f,
 	w->maker = segment_index_maker_new();
 	w->sync = housekeeper_add(s, capture_tail_capture(f));
 	if (!open_frame_init(&w->frame) || !w->maker || !w->sync) {
-		err_set(e, ERR_FAILED, "writer: out of memory");
+		err_no_memory(e, "writer");
 	} else if (store_capture(s, capture_tail_capture(f), &row, e)) {
 		w->savefile = row.savefile;
 		capture_row_done(&row);
