@@ -2,12 +2,11 @@
 /* pcap gaps: what is missing in a range, by the daemon's ledger. */
 #include "cli/cli.h"
 #include "cli/json.h"
+#include "cli/pages.h"
 #include "cli/table.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static struct time_range range;
 static bool all;
@@ -89,97 +88,35 @@ static void gaps_print_table(const Pcap__V1__Coverage *c, int64_t now_ns)
 	coverage_say(c);
 }
 
-/* Of up to 20,000 rows each, by pcapd. */
-#define PAGES_MAX 100
-
-/* All pages, as one answer whose rows lie in their own answers. */
-struct pages {
-	Pcap__V1__GapsResponse **answers;
-	size_t n;
-	Pcap__V1__Coverage all;
-};
-
-static void pages_done(struct pages *p)
+/* The first answer's coverage, with the rows of all pages. */
+static bool gaps_read(struct pages *p, Pcap__V1__GapsRequest *ask,
+		      Pcap__V1__Coverage *found, struct err *e)
 {
-	for (size_t i = 0; i < p->n; i++)
-		pcap__v1__gaps_response__free_unpacked(p->answers[i], NULL);
-	free(p->answers);
-	free(p->all.rows);
-}
+	Pcap__V1__GapsResponse *m;
 
-static bool pages_add(struct pages *p, Pcap__V1__GapsResponse *m)
-{
-	const Pcap__V1__Coverage *c = m->coverage;
-	void *answers = realloc(p->answers, (p->n + 1) * sizeof(m));
-
-	if (answers)
-		p->answers = answers;
-	if (p->n == 0) {
-		p->all = *c;
-		p->all.rows = NULL;
-		p->all.n_rows = 0;
-	}
-	void *rows = realloc(p->all.rows,
-			     (p->all.n_rows + c->n_rows + 1) * sizeof(void *));
-	if (rows)
-		p->all.rows = rows;
-	if (!answers || !rows)
-		return false;
-	p->answers[p->n++] = m;
-	for (size_t i = 0; i < c->n_rows; i++)
-		p->all.rows[p->all.n_rows++] = c->rows[i];
-	return true;
-}
-
-/* Is there another, and does it lead on? 1, 0: that was the last, -1: see e. */
-static int pages_next(const struct pages *p, const char *token,
-		      const Pcap__V1__GapsResponse *m, struct err *e)
-{
-	if (!*m->next_page_token)
-		return 0;
-	if (!m->coverage->n_rows || !strcmp(token, m->next_page_token)) {
-		err_set(e, ERR_FAILED,
-			"expected a page of gaps that leads on, got one "
-			"without rows, or with the token of the one before");
-		err_hint(e, "The daemon does not keep to pcap.proto.");
-		return -1;
-	}
-	if (p->n < PAGES_MAX)
-		return 1;
-	err_set(e, ERR_LIMIT, "expected at most %d pages of gaps, got more",
-		PAGES_MAX);
-	err_hint(e, "Ask for a shorter range: --last 1d.");
-	return -1;
-}
-
-static bool pages_read(struct pages *p, Pcap__V1__GapsRequest *ask,
-		       struct err *e)
-{
-	int more;
-
-	do {
-		Pcap__V1__GapsResponse *m = (Pcap__V1__GapsResponse *)cli_call(
-			"Gaps", &ask->base, e);
-
-		if (!m)
+	while ((m = (Pcap__V1__GapsResponse *)pages_next(p, e))) {
+		if (!m->coverage)
+			return err_set(e, ERR_FAILED,
+				       "expected a coverage, got none");
+		if (!pages_rows(p, m->coverage->n_rows, m->coverage->rows, e))
 			return false;
-		if (!m->coverage || !pages_add(p, m)) {
-			pcap__v1__gaps_response__free_unpacked(m, NULL);
-			return err_set(e, ERR_FAILED, "out of memory");
-		}
-		more = pages_next(p, ask->page_token, m, e);
-		ask->page_token = m->next_page_token;
-		ask->since_ns = p->all.since_ns;
-		ask->until_ns = p->all.until_ns;
-	} while (more > 0);
-	return more == 0;
+		if (p->n == 1)
+			*found = *m->coverage;
+		ask->since_ns = found->since_ns;
+		ask->until_ns = found->until_ns;
+	}
+	found->rows = (Pcap__V1__Gap **)p->rows;
+	found->n_rows = p->n_rows;
+	return !e->kind;
 }
 
 static int gaps_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	struct pages pages = {0};
 	Pcap__V1__GapsRequest ask = PCAP__V1__GAPS_REQUEST__INIT;
+	struct pages pages = {
+		.method = "Gaps", .ask = &ask.base, .token = &ask.page_token};
+	Pcap__V1__Coverage found = PCAP__V1__COVERAGE__INIT;
 	char room[2][MARKED_TEXT];
 	int64_t now = realtime_ns();
 	const char *name;
@@ -189,12 +126,12 @@ static int gaps_run(const struct words *words)
 	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, &e))
 		return cli_fail(&e);
 	ask.name = (char *)name;
-	bool ok = pages_read(&pages, &ask, &e);
-	uint64_t excluded = all ? 0 : leave_excluded(&pages.all);
+	bool ok = gaps_read(&pages, &ask, &found, &e);
+	uint64_t excluded = all ? 0 : leave_excluded(&found);
 	if (ok && cli_json())
-		gaps_print_json(&pages.all);
+		gaps_print_json(&found);
 	else if (ok)
-		gaps_print_table(&pages.all, now);
+		gaps_print_table(&found, now);
 	if (ok && excluded && !cli_json())
 		cli_say("%" PRIu64 " packets of pcapd's own connections were "
 			"left out; --all lists them",
