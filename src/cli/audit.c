@@ -2,6 +2,7 @@
 /* pcap audit: who did what. Leaves out what the daemon no longer has. */
 #include "cli/cli.h"
 #include "cli/json.h"
+#include "cli/pages.h"
 #include "cli/table.h"
 
 #include <inttypes.h>
@@ -9,10 +10,11 @@
 
 static struct time_range range;
 static Pcap__V1__AuditRequest ask = PCAP__V1__AUDIT_REQUEST__INIT;
+static uint64_t want;
 
 static const struct cli_option options[] = {
 	OPTION_RANGE(&range, "What began at or after", "What began before"),
-	OPTION_NUMBER("count", 'n', "N", &ask.max, 1, 20000,
+	OPTION_NUMBER("count", 'n', "N", &want, 1, PAGES_MAX *PAGE_ROWS,
 		      "The newest N (1000)"),
 	{0}};
 
@@ -43,16 +45,18 @@ static const char *status_text(const Pcap__V1__AuditRow *r)
 	return r->status < n ? status_names[r->status] : "?";
 }
 
-static void audit_print_json(const Pcap__V1__AuditResponse *m)
+static void audit_print_json(const struct pages *p)
 {
 	struct json j;
 
 	json_begin(&j, stdout, cli_json() == JSON_STRINGS, false);
 	json_open(&j, "audit", '[');
-	for (size_t i = 0; i < m->n_rows; i++) {
+	for (size_t i = p->n_rows; i-- > 0;) {
+		const Pcap__V1__AuditRow *r = p->rows[i];
+
 		json_open(&j, NULL, '{');
-		json_fields(&j, &m->rows[i]->base, "status");
-		json_text(&j, "status", status_text(m->rows[i]));
+		json_fields(&j, &r->base, "status");
+		json_text(&j, "status", status_text(r));
 		json_close(&j, '}');
 	}
 	json_close(&j, ']');
@@ -73,7 +77,7 @@ static void audit_what(struct table *t, const Pcap__V1__AuditRow *r)
 		   r->detail);
 }
 
-static void audit_print_table(const Pcap__V1__AuditResponse *m)
+static void audit_print_table(const struct pages *p)
 {
 	char at[TIME_TEXT], size[SIZE_TEXT];
 	struct table t;
@@ -87,8 +91,8 @@ static void audit_print_table(const Pcap__V1__AuditResponse *m)
 	table_column(&t, "BYTES", TABLE_RIGHT);
 	table_column(&t, "RESULT", 0);
 	table_column(&t, "WHAT", TABLE_CUT);
-	for (size_t i = 0; i < m->n_rows; i++) {
-		const Pcap__V1__AuditRow *r = m->rows[i];
+	for (size_t i = p->n_rows; i-- > 0;) {
+		const Pcap__V1__AuditRow *r = p->rows[i];
 
 		table_cell(&t, "%s", time_short(r->at_ns, at));
 		table_cell(&t, "%s", r->who);
@@ -102,12 +106,36 @@ static void audit_print_table(const Pcap__V1__AuditResponse *m)
 	table_done(&t);
 }
 
+/* The rows, newest first, which is how the pages come. */
+static bool audit_read(struct pages *p, struct err *e)
+{
+	Pcap__V1__AuditResponse *m;
+
+	do {
+		uint64_t left = want - p->n_rows;
+
+		ask.page_size = left < PAGE_ROWS ? (uint32_t)left : PAGE_ROWS;
+		ask.max = ask.page_size;
+		m = (Pcap__V1__AuditResponse *)pages_next(p, e);
+		for (size_t i = 0; m && i < m->n_rows / 2; i++) {
+			size_t other = m->n_rows - 1 - i;
+			Pcap__V1__AuditRow *r = m->rows[i];
+
+			m->rows[i] = m->rows[other];
+			m->rows[other] = r;
+		}
+	} while (m && pages_rows(p, m->n_rows, m->rows, e) && p->n_rows < want);
+	return !e->kind;
+}
+
 static int audit_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
+	struct pages pages = {
+		.method = "Audit", .ask = &ask.base, .token = &ask.page_token};
 	const char *name;
 
-	ask.max = ask.max ? ask.max : 1000;
+	want = want ? want : 1000;
 	if (!target_parse(words->v[0], &name, &e) ||
 	    !time_range_parse(&range, realtime_ns(), &ask.since_ns,
 			      &ask.until_ns, &e))
@@ -117,16 +145,14 @@ static int audit_run(const struct words *words)
 			"expected 'REMOTE:' or nothing, not '%s'", words->v[0]);
 		return cli_fail(&e);
 	}
-	Pcap__V1__AuditResponse *m =
-		(Pcap__V1__AuditResponse *)cli_call("Audit", &ask.base, &e);
-	if (!m)
-		return cli_fail(&e);
-	if (cli_json())
-		audit_print_json(m);
-	else
-		audit_print_table(m);
-	pcap__v1__audit_response__free_unpacked(m, NULL);
-	return cli_done();
+	bool ok = audit_read(&pages, &e);
+	if (ok)
+		(cli_json() ? audit_print_json : audit_print_table)(&pages);
+	if (ok && *pages_left(&pages))
+		cli_say("older rows were left out; -n lists more than %" PRIu64,
+			want);
+	pages_done(&pages);
+	return ok ? cli_done() : cli_fail(&e);
 }
 
 const struct command command_audit = {

@@ -450,17 +450,28 @@ void run_audit(struct call *c)
 {
 	const Pcap__V1__AuditRequest *q = (const void *)c->request;
 	Pcap__V1__AuditResponse answer = PCAP__V1__AUDIT_RESPONSE__INIT;
-	struct audit_row *rows = NULL;
+	struct audit_row *found = NULL, *rows;
 	struct err e = ERR_INIT;
+	int64_t before;
 	size_t n = 0;
-	size_t max = q->max && q->max < LIST_MAX ? q->max : LIST_MAX;
+	uint64_t most = q->page_size ? q->page_size : q->max;
+	char next[24] = "";
 
+	most = most && most < LIST_MAX ? most : LIST_MAX;
 	if (!check_range(q->since_ns, q->until_ns, &e) ||
+	    !page_token_parse(q->page_token, &before, &e) ||
 	    !audit_list(control_store(c->server->control), q->since_ns,
-			q->until_ns, max, &rows, &n, &e)) {
+			q->until_ns, before, most + 1, &found, &n, &e)) {
 		call_fail(c, &e);
 		return;
 	}
+	rows = found;
+	if (n > most) { /* the oldest says that there are more */
+		rows++;
+		n--;
+		snprintf(next, sizeof(next), "%" PRIu64, rows->id);
+	}
+	answer.next_page_token = next;
 	Pcap__V1__AuditRow *all = calloc(n + 1, sizeof(*all));
 	Pcap__V1__AuditRow **list = calloc(n + 1, sizeof(*list));
 	if (all && list) {
@@ -478,5 +489,5 @@ void run_audit(struct call *c)
 	}
 	free(list);
 	free(all);
-	free(rows);
+	free(found);
 }

@@ -319,6 +319,19 @@ bool check_range(int64_t since_ns, int64_t until_ns, struct err *e)
 	return err_hint(e, "Swap the two times.");
 }
 
+/* As an answer had it: neither blanks nor what does not fit. */
+bool page_token_parse(const char *token, int64_t *number, struct err *e)
+{
+	char again[24];
+
+	*number = strtoll(token, NULL, 10);
+	snprintf(again, sizeof(again), "%" PRId64, *number);
+	return !*token || (*number >= 0 && strcmp(again, token) == 0) ||
+	       err_set(e, ERR_USAGE,
+		       "expected a page_token of an answer, got '%.30s'",
+		       token);
+}
+
 static bool call_waits(void *ctx)
 {
 	struct call *c = ctx;

@@ -32,6 +32,8 @@ bool check_known(struct call *c, const char *people, struct err *e);
 bool check_snaplen(uint32_t snaplen, struct err *e);
 bool check_keep(uint64_t bytes, int64_t age_ns, struct err *e);
 bool check_range(int64_t since_ns, int64_t until_ns, struct err *e);
+/* The number that a page_token is; 0: "". */
+bool page_token_parse(const char *token, int64_t *number, struct err *e);
 /* A filter of the caller's, for packets in memory. It waits: on a thread of the
  * call. */
 struct bpf_filter *call_filter(struct call *c, const char *text,

@@ -289,14 +289,10 @@ static bool gaps_page(const Pcap__V1__GapsRequest *r, struct coverage *page,
 {
 	size_t most = r->page_size && r->page_size < GAPS_MAX ? r->page_size
 							      : GAPS_MAX;
-	char *end;
-	long long after = strtoll(r->page_token, &end, 10);
+	int64_t after;
 
-	if (*end || after < 0)
-		return err_set(e, ERR_USAGE,
-			       "expected a page_token of an answer, got "
-			       "'%.30s'",
-			       r->page_token);
+	if (!page_token_parse(r->page_token, &after, e))
+		return false;
 	while (*r->page_token && page->n && page->rows->id <= after) {
 		page->rows++;
 		page->n--;

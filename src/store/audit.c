@@ -138,16 +138,19 @@ static void store_audit_reverse(struct audit_row *rows, size_t n)
 	}
 }
 
-bool audit_list(struct store *s, int64_t since_ns, int64_t until_ns, size_t max,
-		struct audit_row **rows, size_t *n, struct err *e)
+bool audit_list(struct store *s, int64_t since_ns, int64_t until_ns,
+		int64_t before, size_t max, struct audit_row **rows, size_t *n,
+		struct err *e)
 {
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
 			       "SELECT * FROM audit WHERE at_ns >= ?1 AND "
-			       "at_ns < ?2 ORDER BY id DESC LIMIT ?3",
-			       "iii", since_ns, until_ns ? until_ns : INT64_MAX,
-			       (int64_t)max)
+			       "at_ns < ?2 AND id < ?3 ORDER BY id DESC "
+			       "LIMIT ?4",
+			       "iiii", since_ns,
+			       until_ns ? until_ns : INT64_MAX,
+			       before ? before : INT64_MAX, (int64_t)max)
 		   : NULL;
 	int got = -1;
 

@@ -34,9 +34,10 @@ uint64_t audit_next(struct store *s);
 /* Adds the row, or replaces that of the same id. Does not wait; a row that
  * cannot be written is said in the log. */
 void audit_put(struct store *s, const struct audit_row *row);
-/* The newest at most max rows that began in [since_ns, until_ns), 0: no bound,
- * oldest first: an array to free(). */
-bool audit_list(struct store *s, int64_t since_ns, int64_t until_ns, size_t max,
-		struct audit_row **rows, size_t *n, struct err *e);
+/* The newest at most max rows that began in [since_ns, until_ns) and whose id
+ * is less than before, 0: no bound, oldest first: an array to free(). */
+bool audit_list(struct store *s, int64_t since_ns, int64_t until_ns,
+		int64_t before, size_t max, struct audit_row **rows, size_t *n,
+		struct err *e);
 
 #endif

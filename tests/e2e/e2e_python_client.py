@@ -4,10 +4,13 @@
 made from what reflection tells. Then what a peer can do wrong: each mistake
 gets its status and the daemon lives on."""
 
+import itertools
+import json
 import os
 import random
 import re
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -471,6 +474,52 @@ class Reading(Case):
 
 
 class Wrong(Case):
+    def test_the_audit_comes_in_pages(self):
+        """As they lie in the catalog, though rows come in between; without
+        page_size and token as ever."""
+        self.client.upload("paged", savefile([udp_packet(T0, 0)]))
+        for i in range(7):
+            self.client.call("Mark", name="paged", mark="m%d" % i, at_ns=T0)
+
+        def catalog():
+            with sqlite3.connect(self.daemon.spool + "/catalog.db") as db:
+                return db.execute("SELECT id, detail FROM audit WHERE lasted_ns"
+                                  " >= 0 AND method != 'Audit' ORDER BY id "
+                                  "DESC").fetchall()
+
+        want = until(lambda: len(catalog()) == 8 and catalog(), "the rows")
+        got, token, pages = [], "", 0
+        while token or not pages:
+            page = self.client.call("Audit", page_size=3, page_token=token)
+            self.assertLessEqual(len(page.rows), 3)
+            got += reversed(page.rows)
+            token, pages = page.next_page_token, pages + 1
+            self.assertEqual(len(page.rows), 3 if token else len(page.rows))
+        self.assertEqual([(r.id, r.detail) for r in got
+                          if r.method != "Audit"], want)
+        self.assertGreaterEqual(pages, 3)
+        old = self.client.call("Audit", max=2, since_ns=1)
+        self.assertEqual(len(old.rows), 2)
+        self.assertLess(old.rows[0].id, old.rows[1].id)
+        for method, token in itertools.product(
+                ("Audit", "Gaps"), ("x", " 1", "+1", "01", "-1", "1" * 30,
+                                    "1;", "9" * 60000)):
+            name = {"name": "paged"} if method == "Gaps" else {}
+            self.assertIn("page_token", self.fails(
+                grpc.StatusCode.INVALID_ARGUMENT, self.client.call, method,
+                page_token=token, **name))
+        self.assertEqual(len(self.client.call(
+            "Audit", page_token=str(2 ** 63 - 1), page_size=2 ** 32 - 1,
+            max=2 ** 64 - 1).next_page_token), 0)
+
+        shown, said = self.daemon.run("audit", "-n", "2", "--json")
+        self.assertEqual(len(json.loads(shown)["audit"]), 2)
+        self.assertIn("older rows were left out", said)
+        shown, said = self.daemon.run("audit", "-n", "2000000", "--json")
+        ids = [r["id"] for r in json.loads(shown)["audit"]]
+        self.assertEqual(ids, sorted(set(ids)))
+        self.assertEqual(said, "")
+
     def test_names_filters_times_and_states(self):
         code, call = grpc.StatusCode, self.client.call
         self.client.upload("here", savefile([udp_packet(T0, 1)]))

@@ -5,6 +5,7 @@ terminal's title, move its cursor, forge a line. None of it arrives, on a
 terminal, in a pipe or in JSON; and what arrives still has all of the text."""
 
 import concurrent.futures
+import itertools
 import json
 import os
 import re
@@ -69,7 +70,7 @@ class Liar(grpc.GenericRpcHandler):
         self.methods = pb.DESCRIPTOR.services_by_name["Pcap"].methods_by_name
         self.pb = pb
         self.fails = False
-        self.page = None  # of gaps: what changes a lie
+        self.page = None  # of what has pages: what changes a lie
 
     def refuse(self, context):
         context.set_trailing_metadata(
@@ -96,7 +97,7 @@ class Liar(grpc.GenericRpcHandler):
             if self.fails:
                 self.refuse(context)
             lie = lies(answer())
-            if self.page and method.name == "Gaps":
+            if self.page and hasattr(lie, "next_page_token"):
                 self.page(lie)
             return lie
 
@@ -195,19 +196,20 @@ class Lies(unittest.TestCase):
         def nothing(lie):
             same(lie)
             lie.next_page_token = str(len(asked))
-            del lie.coverage.rows[:]
+            del (lie if hasattr(lie, "rows") else lie.coverage).rows[:]
 
         def more(lie):
             same(lie)
             lie.next_page_token = str(len(asked))
 
         self.liar.fails = False
-        for self.liar.page, times, want in (
-                (same, 2, "leads on"), (nothing, 1, "leads on"),
-                (more, 100, "at most 100 pages")):
-            with self.subTest(page=self.liar.page.__name__):
+        for command, (self.liar.page, times, want) in itertools.product(
+                (["gaps", "x"], ["audit"]), (
+                    (same, 2, "leads on"), (nothing, 1, "leads on"),
+                    (more, 100, "at most 100 pages"))):
+            with self.subTest(command=command, page=self.liar.page.__name__):
                 asked.clear()
-                said = self.run_in_a_pipe(["gaps", "x"])
+                said = self.run_in_a_pipe(command)
                 self.assertIn("expected", said)
                 self.assertIn(want, said)
                 self.assertEqual(len(asked), times)
