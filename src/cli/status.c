@@ -6,6 +6,7 @@
  */
 #include "cli/cli.h"
 #include "cli/json.h"
+#include "cli/remotes.h"
 #include "cli/table.h"
 
 #include <inttypes.h>
@@ -77,8 +78,8 @@ static void status_row(struct table *t, const Pcap__V1__CaptureStatus *s,
 	keep_cell(t, c);
 }
 
-/* What does not fit into the table. */
-static void say_more(const Pcap__V1__CaptureStatus *s)
+/* What does not fit into the table. remote: "lab:", for commands. */
+static void say_more(const Pcap__V1__CaptureStatus *s, const char *remote)
 {
 	char name[CAPTURE_TEXT], prefix[CAPTURE_TEXT + 4];
 	char a[TIME_TEXT], b[TIME_TEXT];
@@ -89,9 +90,11 @@ static void say_more(const Pcap__V1__CaptureStatus *s)
 		cli_print("%swaits: %s", prefix, s->capture->waiting_for);
 	if (s->dropped_last_ns)
 		cli_print("%sdropped %" PRIu64 " packets in the last hour, the "
-			  "last at %s; 'pcap gaps' lists where",
+			  "last at %s; 'pcap gaps %s%" PRIu64
+			  " --last 1h' lists where",
 			  prefix, s->dropped_lately,
-			  time_short(s->dropped_last_ns, a));
+			  time_short(s->dropped_last_ns, a), remote,
+			  s->capture->id);
 	if (s->disk_error[0])
 		cli_print("%s%s", prefix, s->disk_error);
 	for (size_t i = 0; i < s->n_problems; i++)
@@ -129,7 +132,7 @@ static void say_names(const Pcap__V1__CaptureStatus *s)
 				    at));
 }
 
-static void status_print(const Pcap__V1__StatusResponse *m)
+static void status_print(const Pcap__V1__StatusResponse *m, const char *remote)
 {
 	char size[SIZE_TEXT];
 	struct table t;
@@ -140,7 +143,7 @@ static void status_print(const Pcap__V1__StatusResponse *m)
 		status_row(&t, m->captures[i], m->now_ns);
 	table_done(&t);
 	for (size_t i = 0; i < m->n_captures; i++)
-		say_more(m->captures[i]);
+		say_more(m->captures[i], remote);
 	for (size_t i = 0; i < m->n_problems; i++)
 		cli_print("%s", m->problems[i]);
 	if (m->n_captures == 1)
@@ -178,15 +181,20 @@ static void status_print_json(const Pcap__V1__StatusResponse *m)
 
 static int status_run(const struct words *words)
 {
+	const char *name, *word = words->v[0] ? words->v[0] : "";
+	char remote[REMOTE_NAME_MAX + 2];
 	struct err e = ERR_INIT;
-	const char *name;
 
-	if (!target_parse(words->v[0], &name, &e))
+	if (!target_parse(word, &name, &e))
 		return cli_fail(&e);
 	Pcap__V1__StatusResponse *m = status_ask(name, &e);
 	if (!m)
 		return cli_fail(&e);
-	(cli_json() ? status_print_json : status_print)(m);
+	snprintf(remote, sizeof(remote), "%.*s", (int)(name - word), word);
+	if (cli_json())
+		status_print_json(m);
+	else
+		status_print(m, remote);
 	bool dropped = false;
 	for (size_t i = 0; i < m->n_captures; i++)
 		dropped |= m->captures[i]->dropped_last_ns != 0;

@@ -220,6 +220,18 @@ class Live(Case):
         # A stop changes no sum.
         daemon.run("stop", "live")
         self.assertEqual(self.gaps(daemon)["missing"], 8200 - len(got))
+        # What status says to look at has it, also when all around it is gone.
+        daemon.run("set", "live", "--keep-bytes", "1", "--yes")
+        until(lambda: int(daemon.capture("live")["packets"]) == 0, "expiry")
+        daemon.run("start", "live")
+        self.send(daemon, 30000, 100)
+        self.has(daemon, 100)
+        self.assertNotIn("kernel", self.causes(daemon))
+        out, _ = daemon.run("status", ":live", status=INCOMPLETE)
+        words = re.search("'pcap (gaps .*)' lists where", out.decode())
+        out, _ = daemon.run(*words.group(1).split(), "--json")
+        self.assertEqual(sum(g["packets"] for g in json.loads(out)["gaps"]
+                             if g["cause"] == "kernel"), 8200 - len(got))
         daemon.stop()
 
     def test_status_tells_that_a_capture_is_well(self):
