@@ -6,10 +6,9 @@
  */
 #include "capture/block_filler.h"
 
-void block_filler_init(struct block_filler *f, struct capture_tail *feed,
-		       bool wait)
+void block_filler_init(struct block_filler *f, struct capture_tail *feed)
 {
-	*f = (struct block_filler){.feed = feed, .wait = wait};
+	*f = (struct block_filler){.feed = feed};
 }
 
 void block_filler_set_type(struct block_filler *f, uint32_t link_type,
@@ -40,10 +39,7 @@ static bool block_filler_next_block(struct block_filler *f)
 {
 	block_filler_seal(f);
 	f->next_is_sure = false;
-	f->block =
-		f->wait ? capture_tail_open_wait(f->feed, f->link_type,
-						 f->snaplen)
-			: capture_tail_open(f->feed, f->link_type, f->snaplen);
+	f->block = capture_tail_open(f->feed, f->link_type, f->snaplen);
 	return f->block;
 }
 

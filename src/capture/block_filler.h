@@ -15,8 +15,6 @@
 
 struct block_filler {
 	struct capture_tail *feed;
-	bool wait; /* for room in the capture tail; otherwise packets are
-		      dropped */
 	uint32_t link_type, snaplen;
 	struct block *block; /* open, or NULL */
 	bool next_is_sure;   /* the capture tail had room since block was opened
@@ -28,8 +26,7 @@ struct block_filler {
 	struct loss lost; /* of dropped, as long as nobody took it */
 };
 
-void block_filler_init(struct block_filler *f, struct capture_tail *feed,
-		       bool wait);
+void block_filler_init(struct block_filler *f, struct capture_tail *feed);
 
 /* What the next packets are. Seals a block of other ones. */
 void block_filler_set_type(struct block_filler *f, uint32_t link_type,

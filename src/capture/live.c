@@ -660,7 +660,7 @@ struct capture *capture_start(const struct capture_options *o,
 	c->may_compile = !bpf_compiler_runs();
 	c->feed = capture_tail_ref(f);
 	c->until_ns = INT64_MAX;
-	block_filler_init(&c->fill, f, false);
+	block_filler_init(&c->fill, f);
 	pthread_mutex_init(&c->lock, NULL);
 	cond_init(&c->taken);
 	c->wake_fd = eventfd(0, EFD_CLOEXEC);

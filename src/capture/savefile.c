@@ -422,7 +422,7 @@ bool savefile_copy(struct savefile *s, struct capture_tail *f,
 	*r = (struct savefile_result){.limit = savefile_limit(s->link_type)};
 	s->result = r;
 	s->block_age_ns = block_age_ns;
-	block_filler_init(&fill, f, true);
+	block_filler_init(&fill, f);
 	block_filler_set_type(&fill, s->link_type, s->snaplen);
 	s->fill = &fill;
 	while ((got = savefile_next(s, &record, &why)) == 1) {

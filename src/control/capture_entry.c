@@ -140,8 +140,11 @@ struct capture_entry *capture_entry_add(struct control *ctl,
 	/* The row has that of the last start, if the interface was there. */
 	if (!t->row.savefile && newest.any)
 		t->row.link_type = newest.link_type;
-	t->feed = capture_tail_new(row->id, newest.next_seq,
-				   (unsigned)ctl->config.memory_blocks);
+	unsigned blocks = (unsigned)ctl->config.memory_blocks;
+	t->feed = t->row.savefile
+			  ? capture_tail_new_waiting(row->id, newest.next_seq,
+						     blocks)
+			  : capture_tail_new(row->id, newest.next_seq, blocks);
 	pthread_mutex_lock(&ctl->lock);
 	struct capture_entry **more =
 		t->feed ? vec_push(&ctl->entries, &ctl->n) : NULL;

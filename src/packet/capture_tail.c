@@ -18,6 +18,7 @@
 struct capture_tail {
 	uint64_t capture;
 	unsigned max_blocks;
+	bool waits; /* the producer, for room */
 	struct block_pool *pool;
 	atomic_uint refs;
 	atomic_ullong losses;
@@ -29,8 +30,7 @@ struct capture_tail {
 	uint64_t bound;	   /* of the blocks that may be given */
 	struct capture_tail_watch *watches;
 	bool nudged, closed;
-	bool full;    /* the disk: nothing is given at the bound for long */
-	bool patient; /* the producer waits for room */
+	bool full; /* the disk: nothing is given at the bound for long */
 };
 
 void loss_add(struct loss *l, uint64_t packets, int64_t from_ns, int64_t to_ns)
@@ -68,6 +68,18 @@ struct capture_tail *capture_tail_new(uint64_t capture, uint64_t next_seq,
 	pthread_mutex_init(&f->lock, NULL);
 	cond_init(&f->sealed);
 	cond_init(&f->room);
+	return f;
+}
+
+struct capture_tail *capture_tail_new_waiting(uint64_t capture,
+					      uint64_t next_seq,
+					      unsigned max_blocks)
+{
+	struct capture_tail *f =
+		capture_tail_new(capture, next_seq, max_blocks);
+
+	if (f)
+		f->waits = true;
 	return f;
 }
 
@@ -132,22 +144,11 @@ struct block *capture_tail_open(struct capture_tail *f, uint32_t link_type,
 				uint32_t snaplen)
 {
 	pthread_mutex_lock(&f->lock);
-	f->patient = false;
-	struct block *b = f->next_seq < f->bound
+	while (f->waits && !f->closed && f->count == f->max_blocks)
+		pthread_cond_wait(&f->room, &f->lock);
+	struct block *b = f->waits || f->next_seq < f->bound
 				  ? open_locked(f, link_type, snaplen)
 				  : NULL;
-	pthread_mutex_unlock(&f->lock);
-	return b;
-}
-
-struct block *capture_tail_open_wait(struct capture_tail *f, uint32_t link_type,
-				     uint32_t snaplen)
-{
-	pthread_mutex_lock(&f->lock);
-	f->patient = true;
-	while (!f->closed && f->count == f->max_blocks)
-		pthread_cond_wait(&f->room, &f->lock);
-	struct block *b = open_locked(f, link_type, snaplen);
 	pthread_mutex_unlock(&f->lock);
 	return b;
 }
@@ -268,7 +269,7 @@ unsigned capture_tail_backlog(struct capture_tail *f, uint64_t seq)
 	pthread_mutex_lock(&f->lock);
 	struct block *b = capture_tail_newest(f);
 	uint64_t end = f->next_seq - (b && !block_sealed(b));
-	bool none = f->patient || seq >= end;
+	bool none = f->waits || seq >= end;
 	pthread_mutex_unlock(&f->lock);
 	return none ? 0 : (unsigned)(end - seq);
 }

@@ -14,8 +14,9 @@
  * the capture tail holds a reference to each block inside. capture_tail_open
  * returns a borrowed one, good until capture_tail_seal. capture_tail_find gives
  * one away. Limits: max_blocks blocks wait for the writer; then
- * capture_tail_open says no and the kernel's ring has to absorb. What listeners
- * hold beyond that is theirs.
+ * capture_tail_open says no and the kernel's ring has to absorb, or it waits,
+ * as was said when the tail was made. What listeners hold beyond that is
+ * theirs.
  */
 #ifndef PCAPD_PACKET_CAPTURE_TAIL_H
 #define PCAPD_PACKET_CAPTURE_TAIL_H
@@ -46,6 +47,10 @@ struct capture_tail_watch {
  * memory. */
 struct capture_tail *capture_tail_new(uint64_t capture, uint64_t next_seq,
 				      unsigned max_blocks);
+/* Of savefiles, which can wait: capture_tail_open waits for room. */
+struct capture_tail *capture_tail_new_waiting(uint64_t capture,
+					      uint64_t next_seq,
+					      unsigned max_blocks);
 /* Nobody may wait in it or watch it any more, but for after capture_tail_close.
  */
 struct capture_tail *capture_tail_ref(struct capture_tail *f);
@@ -55,12 +60,10 @@ uint64_t capture_tail_capture(const struct capture_tail *f);
 /* --- the producer --- */
 
 /* A new open block, borrowed; NULL when max_blocks wait (try again later) or
- * memory is out or the capture tail is closed. There must be no open block. */
+ * memory is out or the capture tail is closed. There must be no open block. A
+ * tail of who can wait has room in the end, and no bound. */
 struct block *capture_tail_open(struct capture_tail *f, uint32_t link_type,
 				uint32_t snaplen);
-/* As capture_tail_open, but waits for room: for savefiles, which can wait. */
-struct block *capture_tail_open_wait(struct capture_tail *f, uint32_t link_type,
-				     uint32_t snaplen);
 /*
  * Packets are missing before what is published next. The writer brings the
  * ledger up to date before it writes any of that: what is stored behind a loss

@@ -103,7 +103,7 @@ static void import(const uint8_t *data, size_t n, size_t piece,
 		   struct result *r)
 {
 	struct bytes b = {data, n, 0, piece};
-	struct pipeline sink = {capture_tail_new(1, 1, 4), r};
+	struct pipeline sink = {capture_tail_new_waiting(1, 1, 4), r};
 	struct savefile_result result;
 	pthread_t thread;
 	struct savefile *s = savefile_open(read_piece, &b, "in", &r->e);

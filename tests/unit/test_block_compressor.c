@@ -214,11 +214,10 @@ static void level_falls_with_what_waits_and_comes_back(void **state)
 			 BLOCK_COMPRESSOR_LEVEL_STORED);
 }
 
-static void fill_one(struct capture_tail *f, bool wait)
+static void fill_one(struct capture_tail *f)
 {
 	const struct packet_head h = {1, 2, 3, 3};
-	struct block *b = wait ? capture_tail_open_wait(f, 1, 100)
-			       : capture_tail_open(f, 1, 100);
+	struct block *b = capture_tail_open(f, 1, 100);
 
 	block_append(b, &h, "abc");
 	capture_tail_publish(f, b, 1);
@@ -228,11 +227,12 @@ static void fill_one(struct capture_tail *f, bool wait)
 static void backlog_counts_sealed_blocks_of_who_cannot_wait(void **state)
 {
 	struct capture_tail *f = capture_tail_new(1, 1, 8);
+	struct capture_tail *waiting = capture_tail_new_waiting(2, 1, 8);
 
 	(void)state;
 	assert_int_equal(capture_tail_backlog(f, 1), 0);
 	for (int i = 0; i < 3; i++)
-		fill_one(f, false);
+		fill_one(f);
 	assert_int_equal(capture_tail_backlog(f, 1), 3);
 	struct block *open = capture_tail_open(f, 1, 100);
 	assert_int_equal(capture_tail_backlog(f, 1), 3);
@@ -240,10 +240,11 @@ static void backlog_counts_sealed_blocks_of_who_cannot_wait(void **state)
 	assert_int_equal(capture_tail_backlog(f, 4), 0);
 	assert_int_equal(capture_tail_backlog(f, 9), 0);
 	capture_tail_seal(f, open);
-	fill_one(f, true);
-	assert_int_equal(capture_tail_backlog(f, 1), 0);
-	fill_one(f, false);
-	assert_int_equal(capture_tail_backlog(f, 1), 5);
+	fill_one(f);
+	assert_int_equal(capture_tail_backlog(f, 1), 4);
+	fill_one(waiting);
+	assert_int_equal(capture_tail_backlog(waiting, 1), 0);
+	capture_tail_unref(waiting);
 	capture_tail_close(f);
 	capture_tail_unref(f);
 }

@@ -1457,7 +1457,7 @@ static void change_of_link_type_begins_another_block(void **state)
 	struct block_filler fill;
 
 	(void)state;
-	block_filler_init(&fill, f, false);
+	block_filler_init(&fill, f);
 	block_filler_set_type(&fill, 1, 1000);
 	assert_true(block_filler_packet(&fill, &h, body));
 	block_filler_set_type(&fill, 1, 1000);
@@ -1484,7 +1484,7 @@ static void every_packet_is_received_or_dropped(void **state)
 	struct block_filler fill;
 
 	(void)state;
-	block_filler_init(&fill, f, false);
+	block_filler_init(&fill, f);
 	block_filler_set_type(&fill, 1, 300000);
 	/* Three go into a block, two blocks may wait. */
 	for (int i = 0; i < 10; i++)
@@ -1505,7 +1505,7 @@ static void ready_means_that_the_longest_packet_has_a_place(void **state)
 	uint64_t sent = 0;
 
 	(void)state;
-	block_filler_init(&fill, f, false);
+	block_filler_init(&fill, f);
 	block_filler_set_type(&fill, 1, 262144);
 	while (block_filler_ready(&fill)) {
 		h.caplen = h.len = sent % 7 ? 1000 : 262144;

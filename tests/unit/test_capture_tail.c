@@ -174,16 +174,18 @@ static void *release_later(void *arg)
 static void
 a_producer_that_can_wait_gets_room_when_the_writer_released(void **state)
 {
-	struct capture_tail *f = *state;
+	struct capture_tail *f = capture_tail_new_waiting(7, 100, BLOCKS);
 	pthread_t writer;
 
+	(void)state;
 	pthread_create(&writer, NULL, release_later, f);
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		put_block(f, i);
-	struct block *b = capture_tail_open_wait(f, 1, 96);
+	struct block *b = capture_tail_open(f, 1, 96);
 	assert_int_equal(b->info.seq, 104);
 	capture_tail_seal(f, b);
 	pthread_join(writer, NULL);
+	capture_tail_unref(f);
 }
 
 static void a_wait_ends_at_its_deadline_and_when_closed(void **state)

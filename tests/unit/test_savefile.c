@@ -181,7 +181,7 @@ static struct imported import(struct reader r)
 	i.opened = true;
 	i.link_type = savefile_link_type(s);
 	i.snaplen = savefile_snaplen(s);
-	struct capture_tail *f = capture_tail_new(1, 1, 3);
+	struct capture_tail *f = capture_tail_new_waiting(1, 1, 3);
 	catch_init(&c, f);
 	catch_release(&c);
 	i.ok = savefile_copy(s, f, 60 * NS_PER_S, &i.r, &i.e);
@@ -988,7 +988,7 @@ static void import_waits_for_room(void **state)
 static void closed_feed_ends_the_import(void **state)
 {
 	struct bytes b = {0};
-	struct capture_tail *f = capture_tail_new(1, 1, 2);
+	struct capture_tail *f = capture_tail_new_waiting(1, 1, 2);
 	struct err e = ERR_INIT;
 	struct savefile_result result;
 

@@ -76,7 +76,7 @@ static void open_world(struct world *w)
 		assert_true(store_add(w->store, &w->row, &e));
 	}
 	assert_true(store_totals(w->store, w->row.id, &t, &e));
-	w->feed = capture_tail_new(w->row.id, t.next_seq, 32);
+	w->feed = capture_tail_new_waiting(w->row.id, t.next_seq, 32);
 	assert_non_null(w->feed);
 	w->writer = writer_start(w->store, w->feed, &e);
 	assert_non_null(w->writer);
@@ -175,7 +175,7 @@ static void packet(struct world *w)
 		w->open = NULL;
 	}
 	if (!w->open)
-		w->open = capture_tail_open_wait(w->feed, 1, 262144);
+		w->open = capture_tail_open(w->feed, 1, 262144);
 	assert_non_null(w->open);
 	block_append(w->open, &h, body);
 	capture_tail_publish(w->feed, w->open, 1);

@@ -101,12 +101,12 @@ static void capture_some(struct store *s, uint64_t id)
 
 	if (!store_totals(s, id, &t, &e))
 		give_up(&e);
-	struct capture_tail *f = capture_tail_new(id, t.next_seq, 8);
+	struct capture_tail *f = capture_tail_new_waiting(id, t.next_seq, 8);
 	struct writer *w = writer_start(s, f, &e);
 	if (!w)
 		give_up(&e);
 	for (unsigned block = 0; block < BLOCKS; block++) {
-		struct block *b = capture_tail_open_wait(f, 1, 65535);
+		struct block *b = capture_tail_open(f, 1, 65535);
 
 		for (unsigned n = 0; n < PER_BLOCK; n++) {
 			make(progress->sent, &h, body);
