@@ -6,6 +6,7 @@
  */
 #include "cli/remotes.h"
 
+#include "base/file.h"
 #include "base/vec.h"
 
 #include <errno.h>
@@ -355,7 +356,7 @@ static bool is_section(const char *line, const char *name)
 	       line[1 + n] == ']';
 }
 
-/* Everything but the section of that name; NULL: everything. */
+/* Everything but the section of that name, if there is one. */
 static void remotes_copy(FILE *from, FILE *to, const char *without)
 {
 	char line[LINE_MAX_BYTES];
@@ -385,31 +386,29 @@ static void write_section(FILE *f, const struct remote *r)
 		fprintf(f, "ca = %s\n", r->ca);
 }
 
+struct remotes_change {
+	const char *without; /* a section that goes, NULL: none */
+	const struct remote *with;
+};
+
+static bool remotes_edit(void *ctx, FILE *from, FILE *to)
+{
+	const struct remotes_change *c = ctx;
+
+	if (from)
+		remotes_copy(from, to, c->without);
+	if (c->with)
+		write_section(to, c->with);
+	return true;
+}
+
 static bool remotes_rewrite(const char *path, const char *without,
 			    const struct remote *with, struct err *e)
 {
-	char temporary[ADDRESS_TEXT_MAX + 8];
+	struct remotes_change c = {without, with};
 
-	if (!make_folders(path, e))
-		return false;
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	FILE *to = fopen(temporary, "we");
-	if (!to)
-		return err_errno(e, "write %s", temporary);
-	FILE *from = fopen(path, "re");
-	if (from) {
-		remotes_copy(from, to, without);
-		fclose(from);
-	}
-	if (with)
-		write_section(to, with);
-	bool ok = fflush(to) == 0 && fsync(fileno(to)) == 0;
-	ok = fclose(to) == 0 && ok;
-	if (ok && rename(temporary, path) == 0)
-		return true;
-	err_errno(e, "write %s", path);
-	unlink(temporary);
-	return false;
+	return make_folders(path, e) &&
+	       file_edit(path, 0644, remotes_edit, &c, e);
 }
 
 static bool remotes_is_there(const char *path, const char *name, bool *there,

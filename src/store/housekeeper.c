@@ -10,6 +10,7 @@
  */
 #include "store/store_internal.h"
 
+#include "base/file.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -58,25 +59,14 @@ struct housekeeper {
 
 /* --- one pass --- */
 
-static bool housekeeper_folder(struct store *s, const char *name, struct err *e)
-{
-	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool ok = fd >= 0 && fsync(fd) == 0;
-
-	if (!ok)
-		err_errno(e, "sync folder %s of the spool", name);
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
 bool housekeeper_capture_folder(struct store *s, uint64_t capture,
 				struct err *e)
 {
 	char name[24];
 
 	snprintf(name, sizeof(name), "%" PRIu64, capture);
-	return housekeeper_folder(s, name, e) && housekeeper_folder(s, ".", e);
+	return file_sync_folder(s->spool_fd, name, e) &&
+	       file_sync_folder(s->spool_fd, ".", e);
 }
 
 /* made: the file's name is not durable either. */

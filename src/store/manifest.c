@@ -14,6 +14,7 @@
 #include "store/segment_scan.h"
 #include "store/store_internal.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/vec.h"
 
@@ -157,26 +158,14 @@ char *folder_read(struct store *s, uint64_t id, const char *file, size_t *n)
 bool folder_replace(struct store *s, uint64_t id, const char *file,
 		    const char *text, size_t n, struct err *e)
 {
-	char name[64], part[80], dir[24];
+	char name[64], dir[24];
 
 	snprintf(dir, sizeof(dir), "%" PRIu64, id);
 	snprintf(name, sizeof(name), "%s/%s", dir, file);
-	snprintf(part, sizeof(part), "%s" SEGMENT_PART, name);
 	if (mkdirat(s->spool_fd, dir, 0750) < 0 && errno != EEXIST)
 		return err_errno(e, "make folder %s in the spool", dir);
-	int fd = openat(s->spool_fd, part,
-			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-			0640);
-	if (fd < 0)
-		return err_errno(e, "make %s", part);
-	bool ok = write(fd, text, n) == (ssize_t)n && fdatasync(fd) == 0 &&
-		  renameat(s->spool_fd, part, s->spool_fd, name) == 0;
-	if (!ok)
-		err_errno(e, "write %s", name);
-	close(fd);
-	if (!ok)
-		unlinkat(s->spool_fd, part, 0); /* what it takes is scarce */
-	return ok && housekeeper_capture_folder(s, id, e);
+	return file_replace(s->spool_fd, name, text, n, 0640, e) &&
+	       file_sync_folder(s->spool_fd, ".", e);
 }
 
 static bool write_one(struct store *s, const struct manifest *i, struct err *e)

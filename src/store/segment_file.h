@@ -11,11 +11,12 @@
 #define PCAPD_STORE_SEGMENT_FILE_H
 
 #include "base/err.h"
+#include "base/file.h"
 #include "packet/block.h"
 #include "store/segment_format.h"
 
 #define SEGMENT_SUFFIX ".pcap.zst"
-#define SEGMENT_PART ".part"		 /* behind it: not all there yet */
+#define SEGMENT_PART FILE_PART
 #define SEGMENT_NEXT "next" SEGMENT_PART /* has room, and no number yet */
 #define SEGMENT_NAME_BYTES 48		 /* with the capture's folder */
 /* A frame of a full block, also when it was flushed every second. */

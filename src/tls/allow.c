@@ -7,6 +7,7 @@
  */
 #include "tls/allow.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/vec.h"
 
@@ -323,59 +324,30 @@ static void line_write(FILE *to, const struct allowed *one)
 	fputc('\n', to);
 }
 
-/* What pcapd reads must stay readable for it: the new file belongs to whom the
- * old one, or else its folder, belonged. */
-static bool change_write(struct allow_change *c, const char *temporary,
-			 struct err *e)
+static bool change_edit(void *ctx, FILE *from, FILE *to)
 {
-	struct stat st;
-	FILE *from = fopen(c->path, "re");
-	int fd = open(temporary,
-		      O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-		      0600);
-	FILE *to = fd < 0 ? NULL : fdopen(fd, "w");
+	struct allow_change *c = ctx;
 
-	if (!to) {
-		err_errno(e, "write %s", temporary);
-		if (fd >= 0)
-			close(fd);
-		if (from)
-			fclose(from);
-		return false;
-	}
-	if (from) {
-		if (fstat(fileno(from), &st) == 0 &&
-		    fchown(fd, st.st_uid, st.st_gid) == 0)
-			fchmod(fd, st.st_mode & 0777);
+	if (from)
 		copy_lines(from, to, c);
-		fclose(from);
-	} else {
-		fchmod(fd, 0644);
+	else
 		fputs("# Who may come in: the SHA-256 of a certificate, a "
 		      "role (viewer or operator), a\n# name, and until when "
 		      "it lasts. Removing a line revokes at once.\n",
 		      to);
-	}
 	if (c->one)
 		line_write(to, c->one);
-	bool ok = fflush(to) == 0 && fsync(fd) == 0;
-	ok = fclose(to) == 0 && ok;
-	return ok || err_errno(e, "write %s", temporary);
+	return c->one || c->removed;
 }
 
+/* What pcapd reads must stay readable for it. */
 static bool change_run(struct allow_change *c, struct err *e)
 {
-	char temporary[1024];
 	int lock = lock_file(c->path, e);
 
 	if (lock < 0)
 		return false;
-	snprintf(temporary, sizeof(temporary), "%s.new", c->path);
-	bool ok = change_write(c, temporary, e);
-	if (ok && (c->one || c->removed) && rename(temporary, c->path) < 0)
-		ok = err_errno(e, "rename %s", temporary);
-	else if (!ok || (!c->one && !c->removed))
-		unlink(temporary);
+	bool ok = file_edit(c->path, 0644, change_edit, c, e);
 	close(lock);
 	return ok;
 }
