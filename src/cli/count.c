@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap count: how many packets, in all or by interval. */
 #include "cli/cli.h"
+#include "cli/filter_words.h"
 #include "cli/json.h"
 #include "cli/table.h"
 
@@ -8,9 +9,12 @@
 #include <stdlib.h>
 
 static struct time_range range;
+static struct filter_words filter;
 static Pcap__V1__CountRequest ask = PCAP__V1__COUNT_REQUEST__INIT;
 
 static const struct cli_option options[] = {
+	OPTION_FILTER_FILE(&filter),
+	OPTION_FLOW(&filter),
 	OPTION_RANGE(&range, "Packets at or after, a time or a mark",
 		     "Packets before"),
 	OPTION_LENGTH("by", &ask.by_ns,
@@ -56,8 +60,8 @@ static bool count_fill(const struct words *words, struct err *e)
 	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, e))
 		return false;
 	ask.name = (char *)name;
-	ask.filter = words_join(words, 1);
-	return true;
+	ask.filter = filter_words(&filter, words, 1, e);
+	return ask.filter;
 }
 
 static int count_run(const struct words *words)

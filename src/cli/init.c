@@ -4,6 +4,7 @@
  * they mean is for the daemon to say.
  */
 #include "cli/cli.h"
+#include "cli/filter_words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,10 @@
 static Pcap__V1__InitRequest ask = PCAP__V1__INIT_REQUEST__INIT;
 static uint64_t ring_mib;
 static struct keep keep;
+static struct filter_words filter;
 
 static const struct cli_option options[] = {
+	OPTION_FILTER_FILE(&filter),
 	OPTION_TEXT("alias", 'a', "NAME", &ask.alias, "A name for the capture"),
 	OPTION_FLAG("start", 't', &ask.start, "Start it as well"),
 	OPTION_NUMBER("snaplen", 's', "BYTES", &ask.snaplen, 1, SNAPLEN_MAX,
@@ -86,7 +89,9 @@ static int init_run(const struct words *words)
 	if (!target_parse(words->v[0], &name, &e))
 		return cli_fail(&e);
 	ask.interface = (char *)name;
-	ask.filter = words_join(words, 1);
+	ask.filter = filter_words(&filter, words, 1, &e);
+	if (!ask.filter)
+		return cli_fail(&e);
 	ask.buffer_bytes = ring_mib << 20;
 	ask.keep_bytes = keep.bytes;
 	ask.keep_age_ns = keep.age_ns;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap listen: what is captured from now on, as a savefile. */
 #include "cli/cli.h"
+#include "cli/filter_words.h"
 
 #include <stdlib.h>
 
@@ -10,7 +11,11 @@ static Pcap__V1__ListenRequest ask = PCAP__V1__LISTEN_REQUEST__INIT;
 static struct stream s = {
 	.method = "Listen", .request = &ask.base, .listen = true};
 
+static struct filter_words filter;
+
 static const struct cli_option options[] = {
+	OPTION_FILTER_FILE(&filter),
+	OPTION_FLOW(&filter),
 	OPTION_LENGTH("for", &s.for_ns, "End after 90s, 10m, 2h"),
 	OPTION_NUMBER("count", 'c', "N", &ask.max_packets, 1, UINT64_MAX,
 		      "End after so many packets"),
@@ -29,7 +34,9 @@ static int listen_run(const struct words *words)
 	if (!target_parse(words->v[0], &s.name, &e))
 		return cli_fail(&e);
 	ask.name = (char *)s.name;
-	ask.filter = words_join(words, 1);
+	ask.filter = filter_words(&filter, words, 1, &e);
+	if (!ask.filter)
+		return cli_fail(&e);
 	int code = stream_run(&s);
 	free(ask.filter);
 	return code;

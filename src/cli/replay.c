@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* pcap replay: what was captured, as a savefile. */
 #include "cli/cli.h"
+#include "cli/filter_words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,12 +11,15 @@
 static Pcap__V1__ReplayRequest ask = PCAP__V1__REPLAY_REQUEST__INIT;
 static struct stream stream = {.method = "Replay", .request = &ask.base};
 static struct time_range range;
+static struct filter_words filter;
 static const char *around;
 static int64_t window_ns;
 static bool explain;
 static char marked[2][MARKED_TEXT]; /* what range may point at */
 
 static const struct cli_option options[] = {
+	OPTION_FILTER_FILE(&filter),
+	OPTION_FLOW(&filter),
 	OPTION_RANGE(&range, "Packets at or after, a time or a mark",
 		     "Packets before"),
 	OPTION_TEXT("around", 0, "TIME", &around,
@@ -95,10 +99,10 @@ static bool replay_fill(const struct words *words, struct err *e)
 	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, e))
 		return false;
 	ask.name = (char *)name;
-	ask.filter = words_join(words, 1);
+	ask.filter = filter_words(&filter, words, 1, e);
 	ask.live = stream.live;
 	ask.accept_zstd = true;
-	return true;
+	return ask.filter;
 }
 
 static int replay_explain(void)

@@ -17,7 +17,7 @@ import time
 import unittest
 
 from harness import (FAILED, INCOMPLETE, NOT_FOUND, NS, OK, PATIENCE, PCAP,
-                     PERMISSION, UNREACHABLE, USAGE, Daemon, main, need,
+                     PERMISSION, UNREACHABLE, USAGE, Daemon, Packet, main, need,
                      output, packets_of, savefile, udp_packet, until)
 
 T0 = 1767225600 * NS  # 2026-01-01T00:00:00Z
@@ -188,6 +188,26 @@ class BadInput(Case):
             (["replay", "web", "port", "http", "and"], USAGE,
              "syntax error"),
             (["replay", "web", long], FAILED, "8192"),
+            (["replay", "web", "-F", self.path_of("none")], FAILED,
+             "No such file or directory"),
+            (["replay", "web", "-F", self.path], USAGE, "expected a filter"),
+            (["replay", "web", "-F", text, "udp"], USAGE, "got both"),
+            (["listen", "web", "-F", text], USAGE, "syntax error"),
+            (["init", "lo", "-F", text], USAGE, "syntax error"),
+            (["replay", "web", "--flow", "tcp,10.0.0.1:1,::1:2"], USAGE,
+             "of one family"),
+            (["replay", "web", "--flow", "tcp,10.0.0.1,10.0.0.2"], USAGE,
+             "PROTO,A:PORT,B:PORT"),
+            (["replay", "web", "--flow", "udp,localhost:1,10.0.0.1:2"],
+             USAGE, "numeric"),
+            (["replay", "web", "--flow", "udp,1.1.1.1:65536,1.1.1.2:1"],
+             USAGE, "not 'udp,1.1.1.1:65536,1.1.1.2:1'"),
+            (["count", "web", "--flow", "gre,10.0.0.1:1,10.0.0.2:2"], USAGE,
+             "not 'gre,"),
+            (["count", "web", "--flow", "icmp,10.0.0.1) or (udp,1.1.1.1"],
+             USAGE, "--flow"),
+            (["count", "web", "--flow", "tcp," + "1" * 300], USAGE,
+             "--flow"),
             # Numbers and times.
             (["replay", "web", "-c", "0"], USAGE,
              "--count: expected a whole number from 1 on, not '0'"),
@@ -292,6 +312,91 @@ class Writing(Case):
                                  "port", "1027", "or", "src", "port", "--",
                                  "1029")
         self.assertEqual(packets_of(out)[1], [made(6)[3], made(6)[5]])
+
+    def test_a_filter_comes_from_a_file(self):
+        path = self.path_of("filter")
+        with open(path, "w") as file:
+            file.write("# two of a hundred\nsrc port 1027 # this\n"
+                       "or\r\nsrc port 1029\n")
+        two = [made(6)[3], made(6)[5]]
+        out, _ = self.daemon.run("replay", "web", "-F", path)
+        self.assertEqual(packets_of(out)[1], two)
+        with open(path, "rb") as file:
+            out, _ = self.daemon.run("replay", "web", "-F", "-",
+                                     stdin=file.read())
+        self.assertEqual(packets_of(out)[1], two)
+        out, _ = self.daemon.run("count", "web", "-F", path)
+        self.assertEqual(out, b"2\n")
+
+    def test_a_flow_of_each_protocol_is_that_of_tcpdump(self):
+        four = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
+        six = [bytes.fromhex("20010db8" + "00" * 11 + n) for n in ("01", "02")]
+        packets = []
+        for protocol in (1, 6, 17, 58, 132):
+            for a, b, a_port, b_port in ((0, 1, 80, 4000), (1, 0, 4000, 80),
+                                         (0, 1, 4000, 80), (1, 0, 80, 80)):
+                body = struct.pack(">HH", a_port, b_port) + bytes(20)
+                packets.append(b"\2" * 12 + b"\x08\0" + struct.pack(
+                    ">BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0, 64,
+                    protocol, 0, four[a], four[b]) + body)
+                packets.append(b"\2" * 12 + b"\x86\xdd" + struct.pack(
+                    ">IHBB16s16s", 0x60000000, len(body), protocol, 64,
+                    six[a], six[b]) + body)
+        path = self.path_of("flows.pcap")
+        with open(path, "wb") as file:
+            file.write(savefile([Packet(T0 + i, p)
+                                 for i, p in enumerate(packets)]))
+        self.daemon.run("import", "flows", path)
+        self.addCleanup(self.daemon.run, "delete", "flows", "--yes")
+        for flow, wanted in (
+                ("tcp,10.0.0.1:80,10.0.0.2:4000", 2),
+                ("udp,10.0.0.2:80,10.0.0.1:4000", 1),
+                ("sctp,10.0.0.2:80,10.0.0.1:80", 1),
+                ("tcp,[2001:db8::1]:80,[2001:DB8:0::2]:4000", 2),
+                ("udp,[2001:db8::2]:4000,[2001:db8::1]:80", 2),
+                ("sctp,[2001:db8::1]:4000,[2001:db8::2]:80", 1),
+                ("icmp,10.0.0.1,10.0.0.2", 4),
+                ("icmp6,2001:db8::1,[2001:db8::2]", 4)):
+            with self.subTest(flow=flow):
+                out, _ = self.daemon.run("replay", "flows", "--flow", flow)
+                proto, a, b = flow.replace("[", "").replace("]", "").split(",")
+                ends = [end.rpartition(":")[::2] if proto[:4] != "icmp" else
+                        (end, "") for end in (a, b)]
+                dump = " or ".join(
+                    "(%s and src host %s and dst host %s" % (proto, f[0], t[0])
+                    + (" and src port %s and dst port %s" % (f[1], t[1])
+                       if f[1] else "") + ")"
+                    for f, t in (ends, ends[::-1]))
+                done = subprocess.run(
+                    ["tcpdump", "--nano", "-r", path, "-w", "-", dump],
+                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                    check=True)
+                self.assertEqual(packets_of(out), packets_of(done.stdout))
+                self.assertEqual(len(packets_of(out)[1]), wanted)
+
+    def test_a_flow_is_found_in_both_directions(self):
+        tshark = subprocess.run(
+            ["tshark", "-r", self.path, "-T", "fields", "-E", "separator=,",
+             "-e", "ip.src", "-e", "udp.srcport", "-e", "ip.dst",
+             "-e", "udp.dstport"], stdout=subprocess.PIPE, check=True)
+        flows = [line.split(",") for line in
+                 tshark.stdout.decode().splitlines()]
+        for i in (0, 41, 99):
+            a, a_port, b, b_port = flows[i]
+            ends = ["%s:%s" % (a, a_port), "%s:%s" % (b, b_port)]
+            wanted = [made(100)[k] for k, f in enumerate(flows)
+                      if f in (flows[i], [b, b_port, a, a_port])]
+            self.assertTrue(wanted)
+            for order in (ends, ends[::-1]):
+                out, _ = self.daemon.run("replay", "web", "--flow",
+                                         ",".join(["udp"] + order))
+                self.assertEqual(packets_of(out)[1], wanted)
+            out, _ = self.daemon.run("count", "web", "--flow",
+                                     ",".join(["tcp"] + ends))
+            self.assertEqual(out, b"0\n")
+            out, _ = self.daemon.run("count", "web", "len", "==", "0",
+                                     "--flow", ",".join(["udp"] + ends))
+            self.assertEqual(out, b"0\n")
 
     def test_a_reader_that_has_enough_ends_it_quietly(self):
         many = self.path_of("many.pcap")
