@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -B
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tables and messages letter by letter, as tests/golden has them: on terminals
+"""Tables, JSON and messages letter by letter, as golden/ has them: on terminals
 of 80 and 200 columns and in a pipe, of a pcapd that always says the same.
 UPDATE=1 writes them anew; read what git diff says then."""
 
@@ -80,6 +80,10 @@ def answers(pb):
                 "fe80::1"], up=True, running=True)]),
         "WouldRemove": pb.WouldRemoveResponse(
             capture=web, segments=3, packets=53186, stored_bytes=3 << 30),
+        "Count": pb.CountResponse(
+            capture=web, packets=1 << 60, intervals=[
+                pb.CountResponse.Interval(from_ns=T, packets=1 << 60)],
+            blocks_read=1, blocks_known=99),
         "Start": None,
     }
 
@@ -94,6 +98,16 @@ COMMANDS = {
     "set-dry-run": ["set", "web", "--keep-bytes", "200M", "--dry-run"],
     "not-found": ["start", "wbe"],
     "unknown": ["listne"],
+}
+
+# What a program reads: names, types and order of the fields.
+JSON = {
+    "list": ["list"],
+    "status": ["status"],
+    "gaps": ["gaps", "web"],
+    "audit": ["audit"],
+    "interfaces": ["interfaces", "eth0"],
+    "count": ["count", "web", "--by", "1h"],
 }
 
 
@@ -160,6 +174,16 @@ class Golden(unittest.TestCase):
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
                 self.same("pipe", name, "%sexit %d\n" % (
                     done.stdout.decode(), done.returncode))
+
+    def test_json(self):
+        for name, command in JSON.items():
+            with self.subTest(name=name):
+                self.same("json", name, "".join(
+                    subprocess.run(
+                        [PCAP] + command + [form], stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE, check=name != "status"
+                    ).stdout.decode() for form in ("--json",
+                                                   "--json=strings")))
 
 
 if __name__ == "__main__":
