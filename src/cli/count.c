@@ -21,15 +21,6 @@ static const struct cli_option options[] = {
 		      "A line for every 1s, 1m, 1h that has packets"),
 	{0}};
 
-static void count_print_json(const Pcap__V1__CountResponse *m)
-{
-	struct json j;
-
-	json_begin(&j, stdout, cli_json() == JSON_STRINGS, false);
-	json_fields(&j, &m->base, "capture");
-	json_end(&j);
-}
-
 static void count_print_table(const Pcap__V1__CountResponse *m)
 {
 	char from[TIME_TEXT];
@@ -75,7 +66,8 @@ static int count_run(const struct words *words)
 	free(ask.filter);
 	if (!m)
 		return cli_fail(&e);
-	(cli_json() ? count_print_json : count_print_table)(m);
+	if (!json_message(&m->base, "capture", false))
+		count_print_table(m);
 	/* 1 may stand for any number. */
 	if (m->lost <= 1 && *m->lost_reason)
 		err_set(&e, ERR_INCOMPLETE, "not all could be looked at: %s",

@@ -24,15 +24,6 @@ static void interfaces_columns(struct table *t)
 	table_column(t, "DESCRIPTION", TABLE_CUT);
 }
 
-static void interfaces_print_json(const Pcap__V1__InterfacesResponse *m)
-{
-	struct json j;
-
-	json_begin(&j, stdout, cli_json() == JSON_STRINGS, true);
-	json_messages(&j, "interfaces", m->n_interfaces, m->interfaces);
-	json_end(&j);
-}
-
 static void interfaces_print(const Pcap__V1__InterfacesResponse *m)
 {
 	struct table t;
@@ -77,8 +68,8 @@ static int interfaces_run(const struct words *words)
 	bool ok = !*name || interfaces_only(m, name, &e);
 	if (ok && *name)
 		m->n_interfaces = 1;
-	if (ok)
-		(cli_json() ? interfaces_print_json : interfaces_print)(m);
+	if (ok && !json_message(&m->base, "", true))
+		interfaces_print(m);
 	m->n_interfaces = all;
 	pcap__v1__interfaces_response__free_unpacked(m, NULL);
 	return ok ? cli_done() : cli_fail(&e);

@@ -6,6 +6,7 @@
 #include "cli/json.h"
 
 #include "base/utf8.h"
+#include "cli/cli.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -223,6 +224,18 @@ void json_fields(struct json *j, const ProtobufCMessage *m,
 			json_value(j, NULL, d, all + k * json_size(d));
 		json_close(j, ']');
 	}
+}
+
+bool json_message(const ProtobufCMessage *m, const char *left_out, bool nulls)
+{
+	struct json j;
+
+	if (!cli_json())
+		return false;
+	json_begin(&j, stdout, cli_json() == JSON_STRINGS, nulls);
+	json_fields(&j, m, left_out);
+	json_end(&j);
+	return true;
 }
 
 void json_messages(struct json *j, const char *name, size_t n, const void *all)

@@ -37,6 +37,10 @@ void json_unsigned(struct json *j, const char *name, uint64_t value);
  * between: into the object that is open. */
 void json_fields(struct json *j, const ProtobufCMessage *m,
 		 const char *left_out);
+/* A command's answer, if --json was given; false: it was not. audit, gaps,
+ * remote and status print what is no message: rows of several pages, in another
+ * order, with the name of a status; remotes; captures with a state beside. */
+bool json_message(const ProtobufCMessage *m, const char *left_out, bool nulls);
 /* An array of n messages. */
 void json_messages(struct json *j, const char *name, size_t n, const void *all);
 

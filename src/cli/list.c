@@ -42,15 +42,6 @@ static void list_row(struct table *t, const Pcap__V1__Capture *c)
 	table_cell(t, "%s", c->filter);
 }
 
-static void list_print_json(const Pcap__V1__ListResponse *m)
-{
-	struct json j;
-
-	json_begin(&j, stdout, cli_json() == JSON_STRINGS, true);
-	json_messages(&j, "captures", m->n_captures, m->captures);
-	json_end(&j);
-}
-
 static void list_print(const Pcap__V1__ListResponse *m)
 {
 	char name[CAPTURE_TEXT];
@@ -84,7 +75,8 @@ static int list_run(const struct words *words)
 		(Pcap__V1__ListResponse *)cli_call("List", &ask.base, &e);
 	if (!m)
 		return cli_fail(&e);
-	(cli_json() ? list_print_json : list_print)(m);
+	if (!json_message(&m->base, "", true))
+		list_print(m);
 	pcap__v1__list_response__free_unpacked(m, NULL);
 	return cli_done();
 }
