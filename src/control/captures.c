@@ -42,40 +42,40 @@ struct config control_config(struct control *ctl)
 /*
  * The last that is known of a capture before pcapd was not there: what was
  * accounted for, or a packet that is stored and newer. Packets that were being
- * lost just before that one may have gone on being lost. 0: it never ran.
+ * lost just before that one may have gone on being lost. Where the clock was
+ * set back meanwhile it is the last of these by the clock that there is now, if
+ * there is any; *set_back: that of the other one, else 0. 0: it never ran.
  */
-static int64_t known_until(struct control *ctl, const struct capture_entry *t)
+static int64_t known_until(struct control *ctl, const struct capture_entry *t,
+			   int64_t now, int64_t *set_back)
 {
 	struct store_newest newest;
-	int64_t known, lost, now = clocks_now().real_ns;
+	int64_t known, before, lost;
+	uint64_t id = t->row.id;
 	struct err e;
 
-	if (!ledger_known_until(ctl->store, t->row.id, &known, &e) ||
-	    !ledger_lost_until(ctl->store, t->row.id, &lost, &e) ||
-	    !store_newest(ctl->store, t->row.id, &newest, &e)) {
+	*set_back = 0;
+	if (!ledger_known_until(ctl->store, id, INT64_MAX, &known, &e) ||
+	    !ledger_known_until(ctl->store, id, now, &before, &e) ||
+	    !ledger_lost_until(ctl->store, id, &lost, &e) ||
+	    !store_newest(ctl->store, id, &newest, &e)) {
 		log_err(LOG_LEVEL_WARN, &e);
 		return 0;
 	}
 	/* It was killed before the ledger heard that it began. */
 	if (!known && t->row.wanted)
-		known = t->row.created_ns;
+		known = before = t->row.created_ns;
+	if (known > now) {
+		*set_back = known;
+		known = before && before <= now ? before : newest.max_ns;
+		if (!known || known > now)
+			return *set_back;
+	}
 	if (!known || newest.max_ns <= known || newest.max_ns > now)
 		return known;
 	if (lost < newest.max_ns && newest.max_ns - lost < LOSS_GOES_ON_NS)
 		return lost > known ? lost : known;
 	return newest.max_ns;
-}
-
-/* A clock that was set back meanwhile hides how long it was. */
-static void tell_restart(struct control *ctl, const struct capture_entry *t,
-			 int64_t known, int64_t now)
-{
-	if (known > now) {
-		tell_row(ctl, t->row.id, LEDGER_CLOCK, known, now, 0,
-			 "while pcapd was not there");
-		known = now;
-	}
-	tell_row(ctl, t->row.id, LEDGER_RESTART, known, now, 0, "");
 }
 
 /* Before a packet can be stored behind it: a daemon that is killed again before
@@ -99,17 +99,22 @@ static void entry_resume(struct control *ctl, struct capture_entry *t)
 
 	if (t->row.savefile)
 		return;
-	int64_t known = known_until(ctl, t);
+	int64_t now = clocks_now().real_ns, set_back;
+	int64_t known = known_until(ctl, t, now, &set_back);
 	/* Whether it came back meanwhile is not known. */
-	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, known, 0, "");
+	tell_row(ctl, t->row.id, LEDGER_DOWN, LEDGER_ANY, known ? known : now,
+		 0, "");
 	if (!t->row.wanted)
 		return;
+	if (set_back)
+		tell_row(ctl, t->row.id, LEDGER_CLOCK, set_back, now, 0,
+			 "while pcapd was not there");
 	if (known)
 		tell_absence(ctl, t, known);
 	bool runs = capture_entry_run(ctl, t, &e);
 	if (known)
-		tell_restart(ctl, t, known,
-			     runs ? t->began_ns : clocks_now().real_ns);
+		tell_row(ctl, t->row.id, LEDGER_RESTART, known,
+			 runs ? t->began_ns : clocks_now().real_ns, 0, "");
 	if (runs)
 		return;
 	log_err(LOG_LEVEL_ERROR, &e);

@@ -240,8 +240,8 @@ static bool ledger_insert(sqlite3 *db, const struct ledger_row *r,
 static bool ledger_extend(sqlite3 *db, int64_t id, const struct ledger_row *r,
 			  struct err *e)
 {
-	return sql_run(db, e, SQL_EXTEND_LOSS, "iiii", id, r->packets, r->to_ns,
-		       LEDGER_OPEN);
+	return sql_run(db, e, SQL_EXTEND_LOSS, "iiiii", id, r->packets,
+		       r->to_ns, LEDGER_OPEN, (int64_t)LEDGER_RECEIVED);
 }
 
 bool rows_ledger(sqlite3 *db, const struct ledger_row *r, struct err *e)
@@ -597,16 +597,22 @@ bool ledger_lost_until(struct store *s, uint64_t capture, int64_t *ns,
 	return got >= 0 || err_wrap(e, "ledger");
 }
 
-bool ledger_known_until(struct store *s, uint64_t capture, int64_t *ns,
-			struct err *e)
+bool ledger_known_until(struct store *s, uint64_t capture, int64_t by_ns,
+			int64_t *ns, struct err *e)
 {
-	struct ledger_row found,
-		ask = {.capture = capture, .cause = LEDGER_RECEIVED};
 	sqlite3 *db = catalog_reader(s->catalog, e);
-	int got = db ? ledger_newest(db, &ask, &found, e) : -1;
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT to_ns FROM ledger WHERE capture = ?1 "
+			       "AND cause = ?2 AND to_ns <= ?3 "
+			       "ORDER BY id DESC LIMIT 1",
+			       "iii", capture, (int64_t)LEDGER_RECEIVED, by_ns)
+		   : NULL;
+	int got = q ? sql_step(q, e) : -1;
 
+	*ns = got == 1 ? sqlite3_column_int64(q, 0) : 0;
+	sqlite3_finalize(q);
 	sqlite3_close(db);
-	*ns = got == 1 ? found.to_ns : 0;
 	return got >= 0 || err_wrap(e, "ledger");
 }
 

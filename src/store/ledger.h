@@ -119,9 +119,9 @@ bool ledger_dropped(struct store *s, uint64_t capture, int64_t since_ns,
 		    uint64_t *packets, int64_t *last_ns, struct err *e);
 
 /* Until when the capture is known to have been watched: the end of its newest
- * row of received; 0: it never was. */
-bool ledger_known_until(struct store *s, uint64_t capture, int64_t *ns,
-			struct err *e);
+ * row of received that ends by then; 0: there is none. */
+bool ledger_known_until(struct store *s, uint64_t capture, int64_t by_ns,
+			int64_t *ns, struct err *e);
 /* The end of the newest row of packets that a running capture lost; 0: it lost
  * none. */
 bool ledger_lost_until(struct store *s, uint64_t capture, int64_t *ns,

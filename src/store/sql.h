@@ -57,10 +57,15 @@
 	  "INSERT INTO ledger (capture, cause, from_ns, to_ns, packets, "      \
 	  "detail) SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM " \
 	  "captures WHERE id = ?1)")                                           \
-	/* id, packets, to_ns, LEDGER_OPEN */                                  \
+	/* id, packets, to_ns, LEDGER_OPEN, LEDGER_RECEIVED. One that ends     \
+	 * before it began, as the clock was set back, begins where the        \
+	 * capture was watched last before its end. */                         \
 	S(EXTEND_LOSS,                                                         \
-	  "UPDATE ledger SET packets = packets + ?2, to_ns = CASE to_ns WHEN " \
-	  "?4 THEN max(from_ns, ?3) ELSE max(to_ns, ?3) END WHERE id = ?1")    \
+	  "UPDATE ledger AS l SET packets = packets + ?2, from_ns = iif("      \
+	  "to_ns = ?4 AND from_ns > ?3, coalesce((SELECT r.to_ns FROM ledger " \
+	  "AS r WHERE r.capture = l.capture AND r.cause = ?5 AND r.to_ns <= "  \
+	  "?3 ORDER BY r.id DESC LIMIT 1), ?3), from_ns), to_ns = iif(to_ns "  \
+	  "= ?4, ?3, max(to_ns, ?3)) WHERE id = ?1")                           \
 	/* These three: id, capture, cause, from_ns, to_ns, packets, detail.   \
 	 * The row was altered: it is what the file says. */                   \
 	S(MEND_LOSS,                                                           \

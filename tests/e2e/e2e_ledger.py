@@ -545,8 +545,9 @@ class Clocks(Case):
                              [p for p in packets if a <= p.ns < b])
         daemon.stop()
 
-    def test_a_clock_that_is_set_is_in_the_ledger_at_once(self):
-        """The daemon's clock, by a library before libc's."""
+    def clocked(self):
+        """A daemon whose clock is set by a library before libc's, and what
+        sets it to so many seconds beside the right one."""
         if os.geteuid() != 0:
             self.skipTest("capturing needs root")
         daemon = Daemon()
@@ -564,6 +565,55 @@ class Clocks(Case):
         daemon.run("init", "lo", "udp", "port", "9", "--alias", "live",
                    "--start")
         until(lambda: daemon.capture("live")["state"] == "running", "running")
+        return daemon, set_to
+
+    def away(self, daemon, set_to, offset, kill=True):
+        """It is not there while the clock is set."""
+        if kill:
+            daemon.kill()
+        else:
+            daemon.run("stop", "live")
+        set_to(offset)
+        if kill:
+            daemon.start()
+        else:
+            daemon.run("start", "live")
+        cause = "restart" if kill else "stopped"
+        now = time.time_ns() + offset * NS
+        rows = [g for g in self.gaps(daemon)["gaps"] if g["cause"] == cause]
+        self.assertTrue(rows, self.gaps(daemon))
+        row = rows[-1]
+        self.assertLessEqual(row["from_ns"], row["to_ns"], rows)
+        self.assertLessEqual(row["to_ns"], now, rows)
+        middle = "@%d.%09d" % divmod((row["from_ns"] + row["to_ns"]) // 2, NS)
+        self.replayed(daemon, "--since", middle, "--strict",
+                      status=INCOMPLETE)
+        return row
+
+    def test_an_absence_over_which_the_clock_is_set_is_told(self):
+        """From what came last by the clock that there is then, or with no
+        length where there is nothing; after a kill as after a stop."""
+        for step in (7200, -7200):
+            for kill in (True, False):
+                with self.subTest(step=step, kill=kill):
+                    daemon, set_to = self.clocked()
+                    # The right one, ahead or behind, and right again.
+                    began = time.time_ns()
+                    set_to(step)
+                    until(lambda: "clock" in self.causes(daemon), "a step")
+                    before = time.time_ns()
+                    row = self.away(daemon, set_to, 0, kill)
+                    self.assertGreaterEqual(row["to_ns"], before)
+                    self.assertLess(row["from_ns"], before)
+                    if step > 0:
+                        self.assertGreaterEqual(row["from_ns"], began - NS)
+                    # Nothing is known of an hour that is over again.
+                    self.away(daemon, set_to, -3 * 3600, kill)
+                    daemon.stop()
+
+    def test_a_clock_that_is_set_is_in_the_ledger_at_once(self):
+        """The daemon's clock, by a library before libc's."""
+        daemon, set_to = self.clocked()
 
         def steps():
             return [g for g in self.gaps(daemon)["gaps"]

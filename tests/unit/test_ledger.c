@@ -428,12 +428,14 @@ static void known_until_is_the_end_of_the_newest_row(void **state)
 	struct world *w = *state;
 	int64_t ns;
 
-	assert_true(ledger_known_until(w->store, w->capture, &ns, &w->e));
+	assert_true(ledger_known_until(w->store, w->capture, INT64_MAX, &ns,
+				       &w->e));
 	assert_int_equal(ns, 0);
 	add(w, LEDGER_RECEIVED, T0, T0 + 50 * S, 1);
 	add(w, LEDGER_RECEIVED, T0 - DAY, T0 - DAY + S, 1); /* set back */
 	add(w, LEDGER_KERNEL, T0, T0 + 60 * S, 1);
-	assert_true(ledger_known_until(w->store, w->capture, &ns, &w->e));
+	assert_true(ledger_known_until(w->store, w->capture, INT64_MAX, &ns,
+				       &w->e));
 	assert_int_equal(ns, T0 - DAY + S);
 }
 
