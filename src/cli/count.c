@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/filter_words.h"
 #include "cli/json.h"
+#include "cli/pages.h"
 #include "cli/table.h"
 
 #include <inttypes.h>
@@ -52,35 +53,61 @@ static bool count_fill(const struct words *words, struct err *e)
 		return false;
 	ask.name = (char *)name;
 	ask.filter = filter_words(&filter, words, 1, e);
+	ask.page_size = PAGE_INTERVALS;
 	return ask.filter;
+}
+
+/* The first answer, with the intervals of all pages. */
+static bool count_read(struct pages *p, Pcap__V1__CountResponse *all,
+		       struct err *e)
+{
+	Pcap__V1__CountResponse *m;
+
+	while ((m = (Pcap__V1__CountResponse *)pages_next(p, e))) {
+		if (!pages_rows(p, m->n_intervals, m->intervals, e))
+			return false;
+		if (p->n == 1)
+			*all = *m;
+		else if (m->lost > all->lost)
+			all->lost = m->lost;
+		if (*m->lost_reason)
+			all->lost_reason = m->lost_reason;
+	}
+	all->intervals = (Pcap__V1__CountResponse__Interval **)p->rows;
+	all->n_intervals = p->n_rows;
+	return !e->kind;
+}
+
+static void count_lost_say(const Pcap__V1__CountResponse *m, struct err *e)
+{
+	/* 1 may stand for any number. */
+	if (m->lost <= 1 && *m->lost_reason)
+		err_set(e, ERR_INCOMPLETE, "not all could be looked at: %s",
+			m->lost_reason);
+	else if (m->lost)
+		err_set(e, ERR_INCOMPLETE,
+			"%" PRIu64 " packets could not be looked at", m->lost);
+	err_hint(e, "'pcap gaps' says what is missing.");
 }
 
 static int count_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
+	Pcap__V1__CountResponse all = PCAP__V1__COUNT_RESPONSE__INIT;
+	struct pages pages = {
+		.method = "Count", .ask = &ask.base, .token = &ask.page_token};
 
 	if (!count_fill(words, &e))
 		return cli_fail(&e);
-	Pcap__V1__CountResponse *m =
-		(Pcap__V1__CountResponse *)cli_call("Count", &ask.base, &e);
+	bool ok = count_read(&pages, &all, &e);
+	if (ok && !json_message(&all.base, "capture next_page_token", false))
+		count_print_table(&all);
+	if (ok)
+		count_lost_say(&all, &e);
 	free(ask.filter);
-	if (!m)
-		return cli_fail(&e);
-	if (!json_message(&m->base, "capture", false))
-		count_print_table(m);
-	/* 1 may stand for any number. */
-	if (m->lost <= 1 && *m->lost_reason)
-		err_set(&e, ERR_INCOMPLETE, "not all could be looked at: %s",
-			m->lost_reason);
-	else if (m->lost)
-		err_set(&e, ERR_INCOMPLETE,
-			"%" PRIu64 " packets could not be looked at", m->lost);
-	pcap__v1__count_response__free_unpacked(m, NULL);
-	int code = cli_done();
-	if (code || !e.kind)
-		return code;
-	err_hint(&e, "'pcap gaps' says what is missing.");
-	return cli_fail(&e);
+	pages_done(&pages);
+	int code = ok ? cli_done() : 0;
+	return code || !e.kind ? code : cli_fail(&e);
 }
 
 const struct command command_count = {

@@ -15,10 +15,10 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 
-/* Of up to 20,000 rows each, by pcapd. */
 #define PAGES_MAX 100
-/* As many rows as pcapd allows a page. */
+/* As many as pcapd allows a page. */
 #define PAGE_ROWS 20000
+#define PAGE_INTERVALS 65536
 
 struct pages {
 	const char *method;

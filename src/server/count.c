@@ -159,9 +159,12 @@ struct count {
 	int64_t by_ns;	 /* 0: one */
 	uint64_t packets, lost, blocks_read, blocks_known;
 	char why[160];		    /* they were lost */
-	struct interval *intervals; /* by from_ns */
+	struct interval *intervals; /* by from_ns; in pages the first `most` */
 	size_t n, cap, last;	    /* last: where the one before went */
-	bool failed;		    /* too many, or memory is out */
+	size_t most;
+	bool paged, later; /* later: not the first page */
+	bool more;	   /* there may be some after this page */
+	bool failed;	   /* too many, or memory is out */
 	struct err *e;
 };
 
@@ -172,13 +175,25 @@ static int64_t interval_of(const struct count *k, int64_t ns)
 	return k->by_ns ? ns - over - (over < 0 ? k->by_ns : 0) : 0;
 }
 
+/* Of a page only: it is full, and this comes after it. */
+static bool is_after_page(const struct count *k, int64_t ns)
+{
+	return k->paged && k->n == k->most &&
+	       interval_of(k, ns) > k->intervals[k->n - 1].from_ns;
+}
+
 static bool make_interval(struct count *k, size_t at, int64_t from_ns)
 {
-	if (k->n == INTERVALS_MAX)
-		return err_set(k->e, ERR_LIMIT,
-			       "count: more than %u intervals, the limit on "
-			       "an answer",
-			       INTERVALS_MAX);
+	if (k->n == k->most && !k->paged) {
+		err_set(k->e, ERR_LIMIT,
+			"count: more than %u intervals, the limit on an answer",
+			INTERVALS_MAX);
+		return err_hint(k->e, "Ask for longer ones, or for pages.");
+	}
+	if (k->n == k->most) { /* the last one falls out of the page */
+		k->n--;
+		k->more = true;
+	}
 	if (k->n == k->cap) {
 		size_t cap = k->cap ? 2 * k->cap : 64;
 		void *more = realloc(k->intervals, cap * sizeof(*k->intervals));
@@ -201,6 +216,10 @@ static void server_count_add(struct count *k, int64_t ns, uint64_t packets)
 	size_t at = k->last;
 
 	k->packets += packets;
+	if (is_after_page(k, ns)) {
+		k->more = true;
+		return;
+	}
 	if (at >= k->n || k->intervals[at].from_ns != from_ns) {
 		size_t to = k->n;
 
@@ -229,9 +248,15 @@ static bool row_is_enough(void *ctx, const struct block_info *i)
 	struct count *k = ctx; /* of its reading, which is its first */
 	const struct cursor_range *r = &k->reading.range;
 
+	bool after = is_after_page(k, i->min_ns);
+
+	if (after && k->later) {
+		k->more = true;
+		return true;
+	}
 	if (r->filter || i->min_ns < r->since_ns ||
 	    (r->until_ns && i->max_ns >= r->until_ns) ||
-	    interval_of(k, i->min_ns) != interval_of(k, i->max_ns))
+	    (!after && interval_of(k, i->min_ns) != interval_of(k, i->max_ns)))
 		return false;
 	server_count_add(k, i->min_ns, i->packets);
 	k->blocks_known++;
@@ -311,6 +336,7 @@ static void answer_count(struct count *k)
 	Pcap__V1__CountResponse answer = PCAP__V1__COUNT_RESPONSE__INIT;
 	Pcap__V1__Capture capture;
 	size_t n = k->by_ns ? k->n : 0;
+	char next[24] = "";
 	Pcap__V1__CountResponse__Interval *all = calloc(n + 1, sizeof(*all));
 	Pcap__V1__CountResponse__Interval **list = calloc(n + 1, sizeof(*list));
 
@@ -323,7 +349,7 @@ static void answer_count(struct count *k)
 	if (all && list) {
 		wire_capture(&capture, &k->reading.view);
 		answer.capture = &capture;
-		answer.packets = k->packets;
+		answer.packets = k->later ? 0 : k->packets;
 		answer.n_intervals = n;
 		answer.intervals = list;
 		answer.lost = k->lost;
@@ -331,6 +357,10 @@ static void answer_count(struct count *k)
 		answer.lost_reason = k->why;
 		answer.blocks_read = k->blocks_read;
 		answer.blocks_known = k->blocks_known;
+		if (k->more)
+			snprintf(next, sizeof(next), "%" PRId64,
+				 k->intervals[n - 1].from_ns + k->by_ns);
+		answer.next_page_token = next;
 		call_answer(k->reading.call, &answer.base);
 	} else {
 		err_no_memory(k->e, "count");
@@ -345,17 +375,26 @@ void run_count(struct call *c)
 	const Pcap__V1__CountRequest *q = (const void *)c->request;
 	struct store *s = control_store(c->server->control);
 	struct err e = ERR_INIT;
-	struct count k = {.reading.call = c, .by_ns = q->by_ns, .e = &e};
+	struct count k = {.reading.call = c,
+			  .by_ns = q->by_ns,
+			  .most = INTERVALS_MAX,
+			  .paged = q->page_size,
+			  .later = *q->page_token,
+			  .e = &e};
 	struct server_count_reading *r = &k.reading;
 	struct cursor *cursor = NULL;
-	bool ok = true;
+	int64_t from_ns;
+	bool ok = page_token_parse(q->page_token, &from_ns, &e);
 
-	if (q->by_ns < 0 || (q->by_ns && q->by_ns < BY_MIN_NS))
+	if (q->page_size && q->page_size < k.most)
+		k.most = q->page_size;
+	if (ok && (q->by_ns < 0 || (q->by_ns && q->by_ns < BY_MIN_NS)))
 		ok = err_set(&e, ERR_USAGE,
 			     "expected intervals of a millisecond or more, got "
 			     "%" PRId64 " ns",
 			     q->by_ns);
-	ok = ok && reading_open(c, r, q->name, q->filter, q->since_ns,
+	ok = ok && reading_open(c, r, q->name, q->filter,
+				q->since_ns > from_ns ? q->since_ns : from_ns,
 				q->until_ns, &e);
 	if (ok) {
 		r->range.enough = row_is_enough;

@@ -520,6 +520,74 @@ class Wrong(Case):
         self.assertEqual(ids, sorted(set(ids)))
         self.assertEqual(said, "")
 
+    def counted(self, **asked):
+        """(the pages, [(from_ns, packets)] of all of them)"""
+        pages, token = [], ""
+        while token or not pages:
+            pages.append(self.client.call("Count", page_token=token, **asked))
+            token = pages[-1].next_page_token
+        return pages, [(i.from_ns, i.packets)
+                       for page in pages for i in page.intervals]
+
+    def test_a_count_comes_in_pages(self):
+        """As in one answer; packets are in no order, intervals are. What is
+        read is what a page needs, and what is lost is told once."""
+        times = [T0 + i * NS // 3 for i in range(60000)]
+        random.Random(5).shuffle(times)
+        self.client.upload("paged", savefile(
+            [udp_packet(ns, i) for i, ns in enumerate(times)]))
+        self.client.upload("sorted", savefile(
+            [udp_packet(ns, i) for i, ns in enumerate(sorted(times))]))
+        by = {"by_ns": NS, "since_ns": T0 + 7 * NS, "until_ns": T0 + 9000 * NS}
+        want = [(T0 + i * NS, 3) for i in range(7, 9000)]
+        for name, text in itertools.product(("paged", "sorted"), ("", "udp")):
+            whole, got = self.counted(name=name, filter=text, **by)
+            self.assertEqual((got, len(whole)), (want, 1))
+            self.assertEqual(whole[0].packets, 8993 * 3)
+            for size in 1000, 8993, 2 ** 32 - 1:
+                pages, got = self.counted(name=name, filter=text,
+                                          page_size=size, **by)
+                self.assertEqual(got, want)
+                self.assertEqual(len(pages), -(-8993 // size))
+                self.assertEqual([p.packets for p in pages],
+                                 [8993 * 3] + [0] * (len(pages) - 1))
+                if name == "sorted" and not text:
+                    self.assertLess(sum(p.blocks_read for p in pages),
+                                    whole[0].blocks_read + 2 * len(pages))
+        for token in "x", "-1", "1 ", "9" * 60000:
+            self.assertIn("page_token", self.fails(
+                grpc.StatusCode.INVALID_ARGUMENT, self.client.call, "Count",
+                name="paged", page_token=token, **by))
+
+        with open(self.daemon.segments(1)[0], "r+b") as file:
+            file.seek(os.path.getsize(file.name) // 2)
+            file.write(bytes(1000))
+        pages, got = self.counted(name="paged", filter="udp", page_size=1000,
+                                  by_ns=NS)
+        lost = 60000 - sum(n for _, n in got)
+        self.assertLess(0, lost)
+        self.assertEqual({p.lost for p in pages}, {lost})
+        self.assertEqual(pages[0].packets, 60000 - lost)
+        self.stop()
+
+    def test_more_intervals_than_a_page_has(self):
+        """Who knows no pages hears that not all can come; pcap shows all."""
+        times = [T0 + i * NS for i in range(70000)]
+        self.client.upload("many", savefile(
+            [udp_packet(ns, 0, 60) for ns in times]))
+        self.assertIn("65536", self.fails(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, self.client.call, "Count",
+            name="many", by_ns=NS))
+        page = self.client.call("Count", name="many", by_ns=NS,
+                                page_size=2 ** 32 - 1)
+        self.assertEqual(len(page.intervals), 65536)
+        shown = json.loads(self.daemon.run("count", "many", "--by", "1s",
+                                           "--json")[0])
+        self.assertEqual([i["from_ns"] for i in shown["intervals"]], times)
+        self.assertEqual(shown["packets"], 70000)
+        self.assertNotIn("next_page_token", shown)
+        self.stop()
+
     def test_names_filters_times_and_states(self):
         code, call = grpc.StatusCode, self.client.call
         self.client.upload("here", savefile([udp_packet(T0, 1)]))

@@ -188,6 +188,9 @@ class Lies(unittest.TestCase):
     def test_pages_without_end(self):
         """The same page again, pages of nothing, and ever another one."""
         asked = []
+        rows = {"GapsResponse": lambda lie: lie.coverage.rows,
+                "AuditResponse": lambda lie: lie.rows,
+                "CountResponse": lambda lie: lie.intervals}
 
         def same(lie):
             asked.append(0)
@@ -196,7 +199,7 @@ class Lies(unittest.TestCase):
         def nothing(lie):
             same(lie)
             lie.next_page_token = str(len(asked))
-            del (lie if hasattr(lie, "rows") else lie.coverage).rows[:]
+            del rows[lie.DESCRIPTOR.name](lie)[:]
 
         def more(lie):
             same(lie)
@@ -204,7 +207,7 @@ class Lies(unittest.TestCase):
 
         self.liar.fails = False
         for command, (self.liar.page, times, want) in itertools.product(
-                (["gaps", "x"], ["audit"]), (
+                (["gaps", "x"], ["audit"], ["count", "x", "--by", "1s"]), (
                     (same, 2, "leads on"), (nothing, 1, "leads on"),
                     (more, 100, "at most 100 pages"))):
             with self.subTest(command=command, page=self.liar.page.__name__):
