@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "control/capture_entry.h"
+#include "store/audit.h"
 #include "store/imports.h"
 #include "store/ledger_writer.h"
 
@@ -167,6 +168,8 @@ static bool captures_load(struct control *ctl, struct err *e)
 
 	/* On a disk that is full they are marked at the next start. */
 	if (!imports_recover(ctl->store, e))
+		log_err(LOG_LEVEL_WARN, e);
+	if (!audit_recover(ctl->store, e))
 		log_err(LOG_LEVEL_WARN, e);
 	if (!store_captures(ctl->store, &rows, &n, e))
 		return false;

@@ -99,6 +99,22 @@ void audit_put(struct store *s, const struct audit_row *row)
 	catalog_post(s->catalog, &j->job);
 }
 
+static bool run_recover(sqlite3 *db, void *arg, struct err *e)
+{
+	(void)arg;
+	return sql_exec(db, e,
+			"UPDATE audit SET lasted_ns = 0, status = ?1, "
+			"result = 'pcapd ended before this did' "
+			"WHERE lasted_ns < 0",
+			"i", (int64_t)err_grpc_status(ERR_UNREACHABLE));
+}
+
+bool audit_recover(struct store *s, struct err *e)
+{
+	return catalog_run(s->catalog, run_recover, NULL, e) ||
+	       err_wrap(e, "audit");
+}
+
 static void store_audit_text(sqlite3_stmt *q, int column, char *to, size_t room)
 {
 	const unsigned char *from = sqlite3_column_text(q, column);

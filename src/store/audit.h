@@ -22,7 +22,7 @@ struct audit_row {
 	char filter[512], detail[256];
 	int64_t since_ns, until_ns;
 	uint64_t bytes;
-	int64_t lasted_ns; /* -1: it goes on */
+	int64_t lasted_ns; /* -1: it goes on; 0 also: not known */
 	int status;	   /* of gRPC */
 	char result[192];
 	uint64_t capture_id;	     /* 0: none, or not known */
@@ -34,6 +34,8 @@ uint64_t audit_next(struct store *s);
 /* Adds the row, or replaces that of the same id. Does not wait; a row that
  * cannot be written is said in the log. */
 void audit_put(struct store *s, const struct audit_row *row);
+/* At start: what went on has ended with pcapd, nobody knows when. */
+bool audit_recover(struct store *s, struct err *e);
 /* The newest at most max rows that began in [since_ns, until_ns) and whose id
  * is less than before, 0: no bound, oldest first: an array to free(). */
 bool audit_list(struct store *s, int64_t since_ns, int64_t until_ns,

@@ -234,9 +234,13 @@ class Daemons(Case):
         until(lambda: any(len(decoded(path)) == 24 + 10 * 116
                           for path in self.daemon.segments(id)),
               "packets in the file")
+        until(lambda: self.audited("crashed")["under_way"], "its row")
         self.daemon.kill()
         self.end(process, UNREACHABLE)
         self.daemon.start()
+        row = self.audited("crashed")
+        self.assertEqual((row["under_way"], row["status"], row["result"]),
+                         (False, "unavailable", "pcapd ended before this did"))
         self.assert_told("crashed", "stdin: pcapd ended before the import did",
                          self.packets)
         # It is told once, however often pcapd is started.

@@ -380,7 +380,7 @@ class Audit(unittest.TestCase):
         for row in rows:
             self.assertEqual(got[row["id"]], (row["who"], row["method"]))
 
-    def test_a_crash_leaves_what_was_under_way(self):
+    def test_what_was_under_way_at_a_crash_has_ended(self):
         far = Far()
         far.admin("init")
         far.start()
@@ -395,7 +395,10 @@ class Audit(unittest.TestCase):
         live.wait()
         far.start()
         rows = [r for r in audit(far) if r["method"] == "Replay"]
-        self.assertEqual([r["under_way"] for r in rows], [True])
+        self.assertEqual([(r["under_way"], r["status"], r["result"])
+                          for r in rows],
+                         [(False, "unavailable",
+                           "pcapd ended before this did")])
         ids = [r["id"] for r in audit(far)]
         self.assertEqual(ids, sorted(set(ids)))
         far.stop()
