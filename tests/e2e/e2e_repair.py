@@ -13,9 +13,9 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon,
-                     first_difference, main, output, packets_of, savefile,
-                     udp_packet, until)
+from harness import (INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, before_libc,
+                     first_difference, main, output, packets_of,
+                     savefile, udp_packet, until)
 
 T0 = 1767225600 * NS
 
@@ -252,6 +252,43 @@ class Catalog(Case):
         said = self.tool("check", INCOMPLETE)
         self.assertIn("the catalog does not have it", said)
         self.whole_again()
+
+    def test_a_deletion_that_broke_off_is_one_thing(self):
+        """After any number of files and of rows; the next start ends it."""
+        for calls in 1, 3, 99:
+            shutil.rmtree(self.daemon.spool)
+            shutil.copytree(self.whole.spool, self.daemon.spool)
+            self.daemon.prefix = before_libc(self.daemon.folder, """
+#define _GNU_SOURCE
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int unlinkat(int at, const char *name, int flags)
+{
+	static int n;
+	if (flags || (strstr(name, ".pcap.zst") && ++n > %d))
+		_exit(9);
+	return (int)syscall(SYS_unlinkat, at, name, flags);
+}
+""" % calls)
+            self.daemon.start()
+            self.daemon.popen("delete", "traffic", "--yes",
+                              stderr=subprocess.DEVNULL).wait()
+            self.daemon.process.wait()
+            self.daemon.prefix = []
+            left = len(self.daemon.segments(self.id))
+            self.assertEqual(left, max(len(self.segments) - calls, 0))
+            for table in "", "segments", "blocks":
+                if table:
+                    self.rows("DELETE FROM " + table)
+                said = self.tool("check", INCOMPLETE)
+                self.assertRegex(said, r"^1: it is being deleted.*\n"
+                                 "0 segments.* 1 problems\n")
+            self.daemon.start()
+            self.assertIsNone(self.daemon.capture("traffic"))
+            until(lambda: not self.rows("SELECT 1 FROM captures"), "its end")
+            self.daemon.stop()
+            self.tool("check", OK)
 
     def test_rows_without_a_file_are_a_gap(self):
         os.unlink(self.segments[1])
