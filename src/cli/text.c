@@ -239,7 +239,8 @@ static void change_say(const Pcap__V1__Capture *c, const char *done)
 }
 
 /* The pointers that a field of m is, one or a list; none if it has no such
- * field. Every answer to a change has its captures first, then failures. */
+ * field. Every answer to a change has its captures first, then failures, and
+ * then failed. */
 static const void *answer_field(const ProtobufCMessage *m, unsigned i,
 				size_t *n)
 {
@@ -271,8 +272,16 @@ int cli_change(const char *method, const ProtobufCMessage *request,
 	const Pcap__V1__Capture *const *captures = answer_field(m, 0, &n);
 	for (size_t i = 0; i < n; i++)
 		change_say(captures[i], done);
-	const char *const *failures = answer_field(m, 1, &n);
+	const Pcap__V1__Failure *const *failed = answer_field(m, 2, &n);
 	for (size_t i = 0; i < n; i++) {
+		err_set(&e, err_from_grpc_status(failed[i]->code), "%s",
+			failed[i]->message);
+		err_hint(&e, "%s", failed[i]->hint);
+		code = cli_fail(&e);
+	}
+	/* Of a pcapd that knows no others. */
+	const char *const *failures = n ? NULL : answer_field(m, 1, &n);
+	for (size_t i = 0; failures && i < n; i++) {
 		err_set(&e, ERR_FAILED, "%s", failures[i]);
 		code = cli_fail(&e);
 	}

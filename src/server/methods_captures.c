@@ -17,6 +17,7 @@
 #include "server/reflection.h"
 #include "server/replay.h"
 #include "server/server_internal.h"
+#include "server/status_details.h"
 #include "server/text.h"
 #include "server/wire.h"
 
@@ -405,7 +406,8 @@ static void methods_captures_change_named(struct call *c, const char *name,
 struct methods_captures_changes {
 	Pcap__V1__Capture *captures, **captures_list;
 	struct capture_view *views;
-	char **failures;
+	Pcap__V1__Failure **failed;
+	char **failures; /* their messages, for clients that know no failed */
 	size_t n, n_failed;
 };
 
@@ -417,10 +419,11 @@ static bool changes_new(struct methods_captures_changes *all, size_t n)
 		.captures = calloc(room, sizeof(*all->captures)),
 		.captures_list = calloc(room, sizeof(*all->captures_list)),
 		.views = calloc(room, sizeof(*all->views)),
+		.failed = calloc(room, sizeof(void *)),
 		.failures = calloc(room, sizeof(*all->failures)),
 	};
 	return all->captures && all->captures_list && all->views &&
-	       all->failures;
+	       all->failed && all->failures;
 }
 
 static void methods_captures_changes_done(struct methods_captures_changes *all)
@@ -428,11 +431,31 @@ static void methods_captures_changes_done(struct methods_captures_changes *all)
 	for (size_t i = 0; i < all->n; i++)
 		capture_view_done(&all->views[i]);
 	for (size_t i = 0; i < all->n_failed; i++)
-		free(all->failures[i]);
+		pcap__v1__failure__free_unpacked(all->failed[i], NULL);
 	free(all->captures);
 	free(all->captures_list);
 	free(all->views);
+	free(all->failed);
 	free(all->failures);
+}
+
+/* Which was asked for as one of all, and why it is not done. */
+static void changes_fail(struct methods_captures_changes *all, uint64_t id,
+			 struct err *e)
+{
+	text_clean(e->what);
+	text_clean(e->hint);
+	grpc_slice status = status_details(err_grpc_status(e->kind), e);
+	Pcap__V1__Failure *m = pcap__v1__failure__unpack(
+		NULL, GRPC_SLICE_LENGTH(status), GRPC_SLICE_START_PTR(status));
+
+	grpc_slice_unref(status);
+	if (!m)
+		return;
+	m->capture = id;
+	m->hint = strdup(e->hint);
+	all->failures[all->n_failed] = m->message;
+	all->failed[all->n_failed++] = m;
 }
 
 static void change_listed(struct call *c, const struct capture_view *v,
@@ -453,10 +476,7 @@ static void change_listed(struct call *c, const struct capture_view *v,
 	 * is so. */
 	if (e.kind == ERR_STATE || e.kind == ERR_NOT_FOUND)
 		return;
-	text_clean(e.what);
-	char *text = strdup(e.what);
-	if (text)
-		all->failures[all->n_failed++] = text;
+	changes_fail(all, v->row.id, &e);
 }
 
 /* Captures that are in the state already are left alone and not listed. */
@@ -483,6 +503,8 @@ static void change_all(struct call *c, bool running, change_one *change)
 		answer.captures = all.captures_list;
 		answer.n_failures = all.n_failed;
 		answer.failures = all.failures;
+		answer.n_failed = all.n_failed;
+		answer.failed = all.failed;
 		call_answer(c, &answer.base);
 	} else {
 		err_set(&e, ERR_FAILED, "out of memory");

@@ -18,8 +18,9 @@ import tempfile
 import threading
 import unittest
 
-from harness import (NS, PATIENCE, SOURCE, Daemon, Gates, first_difference,
-                     main, need, output, packets_of, savefile, udp_packet, until)
+from harness import (NS, PATIENCE, PERMISSION, SOURCE, Daemon, Gates,
+                     first_difference, main, need, output, packets_of, savefile,
+                     udp_packet, until)
 
 try:
     import grpc
@@ -628,16 +629,19 @@ class Wrong(Case):
 
     def details(self, name, /, **fields):
         """(ErrorInfo, BadRequest or None) of a call that has to fail."""
-        made = status_messages()
         with self.assertRaises(grpc.RpcError) as caught:
             answer = self.client.call(name, **fields)
             if hasattr(answer, "__next__"):
                 list(answer)
         error = caught.exception
-        status = made["Status"].FromString(dict(error.trailing_metadata())[
-            "grpc-status-details-bin"])
-        self.assertEqual(status.code, error.code().value[0])
-        self.assertEqual(status.message, error.details())
+        return self.parts(dict(error.trailing_metadata())[
+            "grpc-status-details-bin"], error.code(), error.details())
+
+    def parts(self, status, code, message):
+        made = status_messages()
+        status = made["Status"].FromString(status)
+        self.assertEqual(status.code, code.value[0])
+        self.assertEqual(status.message, message)
         found = {}
         for detail in status.details:
             prefix, _, kind = detail.type_url.rpartition(".")
@@ -663,6 +667,33 @@ class Wrong(Case):
             self.assertEqual(info.reason, reason)
             self.assertIsNone(bad)
         self.stop()
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can give up capabilities")
+    def test_each_failure_of_several_is_a_status(self):
+        """Of a pcapd that may capture no more: neither can be started."""
+        ids = [self.client.call("Init", interface="lo", filter="udp port %d" % i
+                                ).capture.id for i in (1, 2)]
+        self.stop()
+        need("setpriv")
+        self.daemon.prefix = ["setpriv", "--bounding-set", "-net_raw",
+                              "--inh-caps", "-net_raw"]
+        self.daemon.start()
+        self.client = Client(self.daemon.socket)
+        answer = self.client.call("Start", all=True)
+        self.assertEqual(len(answer.captures), 0)
+        self.assertEqual([f.capture for f in answer.failed], ids)
+        self.assertEqual(list(answer.failures),
+                         [f.message for f in answer.failed])
+        for failure in answer.failed:
+            info, bad = self.parts(
+                failure.SerializeToString(), grpc.StatusCode.PERMISSION_DENIED,
+                failure.message)
+            self.assertEqual(info.reason, "NOT_PERMITTED")
+            self.assertIsNone(bad)
+            self.assertIn("CAP_NET_RAW", failure.hint)
+        _, said = self.daemon.run("start", "--all", status=PERMISSION)
+        self.assertEqual(said.count("CAP_NET_RAW"), 2, said)
+        self.daemon.stop()
 
     def test_where_a_filter_is_wrong_comes_as_a_bad_request(self):
         self.client.upload("here", savefile([udp_packet(T0, 1)]))
