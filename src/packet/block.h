@@ -78,8 +78,7 @@ struct block {
 	uint32_t snaplen;
 	uint8_t *arena; /* BLOCK_MAX bytes */
 	struct block_pool *pool;
-	bool stored;	   /* a cursor's: the arena holds its frame instead */
-	int64_t opened_ns; /* CLOCK_MONOTONIC */
+	int64_t opened_ns;	 /* CLOCK_MONOTONIC */
 	_Atomic uint32_t filled; /* published: whole packets, readable */
 	atomic_bool sealed;
 	/* The writing thread's until the block is sealed. */

@@ -146,6 +146,16 @@ fail:
 	return -1;
 }
 
+void packet_select_whole(struct packet_select *p, const struct block_info *i)
+{
+	if (p->packets == 0 || i->min_ns < p->min_ns)
+		p->min_ns = i->min_ns;
+	if (p->packets == 0 || i->max_ns > p->max_ns)
+		p->max_ns = i->max_ns;
+	p->packets += i->packets;
+	p->examined += i->packets;
+}
+
 bool slice_cut(struct slice *s, uint32_t max, struct slice *front)
 {
 	struct packet_head h;

@@ -38,6 +38,9 @@ bool packet_select_all(const struct packet_select *p);
 int packet_select_slice(struct packet_select *p, struct slice in,
 			struct slice *out, struct err *e);
 
+/* Counts a block all of whose packets are taken as they are, unseen. */
+void packet_select_whole(struct packet_select *p, const struct block_info *i);
+
 /*
  * Cuts the front of *s, whole packets of at most max bytes (one packet at
  * least), into *front with a reference of its own and counted; *s keeps the

@@ -295,12 +295,12 @@ static void count_lost(struct count *k, struct cursor *c)
 
 static bool count_all(struct count *k, struct cursor *c)
 {
-	struct slice s;
+	struct cursor_item item;
 	int got;
 
-	while ((got = cursor_next(c, &s, k->e)) == 1) {
-		count_slice(k, &s);
-		block_unref(s.block);
+	while ((got = cursor_next(c, &item, k->e)) == 1) {
+		count_slice(k, &item.slice);
+		block_unref(item.slice.block);
 		count_lost(k, c);
 		if (k->failed || !server_count_go_on(&k->reading))
 			return false;

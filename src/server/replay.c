@@ -164,9 +164,10 @@ static bool replay_open(struct replay *r, struct err *e)
 		.since_ns = q->since_ns,
 		.until_ns = q->until_ns,
 		.live = q->live,
-		.stored = q->accept_zstd && !*q->filter && !q->max_packets &&
-			  !q->snaplen,
-		.ahead = q->snaplen != 0,
+		.reader = q->snaplen ? CURSOR_WORKS
+			  : q->accept_zstd && !*q->filter && !q->max_packets
+				  ? CURSOR_TAKES_FRAMES
+				  : CURSOR_PASSES_ON,
 		.go_on = server_replay_go_on,
 		.ctx = r,
 	};
@@ -192,11 +193,10 @@ static bool replay_open(struct replay *r, struct err *e)
 	r->range.link_type = r->link_type;
 	if (!replay_runs(r, e))
 		return false;
-	if (r->range.stored)
+	if (r->range.reader == CURSOR_TAKES_FRAMES)
 		r->data = side_channel_take(r->call->peer, &q->data_ticket);
 	if (r->data)
 		call_attach(r->call, r);
-	r->range.unread = r->data;
 	r->cursor = cursor_open(control_store(ctl), r->feed, &r->range, e);
 	return r->cursor != NULL;
 }
@@ -240,13 +240,17 @@ static bool server_replay_send_lost(struct replay *r, uint64_t packets,
 	return call_send_wait(r->call, wire_lost(packets, reason));
 }
 
-static bool server_replay_send_packets(struct replay *r, struct slice s)
+static bool replay_send(struct replay *r, grpc_byte_buffer *message)
 {
 	r->sent_ns = monotonic_ns();
-	uint64_t packets = s.packets;
-	if (!call_send_wait(r->call, wire_packets(&s, replay_blocks_done(r))))
+	return call_send_wait(r->call, message);
+}
+
+static bool server_replay_send_packets(struct replay *r, struct slice s)
+{
+	if (!replay_send(r, wire_packets(&s, replay_blocks_done(r))))
 		return false;
-	r->end.packets += packets;
+	r->end.packets += s.packets;
 	return true;
 }
 
@@ -278,27 +282,17 @@ static bool send_cut(struct replay *r, struct slice s)
 	return ok;
 }
 
-static bool skip_slice(struct replay *r, struct slice s)
+static bool replay_skip(struct replay *r, const struct cursor_item *item)
 {
-	struct block_info info = s.block->info;
+	struct block_info info = item->info;
+	const struct slice *s = &item->slice;
 
 	/* A cursor's slices are not counted. */
-	if (!s.block->stored)
-		packets_measure(s.block->arena + s.from, s.to - s.from, &info);
-	block_unref(s.block);
+	if (item->kind == ITEM_SLICE)
+		packets_measure(s->block->arena + s->from, s->to - s->from,
+				&info);
+	block_unref(s->block);
 	return server_replay_send_lost(r, info.packets, LOST_LINK_TYPE);
-}
-
-static void count_stored(struct replay *r, const struct block_info *i)
-{
-	struct packet_select *p = &r->pick;
-
-	if (p->packets == 0 || i->min_ns < p->min_ns)
-		p->min_ns = i->min_ns;
-	if (p->packets == 0 || i->max_ns > p->max_ns)
-		p->max_ns = i->max_ns;
-	p->packets += i->packets;
-	p->examined += i->packets;
 }
 
 /* A frame goes beside gRPC, or has gone. */
@@ -325,58 +319,64 @@ void replay_over(void *state)
 	shutdown(r->data->data_fd, SHUT_RDWR);
 }
 
-/* The same beside gRPC. What is not whole is told as the cursor's loss. */
-static bool send_beside(struct replay *r, const struct block_info *i,
-			struct err *e)
+static bool send_beside(struct replay *r, const struct cursor_item *frame,
+			bool *whole, struct err *e)
 {
-	bool whole;
+	const struct block_info *i = &frame->info;
 
-	r->sent_ns = monotonic_ns();
-	if (!call_send_wait(r->call, wire_beside(i, replay_blocks_done(r))))
+	if (!replay_send(r, wire_frame(i, NULL, replay_blocks_done(r))))
 		return false;
 	replay_passes(r, monotonic_ns(), 0);
-	bool sent = side_channel_send(r->data, r->cursor, i, &whole);
+	bool sent = side_channel_send(r->data, r->cursor, frame, whole);
 	replay_passes(r, 0, sent ? i->stored_bytes : 0);
-	if (!sent)
-		return err_set(e, ERR_FAILED, "the data connection has ended");
+	return sent || err_set(e, ERR_FAILED, "the data connection has ended");
+}
+
+static bool send_inside(struct replay *r, const struct block_info *i,
+			bool *whole)
+{
+	struct block *b = cursor_read(r->cursor, i);
+
+	*whole = b;
+	if (!b)
+		return true;
+	/* A reference of its own, as slices that are cut have: gRPC gives it
+	 * back on a thread that has seen nothing of this one. */
+	bool ok = replay_send(
+		r, wire_frame(i, block_ref(b), replay_blocks_done(r)));
+	block_unref(b);
+	return ok;
+}
+
+/* A block as it lies on disk. What is not whole is told as the cursor's loss.
+ */
+static bool send_frame(struct replay *r, const struct cursor_item *frame,
+		       struct err *e)
+{
+	const struct block_info *i = &frame->info;
+	bool whole;
+
+	if (!(r->data ? send_beside(r, frame, &whole, e)
+		      : send_inside(r, i, &whole)))
+		return false;
 	if (whole) {
-		count_stored(r, i);
+		packet_select_whole(&r->pick, i);
 		r->end.packets += i->packets;
 	}
 	return true;
 }
 
-/* A whole block as it lies on disk. */
-static bool send_stored(struct replay *r, struct slice s, struct err *e)
-{
-	const struct block_info *i = &s.block->info;
-
-	if (r->data) {
-		bool sent = send_beside(r, i, e);
-		block_unref(s.block);
-		return sent;
-	}
-	count_stored(r, i);
-	s.packets = i->packets;
-	/* A reference of its own, as slices that are cut have: gRPC gives it
-	 * back on a thread that has seen nothing of this one. */
-	block_ref(s.block);
-	bool ok = server_replay_send_packets(r, s);
-	block_unref(s.block);
-	return ok;
-}
-
-/* What is read of one slice. 1: go on; 0: done; -1: see e, or without a kind
- * the call has ended. */
-static int replay_slice(struct replay *r, struct slice s, struct err *e)
+/* 1: go on; 0: done; -1: see e, or without a kind the call has ended. */
+static int replay_item(struct replay *r, const struct cursor_item *item,
+		       struct err *e)
 {
 	struct slice out = {0};
 
-	if (s.block->link_type != r->link_type)
-		return skip_slice(r, s) ? 1 : -1;
-	if (s.block->stored)
-		return send_stored(r, s, e) ? 1 : -1;
-	int more = packet_select_slice(&r->pick, s, &out, e);
+	if (item->link_type != r->link_type)
+		return replay_skip(r, item) ? 1 : -1;
+	if (item->kind == ITEM_FRAME)
+		return send_frame(r, item, e) ? 1 : -1;
+	int more = packet_select_slice(&r->pick, item->slice, &out, e);
 	if (more < 0)
 		return -1;
 	bool ok = out.block ? send_cut(r, out) : send_progress(r);
@@ -386,19 +386,18 @@ static int replay_slice(struct replay *r, struct slice s, struct err *e)
 static int replay_step(struct replay *r, struct err *e)
 {
 	const char *reason = NULL;
-	struct slice s;
-	int got = cursor_next(r->cursor, &s, e);
+	struct cursor_item item = {0};
+	int got = cursor_next(r->cursor, &item, e);
 	uint64_t lost = cursor_lost(r->cursor, &reason);
 
 	if (r->expired && server_replay_send_lost(r, r->expired, "expired"))
 		r->expired = 0;
 	if (reason && !server_replay_send_lost(r, lost, reason)) {
-		if (got == 1)
-			block_unref(s.block);
+		block_unref(item.slice.block);
 		return -1;
 	}
 	if (got == 1)
-		return replay_slice(r, s, e);
+		return replay_item(r, &item, e);
 	if (got == 0 && r->request->live)
 		return wait_for_packets(r) ? 1 : 0;
 	return got ? got : replay_next_run(r, e);

@@ -176,28 +176,26 @@ static size_t send_file(int to, int from, uint64_t offset, size_t n)
 static bool send_rest(int fd, struct cursor *from,
 		      const struct block_info *info, size_t have, bool *whole)
 {
-	size_t n = info->stored_bytes;
-	uint8_t *frame = malloc(n);
+	size_t left = info->stored_bytes - have;
+	struct block *b = cursor_read(from, info);
 
-	if (!frame)
-		return false;
-	*whole = cursor_read(from, info, frame);
-	bool ok = *whole ? send_all(fd, frame + have, n - have)
-			 : send_nothing(fd, n - have);
-	free(frame);
+	*whole = b;
+	bool ok = b ? send_all(fd, b->arena + have, left)
+		    : send_nothing(fd, left);
+	block_unref(b);
 	return ok;
 }
 
 bool side_channel_send(struct peer *c, struct cursor *from,
-		       const struct block_info *info, bool *whole)
+		       const struct cursor_item *frame, bool *whole)
 {
 	int fd = c->data_fd;
-	size_t n = info->stored_bytes;
-	size_t have = send_file(fd, cursor_file(from), info->offset, n);
+	size_t n = frame->info.stored_bytes;
+	size_t have = send_file(fd, frame->fd, frame->info.offset, n);
 
 	*whole = have == n;
 	if (have < n &&
-	    (errno == EPIPE || !send_rest(fd, from, info, have, whole)))
+	    (errno == EPIPE || !send_rest(fd, from, &frame->info, have, whole)))
 		return false;
 	return send_all(fd, (const uint8_t *)(*whole ? "+" : "-"), 1);
 }

@@ -15,6 +15,7 @@
 #include <protobuf-c/protobuf-c.h>
 
 struct cursor;
+struct cursor_item;
 struct peer;
 
 #define TICKET_BYTES 16
@@ -47,10 +48,10 @@ struct peer *side_channel_take(struct peer *of,
 void side_channel_end(struct peer *c);
 /* No replay has come for it, and none will. */
 bool side_channel_is_idle(struct peer *c);
-/* The frame of the cursor's last slice, and a byte that says whether it is
+/* The frame that the cursor gave last, and a byte that says whether it is
  * whole; if it is not, the cursor has counted it. Waits for the client. false:
  * that is gone, or the replay's call is over. */
 bool side_channel_send(struct peer *c, struct cursor *from,
-		       const struct block_info *info, bool *whole);
+		       const struct cursor_item *frame, bool *whole);
 
 #endif

@@ -165,42 +165,45 @@ static grpc_slice head_slice(const struct packets_head *h)
 	return grpc_slice_from_copied_buffer((const char *)bytes, n);
 }
 
-grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done)
+/* h and its data, which is in block's arena, if it is here. */
+static grpc_byte_buffer *wire_data(const struct packets_head *h,
+				   struct block *block, uint32_t from)
 {
-	bool stored = s->block && s->block->stored;
-	struct packets_head h = {
-		.count = s->packets,
-		.blocks_done = blocks_done,
-		.zstd_raw_bytes = stored ? s->block->info.raw_bytes : 0,
-		.data_bytes = s->block ? s->to - s->from : 0,
-	};
-	grpc_slice parts[2] = {head_slice(&h)};
+	grpc_slice parts[2] = {head_slice(h)};
 	size_t n_parts = 1;
 
-	if (s->block)
+	if (block)
 		parts[n_parts++] = grpc_slice_new_with_user_data(
-			s->block->arena + s->from, h.data_bytes, unref_block,
-			s->block);
+			block->arena + from, h->data_bytes, unref_block, block);
 	grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(parts, n_parts);
 	for (size_t i = 0; i < n_parts; i++)
 		grpc_slice_unref(parts[i]);
 	return bytes;
 }
 
-grpc_byte_buffer *wire_beside(const struct block_info *info,
-			      uint64_t blocks_done)
+grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done)
+{
+	struct packets_head h = {
+		.count = s->packets,
+		.blocks_done = blocks_done,
+		.data_bytes = s->block ? s->to - s->from : 0,
+	};
+
+	return wire_data(&h, s->block, s->from);
+}
+
+grpc_byte_buffer *wire_frame(const struct block_info *info,
+			     struct block *inside, uint64_t blocks_done)
 {
 	struct packets_head h = {
 		.count = info->packets,
 		.blocks_done = blocks_done,
 		.zstd_raw_bytes = info->raw_bytes,
-		.beside_bytes = info->stored_bytes,
+		.beside_bytes = inside ? 0 : info->stored_bytes,
+		.data_bytes = inside ? info->stored_bytes : 0,
 	};
-	grpc_slice head = head_slice(&h);
-	grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&head, 1);
 
-	grpc_slice_unref(head);
-	return message;
+	return wire_data(&h, inside, 0);
 }
 
 uint32_t wire_snaplen(const struct capture_view *v, uint32_t asked, bool live)

@@ -37,9 +37,10 @@ size_t wire_packets_head(uint8_t out[WIRE_HEAD_MAX],
 			 const struct packets_head *h);
 /* Takes over the slice's reference; a slice without a block has no data. */
 grpc_byte_buffer *wire_packets(const struct slice *s, uint64_t blocks_done);
-/* Of a stored block whose frame goes over the data connection. */
-grpc_byte_buffer *wire_beside(const struct block_info *info,
-			      uint64_t blocks_done);
+/* A block's frame: takes over the reference of the one whose arena it is in;
+ * NULL: it goes over the data connection. */
+grpc_byte_buffer *wire_frame(const struct block_info *info,
+			     struct block *inside, uint64_t blocks_done);
 /* For the header of a stream: no packet of it is larger. asked: the client's,
  * or 0. live: with what comes from here on. */
 uint32_t wire_snaplen(const struct capture_view *v, uint32_t asked, bool live);

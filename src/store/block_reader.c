@@ -49,7 +49,7 @@ static bool block_reader_fail(struct block_reader *l, bool damaged,
 	return false;
 }
 
-bool block_reader_frame(struct block_reader *l, uint8_t *to)
+static bool block_reader_frame(struct block_reader *l, uint8_t *to)
 {
 	const struct block_info *i = &l->info;
 
@@ -76,8 +76,7 @@ static bool block_reader_decode(struct block_reader *l, struct decoder *d,
 	       block_reader_fail(l, true, "wrong length", 0);
 }
 
-/* For a frame that somebody else reads. */
-static bool block_reader_reaches(struct block_reader *l)
+bool block_reader_reaches(struct block_reader *l)
 {
 	struct stat st;
 
@@ -85,17 +84,6 @@ static bool block_reader_reaches(struct block_reader *l)
 		(uint64_t)st.st_size >=
 			l->info.offset + l->info.stored_bytes) ||
 	       block_reader_fail(l, true, "cut off", 0);
-}
-
-static bool block_reader_fill(struct block_reader *l, struct decoder *d,
-			      struct block *b)
-{
-	if (l->as == BLOCK_READER_DECODED)
-		return block_reader_decode(l, d, b);
-	b->stored = true;
-	b->used = (uint32_t)l->info.stored_bytes;
-	return l->as == BLOCK_READER_UNREAD ? block_reader_reaches(l)
-					    : block_reader_frame(l, b->arena);
 }
 
 static struct block *block_reader(struct block_reader *l, struct decoder *d)
@@ -108,7 +96,8 @@ static struct block *block_reader(struct block_reader *l, struct decoder *d)
 				  0);
 	else if (!(b = block_new(l->pool, l->link_type, l->snaplen)))
 		block_reader_fail(l, false, "out of memory", 0);
-	else if (block_reader_fill(l, d, b)) {
+	else if (d ? block_reader_decode(l, d, b)
+		   : block_reader_frame(l, b->arena)) {
 		b->info = *i;
 		block_publish(b);
 		atomic_store(&b->sealed, true);

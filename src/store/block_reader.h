@@ -20,19 +20,10 @@ struct decoder;
 struct decoder *decoder_new(void);    /* NULL: memory is out */
 void decoder_free(struct decoder *d); /* NULL is fine */
 
-/* As its packets; as the zstd frame that it is on disk; or as that, but not
- * read: who wants it reads the file, which has it. */
-enum block_reader_as {
-	BLOCK_READER_DECODED,
-	BLOCK_READER_STORED,
-	BLOCK_READER_UNREAD
-};
-
 struct block_reader {
 	struct job_pool_job job;
 	/* What to load. */
 	int fd; /* its segment */
-	enum block_reader_as as;
 	struct block_info info;
 	uint32_t link_type, snaplen;
 	struct block_pool *pool;
@@ -43,12 +34,11 @@ struct block_reader {
 	int error;
 };
 
-/* The job: l->block, or why there is none. stored_bytes are BLOCK_MAX at most
- * where it is not decoded. */
+/* The job: l->block, or why there is none. d NULL: its arena has the frame as
+ * it lies on disk, whose stored_bytes are BLOCK_MAX at most. */
 void block_reader_run(struct block_reader *l, struct decoder *d);
-
-/* The frame of a block as it lies on disk; l says why it cannot be read. */
-bool block_reader_frame(struct block_reader *l, uint8_t *to);
+/* For a frame that somebody else reads; false: l says why it cannot be. */
+bool block_reader_reaches(struct block_reader *l);
 
 /* Threads that do loads. */
 struct job_pool *block_readers_new(unsigned threads, struct err *e);

@@ -42,7 +42,7 @@ struct cursor {
 	struct capture_tail *feed;
 	sqlite3 *db;
 	int64_t since_ns, until_ns;
-	bool live, stored, unread, ahead;
+	bool live, frames, ahead;
 	bool (*enough)(void *ctx, const struct block_info *info);
 	bool (*go_on)(void *ctx);
 	void *ctx;
@@ -162,9 +162,8 @@ struct cursor *cursor_open(struct store *s, struct capture_tail *f,
 	c->since_ns = r->since_ns ? r->since_ns : INT64_MIN;
 	c->until_ns = r->until_ns ? r->until_ns : INT64_MAX;
 	c->live = r->live;
-	c->stored = r->stored;
-	c->unread = r->unread;
-	c->ahead = !r->stored && (r->ahead || r->filter);
+	c->frames = r->reader == CURSOR_TAKES_FRAMES;
+	c->ahead = r->reader == CURSOR_WORKS || r->filter;
 	c->enough = r->enough;
 	c->go_on = r->go_on;
 	c->ctx = r->ctx;
@@ -514,11 +513,9 @@ static bool read_rows(struct cursor *c, struct err *e)
 /* --- a block on disk --- */
 
 static struct block_reader new_load(const struct cursor *c,
-				    const struct block_info *info,
-				    enum block_reader_as as)
+				    const struct block_info *info)
 {
 	return (struct block_reader){.fd = c->fd,
-				     .as = as,
 				     .info = *info,
 				     .link_type = c->link_type,
 				     .snaplen = c->snaplen,
@@ -544,10 +541,9 @@ static bool is_loading(const struct cursor *c, uint64_t seq)
 	return c->n_loads && c->loads[c->load].info.seq == seq;
 }
 
-static struct block *load_block(struct cursor *c, const struct block_info *info,
-				enum block_reader_as as)
+static struct block *load_block(struct cursor *c, const struct block_info *info)
 {
-	struct block_reader now = new_load(c, info, as), *l = &now;
+	struct block_reader now = new_load(c, info), *l = &now;
 
 	if (is_loading(c, info->seq)) {
 		l = &c->loads[c->load];
@@ -572,7 +568,7 @@ static uint32_t cursor_limit(const struct cursor *c, uint64_t seq,
 }
 
 /* A slice of the block in memory: 1, 0 nothing (now), -1 done with it. */
-static int from_memory(struct cursor *c, struct slice *out)
+static int from_memory(struct cursor *c, struct cursor_item *out)
 {
 	struct block *b = c->block;
 	bool sealed = block_sealed(b); /* before filled: then it is the end */
@@ -581,7 +577,10 @@ static int from_memory(struct cursor *c, struct slice *out)
 	if (sealed && c->at == 0 && !in_range(c, &b->info))
 		to = 0;
 	if (c->at < to) {
-		*out = (struct slice){block_ref(b), c->at, to, 0};
+		*out = (struct cursor_item){
+			.link_type = b->link_type,
+			.slice = {block_ref(b), c->at, to, 0},
+		};
 		c->at = to;
 		return 1;
 	}
@@ -643,37 +642,47 @@ static void look_ahead(struct cursor *c)
 			continue;
 		struct block_reader *l =
 			&c->loads[(c->load + c->n_loads++) % CURSOR_LOADS];
-		*l = new_load(c, info, BLOCK_READER_DECODED);
+		*l = new_load(c, info);
 		block_reader_post(c->loaders, l);
 	}
 }
 
+/* It can be given as it lies on disk. */
+static bool is_frame(const struct cursor *c, const struct block_info *i)
+{
+	return i->min_ns >= c->since_ns && i->max_ns < c->until_ns &&
+	       i->stored_bytes <= BLOCK_MAX && i->raw_bytes <= BLOCK_MAX;
+}
+
+static bool give_frame(struct cursor *c, struct cursor_item *out)
+{
+	struct block_reader l = new_load(c, &out->info);
+
+	out->kind = ITEM_FRAME;
+	out->fd = c->fd;
+	return block_reader_reaches(&l) || cursor_loaded(c, &l);
+}
+
 /* The row before c->row: its turn has come. */
 static bool from_disk(struct cursor *c, const struct block_info *info,
-		      struct slice *out)
+		      struct cursor_item *out)
 {
 	uint32_t raw = (uint32_t)info->raw_bytes;
 	uint32_t to = cursor_limit(c, info->seq, raw);
-	bool stored = c->stored && to == raw && info->min_ns >= c->since_ns &&
-		      info->max_ns < c->until_ns &&
-		      info->stored_bytes <= BLOCK_MAX;
 	bool asked = c->row <= c->asked;
 
 	c->seq = info->seq + 1;
 	c->done++;
 	if (asked ? !is_loading(c, info->seq) : !cursor_is_wanted(c, info))
 		return false;
+	*out = (struct cursor_item){.link_type = c->link_type, .info = *info};
+	if (c->frames && to == raw && is_frame(c, info))
+		return give_frame(c, out);
 	if (c->ahead)
 		look_ahead(c);
-	struct block *b = load_block(c, info,
-				     !stored	 ? BLOCK_READER_DECODED
-				     : c->unread ? BLOCK_READER_UNREAD
-						 : BLOCK_READER_STORED);
-	if (!b)
-		return false;
-	*out = (struct slice){b, 0, stored ? b->used : to,
-			      to == raw ? info->packets : 0};
-	return true;
+	out->slice = (struct slice){load_block(c, info), 0, to,
+				    to == raw ? info->packets : 0};
+	return out->slice.block;
 }
 
 static bool at_end(const struct cursor *c)
@@ -742,7 +751,8 @@ static int cursor_find(struct cursor *c, struct block_info *row, struct err *e)
 	return 2;
 }
 
-static int cursor_next_block(struct cursor *c, struct slice *out, struct err *e)
+static int cursor_next_block(struct cursor *c, struct cursor_item *out,
+			     struct err *e)
 {
 	struct block_info row;
 	int got;
@@ -766,7 +776,7 @@ static int cursor_next_block(struct cursor *c, struct slice *out, struct err *e)
 	}
 }
 
-int cursor_next(struct cursor *c, struct slice *out, struct err *e)
+int cursor_next(struct cursor *c, struct cursor_item *out, struct err *e)
 {
 	int got = cursor_next_block(c, out, e);
 
@@ -774,16 +784,12 @@ int cursor_next(struct cursor *c, struct slice *out, struct err *e)
 	return got;
 }
 
-int cursor_file(const struct cursor *c)
+struct block *cursor_read(struct cursor *c, const struct block_info *frame)
 {
-	return c->fd;
-}
+	struct block_reader l = new_load(c, frame);
 
-bool cursor_read(struct cursor *c, const struct block_info *info, uint8_t *to)
-{
-	struct block_reader l = new_load(c, info, BLOCK_READER_STORED);
-
-	return block_reader_frame(&l, to) || cursor_loaded(c, &l);
+	block_reader_run(&l, NULL);
+	return cursor_loaded(c, &l);
 }
 
 uint64_t cursor_lost(struct cursor *c, const char **reason)

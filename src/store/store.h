@@ -228,21 +228,20 @@ struct cursor_range {
 	bool live; /* no end; otherwise what is published at cursor_open */
 	/* Only blocks [first_seq, end_seq); 0: no bound. */
 	uint64_t first_seq, end_seq;
-	/* A block all of which is in the range may come as it lies on disk:
-	 * block->stored, and the slice is its zstd frame (of info.packets). */
-	bool stored;
-	/* ... and is not read: cursor_file has it. */
-	bool unread;
 	/* Only packets that match are wanted: blocks that cannot have any are
 	 * left out, as far as their link type is the filter's. NULL: all. The
 	 * caller's until cursor_close. */
 	const struct bpf_filter *filter;
 	uint32_t link_type;
-	/* Who reads works on each block before it takes the next, as with a
-	 * filter it does in any case, so that the next ones had best be decoded
-	 * meanwhile. Who only passes them on has them in its own CPU's cache
-	 * when that decodes. */
-	bool ahead;
+	/* What it does with a block before it takes the next: passes it on,
+	 * and then has it in its own CPU's cache; works on it, as with a filter
+	 * in any case, so that the next ones had best be decoded meanwhile; or
+	 * passes it on as it lies on disk, if all of it is in the range. */
+	enum {
+		CURSOR_PASSES_ON,
+		CURSOR_WORKS,
+		CURSOR_TAKES_FRAMES /* without a filter */
+	} reader;
 	/* Asked about each block on disk before it is read, some blocks ahead
 	 * of the one that is returned; true: it is not wanted after all, its
 	 * row was enough. May be NULL. */
@@ -255,29 +254,35 @@ struct cursor_range {
 };
 struct cursor;
 
+struct cursor_item {
+	enum { ITEM_SLICE, ITEM_FRAME } kind;
+	uint32_t link_type;
+	struct slice slice; /* and a reference */
+	/* A block's zstd frame: stored_bytes at offset of a file that is open
+	 * until the next call. It may be damaged. */
+	struct block_info info;
+	int fd;
+};
+
 /* Reads capture capture_tail_capture(f) from its oldest block on. */
 struct cursor *cursor_open(struct store *s, struct capture_tail *f,
 			   const struct cursor_range *r, struct err *e);
 /*
- * The next slice of a block that may have packets in the range: 1 and a
- * reference in *out; 0 at the end, or for `live` when there is nothing more
- * now (call again when the capture tail published); -1 cannot go on. What is
- * damaged or gone is skipped and counted in cursor_lost; so is everything on
- * the disk while the catalog cannot be read. It may take long: a filter that
- * matches nothing has the whole range looked through in one call, in which
- * go_on is asked. Callbacks run on the thread that calls.
- * Ahead of it, with store_options.decoders, there are up to CURSOR_LOADS more
- * blocks in memory, from the second on, and what decoding takes, a frame and
- * 0.1 MiB, a thread.
+ * The next slice of a block that may have packets in the range, or its frame:
+ * 1 and *out; 0 at the end, or for `live` when there is nothing more now (call
+ * again when the capture tail published); -1 cannot go on. What is damaged or
+ * gone is skipped and counted in cursor_lost; so is everything on the disk
+ * while the catalog cannot be read. It may take long: a filter that matches
+ * nothing has the whole range looked through in one call, in which go_on is
+ * asked. Callbacks run on the thread that calls. Ahead of it, with
+ * store_options.decoders, there are up to CURSOR_LOADS more blocks in memory,
+ * from the second on, and what decoding takes, a frame and 0.1 MiB, a thread.
  */
 #define CURSOR_LOADS 4
-int cursor_next(struct cursor *c, struct slice *out, struct err *e);
-/* Of the slice that cursor_next gave last, of a frame that was not read: the
- * file it lies in at info.offset, open until the next call. */
-int cursor_file(const struct cursor *c);
-/* The frame itself, info.stored_bytes of it; false: it is damaged, skipped and
- * counted as in cursor_next. */
-bool cursor_read(struct cursor *c, const struct block_info *info, uint8_t *to);
+int cursor_next(struct cursor *c, struct cursor_item *out, struct err *e);
+/* The frame that cursor_next gave last, in the arena of a block that is nothing
+ * else; NULL: it is damaged, skipped and counted as in cursor_next. */
+struct block *cursor_read(struct cursor *c, const struct block_info *frame);
 /* Packets skipped since the last call, and why (static or the cursor's); NULL:
  * none were. 0 and a reason: nobody knows how many. "expired": retention took
  * segments that were still to come; those count whole, also for a range. */

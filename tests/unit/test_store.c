@@ -197,14 +197,15 @@ static void read_all(struct world *w, const struct cursor_range *r,
 		     struct packet_select *pick, struct log *got)
 {
 	struct err e = ERR_INIT;
-	struct slice in, out;
+	struct cursor_item item;
+	struct slice out;
 	const char *why;
 	struct cursor *c = cursor_open(w->store, w->feed, r, &e);
 	int more = 1, n;
 
 	assert_non_null(c);
-	while (more && (n = cursor_next(c, &in, &e)) == 1) {
-		more = packet_select_slice(pick, in, &out, &e);
+	while (more && (n = cursor_next(c, &item, &e)) == 1) {
+		more = packet_select_slice(pick, item.slice, &out, &e);
 		assert_int_not_equal(more, -1);
 		if (!out.block)
 			continue;
@@ -228,7 +229,7 @@ static void assert_same(const struct log *a, const struct log *b)
 
 static void assert_everything(struct world *w)
 {
-	struct cursor_range r = {.ahead = true};
+	struct cursor_range r = {.reader = CURSOR_WORKS};
 	struct packet_select pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 
@@ -283,7 +284,7 @@ static void assert_random_ranges(struct world *w, unsigned rounds)
 		read_all(w,
 			 &(struct cursor_range){.since_ns = p.since_ns,
 						.until_ns = p.until_ns,
-						.ahead = true},
+						.reader = CURSOR_WORKS},
 			 &p, &got);
 		assert_same(&got, &want);
 		free(want.bytes);
@@ -352,17 +353,18 @@ static void *reader_main(void *arg)
 {
 	struct tail *r = arg;
 	struct capture_tail_watch watch = {.published = reader_news, .ctx = r};
-	struct cursor_range range = {.live = true, .ahead = true};
+	struct cursor_range range = {.live = true, .reader = CURSOR_WORKS};
 	struct packet_select pick = {.pool = block_pool_new(4),
 				     .max_packets = r->want};
-	struct slice in, out;
+	struct cursor_item item;
+	struct slice out;
 	struct err e;
 	int more = 1;
 
 	capture_tail_watch(r->feed, &watch);
 	struct cursor *c = cursor_open(r->w->store, r->feed, &range, &e);
 	while (more) {
-		int n = cursor_next(c, &in, &e);
+		int n = cursor_next(c, &item, &e);
 
 		if (n == 0) {
 			pthread_mutex_lock(&r->lock);
@@ -372,7 +374,7 @@ static void *reader_main(void *arg)
 			pthread_mutex_unlock(&r->lock);
 			continue;
 		}
-		more = packet_select_slice(&pick, in, &out, &e);
+		more = packet_select_slice(&pick, item.slice, &out, &e);
 		log_put(&r->got, out.block->arena + out.from,
 			out.to - out.from);
 		r->got.packets += out.packets;
@@ -519,7 +521,7 @@ static unsigned assert_filtered(struct world *w, const char *text)
 	const uint8_t *body;
 	uint32_t at = 0;
 	unsigned slices = 0;
-	struct slice in;
+	struct cursor_item item;
 
 	assert_non_null(f);
 	while (packet_next(w->log.bytes, (uint32_t)w->log.n, &at, &h, &body) ==
@@ -533,8 +535,8 @@ static unsigned assert_filtered(struct world *w, const char *text)
 	assert_same(&got, &want);
 	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
 	assert_non_null(c);
-	while (cursor_next(c, &in, &e) == 1) {
-		block_unref(in.block);
+	while (cursor_next(c, &item, &e) == 1) {
+		block_unref(item.slice.block);
 		slices++;
 	}
 	cursor_close(c);
@@ -653,7 +655,7 @@ static void snapshot(const struct world *w, struct world *copy)
 /* Opens the copy; what it has must be a prefix of the log. */
 static uint64_t recovered(const struct world *w, struct world *copy)
 {
-	struct cursor_range r = {.ahead = true};
+	struct cursor_range r = {.reader = CURSOR_WORKS};
 	struct packet_select pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 
@@ -861,8 +863,8 @@ static void damaged_blocks_are_counted_and_the_rest_is_served(void **state)
 {
 	struct world *w = *state;
 	static char names[100][64];
-	struct cursor_range r = {.ahead = true};
-	struct slice s;
+	struct cursor_range r = {.reader = CURSOR_WORKS};
+	struct cursor_item item;
 	struct err e;
 	const char *why;
 	char path[256];
@@ -878,9 +880,9 @@ static void damaged_blocks_are_counted_and_the_rest_is_served(void **state)
 	close(fd);
 	open_world(w);
 	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
-	while (cursor_next(c, &s, &e) == 1) {
-		got += s.block->info.packets;
-		block_unref(s.block);
+	while (cursor_next(c, &item, &e) == 1) {
+		got += item.slice.block->info.packets;
+		block_unref(item.slice.block);
 	}
 	uint64_t lost = cursor_lost(c, &why);
 	assert_in_range(lost, 1, 4000);
@@ -910,12 +912,12 @@ static int search(struct world *w, struct patience *p, const char *text)
 	struct cursor_range r = {
 		.filter = f, .link_type = 1, .go_on = go_on, .ctx = p};
 	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
-	struct slice s;
+	struct cursor_item item;
 	int got;
 
 	assert_non_null(c);
-	while ((got = cursor_next(c, &s, &e)) == 1)
-		block_unref(s.block);
+	while ((got = cursor_next(c, &item, &e)) == 1)
+		block_unref(item.slice.block);
 	assert_int_equal(e.kind, 0);
 	cursor_close(c);
 	bpf_filter_free(f);
@@ -1040,7 +1042,7 @@ static void trace(struct world *w, struct cursor_range r, uint64_t enough_below,
 		  struct trace *t)
 {
 	struct err e = ERR_INIT;
-	struct slice s;
+	struct cursor_item item;
 	const char *why;
 	int got;
 
@@ -1053,7 +1055,7 @@ static void trace(struct world *w, struct cursor_range r, uint64_t enough_below,
 	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
 	assert_non_null(c);
 	do {
-		got = cursor_next(c, &s, &e);
+		got = cursor_next(c, &item, &e);
 		uint64_t lost = cursor_lost(c, &why);
 
 		note(t, t->asked, cursor_blocks_done(c));
@@ -1062,9 +1064,10 @@ static void trace(struct world *w, struct cursor_range r, uint64_t enough_below,
 			log_put(&t->log, why, strlen(why));
 		if (got != 1)
 			continue;
-		note(t, s.block->info.seq, s.packets);
-		log_put(&t->log, s.block->arena + s.from, s.to - s.from);
-		block_unref(s.block);
+		note(t, item.slice.block->info.seq, item.slice.packets);
+		log_put(&t->log, item.slice.block->arena + item.slice.from,
+			item.slice.to - item.slice.from);
+		block_unref(item.slice.block);
 	} while (got == 1);
 	assert_int_equal(got, 0);
 	cursor_close(c);
@@ -1102,7 +1105,7 @@ static void assert_same_traces(struct world *w)
 			bpf_filter_compile(filters[i], 1, 262144, &e);
 		struct cursor_range r = {.filter = *filters[i] ? f : NULL,
 					 .link_type = 1,
-					 .ahead = true};
+					 .reader = CURSOR_WORKS};
 
 		assert_non_null(f);
 		assert_same_trace(w, &r, 0);
@@ -1136,17 +1139,17 @@ static void what_is_loaded_ahead_is_told_as_if_it_were_not(void **state)
 /* The rows of all blocks, in order. */
 static unsigned all_rows(struct world *w, struct block_info *out, unsigned max)
 {
-	struct cursor_range r = {.ahead = true};
-	struct slice s;
+	struct cursor_range r = {.reader = CURSOR_WORKS};
+	struct cursor_item item;
 	struct err e;
 	unsigned n = 0;
 	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
 
 	assert_non_null(c);
-	while (cursor_next(c, &s, &e) == 1) {
+	while (cursor_next(c, &item, &e) == 1) {
 		assert_in_range(n, 0, max - 1);
-		out[n++] = s.block->info;
-		block_unref(s.block);
+		out[n++] = item.slice.block->info;
+		block_unref(item.slice.block);
 	}
 	cursor_close(c);
 	return n;
@@ -1172,8 +1175,8 @@ static void damage(const struct world *w, const struct block_info *i)
 static void assert_damage(struct world *w, const struct block_info *rows,
 			  const bool *bad)
 {
-	struct cursor_range r = {.ahead = true};
-	struct slice s;
+	struct cursor_range r = {.reader = CURSOR_WORKS};
+	struct cursor_item item;
 	struct err e;
 	const char *why;
 	uint64_t lost;
@@ -1182,15 +1185,15 @@ static void assert_damage(struct world *w, const struct block_info *rows,
 	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
 
 	do {
-		got = cursor_next(c, &s, &e);
+		got = cursor_next(c, &item, &e);
 		lost = cursor_lost(c, &why);
 		while (bad[at])
 			lost -= rows[at++].packets;
 		assert_int_equal(lost, 0);
 		if (got != 1)
 			continue;
-		assert_int_equal(s.block->info.seq, rows[at++].seq);
-		block_unref(s.block);
+		assert_int_equal(item.slice.block->info.seq, rows[at++].seq);
+		block_unref(item.slice.block);
 	} while (got == 1);
 	assert_int_equal(got, 0);
 	assert_int_equal(rows[at].seq, 0);
@@ -1267,10 +1270,11 @@ static void what_comes_from_memory_is_asked_of_no_row(void **state)
 {
 	struct world *w = *state;
 	static struct block_info rows[ROWS_MAX];
-	struct cursor_range range = {.enough = trace_enough, .ahead = true};
+	struct cursor_range range = {.enough = trace_enough,
+				     .reader = CURSOR_WORKS};
 	struct packet_head h = {.sec = 1700000000};
 	struct trace t = {.enough_below = 1, .thread = pthread_self()};
-	struct slice s;
+	struct cursor_item item;
 	struct err e;
 	uint64_t seq = 1;
 
@@ -1288,12 +1292,12 @@ static void what_comes_from_memory_is_asked_of_no_row(void **state)
 	}
 	range.ctx = &t;
 	struct cursor *c = cursor_open(w->store, held, &range, &e);
-	while (cursor_next(c, &s, &e) == 1) {
+	while (cursor_next(c, &item, &e) == 1) {
 		seq += seq < 8 && seq % 3 == 0; /* its row was enough */
-		assert_int_equal(s.block->info.seq, seq);
-		assert_int_equal(s.packets == 0, seq >= 8);
+		assert_int_equal(item.slice.block->info.seq, seq);
+		assert_int_equal(item.slice.packets == 0, seq >= 8);
 		seq++;
-		block_unref(s.block);
+		block_unref(item.slice.block);
 	}
 	assert_int_equal(seq, 13);
 	assert_int_equal(t.log.packets, 7);
@@ -1305,8 +1309,8 @@ static void what_comes_from_memory_is_asked_of_no_row(void **state)
 /* After so many blocks, of which it keeps the last. */
 static void stop_after(struct world *w, unsigned blocks)
 {
-	struct cursor_range range = {.ahead = true};
-	struct slice s = {0};
+	struct cursor_range range = {.reader = CURSOR_WORKS};
+	struct cursor_item item = {0};
 	struct packet_head h;
 	const uint8_t *body;
 	struct err e;
@@ -1315,19 +1319,20 @@ static void stop_after(struct world *w, unsigned blocks)
 	struct cursor *c = cursor_open(w->store, w->feed, &range, &e);
 
 	for (unsigned i = 0; got == 1 && i < blocks; i++) {
-		block_unref(s.block);
-		s.block = NULL;
-		got = cursor_next(c, &s, &e);
+		block_unref(item.slice.block);
+		item.slice.block = NULL;
+		got = cursor_next(c, &item, &e);
 		wait_for_decoders(i < 1 ? 0 : 2);
 	}
 	cursor_close(c);
 	wait_for_lines(0, "ls -l fd", "pcap.zst");
 	wait_for_decoders(0);
-	while (s.block &&
-	       packet_next(s.block->arena, s.to, &at, &h, &body) == 1)
+	while (item.slice.block &&
+	       packet_next(item.slice.block->arena, item.slice.to, &at, &h,
+			   &body) == 1)
 		;
-	assert_int_equal(at, s.to);
-	block_unref(s.block);
+	assert_int_equal(at, item.slice.to);
+	block_unref(item.slice.block);
 }
 
 static void a_reader_may_stop_anywhere(void **state)
@@ -1388,7 +1393,7 @@ static void the_oldest_go_until_the_bound_is_kept(void **state)
 	assert_in_range(t.stored_bytes, before.stored_bytes / 4,
 			before.stored_bytes / 2);
 	assert_int_equal(t.next_seq, before.next_seq);
-	struct cursor_range r = {.ahead = true};
+	struct cursor_range r = {.reader = CURSOR_WORKS};
 	struct packet_select pick = {.pool = block_pool_new(4)};
 	struct log got = {0};
 	read_all(w, &r, &pick, &got);
@@ -1484,8 +1489,8 @@ static void a_hold_keeps_its_range_until_it_is_released(void **state)
 static void a_reader_ends_its_segment_and_is_told_of_the_rest(void **state)
 {
 	struct world *w = *state;
-	struct cursor_range range = {.ahead = true};
-	struct slice s;
+	struct cursor_range range = {.reader = CURSOR_WORKS};
+	struct cursor_item item;
 	struct err e;
 	const char *why;
 	uint64_t got = 0, lost;
@@ -1496,18 +1501,18 @@ static void a_reader_ends_its_segment_and_is_told_of_the_rest(void **state)
 	uint64_t first = 0;
 	/* The next ones are being loaded by then. */
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(cursor_next(c, &s, &e), 1);
-		got += s.block->info.packets;
-		first = s.block->info.segment;
-		block_unref(s.block);
+		assert_int_equal(cursor_next(c, &item, &e), 1);
+		got += item.slice.block->info.packets;
+		first = item.slice.block->info.segment;
+		block_unref(item.slice.block);
 	}
 	assert_int_equal(first, 1);
 	assert_true(store_set_keep(w->store, w->row.id, 0, NS_PER_S, &e));
 	wait_for_fewer(w, 0);
-	while (cursor_next(c, &s, &e) == 1) {
-		assert_int_equal(s.block->info.segment, first);
-		got += s.block->info.packets;
-		block_unref(s.block);
+	while (cursor_next(c, &item, &e) == 1) {
+		assert_int_equal(item.slice.block->info.segment, first);
+		got += item.slice.block->info.packets;
+		block_unref(item.slice.block);
 	}
 	lost = cursor_lost(c, &why);
 	assert_string_equal(why, "expired");

@@ -219,7 +219,7 @@ static void assert_whole(const char *what, long n)
 	struct store_findings found;
 	struct seen seen = {0};
 	struct cursor_range range = {0};
-	struct slice s;
+	struct cursor_item item;
 	struct err e = ERR_INIT;
 	const char *why;
 	size_t count;
@@ -233,9 +233,9 @@ static void assert_whole(const char *what, long n)
 		struct capture_tail *f =
 			capture_tail_new(rows[0].id, t.next_seq, 8);
 		struct cursor *c = cursor_open(store, f, &range, &e);
-		while (cursor_next(c, &s, &e) == 1) {
-			see(&s, &seen, what, n);
-			block_unref(s.block);
+		while (cursor_next(c, &item, &e) == 1) {
+			see(&item.slice, &seen, what, n);
+			block_unref(item.slice.block);
 		}
 		if (cursor_lost(c, &why))
 			fail_msg("%s %ld: lost %s", what, n, why);
