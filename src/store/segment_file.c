@@ -88,9 +88,11 @@ static bool write_at(struct segment *g, int fd, uint64_t at,
 static size_t write_directly(struct segment *g, uint64_t at,
 			     const uint8_t *from, size_t n)
 {
+	int64_t begun = monotonic_ns();
 	ssize_t done =
 		pwrite(g->direct_fd, from, n - n % SEGMENT_ALIGN, (off_t)at);
 
+	g->direct_ns = monotonic_ns() - begun;
 	if (done > 0)
 		return (size_t)done / SEGMENT_ALIGN * SEGMENT_ALIGN;
 	/* A file system that allowed the open may still refuse. What else is
@@ -110,7 +112,7 @@ bool segment_write(struct segment *g, uint64_t at, const void *bytes, size_t n,
 	const uint8_t *from = bytes;
 	size_t rest = at % SEGMENT_ALIGN, done = 0;
 
-	if (g->direct_fd >= 0 && n >= DIRECT_MIN &&
+	if (g->direct_fd >= 0 && !g->cached && n >= DIRECT_MIN &&
 	    (uintptr_t)from % SEGMENT_ALIGN == rest) {
 		done = rest ? SEGMENT_ALIGN - rest : 0;
 		if (!write_at(g, g->fd, at, from, done, e))

@@ -39,6 +39,8 @@ struct segment {
 	int64_t opened_ns; /* CLOCK_MONOTONIC */
 	int error;	   /* errno of the last write that failed */
 	uint64_t reserved; /* offset up to which it has its room on disk */
+	bool cached;	   /* writes go through the page cache, for now */
+	int64_t direct_ns; /* how long the last write around it took */
 };
 
 /* "<capture>/<first_seq, 20 digits>.pcap.zst" */

@@ -41,6 +41,14 @@
 #define FOOT_BLOCK_BYTES (16u << 10)
 /* Who found no room begins again when there is some more. */
 #define AGAIN_BLOCKS 3
+/* One write is in flight, so a disk that others use too is as slow as it takes
+ * long: 30 ms beside a dd, 33 MB/s. A write around the page cache that took so
+ * long while blocks waited was too slow; what comes next goes through it, which
+ * takes a copy, for so long at least and at most until the other way is tried
+ * again. */
+#define SLOW_NS (NS_PER_S / 200)
+#define CACHED_MIN_NS NS_PER_S
+#define CACHED_MAX_NS (64 * NS_PER_S)
 /* Room for so many times what a capture may have in memory is plenty. */
 #define PLENTY 16
 
@@ -65,9 +73,11 @@ struct writer {
 		ahead[COMPRESS_POOL_AHEAD]; /* of block seq at seq % n */
 	uint64_t ahead_seq; /* blocks before it are posted, or were */
 	int64_t flushed_ns;
-	uint64_t losses;   /* of the capture tail's, those in the ledger */
-	int64_t told_ns;   /* when they were brought there */
-	int open_error;	   /* errno of the last segment that was not made */
+	uint64_t losses; /* of the capture tail's, those in the ledger */
+	int64_t told_ns; /* when they were brought there */
+	int open_error;	 /* errno of the last segment that was not made */
+	int64_t cached_until_ns; /* writes go through the page cache */
+	int64_t cached_ns;	 /* how long they did when last looked */
 	int64_t stuck_ns;  /* since when the disk says no; 0: it does not */
 	bool savefile;	   /* somebody waits for the result */
 	atomic_bool hurry; /* rows are not tried again any more */
@@ -80,6 +90,17 @@ struct writer {
 	struct writer_status status;
 	unsigned rows; /* posted and not done */
 };
+
+static int64_t writer_later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static int64_t writer_clamp(int64_t ns)
+{
+	ns = writer_later(ns, CACHED_MIN_NS);
+	return ns < CACHED_MAX_NS ? ns : CACHED_MAX_NS;
+}
 
 /* --- how it goes --- */
 
@@ -467,14 +488,37 @@ static void writer_tell_losses(struct writer *w)
 	w->told_ns = now;
 }
 
+/* Whether the next frame goes through the page cache. */
+static void writer_choose_way(struct writer *w)
+{
+	struct segment *g = w->segment;
+	unsigned waiting = capture_tail_backlog(w->feed, w->seq + 1);
+	int64_t now = monotonic_ns();
+
+	if (g->direct_ns >= SLOW_NS && waiting) {
+		/* The longer it was so, the later it is tried again. */
+		w->cached_ns = writer_clamp(2 * w->cached_ns);
+		w->cached_until_ns = now + w->cached_ns;
+	} else if (g->direct_ns) {
+		w->cached_ns = 0;
+	}
+	g->direct_ns = 0;
+	if (g->cached && waiting > 1)
+		w->cached_until_ns =
+			writer_later(w->cached_until_ns, now + CACHED_MIN_NS);
+	g->cached = now < w->cached_until_ns;
+}
+
 /* Brings the frame up to byte `to` of b; `end` also ends it. After an error it
  * goes on where it was. */
 static bool write_frame(struct writer *w, const struct block *b, uint32_t to,
 			bool end, struct err *e)
 {
 	writer_tell_losses(w);
-	if ((!w->frame.begun && !begin_frame(w, b, end, e)) ||
-	    !open_frame_add(&w->frame, w->segment, b->arena, to, end, e))
+	if (!w->frame.begun && !begin_frame(w, b, end, e))
+		return false;
+	writer_choose_way(w);
+	if (!open_frame_add(&w->frame, w->segment, b->arena, to, end, e))
 		return false;
 	w->flushed_ns = monotonic_ns();
 	return true;
@@ -635,11 +679,6 @@ static void flush_block(struct writer *w, struct block *b)
 }
 
 /* --- the thread --- */
-
-static int64_t writer_later(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
 
 static int64_t writer_idle(struct writer *w, int64_t now, int64_t real_ns)
 {
