@@ -137,7 +137,7 @@ static int audit_run(const struct words *words)
 
 	want = want ? want : 1000;
 	if (!target_parse(words->v[0], &name, &e) ||
-	    !time_range_parse(&range, realtime_ns(), &ask.since_ns,
+	    !time_range_parse(&range, NULL, realtime_ns(), &ask.since_ns,
 			      &ask.until_ns, &e))
 		return cli_fail(&e);
 	if (*name) {

@@ -111,9 +111,12 @@ const char *time_short(int64_t ns, char out[TIME_TEXT]);
 struct time_range {
 	const char *since, *until, *last; /* as given, or NULL */
 };
-/* 0 where nothing was given. Says so of a range that begins in the future. */
-bool time_range_parse(const struct time_range *r, int64_t now_ns,
-		      int64_t *since_ns, int64_t *until_ns, struct err *e);
+/* As time_or_mark; 0 where nothing was given. */
+bool time_range_parse(const struct time_range *r, const char *capture,
+		      int64_t now_ns, int64_t *since_ns, int64_t *until_ns,
+		      struct err *e);
+/* Says so of a range that begins in the future; time_range_parse does. */
+void time_range_say(int64_t now_ns, int64_t since_ns);
 
 #define SPAN_TEXT 24
 /* 250 ms, 3.4 s, 12 min, 5.2 h, 3.1 days */
@@ -142,12 +145,7 @@ int removal_agreed(const Pcap__V1__WouldRemoveRequest *ask, const char *command,
 		   bool dry_run, struct err *e);
 /* Status of one capture, or with "" of all. */
 Pcap__V1__StatusResponse *status_ask(const char *name, struct err *e);
-/* Since and until of r that are no time but a mark of the capture become its
- * time, in room. */
-#define MARKED_TEXT 32
-bool range_marks(struct time_range *r, char room[2][MARKED_TEXT],
-		 const char *capture, int64_t now_ns, struct err *e);
-/* A time or a mark. */
+/* A time or, unless capture is NULL, a mark of that capture. */
 bool time_or_mark(const char *what, const char *text, const char *capture,
 		  int64_t now_ns, enum time_edge edge, int64_t *ns,
 		  struct err *e);

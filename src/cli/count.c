@@ -43,13 +43,12 @@ static void count_print_table(const Pcap__V1__CountResponse *m)
 
 static bool count_fill(const struct words *words, struct err *e)
 {
-	char room[2][MARKED_TEXT];
 	int64_t now = realtime_ns();
 	const char *name;
 
 	if (!target_parse(words->v[0], &name, e) ||
-	    !range_marks(&range, room, name, now, e) ||
-	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, e))
+	    !time_range_parse(&range, name, now, &ask.since_ns, &ask.until_ns,
+			      e))
 		return false;
 	ask.name = (char *)name;
 	ask.filter = filter_words(&filter, words, 1, e);

@@ -117,13 +117,12 @@ static int gaps_run(const struct words *words)
 	struct pages pages = {
 		.method = "Gaps", .ask = &ask.base, .token = &ask.page_token};
 	Pcap__V1__Coverage found = PCAP__V1__COVERAGE__INIT;
-	char room[2][MARKED_TEXT];
 	int64_t now = realtime_ns();
 	const char *name;
 
 	if (!target_parse(words->v[0], &name, &e) ||
-	    !range_marks(&range, room, name, now, &e) ||
-	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, &e))
+	    !time_range_parse(&range, name, now, &ask.since_ns, &ask.until_ns,
+			      &e))
 		return cli_fail(&e);
 	ask.name = (char *)name;
 	bool ok = gaps_read(&pages, &ask, &found, &e);

@@ -29,14 +29,14 @@ static bool hold_check(const struct words *words, struct err *e)
 static int hold_run(const struct words *words)
 {
 	struct err e = ERR_INIT;
-	char room[2][MARKED_TEXT], a[TIME_TEXT], b[TIME_TEXT];
+	char a[TIME_TEXT], b[TIME_TEXT];
 	char text[CAPTURE_TEXT];
 	int64_t now = realtime_ns();
 	const char *name;
 
 	if (!target_parse(words->v[0], &name, &e) ||
-	    !range_marks(&range, room, name, now, &e) ||
-	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, &e))
+	    !time_range_parse(&range, name, now, &ask.since_ns, &ask.until_ns,
+			      &e))
 		return cli_fail(&e);
 	ask.name = (char *)name;
 	ask.reason = (char *)reason;

@@ -15,7 +15,6 @@ static struct filter_words filter;
 static const char *around;
 static int64_t window_ns;
 static bool explain;
-static char marked[2][MARKED_TEXT]; /* what range may point at */
 
 static const struct cli_option options[] = {
 	OPTION_FILTER_FILE(&filter),
@@ -53,7 +52,6 @@ static void say_live(void)
 			time_moment(ask.since_ns, text));
 }
 
-/* Makes --since and --until of it. */
 static bool replay_around(const char *name, int64_t now_ns, struct err *e)
 {
 	int64_t at, window = window_ns ? window_ns : 30 * NS_PER_S;
@@ -64,13 +62,9 @@ static bool replay_around(const char *name, int64_t now_ns, struct err *e)
 			       "--until and --last");
 	if (!time_or_mark("--around", around, name, now_ns, TIME_SINCE, &at, e))
 		return false;
-	int64_t ends[] = {at > window ? at - window : 0, at + window};
-	for (int i = 0; i < 2; i++)
-		snprintf(marked[i], MARKED_TEXT, "@%lld.%09lld",
-			 (long long)ends[i] / 1000000000,
-			 (long long)ends[i] % 1000000000);
-	range.since = marked[0];
-	range.until = marked[1];
+	ask.since_ns = at > window ? at - window : 0;
+	ask.until_ns = at < INT64_MAX - window ? at + window : INT64_MAX;
+	time_range_say(now_ns, ask.since_ns);
 	return true;
 }
 
@@ -95,8 +89,8 @@ static bool replay_fill(const struct words *words, struct err *e)
 
 	if (!target_parse(words->v[0], &name, e) || !replay_fits(e) ||
 	    !(around ? replay_around(name, now, e)
-		     : range_marks(&range, marked, name, now, e)) ||
-	    !time_range_parse(&range, now, &ask.since_ns, &ask.until_ns, e))
+		     : time_range_parse(&range, name, now, &ask.since_ns,
+					&ask.until_ns, e)))
 		return false;
 	ask.name = (char *)name;
 	ask.filter = filter_words(&filter, words, 1, e);

@@ -157,7 +157,7 @@ bool time_or_mark(const char *what, const char *text, const char *capture,
 
 	if (time_parse(what, text, now_ns, edge, ns, e))
 		return true;
-	if (!*text || text[strspn(text, MARK_LETTERS)])
+	if (!capture || !*text || text[strspn(text, MARK_LETTERS)])
 		return false;
 	if (mark_find(capture, text, ns, &no_mark))
 		return true;
@@ -166,27 +166,6 @@ bool time_or_mark(const char *what, const char *text, const char *capture,
 	else
 		err_hint(e, "%.300s.", no_mark.what);
 	return false;
-}
-
-bool range_marks(struct time_range *r, char room[2][MARKED_TEXT],
-		 const char *capture, int64_t now_ns, struct err *e)
-{
-	const char **texts[] = {&r->since, &r->until};
-	static const char *const what[] = {"--since", "--until"};
-
-	for (int i = 0; i < 2; i++) {
-		int64_t ns;
-
-		if (!*texts[i])
-			continue;
-		if (!time_or_mark(what[i], *texts[i], capture, now_ns,
-				  i ? TIME_UNTIL : TIME_SINCE, &ns, e))
-			return false;
-		snprintf(room[i], MARKED_TEXT, "@%" PRId64 ".%09" PRId64,
-			 (int64_t)(ns / NS_PER_S), (int64_t)(ns % NS_PER_S));
-		*texts[i] = room[i];
-	}
-	return true;
 }
 
 /* --- coverage --- */

@@ -257,7 +257,7 @@ bool time_parse(const char *what, const char *text, int64_t now_ns,
 }
 
 /* Nobody is left to guess why nothing comes. */
-static void time_range_say(int64_t now_ns, int64_t since_ns)
+void time_range_say(int64_t now_ns, int64_t since_ns)
 {
 	char text[TIME_TEXT], span[SPAN_TEXT];
 
@@ -268,8 +268,9 @@ static void time_range_say(int64_t now_ns, int64_t since_ns)
 			span_text(since_ns - now_ns, span));
 }
 
-bool time_range_parse(const struct time_range *r, int64_t now_ns,
-		      int64_t *since_ns, int64_t *until_ns, struct err *e)
+bool time_range_parse(const struct time_range *r, const char *capture,
+		      int64_t now_ns, int64_t *since_ns, int64_t *until_ns,
+		      struct err *e)
 {
 	char a[TIME_TEXT], b[TIME_TEXT];
 
@@ -283,13 +284,14 @@ bool time_range_parse(const struct time_range *r, int64_t now_ns,
 			return false;
 		*since_ns = *since_ns < now_ns ? now_ns - *since_ns : 0;
 	}
-	if (r->since &&
-	    !time_parse("--since", r->since, now_ns, TIME_SINCE, since_ns, e))
+	if (r->since && !time_or_mark("--since", r->since, capture, now_ns,
+				      TIME_SINCE, since_ns, e))
 		return false;
 	time_range_say(now_ns, *since_ns);
 	if (!r->until)
 		return true;
-	if (!time_parse("--until", r->until, now_ns, TIME_UNTIL, until_ns, e))
+	if (!time_or_mark("--until", r->until, capture, now_ns, TIME_UNTIL,
+			  until_ns, e))
 		return false;
 	if (*until_ns > *since_ns)
 		return true;

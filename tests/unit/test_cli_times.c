@@ -168,7 +168,7 @@ static void a_range_without_ends_has_none(void **state)
 	int64_t since = 1, until = 1;
 
 	(void)state;
-	assert_true(time_range_parse(&r, NOW, &since, &until, &e));
+	assert_true(time_range_parse(&r, NULL, NOW, &since, &until, &e));
 	assert_int_equal(since, 0);
 	assert_int_equal(until, 0);
 }
@@ -180,11 +180,11 @@ static void last_is_since_so_long_ago(void **state)
 	int64_t since, until;
 
 	(void)state;
-	assert_true(time_range_parse(&r, NOW, &since, &until, &e));
+	assert_true(time_range_parse(&r, NULL, NOW, &since, &until, &e));
 	assert_int_equal(since, NOW - 600 * S);
 	assert_int_equal(until, NOW - 300 * S);
 	r.last = "9000w"; /* longer than there is time */
-	assert_true(time_range_parse(&r, NOW, &since, &until, &e));
+	assert_true(time_range_parse(&r, NULL, NOW, &since, &until, &e));
 	assert_int_equal(since, 0);
 }
 
@@ -195,17 +195,17 @@ static void a_reversed_range_is_refused(void **state)
 	int64_t since, until;
 
 	(void)state;
-	assert_false(time_range_parse(&r, NOW, &since, &until, &e));
+	assert_false(time_range_parse(&r, NULL, NOW, &since, &until, &e));
 	assert_int_equal(e.kind, ERR_USAGE);
 	assert_string_equal(e.what, "--until has to be after --since: "
 				    "2026-11-23T10:00:00+01:00 is not after "
 				    "2026-11-23T11:00:00+01:00");
 	r = (struct time_range){.since = "10:00", .until = "10:00"};
-	assert_false(time_range_parse(&r, NOW, &since, &until, &e));
+	assert_false(time_range_parse(&r, NULL, NOW, &since, &until, &e));
 	r = (struct time_range){.until = "@0"};
-	assert_false(time_range_parse(&r, NOW, &since, &until, &e));
+	assert_false(time_range_parse(&r, NULL, NOW, &since, &until, &e));
 	r = (struct time_range){.since = "10:00", .last = "1h"};
-	assert_false(time_range_parse(&r, NOW, &since, &until, &e));
+	assert_false(time_range_parse(&r, NULL, NOW, &since, &until, &e));
 	assert_string_equal(e.what, "--last and --since both say where to "
 				    "begin: give one of them");
 }
