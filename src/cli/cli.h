@@ -83,6 +83,9 @@ const char *state_text(const Pcap__V1__Capture *c);
 /* *name points into word, behind the remote's name; calls go to that remote
  * from then on. NULL is "". */
 bool target_parse(const char *word, const char **name, struct err *e);
+/* The same of what takes --all, too, also as remote:--all: then *name is "". */
+bool target_or_all(const char *word, protobuf_c_boolean *all, const char **name,
+		   struct err *e);
 /* The same by the remote's name alone. */
 bool target_remote(const char *name, struct err *e);
 const struct address *target_address(void);

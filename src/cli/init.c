@@ -12,7 +12,6 @@
 
 #define RING_MIB_MAX 2047
 #define RINGS_MAX 16
-#define SNAPLEN_MAX 262144
 
 static Pcap__V1__InitRequest ask = PCAP__V1__INIT_REQUEST__INIT;
 static uint64_t ring_mib;

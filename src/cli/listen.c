@@ -5,8 +5,6 @@
 
 #include <stdlib.h>
 
-#define SNAPLEN_MAX 262144
-
 static Pcap__V1__ListenRequest ask = PCAP__V1__LISTEN_REQUEST__INIT;
 static struct stream s = {
 	.method = "Listen", .request = &ask.base, .listen = true};
@@ -17,14 +15,7 @@ static const struct cli_option options[] = {
 	OPTION_FILTER_FILE(&filter),
 	OPTION_FLOW(&filter),
 	OPTION_LENGTH("for", &s.for_ns, "End after 90s, 10m, 2h"),
-	OPTION_NUMBER("count", 'c', "N", &ask.max_packets, 1, UINT64_MAX,
-		      "End after so many packets"),
-	OPTION_NUMBER("snaplen", 's', "BYTES", &ask.snaplen, 1, SNAPLEN_MAX,
-		      "At most so many bytes of a packet"),
-	OPTION_TEXT("write", 'w', "FILE", &s.file,
-		    "Write to FILE, compressed if it ends in .zst; '-' is the "
-		    "standard output"),
-	OPTION_FLAG("force", 'f', &s.force, "Overwrite FILE"),
+	OPTION_STREAM(&ask, &s),
 	{0}};
 
 static int listen_run(const struct words *words)

@@ -16,6 +16,8 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
 
+#define SNAPLEN_MAX 262144 /* of pcap(3) */
+
 struct cli_option {
 	const char *name;
 	char key;	   /* -k; or 0 */
@@ -64,6 +66,16 @@ bool option_length(const struct cli_option *o, const char *text, struct err *e);
 	OPTION_TEXT("until", 0, "TIME", &(range)->until, until_help),          \
 	OPTION_TEXT("last", 0, "LENGTH", &(range)->last,                       \
 		    "The last 90s, 10m, 2h, 3d, 1w")
+/* Of a request with max_packets and snaplen, and of its struct stream. */
+#define OPTION_STREAM(ask, s)                                                  \
+	OPTION_NUMBER("count", 'c', "N", &(ask)->max_packets, 1, UINT64_MAX,   \
+		      "End after so many packets"),                            \
+	OPTION_NUMBER("snaplen", 's', "BYTES", &(ask)->snaplen, 1,             \
+		      SNAPLEN_MAX, "At most so many bytes of a packet"),       \
+	OPTION_TEXT("write", 'w', "FILE", &(s)->file,                          \
+		    "Write to FILE, compressed if it ends in .zst; '-' is the "\
+		    "standard output"),                                        \
+	OPTION_FLAG("force", 'f', &(s)->force, "Overwrite FILE")
 /* Of a struct keep. */
 #define OPTION_KEEP(k, or_none)                                                \
 	OPTION("keep-bytes", 0, "BYTES", struct keep, option_keep_bytes, k,    \

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SNAPLEN_MAX 262144
-
 static Pcap__V1__ReplayRequest ask = PCAP__V1__REPLAY_REQUEST__INIT;
 static struct stream stream = {.method = "Replay", .request = &ask.base};
 static struct time_range range;
@@ -32,14 +30,7 @@ static const struct cli_option options[] = {
 		    "no more"),
 	OPTION_FLAG("live", 'l', &stream.live,
 		    "Go on with what is captured from now on"),
-	OPTION_NUMBER("count", 'c', "N", &ask.max_packets, 1, UINT64_MAX,
-		      "End after so many packets"),
-	OPTION_NUMBER("snaplen", 's', "BYTES", &ask.snaplen, 1, SNAPLEN_MAX,
-		      "At most so many bytes of a packet"),
-	OPTION_TEXT("write", 'w', "FILE", &stream.file,
-		    "Write to FILE, compressed if it ends in .zst; '-' is the "
-		    "standard output"),
-	OPTION_FLAG("force", 'f', &stream.force, "Overwrite FILE"),
+	OPTION_STREAM(&ask, &stream),
 	{0}};
 
 /* Where a replay that has no end begins. */

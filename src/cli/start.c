@@ -50,17 +50,8 @@ static int start_run(const struct words *words)
 	const char *name;
 	char id[24];
 
-	if (!target_parse(words->v[0], &name, &e))
+	if (!target_or_all(words->v[0], &ask.all, &name, &e))
 		return cli_fail(&e);
-	if (strcmp(name, "--all") == 0) { /* remote:--all */
-		ask.all = true;
-		name = "";
-	}
-	if (*name && ask.all) {
-		err_set(&e, ERR_USAGE,
-			"either a capture or --all, not '%s' and --all", name);
-		return cli_fail(&e);
-	}
 	if (!*name && !ask.all) {
 		if (!only_one(id, &e))
 			return cli_fail(&e);

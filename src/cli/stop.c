@@ -2,8 +2,6 @@
 /* pcap stop. Never guesses which capture is meant. */
 #include "cli/cli.h"
 
-#include <string.h>
-
 static Pcap__V1__StopRequest ask = PCAP__V1__STOP_REQUEST__INIT;
 
 static const struct cli_option options[] = {
@@ -14,17 +12,8 @@ static int stop_run(const struct words *words)
 	struct err e = ERR_INIT;
 	const char *name;
 
-	if (!target_parse(words->v[0], &name, &e))
+	if (!target_or_all(words->v[0], &ask.all, &name, &e))
 		return cli_fail(&e);
-	if (strcmp(name, "--all") == 0) { /* remote:--all */
-		ask.all = true;
-		name = "";
-	}
-	if (*name && ask.all) {
-		err_set(&e, ERR_USAGE,
-			"either a capture or --all, not '%s' and --all", name);
-		return cli_fail(&e);
-	}
 	if (!*name && !ask.all) {
 		err_set(&e, ERR_USAGE,
 			"say which capture to stop, by id or alias, or --all");

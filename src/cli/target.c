@@ -69,3 +69,17 @@ bool target_parse(const char *word, const char **name, struct err *e)
 			"written ':%.80s'.",
 			word);
 }
+
+bool target_or_all(const char *word, protobuf_c_boolean *all, const char **name,
+		   struct err *e)
+{
+	if (!target_parse(word, name, e))
+		return false;
+	if (strcmp(*name, "--all") == 0) {
+		*all = true;
+		*name = "";
+	}
+	return !**name || !*all ||
+	       err_set(e, ERR_USAGE,
+		       "either a capture or --all, not '%s' and --all", *name);
+}
