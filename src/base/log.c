@@ -22,7 +22,7 @@
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 /* The lock guards this and all sites. */
-static struct log_site *log_holding;
+static LIST_HEAD(, log_site) log_holding;
 
 static void log_write(enum log_level level, const char *text)
 {
@@ -66,23 +66,17 @@ static void log_pay(struct log_site *s, int64_t now_ns)
 static struct log_site log_take_held(struct log_site *s)
 {
 	struct log_site held = *s;
-	struct log_site **at = &log_holding;
 
-	while (*at && *at != s)
-		at = &(*at)->next;
-	if (*at)
-		*at = s->next;
-	s->next = NULL;
+	if (s->held)
+		LIST_REMOVE(s, link);
 	s->held = 0;
 	return held;
 }
 
 static void log_hold(struct log_site *s, enum log_level level, const char *text)
 {
-	if (s->held++ == 0) {
-		s->next = log_holding;
-		log_holding = s;
-	}
+	if (s->held++ == 0)
+		LIST_INSERT_HEAD(&log_holding, s, link);
 	s->level = level;
 	size_t n = strnlen(text, sizeof(s->last) - 1);
 	memcpy(s->last, text, n);
@@ -133,9 +127,10 @@ void log_site_err(struct log_site *s, enum log_level level, const struct err *e)
 static bool log_next_held(int64_t now_ns, struct log_site *held)
 {
 	pthread_mutex_lock(&log_lock);
-	struct log_site *s = log_holding;
-	while (s && !log_may(s, now_ns))
-		s = s->next;
+	struct log_site *s;
+	LIST_FOREACH(s, &log_holding, link)
+		if (log_may(s, now_ns))
+			break;
 	if (s) {
 		if (now_ns != INT64_MAX)
 			log_pay(s, now_ns);

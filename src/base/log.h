@@ -17,6 +17,7 @@
 #include "base/err.h"
 
 #include <stdint.h>
+#include <sys/queue.h>
 
 enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6 };
 
@@ -26,10 +27,10 @@ enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6 };
 
 /* A place that logs; all of it is log.c's. */
 struct log_site {
-	struct log_site *next; /* of those that hold lines back */
-	enum log_level level;  /* of the last one */
-	int64_t paid_ns;       /* the lines it wrote are paid for by then */
-	uint64_t held;	       /* lines that were not written */
+	LIST_ENTRY(log_site) link; /* of those that hold lines back */
+	enum log_level level;	   /* of the last one */
+	int64_t paid_ns;	   /* the lines it wrote are paid for by then */
+	uint64_t held;		   /* lines that were not written */
 	char last[LOG_LIKE_BYTES];
 };
 

@@ -7,6 +7,8 @@
  */
 #include "capture/pcapng.h"
 
+#include "base/vec.h"
+
 #include <byteswap.h>
 #include <stdlib.h>
 
@@ -39,7 +41,7 @@ struct pcapng {
 	uint32_t length;
 	struct pcapng_interface first;
 	struct pcapng_interface *interfaces;
-	unsigned n, room;
+	size_t n;
 	uint8_t body[BLOCK_PACKET_MAX];
 };
 
@@ -253,19 +255,12 @@ static bool pcapng_interface(struct pcapng *p, const char **why)
 		*why = "a section has over 4096 interfaces";
 		return false;
 	}
-	if (p->n == p->room) {
-		unsigned room = p->room ? 2 * p->room : 8;
-		void *more = realloc(p->interfaces, room * sizeof(i));
-
-		if (!more) {
-			*why = "out of memory";
-			return false;
-		}
-		p->interfaces = more;
-		p->room = room;
-	}
-	p->interfaces[p->n++] = i;
-	return true;
+	struct pcapng_interface *to = vec_push(&p->interfaces, &p->n);
+	if (to)
+		*to = i;
+	else
+		*why = "out of memory";
+	return to;
 }
 
 /* --- packets --- */

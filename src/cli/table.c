@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 
 #include "base/utf8.h"
+#include "base/vec.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -56,13 +57,11 @@ void table_column(struct table *t, const char *title, int flags)
 
 static void table_put(struct table *t, const char *text)
 {
-	if (t->n == t->room) {
-		t->room = t->room ? 2 * t->room : 64;
-		t->cells = realloc(t->cells, t->room * sizeof(*t->cells));
-		if (!t->cells)
-			abort(); /* memory is out */
-	}
-	t->cells[t->n++] = cli_plain(text);
+	char **cell = vec_push(&t->cells, &t->n);
+
+	if (!cell)
+		abort(); /* memory is out */
+	*cell = cli_plain(text);
 }
 
 void table_cell(struct table *t, const char *fmt, ...)

@@ -27,7 +27,7 @@ struct table {
 	int flags[TABLE_COLUMNS_MAX];
 	size_t columns;
 	char **cells; /* row by row */
-	size_t n, room;
+	size_t n;
 };
 
 void table_init(struct table *t);

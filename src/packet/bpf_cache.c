@@ -11,9 +11,10 @@
 #include <ctype.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 struct bpf_cache_entry {
-	struct bpf_cache_entry *next;
+	LIST_ENTRY(bpf_cache_entry) link;
 	struct filter_key key; /* its text is text */
 	bool compiling;
 	struct bpf_filter *filter; /* NULL: error, or it is being compiled */
@@ -25,7 +26,7 @@ struct bpf_cache_entry {
 
 static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER;
 /* It guards this list: what was asked for last comes first. */
-static struct bpf_cache_entry *cache;
+static LIST_HEAD(, bpf_cache_entry) cache;
 
 /* --- names --- */
 
@@ -116,11 +117,20 @@ static bool bpf_cache_is_key(const struct bpf_cache_entry *c,
 	       c->key.operator== k->operator&& !strcmp(c->text, k->text);
 }
 
-static void bpf_cache_remove(struct bpf_cache_entry **at)
+/* NULL: there is none. */
+static struct bpf_cache_entry *bpf_cache_of(const struct filter_key *k)
 {
-	struct bpf_cache_entry *c = *at;
+	struct bpf_cache_entry *c;
 
-	*at = c->next;
+	LIST_FOREACH(c, &cache, link)
+		if (bpf_cache_is_key(c, k))
+			break;
+	return c;
+}
+
+static void bpf_cache_remove(struct bpf_cache_entry *c)
+{
+	LIST_REMOVE(c, link);
 	bpf_filter_free(c->filter);
 	free(c->error);
 	free(c);
@@ -130,30 +140,27 @@ static void bpf_cache_remove(struct bpf_cache_entry **at)
 static struct bpf_cache_entry *bpf_cache_touch(const struct filter_key *k,
 					       int64_t now_ns)
 {
-	struct bpf_cache_entry **at = &cache, *c;
+	struct bpf_cache_entry *c = bpf_cache_of(k);
 
-	while (*at && !bpf_cache_is_key(*at, k))
-		at = &(*at)->next;
-	c = *at;
 	if (!c)
 		return NULL;
 	if (!c->compiling && now_ns >= c->end_ns) {
-		bpf_cache_remove(at);
+		bpf_cache_remove(c);
 		return NULL;
 	}
-	*at = c->next;
-	c->next = cache;
-	cache = c;
+	LIST_REMOVE(c, link);
+	LIST_INSERT_HEAD(&cache, c, link);
 	return c;
 }
 
 /* From the first one on that is over a bound, all go that are older. */
 static void bpf_cache_bound(int64_t now_ns)
 {
-	struct bpf_cache_entry **at = &cache, *c;
+	struct bpf_cache_entry *c, *next;
 	size_t n = 0, bytes = 0;
 
-	while ((c = *at)) {
+	for (c = LIST_FIRST(&cache); c; c = next) {
+		next = LIST_NEXT(c, link);
 		bool over = !c->compiling && now_ns >= c->end_ns;
 
 		/* What is being compiled is waited for. */
@@ -163,9 +170,7 @@ static void bpf_cache_bound(int64_t now_ns)
 			over = n > BPF_CACHE_MAX || bytes > BPF_CACHE_BYTES;
 		}
 		if (over)
-			bpf_cache_remove(at);
-		else
-			at = &c->next;
+			bpf_cache_remove(c);
 	}
 }
 
@@ -182,8 +187,7 @@ static void bpf_cache_begin(const struct filter_key *k)
 	c->key.text = c->text;
 	c->compiling = true;
 	c->bytes = sizeof(*c) + n;
-	c->next = cache;
-	cache = c;
+	LIST_INSERT_HEAD(&cache, c, link);
 }
 
 static struct bpf_filter *bpf_cache_copy(const struct bpf_filter *f,
@@ -244,11 +248,9 @@ void bpf_cache_put(const struct filter_key *k, int64_t now_ns,
 		   const struct bpf_filter *f, const struct err *e)
 {
 	pthread_mutex_lock(&cache_lock);
-	struct bpf_cache_entry **at = &cache;
-	while (*at && !((*at)->compiling && bpf_cache_is_key(*at, k)))
-		at = &(*at)->next;
-	if (*at && !bpf_cache_fill(*at, now_ns, f, e))
-		bpf_cache_remove(at);
+	struct bpf_cache_entry *c = bpf_cache_of(k);
+	if (c && c->compiling && !bpf_cache_fill(c, now_ns, f, e))
+		bpf_cache_remove(c);
 	bpf_cache_bound(now_ns);
 	pthread_mutex_unlock(&cache_lock);
 }

@@ -28,7 +28,7 @@ struct capture_tail {
 	unsigned head, count;
 	uint64_t next_seq; /* of the block after the newest in ring */
 	uint64_t bound;	   /* of the blocks that may be given */
-	struct capture_tail_watch *watches;
+	LIST_HEAD(, capture_tail_watch) watches;
 	bool nudged, closed;
 	bool full; /* the disk: nothing is given at the bound for long */
 };
@@ -209,7 +209,8 @@ static void publish_locked(struct capture_tail *f, struct block *b,
 	block_publish(b);
 	b->published = b->info;
 	b->published.raw_bytes = b->used;
-	for (struct capture_tail_watch *w = f->watches; w; w = w->next)
+	struct capture_tail_watch *w;
+	LIST_FOREACH(w, &f->watches, link)
 		w->published(w->ctx, &s);
 }
 
@@ -343,11 +344,8 @@ unsigned capture_tail_depth(struct capture_tail *f)
 void capture_tail_watch(struct capture_tail *f, struct capture_tail_watch *w)
 {
 	pthread_mutex_lock(&f->lock);
-	w->next = f->watches;
-	w->link = &f->watches;
-	if (w->next)
-		w->next->link = &w->next;
-	f->watches = w;
+	LIST_INSERT_HEAD(&f->watches, w, link);
+	w->watching = true;
 	if (f->closed && w->closed)
 		w->closed(w->ctx);
 	pthread_mutex_unlock(&f->lock);
@@ -366,21 +364,20 @@ void capture_tail_position(struct capture_tail *f, uint64_t *seq, uint32_t *at)
 void capture_tail_unwatch(struct capture_tail *f, struct capture_tail_watch *w)
 {
 	pthread_mutex_lock(&f->lock);
-	if (w->link) {
-		*w->link = w->next;
-		if (w->next)
-			w->next->link = w->link;
-		w->link = NULL;
-	}
+	if (w->watching)
+		LIST_REMOVE(w, link);
+	w->watching = false;
 	pthread_mutex_unlock(&f->lock);
 }
 
 void capture_tail_close(struct capture_tail *f)
 {
+	struct capture_tail_watch *w;
+
 	pthread_mutex_lock(&f->lock);
 	if (!f->closed) {
 		f->closed = true;
-		for (struct capture_tail_watch *w = f->watches; w; w = w->next)
+		LIST_FOREACH(w, &f->watches, link)
 			if (w->closed)
 				w->closed(w->ctx);
 	}

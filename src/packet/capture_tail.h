@@ -23,6 +23,8 @@
 
 #include "packet/block.h"
 
+#include <sys/queue.h>
+
 struct capture_tail;
 
 /* Packets that are missing, and when they came: after the newest one before
@@ -40,7 +42,8 @@ struct capture_tail_watch {
 	void (*published)(void *ctx, const struct slice *s);
 	void (*closed)(void *ctx); /* once, if the capture tail ends first */
 	void *ctx;
-	struct capture_tail_watch *next, **link; /* the capture tail's */
+	bool watching; /* this and link: the capture tail's */
+	LIST_ENTRY(capture_tail_watch) link;
 };
 
 /* next_seq: the first block that capture_tail_open will make. NULL: out of

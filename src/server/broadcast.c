@@ -151,8 +151,10 @@ static struct broadcast *broadcast_new(struct broadcasts *all,
 	if (c->next)
 		c->next->link = &c->next;
 	all->first = c;
-	c->watch = (struct capture_tail_watch){
-		broadcast_on_published, broadcast_on_closed, c, NULL, NULL};
+	c->watch =
+		(struct capture_tail_watch){.published = broadcast_on_published,
+					    .closed = broadcast_on_closed,
+					    .ctx = c};
 	capture_tail_watch(tail, &c->watch);
 	return c;
 }

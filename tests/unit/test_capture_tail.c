@@ -138,8 +138,10 @@ static void saw_end(void *ctx)
 static void a_watch_sees_each_packet_once_from_its_registration_on(void **state)
 {
 	struct capture_tail *f = *state;
-	struct seen a = {.watch = {saw, saw_end, &a, NULL, NULL}};
-	struct seen b = {.watch = {saw, saw_end, &b, NULL, NULL}};
+	struct seen a = {
+		.watch = {.published = saw, .closed = saw_end, .ctx = &a}};
+	struct seen b = {
+		.watch = {.published = saw, .closed = saw_end, .ctx = &b}};
 
 	capture_tail_watch(f, &a.watch);
 	put_block(f, 1);
