@@ -217,6 +217,15 @@ struct savefile_result {
 	uint32_t limit;
 	struct savefile_loss losses[SAVEFILE_LOSSES];
 };
+/* Whether so many packets went in, and the last of them had that time. */
+struct savefile_mark {
+	uint64_t packets;
+	int64_t ns;
+	bool met;
+};
+/* Looks for n of them; they outlive savefile_copy. */
+void savefile_look_for(struct savefile *s, struct savefile_mark *marks,
+		       size_t n);
 /*
  * All packets into f, waiting for room; the last block is sealed. What is there
  * is published before more is waited for, and a block that is block_age_ns old

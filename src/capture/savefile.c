@@ -29,6 +29,8 @@ struct savefile {
 	struct block_filler *fill;
 	int64_t block_age_ns;
 	struct savefile_result *result;
+	struct savefile_mark *marks;
+	size_t n_marks;
 	/* Of the packed frame whose packets come: whether it is whole is known
 	 * at its end. */
 	uint64_t frame, frame_packets;
@@ -337,6 +339,9 @@ static void savefile_count(struct savefile *s, const struct record *r,
 	sum->min_ns = ns < sum->min_ns ? ns : sum->min_ns;
 	sum->max_ns = ns > sum->max_ns ? ns : sum->max_ns;
 	sum->last_ns = ns;
+	for (size_t i = 0; i < s->n_marks; i++)
+		if (s->marks[i].packets == sum->packets)
+			s->marks[i].met = s->marks[i].ns == ns;
 	sum->untimed += r->untimed;
 	sum->over_limit += r->caplen > sum->limit;
 	/* It began in the frame before or not: its end is in this one. */
@@ -407,6 +412,13 @@ static bool savefile_end(struct savefile *s, int got, const char *why,
 	else if (got < 0)
 		savefile_break(s, why);
 	return savefile_incomplete(s, e);
+}
+
+void savefile_look_for(struct savefile *s, struct savefile_mark *marks,
+		       size_t n)
+{
+	s->marks = marks;
+	s->n_marks = n;
 }
 
 bool savefile_copy(struct savefile *s, struct capture_tail *f,

@@ -20,6 +20,10 @@ struct control_import_import {
 	struct capture_entry *t;
 	struct import_row row;
 	struct savefile_result result;
+	/* Where files of its name broke off, and whether it is one of these. */
+	struct import_break breaks[IMPORT_BREAKS];
+	struct savefile_mark marks[IMPORT_BREAKS];
+	size_t n_breaks;
 	uint64_t dropped; /* that could not be written */
 	char disk_error[80];
 	/* The file as it comes. */
@@ -98,7 +102,9 @@ static bool import_enter(struct control_import_import *im, const char *name,
 	capture_tail_position(im->t->feed, &im->row.first_seq, &at);
 	snprintf(im->row.file, sizeof(im->row.file), "%s",
 		 base && base[1] ? base + 1 : name);
-	return imports_begin(im->ctl->store, &im->row, e);
+	return imports_breaks(im->ctl->store, &im->row, im->breaks,
+			      &im->n_breaks, e) &&
+	       imports_begin(im->ctl->store, &im->row, e);
 }
 
 /* im->t: where to; NULL when it may not. */
@@ -164,6 +170,11 @@ static bool import_copy(struct control_import_import *im, struct savefile *file,
 
 	if (!w)
 		return false;
+	for (size_t i = 0; i < im->n_breaks; i++)
+		im->marks[i] =
+			(struct savefile_mark){.packets = im->breaks[i].packets,
+					       .ns = im->breaks[i].last_ns};
+	savefile_look_for(file, im->marks, im->n_breaks);
 	bool ok = savefile_copy(file, im->t->feed, age_ns, &im->result, e);
 	writer_stop(w, &disk);
 	im->dropped = disk.dropped_disk;
@@ -237,8 +248,8 @@ static size_t import_losses(const struct control_import_import *im,
 					      .from_ns = l->from_ns,
 					      .to_ns = l->to_ns,
 					      .packets = l->packets};
-		snprintf(rows[n].detail, sizeof(rows[n].detail), "%.40s: %.75s",
-			 im->row.file, l->why);
+		snprintf(rows[n].detail, sizeof(rows[n].detail),
+			 IMPORT_DETAIL "%.75s", im->row.file, l->why);
 		n++;
 	}
 	if (im->dropped) {
@@ -248,11 +259,34 @@ static size_t import_losses(const struct control_import_import *im,
 					      .from_ns = r->min_ns,
 					      .to_ns = r->max_ns + 1,
 					      .packets = im->dropped};
-		snprintf(rows[n].detail, sizeof(rows[n].detail), "%.40s: %.75s",
-			 im->row.file, im->disk_error);
+		snprintf(rows[n].detail, sizeof(rows[n].detail),
+			 IMPORT_DETAIL "%.75s", im->row.file, im->disk_error);
 		n++;
 	}
 	return n;
+}
+
+/* What is missing behind a place where it broke off before is there, or told
+ * anew. */
+static bool import_made_good(struct control_import_import *im,
+			     struct import_done *d, struct err *e)
+{
+	char room[24];
+
+	for (size_t i = 0; i < im->n_breaks; i++) {
+		if (!im->marks[i].met)
+			continue;
+		if (!imports_made_good(im->ctl->store, &im->breaks[i],
+				       im->result.max_ns + 1, e))
+			return false;
+		import_note(d,
+			    "it broke off after %" PRIu64 " packets before: "
+			    "what was missing is no gap any more, and these "
+			    "packets are in '%s' twice",
+			    im->marks[i].packets,
+			    capture_entry_label(im->t, room));
+	}
+	return true;
 }
 
 /* Ledger and row. */
@@ -271,7 +305,7 @@ static bool import_record(struct control_import_import *im, bool whole,
 			 import_losses(im, rows), &before, e))
 		return false;
 	import_say(im, &before, d);
-	return true;
+	return import_made_good(im, d, e);
 }
 
 /* Made for nothing: whoever tries again finds what was there before. */

@@ -92,6 +92,64 @@ bool imports_end(struct store *s, const struct import_row *r,
 	       err_wrap(e, "import");
 }
 
+bool imports_breaks(struct store *s, const struct import_row *r,
+		    struct import_break breaks[IMPORT_BREAKS], size_t *n,
+		    struct err *e)
+{
+	char detail[IMPORT_FILE_MAX + 3];
+
+	snprintf(detail, sizeof(detail), IMPORT_DETAIL, r->file);
+	sqlite3 *db = catalog_reader(s->catalog, e);
+	sqlite3_stmt *q =
+		db ? sql_query(db, e,
+			       "SELECT DISTINCT l.id, i.packets, l.from_ns "
+			       "FROM imports i JOIN ledger l USING (capture) "
+			       "WHERE capture = ?1 AND i.file = ?2 AND "
+			       "i.state = ?3 AND i.packets AND l.cause = ?4 "
+			       "AND l.to_ns = ?5 AND instr(l.detail, ?6) = 1 "
+			       "ORDER BY l.id DESC LIMIT ?7",
+			       "itiiiti", r->capture, r->file,
+			       (int64_t)IMPORT_INCOMPLETE,
+			       (int64_t)LEDGER_IMPORT, LEDGER_OPEN, detail,
+			       (int64_t)IMPORT_BREAKS)
+		   : NULL;
+	int got = -1;
+
+	for (*n = 0; q && (got = sql_step(q, e)) == 1; ++*n)
+		breaks[*n] = (struct import_break){
+			sqlite3_column_int64(q, 0),
+			(uint64_t)sqlite3_column_int64(q, 1),
+			sqlite3_column_int64(q, 2)};
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return got == 0 || err_wrap(e, "import");
+}
+
+struct imports_good {
+	const struct import_break *at;
+	int64_t to_ns;
+};
+
+static bool imports_run_made_good(sqlite3 *db, void *arg, struct err *e)
+{
+	const struct imports_good *g = arg;
+
+	return sql_exec(db, e,
+			"UPDATE ledger SET cause = ?2, to_ns = max(from_ns, "
+			"?3) WHERE id = ?1 AND cause = ?4",
+			"iiii", g->at->gap, (int64_t)LEDGER_RECEIVED, g->to_ns,
+			(int64_t)LEDGER_IMPORT);
+}
+
+bool imports_made_good(struct store *s, const struct import_break *b,
+		       int64_t to_ns, struct err *e)
+{
+	struct imports_good g = {b, to_ns};
+
+	return catalog_run(s->catalog, imports_run_made_good, &g, e) ||
+	       err_wrap(e, "import");
+}
+
 /* The newest packet of it that is stored; nobody knows how much was behind. */
 static int imports_newest(sqlite3 *db, const struct import_row *r, int64_t *ns,
 			  struct err *e)
@@ -117,7 +175,7 @@ static bool imports_break(sqlite3 *db, const struct import_row *r,
 				 .to_ns = LEDGER_OPEN};
 
 	snprintf(row.detail, sizeof(row.detail),
-		 "%s: pcapd ended before the import did", r->file);
+		 IMPORT_DETAIL "pcapd ended before the import did", r->file);
 	return imports_newest(db, r, &row.from_ns, e) >= 0 &&
 	       rows_ledger(db, &row, e);
 }
@@ -145,9 +203,15 @@ static bool imports_run_recover(sqlite3 *db, void *arg, struct err *e)
 	}
 	sqlite3_finalize(q);
 	return ok && got == 0 &&
-	       sql_exec(db, e, "UPDATE imports SET state = ?1 WHERE state = ?2",
-			"ii", (int64_t)IMPORT_INCOMPLETE,
-			(int64_t)IMPORT_UNDER_WAY);
+	       sql_exec(
+		       db, e,
+		       "UPDATE imports AS i SET state = ?1, (packets, end_seq) "
+		       "= (SELECT coalesce(sum(packets), 0), "
+		       "coalesce(max(seq) + 1, i.first_seq) FROM blocks b "
+		       "WHERE b.capture = i.capture AND b.seq >= i.first_seq) "
+		       "WHERE state = ?2",
+		       "ii", (int64_t)IMPORT_INCOMPLETE,
+		       (int64_t)IMPORT_UNDER_WAY);
 }
 
 bool imports_recover(struct store *s, struct err *e)

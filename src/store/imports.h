@@ -16,6 +16,8 @@
 #include "store/store.h"
 
 #define IMPORT_FILE_MAX 63
+/* What a row of the ledger about it begins with. */
+#define IMPORT_DETAIL "%.40s: "
 
 /* The numbers are in catalogs. */
 enum import_state { IMPORT_UNDER_WAY, IMPORT_WHOLE, IMPORT_INCOMPLETE };
@@ -37,6 +39,22 @@ bool imports_begin(struct store *s, struct import_row *r, struct err *e);
 bool imports_end(struct store *s, const struct import_row *r,
 		 const struct ledger_row *rows, size_t n,
 		 struct import_row *before, struct err *e);
+/* Where a file broke off, as the ledger has it: behind so many packets, the
+ * last of which is of that time. */
+struct import_break {
+	int64_t gap; /* the row's id */
+	uint64_t packets;
+	int64_t last_ns;
+};
+#define IMPORT_BREAKS 64
+/* Of files of the name of r that went into its capture; the newest ones. How
+ * many in *n. */
+bool imports_breaks(struct store *s, const struct import_row *r,
+		    struct import_break breaks[IMPORT_BREAKS], size_t *n,
+		    struct err *e);
+/* What was behind it came in, until to_ns: it is no gap. */
+bool imports_made_good(struct store *s, const struct import_break *b,
+		       int64_t to_ns, struct err *e);
 /* Blocks [first_seq, end_seq) of a file, or of several whose times follow on
  * one another. */
 struct import_run {

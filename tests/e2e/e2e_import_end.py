@@ -250,6 +250,15 @@ class Daemons(Case):
         self.assertEqual(output("sqlite3", "-readonly", stored,
                                 "SELECT count(*) FROM imports WHERE state = 0"),
                          b"0\n")
+        # The whole of it once more, and nothing is missing.
+        self.packets += made(5, first=10)
+        process = self.pipe("crashed")
+        process.stdin.write(savefile(self.packets))
+        said = self.end(process, OK)
+        self.assertIn("it broke off after 10 packets before", said)
+        self.assertEqual(self.gaps("crashed"), [])
+        first_difference(self, self.replay("crashed", "--strict"),
+                         self.packets[:10] + self.packets)
 
 
 class LeftOut(Case):
@@ -265,6 +274,37 @@ class LeftOut(Case):
         self.daemon.run("import", "cut", path, status=INCOMPLETE)
         self.assertEqual([int(g["from_ns"]) for g in self.gaps("cut")],
                          [packets[8].ns, more[3].ns])
+
+    def test_a_file_that_broke_off_and_comes_again(self):
+        packets, other = made(20), made(20, first=30)
+
+        def comes(data, status=OK, name="again.pcap"):
+            _, said = self.daemon.run("import", "again", self.file(name, data),
+                                      status=status)
+            return "what was missing is no gap any more" in said
+
+        def missing():
+            return [int(g["from_ns"]) for g in self.gaps("again")]
+
+        self.assertFalse(comes(savefile(packets[:10])[:-1], INCOMPLETE))
+        # Not another file of that name, nor one with another name.
+        self.assertFalse(comes(savefile(other)))
+        self.assertFalse(comes(savefile(packets), name="other.pcap"))
+        self.assertFalse(comes(savefile(packets[:8])))
+        self.assertEqual(missing(), [packets[8].ns])
+        # It comes further: what is behind that is missing.
+        self.assertTrue(comes(savefile(packets[:15])[:-1], INCOMPLETE))
+        self.assertEqual(missing(), [packets[13].ns])
+        self.assertTrue(comes(savefile(packets)))
+        self.assertEqual(missing(), [])
+        self.replay("again", "--strict")
+        # Nor is it without the catalog, which is made again.
+        self.daemon.stop()
+        os.unlink(self.daemon.spool + "/catalog.db")
+        tool = [PCAPD, "repair", "--spool", self.daemon.spool]
+        output(*tool)
+        self.daemon.start()
+        self.assertEqual(missing(), [])
 
     def test_a_checksum_that_is_wrong(self):
         packets = made(2000)
