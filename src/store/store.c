@@ -600,17 +600,56 @@ static void close_to_others(int spool_fd)
 				 strerror(errno));
 }
 
-/* What is made in it is overwritten in place: elsewhere (btrfs) room that is
- * reserved is no room for what is written a second time. What cannot do this
- * needs it not. */
-static void spool_in_place(int fd)
+static bool is_in_place(int fd)
 {
 	int flags = 0;
 
-	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && !(flags & FS_NOCOW_FL)) {
+	return ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOCOW_FL);
+}
+
+static bool set_in_place(int fd)
+{
+	int flags = 0;
+
+	if (!is_in_place(fd) && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
 		flags |= FS_NOCOW_FL;
 		ioctl(fd, FS_IOC_SETFLAGS, &flags);
 	}
+	return is_in_place(fd);
+}
+
+static bool set_folder_in_place(void *arg, uint64_t id, struct err *e)
+{
+	struct store *s = arg;
+	char name[24];
+
+	(void)e;
+	snprintf(name, sizeof(name), "%" PRIu64, id);
+	int fd = openat(s->spool_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		set_in_place(fd);
+		close(fd);
+	}
+	return true;
+}
+
+/* What is made in it is overwritten in place: elsewhere (btrfs) room that is
+ * reserved is no room for what is written a second time. What cannot do this
+ * needs it not. What was there before stays as it is: segments go in time. */
+static void spool_in_place(struct store *s)
+{
+	struct err ignored;
+
+	if (!set_in_place(s->spool_fd))
+		return;
+	spool_each_capture(s->spool_fd, set_folder_in_place, s, &ignored);
+	int fd = openat(s->spool_fd, "catalog.db", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && !is_in_place(fd))
+		log_info("catalog.db is copied on write, as it was made before "
+			 "its folder was not: on a full disk it may take no "
+			 "rows; pcapd(8), FILES, says how to change that");
+	if (fd >= 0)
+		close(fd);
 }
 
 static bool open_spool(struct store *s, const char *path, struct err *e)
@@ -625,7 +664,7 @@ static bool open_spool(struct store *s, const char *path, struct err *e)
 	if (s->lock_fd < 0)
 		return spool_err("write to the spool", path, e);
 	close_to_others(s->spool_fd);
-	spool_in_place(s->spool_fd);
+	spool_in_place(s);
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return true;
 	if (errno != EWOULDBLOCK)

@@ -159,6 +159,38 @@ class Disk(unittest.TestCase):
     def test_a_start_on_a_full_btrfs_without_a_floor(self):
         self.start_on("btrfs", 160, "0")
 
+    def test_a_spool_that_was_copied_on_write(self):
+        """One of before pcapd set the attribute C."""
+        need("chattr", "lsattr")
+        spool = self.disk("btrfs", 120) + "/spool"
+        daemon = Daemon("free-floor = 0\n", spool=spool).start()
+        self.load(daemon, "files", made(10))
+        daemon.stop()
+        output("chattr", "-C", spool, spool + "/1")
+
+        def copied():
+            output("cp", "-p", "--reflink=never", spool + "/catalog.db",
+                   spool + "/new")
+            os.rename(spool + "/new", spool + "/catalog.db")
+
+        def has_c(*arguments):
+            return "C" in output("lsattr", *arguments).decode().split()[0]
+
+        copied()
+        self.assertFalse(has_c(spool + "/catalog.db"))
+        daemon.start()
+        self.assertIn("catalog.db is copied on write", daemon.said())
+        self.assertTrue(has_c("-d", spool) and has_c("-d", spool + "/1"))
+        self.load(daemon, "files", made(10, first=10))
+        self.assertTrue(has_c(daemon.segments(1)[-1]))
+        daemon.stop()
+        os.truncate(daemon.log, 0)
+        copied()  # as pcapd(8) says
+        daemon.start()
+        self.assertNotIn("copied on write", daemon.said())
+        self.assertEqual(self.count(daemon, "files"), 20)
+        daemon.stop()
+
     def test_a_start_on_a_full_disk_with_nothing_to_remove(self):
         path = self.disk("tmpfs", 20)
         daemon = Daemon("free-floor = 4M\n", spool=path + "/spool").start()
