@@ -259,6 +259,22 @@ class Reading(Case):
                 self.client.reflect(**ask).error_response.error_code, 5)
         self.stop()
 
+    def test_every_number_of_the_api_is_used_or_reserved(self):
+        def holes(message, name):
+            used = {field.number for field in message.field} | {
+                i for r in message.reserved_range for i in range(r.start, r.end)}
+            for i in range(1, max(used, default=0)):
+                if i not in used:
+                    yield "%s.%s = %d" % (name, message.name, i)
+            for inner in message.nested_type:
+                yield from holes(inner, message.name)
+
+        file = descriptor_pb2.FileDescriptorProto()
+        self.client.pool.FindFileByName("pcap/v1/pcap.proto").CopyToProto(file)
+        self.assertEqual([h for m in file.message_type
+                          for h in holes(m, file.package)], [])
+        self.stop()
+
     def test_health(self):
         check, ask = self.client.method("Check", "grpc.health.v1.Health")
         for name in ("", "pcap.v1.Pcap"):
@@ -411,6 +427,8 @@ class Reading(Case):
         self.assertEqual(events[0], "header")
         listener = self.client.call("Listen", name="tail")
         self.assertEqual(next(listener).WhichOneof("event"), "header")
+        script = self.readme('name="tail", live=True')
+        self.assertEqual(len(script.stdout.read(24)), 24)
         self.daemon.process.terminate()
         for one in (stream, listener):
             end, error = self.ended(one)
@@ -418,23 +436,26 @@ class Reading(Case):
             self.assertIn("stopping", end.note)
             self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
             self.assertEqual(error.details(), "pcapd is stopping")
+        self.assertIn("UNAVAILABLE: pcapd is stopping", self.failed(script))
         self.assertEqual(self.daemon.wait(), 0)
 
-    def readme_says(self, name):
-        """stderr of the client in README, which has to fail."""
+    def readme(self, asked):
+        """The client in README, which asks for that."""
         with open(SOURCE + "/README.md") as file:
             program = re.search(r"```python\n(.*?)```", file.read(),
                                 re.S).group(1)
         program = program.replace("/run/pcapd/pcapd.sock", self.daemon.socket)
-        program = program.replace('"web", filter="tcp port 80"', repr(name))
+        program = program.replace('name="web", filter="tcp port 80"', asked)
         output("protoc", "-I", SOURCE + "/proto/pcap/v1", "--python_out",
                self.daemon.folder, "pcap.proto")
-        done = subprocess.run(
-            ["/usr/bin/python3", "-c", program], cwd=self.daemon.folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            timeout=PATIENCE)
-        self.assertEqual(done.returncode, 1, done.stderr)
-        return done.stderr
+        return subprocess.Popen(
+            ["/usr/bin/python3", "-u", "-c", program], cwd=self.daemon.folder,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def failed(self, script):
+        said = script.communicate(timeout=PATIENCE)[1].decode()
+        self.assertEqual(script.returncode, 1, said)
+        return said
 
     def ended(self, stream):
         """(End, the error behind it or None)"""
@@ -469,7 +490,7 @@ class Reading(Case):
                                status=3)[1]
         self.assertIn("replay torn is not complete: %d packets" % end.lost,
                       said)
-        self.assertIn("DATA_LOSS: ", self.readme_says("torn"))
+        self.assertIn("DATA_LOSS: ", self.failed(self.readme('name="torn"')))
         self.client.channel.close()
         self.daemon.stop()
 
