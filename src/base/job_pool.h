@@ -8,7 +8,8 @@
  * Threads: its own; the functions from any.
  * Ownership: a job is the poster's, and stays where it is from job_pool_post to
  * job_pool_take or job_pool_drop. What a job is done with, tools, is a thread's
- * own, or of who takes. Limits: the jobs that posters have.
+ * own, or of who takes.
+ * Limits: the jobs that posters have.
  */
 #ifndef PCAPD_BASE_JOB_POOL_H
 #define PCAPD_BASE_JOB_POOL_H

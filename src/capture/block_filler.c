@@ -6,9 +6,9 @@
  */
 #include "capture/block_filler.h"
 
-void block_filler_init(struct block_filler *f, struct capture_tail *feed)
+void block_filler_init(struct block_filler *f, struct capture_tail *tail)
 {
-	*f = (struct block_filler){.feed = feed};
+	*f = (struct block_filler){.tail = tail};
 }
 
 void block_filler_set_type(struct block_filler *f, uint32_t link_type,
@@ -26,20 +26,20 @@ bool block_filler_ready(struct block_filler *f)
 		return true;
 	/* Once seen it stays, but for a disk that becomes full. */
 	if (!f->next_is_sure)
-		f->next_is_sure = capture_tail_room(f->feed) > 0;
+		f->next_is_sure = capture_tail_room(f->tail) > 0;
 	return f->next_is_sure;
 }
 
 bool block_filler_takes(struct block_filler *f)
 {
-	return block_filler_ready(f) || capture_tail_refuses(f->feed);
+	return block_filler_ready(f) || capture_tail_refuses(f->tail);
 }
 
 static bool block_filler_next_block(struct block_filler *f)
 {
 	block_filler_seal(f);
 	f->next_is_sure = false;
-	f->block = capture_tail_open(f->feed, f->link_type, f->snaplen);
+	f->block = capture_tail_open(f->tail, f->link_type, f->snaplen);
 	return f->block;
 }
 
@@ -67,7 +67,7 @@ void block_filler_publish(struct block_filler *f)
 {
 	if (!f->unpublished)
 		return;
-	capture_tail_publish(f->feed, f->block, f->unpublished);
+	capture_tail_publish(f->tail, f->block, f->unpublished);
 	f->unpublished = 0;
 }
 
@@ -76,7 +76,7 @@ void block_filler_seal(struct block_filler *f)
 	if (!f->block)
 		return;
 	block_filler_publish(f);
-	capture_tail_seal(f->feed, f->block);
+	capture_tail_seal(f->tail, f->block);
 	f->block = NULL;
 }
 

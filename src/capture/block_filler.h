@@ -14,7 +14,7 @@
 #include "packet/capture_tail.h"
 
 struct block_filler {
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	uint32_t link_type, snaplen;
 	struct block *block; /* open, or NULL */
 	bool next_is_sure;   /* the capture tail had room since block was opened
@@ -26,7 +26,7 @@ struct block_filler {
 	struct loss lost; /* of dropped, as long as nobody took it */
 };
 
-void block_filler_init(struct block_filler *f, struct capture_tail *feed);
+void block_filler_init(struct block_filler *f, struct capture_tail *tail);
 
 /* What the next packets are. Seals a block of other ones. */
 void block_filler_set_type(struct block_filler *f, uint32_t link_type,

@@ -5,12 +5,14 @@
  * What: live interfaces and savefiles, both into a capture tail. A live capture
  * is a thread that moves packets from the kernel's ring into the capture tail's
  * open block with one copy, publishes when a batch ends, and seals a block when
- * it is full or block_age_ns old, by the clock. Threads: capture_start makes
- * one; capture_stop ends it and may be called from any other. capture_status
- * from any thread. Ownership: a capture holds a reference to its capture tail.
- * Strings are copied. Limits: never waits for the capture tail: without room it
- * leaves packets in the ring, whose drops the kernel counts. A packet that does
- * not fit into a block is counted in dropped_memory.
+ * it is full or block_age_ns old, by the clock.
+ * Threads: capture_start makes one; capture_stop ends it and may be called from
+ * any other. capture_status from any thread.
+ * Ownership: a capture holds a reference to its capture tail. Strings are
+ * copied.
+ * Limits: never waits for the capture tail: without room it leaves packets in
+ * the ring, whose drops the kernel counts. A packet that does not fit into a
+ * block is counted in dropped_memory.
  */
 #ifndef PCAPD_CAPTURE_CAPTURE_H
 #define PCAPD_CAPTURE_CAPTURE_H

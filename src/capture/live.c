@@ -40,13 +40,13 @@
  * counts what is left. */
 #define DRAIN_ROOM_NS (2 * NS_PER_S)
 #define DRAIN_COUNT_NS NS_PER_S
-/* A feed without room may keep capture_catch_up waiting so long. */
+/* A capture tail without room may keep capture_catch_up waiting so long. */
 #define CATCH_UP_NS (250 * NS_PER_MS)
 
 struct capture {
 	atomic_uint refs;
 	struct capture_options options;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	int wake_fd;
 	pthread_t thread;
 	/* The thread's. */
@@ -68,7 +68,7 @@ struct capture {
 	bool take_anyway; /* also where there is no room: then count it */
 	bool closed;	  /* the source takes nothing in any more */
 	bool opening;	  /* no packet came yet that is wanted */
-	struct own_traffic sieve;
+	struct own_traffic own;
 
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t taken;
@@ -124,7 +124,7 @@ static void show_counts(struct capture *c)
 	c->status.newest_ns = c->fill.newest_ns;
 	c->status.complete_ns = c->complete_ns;
 	c->status.looped_ns = monotonic_ns();
-	c->status.left_out = c->sieve.all_left_out;
+	c->status.left_out = c->own.all_left_out;
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -155,7 +155,7 @@ static void live_tell_losses(struct capture *c, bool asked)
 	loss_join(&c->losses[CAPTURE_LOST_MEMORY], &c->status.dropped_memory,
 		  &memory);
 	pthread_mutex_unlock(&c->lock);
-	capture_tail_lost(c->feed);
+	capture_tail_lost(c->tail);
 }
 
 /* An interface may come, or come up, and the kernel will tell. */
@@ -168,10 +168,10 @@ static bool worth_waiting(const struct err *e)
 static void live_exclude(struct capture *c)
 {
 	if (!c->source || c->closed ||
-	    !own_traffic_follow(&c->sieve, c->options.exclude, c->source))
+	    !own_traffic_follow(&c->own, c->options.exclude, c->source))
 		return;
 	pthread_mutex_lock(&c->lock);
-	c->status.excluded = c->sieve.n;
+	c->status.excluded = c->own.n;
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -228,7 +228,7 @@ static bool open_source(struct capture *c, struct err *e)
 	c->well_ns = c->complete_ns = source_listening_ns(c->source);
 	uint32_t link_type = source_link_type(c->source);
 	block_filler_set_type(&c->fill, link_type, source_snaplen(c->source));
-	own_traffic_renew(&c->sieve);
+	own_traffic_renew(&c->own);
 	live_exclude(c);
 	c->statistics_ns = monotonic_ns() + STATISTICS_NS;
 	pthread_mutex_lock(&c->lock);
@@ -240,13 +240,13 @@ static bool open_source(struct capture *c, struct err *e)
 }
 
 /* Now it is known, or will not be. */
-static void end_hold(struct capture *c)
+static void end_wait(struct capture *c)
 {
-	struct own_traffic *v = &c->sieve;
+	struct own_traffic *v = &c->own;
 
-	if (v->holds && !own_traffic_drops(v, &v->head, v->body))
+	if (v->deferred && !own_traffic_drops(v, &v->head, v->body))
 		block_filler_packet(&c->fill, &v->head, v->body);
-	v->holds = false;
+	v->deferred = false;
 	live_tell_losses(c, false);
 	block_filler_publish(&c->fill);
 }
@@ -267,8 +267,8 @@ static bool live_take(void *ctx, const struct packet_head *h,
 
 /*
  * What the kernel took in from an interface that is gone, or bears another
- * name now: it hands over the last of it by the clock. A feed without room
- * gets none; then it is counted.
+ * name now: it hands over the last of it by the clock. A capture tail without
+ * room gets none; then it is counted.
  */
 static void take_rest(struct capture *c)
 {
@@ -277,12 +277,12 @@ static void take_rest(struct capture *c)
 
 	source_close_intake(c->source);
 	c->closed = true;
-	end_hold(c);
+	end_wait(c);
 	for (;;) {
 		c->take_anyway = !block_filler_ready(&c->fill);
 		int n = source_take(c->source, BATCH_PACKETS, live_take, c,
 				    &ignored);
-		end_hold(c);
+		end_wait(c);
 		if (n > 0)
 			continue;
 		if (source_drained(c->source) || monotonic_ns() >= until)
@@ -338,9 +338,9 @@ static bool live_take(void *ctx, const struct packet_head *h,
 		c->past_stop = true;
 		return false;
 	}
-	if (!own_traffic_drops(&c->sieve, h, body)) {
-		if (own_traffic_waits(&c->sieve, h, body) &&
-		    own_traffic_hold(&c->sieve, h, body))
+	if (!own_traffic_drops(&c->own, h, body)) {
+		if (own_traffic_waits(&c->own, h, body) &&
+		    own_traffic_defer(&c->own, h, body))
 			return false;
 		block_filler_packet(&c->fill, h, body);
 	}
@@ -365,7 +365,7 @@ static void live_note(struct capture *c, int n, int64_t begin_ns)
 	look_down(c);
 	if (n > 0)
 		c->complete_ns = c->fill.newest_ns;
-	else if (n == 0 && !c->sieve.holds &&
+	else if (n == 0 && !c->own.deferred &&
 		 begin_ns - HAND_OVER_NS > c->complete_ns)
 		c->complete_ns = begin_ns - HAND_OVER_NS;
 	if (n == 0 && !c->down_ns)
@@ -378,15 +378,15 @@ static void live_note(struct capture *c, int n, int64_t begin_ns)
  * packets; -1: there is no source any more. */
 static int take_batch(struct capture *c)
 {
-	const struct own_traffic *v = &c->sieve;
+	const struct own_traffic *v = &c->own;
 	struct err e = ERR_INIT;
 	int64_t begin = realtime_ns();
 
 	live_exclude(c);
-	if (v->holds) {
+	if (v->deferred) {
 		if (own_traffic_waits(v, &v->head, v->body))
 			return 0;
-		end_hold(c);
+		end_wait(c);
 		if (!block_filler_takes(&c->fill) && !c->take_anyway)
 			return 1;
 	}
@@ -424,7 +424,7 @@ static void live_answer(struct capture *c, int n)
 
 	if (!is_asked(c, &until))
 		return;
-	bool empty = n <= 0 && !c->sieve.holds &&
+	bool empty = n <= 0 && !c->own.deferred &&
 		     (!c->source || now >= until || source_drained(c->source));
 	/* Whoever asks what there is also asks what is missing. */
 	live_tell_losses(c, true);
@@ -446,7 +446,7 @@ static int wait_ms(struct capture *c, bool ready, int64_t now)
 	int64_t asked_until;
 
 	until = live_least(until, now + CAPTURE_ROUND_NS);
-	if (is_asked(c, &asked_until) && !c->sieve.holds)
+	if (is_asked(c, &asked_until) && !c->own.deferred)
 		until = live_least(until, asked_until);
 	if (c->source && !ready)
 		until = live_least(until, now + NO_ROOM_MS * NS_PER_MS);
@@ -539,7 +539,7 @@ static void live_tick(struct capture *c)
 /*
  * After the stop. What the kernel accepted before it may still lie in a ring
  * block that is not handed over yet. On a busy link a packet that came after
- * the stop ends this; on a quiet one the counts or the clock do. A feed
+ * the stop ends this; on a quiet one the counts or the clock do. A capture tail
  * without room gets some time, then what is left is counted as dropped.
  */
 static void live_drain(struct capture *c)
@@ -559,13 +559,14 @@ static void live_drain(struct capture *c)
 			n = take_batch(c);
 			wait = n == 0 ? SOURCE_TIMEOUT_MS : 0;
 		}
-		bool held = c->sieve.holds;
-		all = n < 0 || (n == 0 && !held &&
+		bool deferred = c->own.deferred;
+		all = n < 0 || (n == 0 && !deferred &&
 				(now >= start + DRAIN_GRACE_NS ||
 				 source_drained(c->source)));
-		struct pollfd fd = {
-			ready && !held && c->source ? source_fd(c->source) : -1,
-			POLLIN, 0};
+		struct pollfd fd = {ready && !deferred && c->source
+					    ? source_fd(c->source)
+					    : -1,
+				    POLLIN, 0};
 		if (wait && !all)
 			poll(&fd, 1, wait);
 		now = monotonic_ns();
@@ -593,7 +594,7 @@ static void *live_run(void *arg)
 		 * room. */
 		if (c->source && !block_filler_ready(&c->fill))
 			block_filler_seal(&c->fill);
-		if (wait_for_something(c, ready && !c->sieve.holds))
+		if (wait_for_something(c, ready && !c->own.deferred))
 			break;
 		if (c->source)
 			source_resize(c->source);
@@ -610,7 +611,7 @@ static void *live_run(void *arg)
 	}
 	c->until_ns = realtime_ns();
 	live_drain(c);
-	end_hold(c);
+	end_wait(c);
 	live_tell_losses(c, true);
 	block_filler_seal(&c->fill);
 	show_counts(c);
@@ -637,8 +638,8 @@ void capture_unref(struct capture *c)
 	if (c->wake_fd >= 0)
 		close(c->wake_fd);
 	netlink_watch_close(&c->links);
-	own_traffic_done(&c->sieve);
-	capture_tail_unref(c->feed);
+	own_traffic_done(&c->own);
+	capture_tail_unref(c->tail);
 	pthread_cond_destroy(&c->taken);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
@@ -658,7 +659,7 @@ struct capture *capture_start(const struct capture_options *o,
 	c->options = *o;
 	c->filter_type = -1;
 	c->may_compile = !bpf_compiler_runs();
-	c->feed = capture_tail_ref(f);
+	c->tail = capture_tail_ref(f);
 	c->until_ns = INT64_MAX;
 	block_filler_init(&c->fill, f);
 	pthread_mutex_init(&c->lock, NULL);
@@ -736,7 +737,7 @@ void capture_status(struct capture *c, struct capture_status *s)
 
 uint64_t capture_left_out(struct capture *c, unsigned place, bool forget)
 {
-	atomic_uint_fast64_t *n = &c->sieve.left_out[place];
+	atomic_uint_fast64_t *n = &c->own.left_out[place];
 
 	return forget ? atomic_exchange(n, 0) : atomic_load(n);
 }

@@ -8,10 +8,12 @@
  * What: a set of TCP connections. Each capture that runs puts exactly these
  * into its kernel's filter (bpf_exclude.h) when the set has changed. And the
  * sockets that they come from, so that a capture can wait until it is known
- * what becomes of a packet's connection (sieve.h). Threads: any. Ownership:
- * own_connections_new gives, own_connections_free takes, after the last
- * capture. Limits: OWN_CONNECTIONS_MAX connections. One that has ended stays in
- * for OWN_CONNECTIONS_LINGER_NS, since the kernel still says goodbye for it.
+ * what becomes of a packet's connection (own_traffic.h).
+ * Threads: any.
+ * Ownership: own_connections_new gives, own_connections_free takes, after the
+ * last capture.
+ * Limits: OWN_CONNECTIONS_MAX connections. One that has ended stays in for
+ * OWN_CONNECTIONS_LINGER_NS, since the kernel still says goodbye for it.
  * OWN_CONNECTIONS_LISTENERS_MAX sockets.
  */
 #ifndef PCAPD_CAPTURE_OWN_CONNECTIONS_H

@@ -27,9 +27,9 @@ static void own_traffic_look(struct own_traffic *v, struct own_connections *x,
 	if (source_is_filling(s))
 		v->sure_ns = INT64_MAX;
 	else if (own_connections_settled(x))
-		v->sure_ns = now - OWN_TRAFFIC_HOLD_NS;
+		v->sure_ns = now - OWN_TRAFFIC_WAIT_NS;
 	else
-		v->sure_ns = now - OWN_TRAFFIC_HOLD_MAX_NS;
+		v->sure_ns = now - OWN_TRAFFIC_WAIT_MAX_NS;
 }
 
 static bool own_traffic_make_room(struct own_traffic *v)
@@ -68,7 +68,7 @@ static bool own_traffic_renew_set(struct own_traffic *v,
 			 n - v->n, n);
 	/* The kernel's clock and ours are one. Packets of several CPUs are not
 	 * quite in order. */
-	v->until_ns = v->n + v->n_old ? realtime_ns() + OWN_TRAFFIC_HOLD_NS : 0;
+	v->until_ns = v->n + v->n_old ? realtime_ns() + OWN_TRAFFIC_WAIT_NS : 0;
 	return true;
 }
 
@@ -124,8 +124,8 @@ bool own_traffic_is_early(const struct own_traffic *v,
 	return false;
 }
 
-bool own_traffic_hold(struct own_traffic *v, const struct packet_head *h,
-		      const uint8_t *body)
+bool own_traffic_defer(struct own_traffic *v, const struct packet_head *h,
+		       const uint8_t *body)
 {
 	if (v->room < h->caplen) {
 		free(v->body);
@@ -136,7 +136,7 @@ bool own_traffic_hold(struct own_traffic *v, const struct packet_head *h,
 		return false;
 	v->head = *h;
 	memcpy(v->body, body, h->caplen);
-	v->holds = true;
+	v->deferred = true;
 	return true;
 }
 

@@ -7,11 +7,13 @@
  * Until the kernel has heard of a change it looks at all packets: what lies in
  * the ring was taken in by the filter of before. The first packets of a
  * connection come before it is in the set: what is at an address where pcapd
- * listens, and in no connection that is known, is held until one that it
- * belongs to would be. Threads: the capture's. Limits: a connection that takes
- * longer than OWN_TRAFFIC_HOLD_NS to be made leaves the packets that are older
- * behind. A daemon that does not get to accepting it has
- * OWN_TRAFFIC_HOLD_MAX_NS. A ring that fills up ends every hold.
+ * listens, and in no connection that is known, waits until one that it belongs
+ * to would be.
+ * Threads: the capture's.
+ * Limits: a connection that takes longer than OWN_TRAFFIC_WAIT_NS to be made
+ * leaves the packets that are older behind. A daemon that does not get to
+ * accepting it has OWN_TRAFFIC_WAIT_MAX_NS. A ring that fills up ends every
+ * wait.
  */
 #ifndef PCAPD_CAPTURE_OWN_TRAFFIC_H
 #define PCAPD_CAPTURE_OWN_TRAFFIC_H
@@ -22,9 +24,9 @@
 #include <stdatomic.h>
 
 /* A round trip on a LAN, from SYN to ACK. */
-#define OWN_TRAFFIC_HOLD_NS (20 * NS_PER_S / 1000)
+#define OWN_TRAFFIC_WAIT_NS (20 * NS_PER_S / 1000)
 /* Less than a reader waits for what was captured (capture_catch_up). */
-#define OWN_TRAFFIC_HOLD_MAX_NS (200 * NS_PER_S / 1000)
+#define OWN_TRAFFIC_WAIT_MAX_NS (200 * NS_PER_S / 1000)
 
 struct own_traffic {
 	uint64_t version; /* of the set that was seen last */
@@ -47,7 +49,7 @@ struct own_traffic {
 	/* What is not newer can be in no connection that is not in the set. */
 	int64_t sure_ns;
 	/* The packet that waits, and everything behind it. */
-	bool holds;
+	bool deferred;
 	struct packet_head head;
 	uint8_t *body;
 	uint32_t room;
@@ -66,8 +68,8 @@ bool own_traffic_matches(struct own_traffic *v, const struct packet_head *h,
 bool own_traffic_is_early(const struct own_traffic *v,
 			  const struct packet_head *h, const uint8_t *body);
 /* Keeps the packet, to be looked at again. false: out of memory. */
-bool own_traffic_hold(struct own_traffic *v, const struct packet_head *h,
-		      const uint8_t *body);
+bool own_traffic_defer(struct own_traffic *v, const struct packet_head *h,
+		       const uint8_t *body);
 
 /* No packet that the kernel cut is longer: libpcap may put a header of SLL2 in
  * front. */

@@ -507,7 +507,7 @@ bool ring_drained(struct ring *r)
 }
 
 /* A packet that is held may keep a small one from being read for ten of its
- * blocks (OWN_TRAFFIC_HOLD_MAX_NS). */
+ * blocks (OWN_TRAFFIC_WAIT_MAX_NS). */
 bool ring_is_filling(const struct ring *r)
 {
 	return is_ours_at(r, r->small ? r->n_blocks / 4 * 3 : r->n_blocks / 2);

@@ -2,7 +2,7 @@
 /*
  * Several rings, merged by time, and rings in the place of others. Guarantees
  * that a packet waits only while an older one may still come from another ring,
- * and never longer than RING_GROUP_HOLD_NS; that a ring is closed only after
+ * and never longer than RING_GROUP_REORDER_NS; that a ring is closed only after
  * the kernel was told to use others, and all that it had was taken. Leaves out
  * the rings themselves.
  */
@@ -23,13 +23,13 @@
 
 /* The kernel hands over a ring's block at its second timer tick at the latest.
  */
-#define RING_GROUP_HOLD_NS (3 * SOURCE_TIMEOUT_MS * 1000000ll)
+#define RING_GROUP_REORDER_NS (3 * SOURCE_TIMEOUT_MS * 1000000ll)
 /* Large rings without a filled block for so long are too large. */
 #define RING_GROUP_QUIET_NS (600 * NS_PER_S)
 /* After one that failed. */
 #define RING_GROUP_RETRY_NS (10 * NS_PER_S)
 
-struct ring_group_lane {
+struct ring_group_input {
 	struct ring *ring;
 	bool has_head;
 	int64_t head_ns; /* of its next packet */
@@ -53,7 +53,7 @@ struct ring_group {
 	/* In the order in which they joined the group: those that it has, and
 	 * then those that it will have. */
 	unsigned n;
-	struct ring_group_lane *lanes[2 * CAPTURE_RINGS_MAX];
+	struct ring_group_input *inputs[2 * CAPTURE_RINGS_MAX];
 	/* With several: readable when a ring that had nothing has something, or
 	 * when what waits need not wait any longer. */
 	int epoll_fd, timer_fd;
@@ -66,7 +66,7 @@ struct ring_group {
 	bool one_size; /* they stay as they are */
 	int64_t busy_ns, retry_ns;
 	enum ring_group_state state;
-	struct ring_group_lane *next[CAPTURE_RINGS_MAX],
+	struct ring_group_input *next[CAPTURE_RINGS_MAX],
 		*gone[CAPTURE_RINGS_MAX];
 	pthread_t thread;
 	bool joinable;
@@ -74,9 +74,9 @@ struct ring_group {
 	int error; /* errno of what the thread did; 0: it is done */
 };
 
-/* --- lanes --- */
+/* --- inputs --- */
 
-static void lane_close(struct ring_group_lane *l)
+static void input_close(struct ring_group_input *l)
 {
 	if (!l)
 		return;
@@ -84,11 +84,11 @@ static void lane_close(struct ring_group_lane *l)
 	free(l);
 }
 
-static void lanes_close(struct ring_group_lane **lanes)
+static void inputs_close(struct ring_group_input **inputs)
 {
 	for (unsigned i = 0; i < CAPTURE_RINGS_MAX; i++) {
-		lane_close(lanes[i]);
-		lanes[i] = NULL;
+		input_close(inputs[i]);
+		inputs[i] = NULL;
 	}
 }
 
@@ -106,12 +106,12 @@ static uint64_t ring_group_small_bytes(const struct ring_group *f)
 }
 
 /* They join the group of first; NULL: they make one. */
-static bool ring_group_open_lanes(const struct ring_group *f, bool small,
-				  const struct ring *first,
-				  struct ring_group_lane **lanes)
+static bool ring_group_open_inputs(const struct ring_group *f, bool small,
+				   const struct ring *first,
+				   struct ring_group_input **inputs)
 {
 	for (unsigned i = 0; i < f->rings; i++) {
-		struct ring_group_lane *l = lanes[i] = calloc(1, sizeof(*l));
+		struct ring_group_input *l = inputs[i] = calloc(1, sizeof(*l));
 
 		if (!l)
 			return false;
@@ -126,7 +126,7 @@ static bool ring_group_open_lanes(const struct ring_group *f, bool small,
 	return true;
 }
 
-static bool ring_group_arm(struct ring_group *f, struct ring_group_lane *l,
+static bool ring_group_arm(struct ring_group *f, struct ring_group_input *l,
 			   int how)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLONESHOT,
@@ -156,18 +156,19 @@ static void ring_group_poll_end(struct ring_group *f)
 }
 
 /* Behind those that are there, or none of them. */
-static bool ring_group_add(struct ring_group *f, struct ring_group_lane **lanes)
+static bool ring_group_add(struct ring_group *f,
+			   struct ring_group_input **inputs)
 {
 	bool several = f->n + f->rings > 1, first = f->epoll_fd < 0;
 	bool ok = !several || !first || ring_group_poll_begin(f);
 
 	for (unsigned i = 0; i < f->n && ok && first; i++)
-		ok = ring_group_arm(f, f->lanes[i], EPOLL_CTL_ADD);
+		ok = ring_group_arm(f, f->inputs[i], EPOLL_CTL_ADD);
 	for (unsigned i = 0; i < f->rings && ok && several; i++)
-		ok = ring_group_arm(f, lanes[i], EPOLL_CTL_ADD);
+		ok = ring_group_arm(f, inputs[i], EPOLL_CTL_ADD);
 	for (unsigned i = 0; i < f->rings && ok; i++) {
-		f->lanes[f->n++] = lanes[i];
-		lanes[i] = NULL;
+		f->inputs[f->n++] = inputs[i];
+		inputs[i] = NULL;
 	}
 	if (!ok && first)
 		ring_group_poll_end(f);
@@ -178,7 +179,7 @@ static bool ring_group_add(struct ring_group *f, struct ring_group_lane **lanes)
 static void ring_group_remove(struct ring_group *f, unsigned first)
 {
 	for (unsigned i = 0; i < f->rings; i++) {
-		struct ring_group_lane *l = f->lanes[first + i];
+		struct ring_group_input *l = f->inputs[first + i];
 
 		ring_add_drops(l->ring, &f->lost.kernel);
 		if (f->epoll_fd >= 0)
@@ -187,8 +188,8 @@ static void ring_group_remove(struct ring_group *f, unsigned first)
 		f->gone[i] = l;
 	}
 	f->n -= f->rings;
-	memmove(f->lanes + first, f->lanes + first + f->rings,
-		(f->n - first) * sizeof(*f->lanes));
+	memmove(f->inputs + first, f->inputs + first + f->rings,
+		(f->n - first) * sizeof(*f->inputs));
 	if (f->n == 1)
 		ring_group_poll_end(f);
 }
@@ -232,14 +233,14 @@ struct ring_group *ring_group_open(const struct capture_options *o,
 		   ring_group_large_bytes(f) > ring_group_small_bytes(f) &&
 		   ring_may_be_small(o);
 	f->one_size = !f->small;
-	ok = ring_group_open_lanes(f, f->small, NULL, f->next) &&
+	ok = ring_group_open_inputs(f, f->small, NULL, f->next) &&
 	     ring_choose(f->next[0]->ring, 0, f->rings) &&
 	     ring_group_add(f, f->next);
 	*opened_ns = realtime_ns();
 	f->interface_drops = ring_group_interface_drops(f);
 	reading_add(&f->interface_counted, &f->lost.interface, 0, 0);
 	for (unsigned i = 0; ok && i < f->n; i++)
-		ok = ring_listen(f->lanes[i]->ring, filter->program.bf_insns,
+		ok = ring_listen(f->inputs[i]->ring, filter->program.bf_insns,
 				 filter->program.bf_len);
 	if (ok)
 		return f;
@@ -260,9 +261,9 @@ void ring_group_close(struct ring_group *f)
 		return;
 	ring_group_join(f);
 	for (unsigned i = 0; i < f->n; i++)
-		lane_close(f->lanes[i]);
-	lanes_close(f->next);
-	lanes_close(f->gone);
+		input_close(f->inputs[i]);
+	inputs_close(f->next);
+	inputs_close(f->gone);
 	ring_group_poll_end(f);
 	free(f);
 }
@@ -281,7 +282,7 @@ static bool ring_group_close_gone(struct ring_group *f, struct ring *first)
 
 		if (!ring_choose(first, f->rings, left ? left : 1))
 			return false;
-		lane_close(f->gone[i]);
+		input_close(f->gone[i]);
 		f->gone[i] = NULL;
 	}
 	return ring_choose(first, 0, f->rings);
@@ -290,13 +291,13 @@ static bool ring_group_close_gone(struct ring_group *f, struct ring *first)
 static void *ring_group_work(void *arg)
 {
 	struct ring_group *f = arg;
-	struct ring *first = f->lanes[0]->ring;
+	struct ring *first = f->inputs[0]->ring;
 	bool ok;
 
 	errno = 0;
 	switch (f->state) {
 	case RING_GROUP_OPENING:
-		ok = ring_group_open_lanes(f, !f->small, first, f->next);
+		ok = ring_group_open_inputs(f, !f->small, first, f->next);
 		break;
 	case RING_GROUP_SWITCHING:
 		ok = ring_choose(first, f->rings, f->rings);
@@ -334,7 +335,7 @@ static bool ring_group_listen_as(struct ring_group *f, struct ring *first)
 
 static void ring_group_opened(struct ring_group *f, int64_t now)
 {
-	if (!f->error && ring_group_listen_as(f, f->lanes[0]->ring) &&
+	if (!f->error && ring_group_listen_as(f, f->inputs[0]->ring) &&
 	    ring_group_add(f, f->next)) {
 		ring_group_begin(f, RING_GROUP_SWITCHING);
 		return;
@@ -346,7 +347,7 @@ static void ring_group_opened(struct ring_group *f, int64_t now)
 			 f->options->interface, f->small ? "large" : "small",
 			 strerror(f->error ? f->error : ENOMEM),
 			 (int)(RING_GROUP_RETRY_NS / NS_PER_S));
-	lanes_close(f->next);
+	inputs_close(f->next);
 	f->retry_ns = now + RING_GROUP_RETRY_NS;
 	f->state = RING_GROUP_STEADY;
 }
@@ -356,13 +357,13 @@ static void ring_group_switched(struct ring_group *f, int64_t now)
 	/* Then the last ones get no packet. */
 	if (f->error) {
 		ring_group_remove(f, f->rings);
-		lanes_close(f->gone);
+		inputs_close(f->gone);
 		f->retry_ns = now + RING_GROUP_RETRY_NS;
 		f->state = RING_GROUP_STEADY;
 		return;
 	}
 	for (unsigned i = 0; i < f->rings; i++)
-		ring_end(f->lanes[i]->ring);
+		ring_end(f->inputs[i]->ring);
 	f->small = !f->small;
 	f->state = RING_GROUP_DRAINING;
 }
@@ -370,7 +371,7 @@ static void ring_group_switched(struct ring_group *f, int64_t now)
 static bool ring_group_is_drained(struct ring_group *f)
 {
 	for (unsigned i = 0; i < f->rings; i++)
-		if (!ring_drained(f->lanes[i]->ring))
+		if (!ring_drained(f->inputs[i]->ring))
 			return false;
 	return true;
 }
@@ -382,7 +383,7 @@ static bool ring_group_is_wrong_size(struct ring_group *f, int64_t now)
 	bool busy = false;
 
 	for (unsigned i = 0; i < f->n; i++)
-		busy = ring_was_busy(f->lanes[i]->ring) || busy;
+		busy = ring_was_busy(f->inputs[i]->ring) || busy;
 	if (busy)
 		f->busy_ns = now;
 	return now >= f->retry_ns &&
@@ -426,33 +427,33 @@ void ring_group_resize(struct ring_group *f)
 
 int ring_group_fd(const struct ring_group *f)
 {
-	return f->n == 1 ? ring_fd(f->lanes[0]->ring) : f->epoll_fd;
+	return f->n == 1 ? ring_fd(f->inputs[0]->ring) : f->epoll_fd;
 }
 
 int ring_group_socket(const struct ring_group *f, unsigned i)
 {
-	return i < f->n ? ring_fd(f->lanes[i]->ring) : -1;
+	return i < f->n ? ring_fd(f->inputs[i]->ring) : -1;
 }
 
 /* --- merging --- */
 
-static void ring_group_look(struct ring_group_lane *l)
+static void ring_group_look(struct ring_group_input *l)
 {
 	l->has_head = ring_head(l->ring, &l->head_ns);
 	/* Without one the kernel may still keep some. */
 	l->sure = l->has_head || ring_drained(l->ring);
 }
 
-/* The oldest head; *next: the oldest of the other lanes. */
-static struct ring_group_lane *ring_group_oldest(struct ring_group *f,
-						 int64_t *next, bool *sure)
+/* The oldest head; *next: the oldest of the other inputs. */
+static struct ring_group_input *ring_group_oldest(struct ring_group *f,
+						  int64_t *next, bool *sure)
 {
-	struct ring_group_lane *first = NULL;
+	struct ring_group_input *first = NULL;
 
 	*next = INT64_MAX;
 	*sure = true;
 	for (unsigned i = 0; i < f->n; i++) {
-		struct ring_group_lane *l = f->lanes[i];
+		struct ring_group_input *l = f->inputs[i];
 
 		*sure = *sure && l->sure;
 		if (!l->has_head)
@@ -468,7 +469,7 @@ static struct ring_group_lane *ring_group_oldest(struct ring_group *f,
 }
 
 /*
- * Wakes up when a lane that has nothing gets something, and after wait_ns (0:
+ * Wakes up when an input that has nothing gets something, and after wait_ns (0:
  * not by the clock).
  */
 static void wait_for_more(struct ring_group *f, int64_t wait_ns)
@@ -481,13 +482,13 @@ static void wait_for_more(struct ring_group *f, int64_t wait_ns)
 
 	for (int i = 0; i < n; i++)
 		if (seen[i].data.ptr)
-			((struct ring_group_lane *)seen[i].data.ptr)->armed =
+			((struct ring_group_input *)seen[i].data.ptr)->armed =
 				false;
 	/* Setting it also forgets that it went off. */
 	timerfd_settime(f->timer_fd, 0, &when, NULL);
 	for (unsigned i = 0; i < f->n; i++)
-		if (!f->lanes[i]->has_head && !f->lanes[i]->armed)
-			ring_group_arm(f, f->lanes[i], EPOLL_CTL_MOD);
+		if (!f->inputs[i]->has_head && !f->inputs[i]->armed)
+			ring_group_arm(f, f->inputs[i], EPOLL_CTL_MOD);
 }
 
 struct giving {
@@ -509,21 +510,22 @@ static bool ring_group_give(void *ctx, const struct packet_head *h,
 static int take_nothing(struct ring_group *f, struct giving *g, struct err *e)
 {
 	for (unsigned i = 0; i < f->n; i++)
-		if (ring_take(f->lanes[i]->ring, 0, 0, ring_group_give, g, e) <
+		if (ring_take(f->inputs[i]->ring, 0, 0, ring_group_give, g, e) <
 		    0)
 			return -1;
 	return 0;
 }
 
-/* How long the head of l waits for lanes of which it is not sure that they
+/* How long the head of l waits for inputs of which it is not sure that they
  * have nothing older. A head from the future is one from before the clock was
  * set back. */
-static int64_t hold_ns(const struct ring_group_lane *l, int64_t now)
+static int64_t input_wait_ns(const struct ring_group_input *l, int64_t now)
 {
 	int64_t age = now - l->head_ns;
 
-	return age < 0 || age >= RING_GROUP_HOLD_NS ? 0
-						    : RING_GROUP_HOLD_NS - age;
+	return age < 0 || age >= RING_GROUP_REORDER_NS
+		       ? 0
+		       : RING_GROUP_REORDER_NS - age;
 }
 
 static int take_merged(struct ring_group *f, int max, struct giving *g,
@@ -532,18 +534,18 @@ static int take_merged(struct ring_group *f, int max, struct giving *g,
 	int64_t now = realtime_ns(), next, wait = 0;
 	int taken = 0;
 	bool sure;
-	struct ring_group_lane *l = NULL;
+	struct ring_group_input *l = NULL;
 
 	for (unsigned i = 0; i < f->n; i++)
-		ring_group_look(f->lanes[i]);
+		ring_group_look(f->inputs[i]);
 	while (taken < max && !g->ended &&
 	       (l = ring_group_oldest(f, &next, &sure))) {
-		wait = sure ? 0 : hold_ns(l, now);
+		wait = sure ? 0 : input_wait_ns(l, now);
 		if (wait)
 			break;
 		if (!sure && l->head_ns <= now &&
-		    next > now - RING_GROUP_HOLD_NS)
-			next = now - RING_GROUP_HOLD_NS;
+		    next > now - RING_GROUP_REORDER_NS)
+			next = now - RING_GROUP_REORDER_NS;
 		int n = ring_take(l->ring, max - taken, next, ring_group_give,
 				  g, e);
 		if (n < 0)
@@ -551,7 +553,7 @@ static int take_merged(struct ring_group *f, int max, struct giving *g,
 		taken += n;
 		ring_group_look(l);
 	}
-	/* A lane that has something does not wake anybody: what there was no
+	/* An input that has something does not wake anybody: what there was no
 	 * time or no place for, does. */
 	wait_for_more(f, l && !wait ? 1 : wait);
 	return taken || l ? taken : take_nothing(f, g, e);
@@ -562,7 +564,7 @@ int ring_group_take(struct ring_group *f, int max, source_packet packet,
 {
 	struct giving g = {.packet = packet, .ctx = ctx};
 
-	return f->n == 1 ? ring_take(f->lanes[0]->ring, max, INT64_MAX, packet,
+	return f->n == 1 ? ring_take(f->inputs[0]->ring, max, INT64_MAX, packet,
 				     ctx, e)
 			 : take_merged(f, max, &g, e);
 }
@@ -574,7 +576,7 @@ void ring_group_add_known(struct ring_group *f, struct source_drops *d)
 	struct source_drops *l = &f->lost;
 
 	for (unsigned i = 0; i < f->n; i++)
-		ring_add_known(f->lanes[i]->ring, &l->kernel);
+		ring_add_known(f->inputs[i]->ring, &l->kernel);
 	loss_add(&d->kernel, l->kernel.packets, l->kernel.from_ns,
 		 l->kernel.to_ns);
 	loss_add(&d->interface, l->interface.packets, l->interface.from_ns,
@@ -585,7 +587,7 @@ void ring_group_add_known(struct ring_group *f, struct source_drops *d)
 void ring_group_add_drops(struct ring_group *f, struct source_drops *d)
 {
 	for (unsigned i = 0; i < f->n; i++)
-		ring_add_drops(f->lanes[i]->ring, &f->lost.kernel);
+		ring_add_drops(f->inputs[i]->ring, &f->lost.kernel);
 	if (f->options->promiscuous) {
 		uint64_t now = ring_group_interface_drops(f);
 		/* Another one of that name begins at 0. */
@@ -603,7 +605,7 @@ uint64_t ring_group_left(struct ring_group *f)
 	uint64_t left = 0;
 
 	for (unsigned i = 0; i < f->n; i++)
-		left += ring_left(f->lanes[i]->ring);
+		left += ring_left(f->inputs[i]->ring);
 	return left;
 }
 
@@ -612,14 +614,14 @@ bool ring_group_was_down(struct ring_group *f)
 	bool down = false;
 
 	for (unsigned i = 0; i < f->n; i++)
-		down = ring_was_down(f->lanes[i]->ring) || down;
+		down = ring_was_down(f->inputs[i]->ring) || down;
 	return down;
 }
 
 bool ring_group_drained(struct ring_group *f)
 {
 	for (unsigned i = 0; i < f->n; i++)
-		if (!ring_drained(f->lanes[i]->ring))
+		if (!ring_drained(f->inputs[i]->ring))
 			return false;
 	return true;
 }
@@ -627,7 +629,7 @@ bool ring_group_drained(struct ring_group *f)
 bool ring_group_is_filling(const struct ring_group *f)
 {
 	for (unsigned i = 0; i < f->n; i++)
-		if (ring_is_filling(f->lanes[i]->ring))
+		if (ring_is_filling(f->inputs[i]->ring))
 			return true;
 	return false;
 }

@@ -15,9 +15,10 @@
  * Threads: one at a time; what waits for the kernel is done by a thread of its
  * own, which ring_group_close waits for.
  * Ownership: ring_group_open gives, ring_group_close takes. The options outlive
- * it. Limits: CAPTURE_RINGS_MAX. Packets of two rings are in order as far as
- * the kernel hands them over within FANOUT_HOLD_NS; later ones come late, and
- * none is dropped for that. What comes faster than a small ring is read is
+ * it.
+ * Limits: CAPTURE_RINGS_MAX. Packets of two rings are in order as far as the
+ * kernel hands them over within RING_GROUP_REORDER_NS; later ones come late,
+ * and none is dropped for that. What comes faster than a small ring is read is
  * dropped and counted until there is a large one.
  */
 #ifndef PCAPD_CAPTURE_RING_GROUP_H

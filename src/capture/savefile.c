@@ -389,7 +389,7 @@ static bool savefile_put(struct savefile *s, struct block_filler *fill,
 		savefile_count(s, r, frame);
 		return true;
 	}
-	if (capture_tail_room(fill->feed))
+	if (capture_tail_room(fill->tail))
 		return err_set(e, ERR_FAILED, "%s: out of memory for a block",
 			       s->name);
 	return err_set(e, ERR_UNREACHABLE, "%s: pcapd is stopping", s->name);

@@ -116,7 +116,7 @@ void capture_entry_free(struct capture_entry *t)
 		return;
 	assert(!t->source && !t->writer);
 	capture_row_done(&t->row);
-	capture_tail_unref(t->feed);
+	capture_tail_unref(t->tail);
 	free(t);
 }
 
@@ -141,13 +141,13 @@ struct capture_entry *capture_entry_add(struct control *ctl,
 	if (!t->row.savefile && newest.any)
 		t->row.link_type = newest.link_type;
 	unsigned blocks = (unsigned)ctl->config.memory_blocks;
-	t->feed = t->row.savefile
+	t->tail = t->row.savefile
 			  ? capture_tail_new_waiting(row->id, newest.next_seq,
 						     blocks)
 			  : capture_tail_new(row->id, newest.next_seq, blocks);
 	pthread_mutex_lock(&ctl->lock);
 	struct capture_entry **more =
-		t->feed ? vec_push(&ctl->entries, &ctl->n) : NULL;
+		t->tail ? vec_push(&ctl->entries, &ctl->n) : NULL;
 	if (more)
 		*more = t;
 	pthread_mutex_unlock(&ctl->lock);
@@ -171,7 +171,7 @@ void capture_entry_remove(struct control *ctl, struct capture_entry *t)
 		break;
 	}
 	pthread_mutex_unlock(&ctl->lock);
-	capture_tail_close(t->feed);
+	capture_tail_close(t->tail);
 	capture_entry_free(t);
 }
 

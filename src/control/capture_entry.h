@@ -25,7 +25,7 @@ struct drops {
 
 struct capture_entry {
 	struct capture_row row;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	struct capture *source;
 	struct writer *writer;
 	bool importing;

@@ -345,7 +345,7 @@ void control_stop(struct control *ctl)
 	ctl->stopped = true;
 	every_entry(ctl, capture_entry_halt);
 	for (size_t i = 0; i < ctl->n; i++)
-		capture_tail_close(ctl->entries[i]->feed);
+		capture_tail_close(ctl->entries[i]->tail);
 	pthread_mutex_unlock(&ctl->change);
 	ledger_writer_stop(ctl->keeper);
 	ctl->keeper = NULL;

@@ -46,10 +46,10 @@ struct control *control_open(const struct config *c, struct err *e);
 void control_configure(struct control *ctl, const struct config *c);
 /* What is to come takes no longer than it has to: control_stop is next. */
 void control_end_waits(struct control *ctl);
-/* Stops and seals everything, ends every feed; what was running stays wanted
- * and resumes at the next control_open. Feeds handed out stay valid. When it
- * returns, what was received is written, and what was lost is told: a process
- * that ends then has left nothing to do but work for the next start. */
+/* Stops and seals everything, ends every capture tail; what was running stays
+ * wanted and resumes at the next control_open. Tails handed out stay valid.
+ * When it returns, what was received is written, and what was lost is told: a
+ * process that ends then has left nothing to do but work for the next start. */
 void control_stop(struct control *ctl);
 /* control_stop has come so far that what was received is written. */
 bool control_is_written(struct control *ctl);

@@ -99,7 +99,7 @@ static bool import_enter(struct control_import_import *im, const char *name,
 
 	im->row.capture = im->t->row.id;
 	im->row.at_ns = realtime_ns();
-	capture_tail_position(im->t->feed, &im->row.first_seq, &at);
+	capture_tail_position(im->t->tail, &im->row.first_seq, &at);
 	snprintf(im->row.file, sizeof(im->row.file), "%s",
 		 base && base[1] ? base + 1 : name);
 	return imports_breaks(im->ctl->store, &im->row, im->breaks,
@@ -166,7 +166,7 @@ static bool import_copy(struct control_import_import *im, struct savefile *file,
 	struct control *ctl = im->ctl;
 	int64_t age_ns = (int64_t)control_config(ctl).block_age_s * NS_PER_S;
 	struct writer_status disk;
-	struct writer *w = writer_start(ctl->store, im->t->feed, e);
+	struct writer *w = writer_start(ctl->store, im->t->tail, e);
 
 	if (!w)
 		return false;
@@ -175,7 +175,7 @@ static bool import_copy(struct control_import_import *im, struct savefile *file,
 			(struct savefile_mark){.packets = im->breaks[i].packets,
 					       .ns = im->breaks[i].last_ns};
 	savefile_look_for(file, im->marks, im->n_breaks);
-	bool ok = savefile_copy(file, im->t->feed, age_ns, &im->result, e);
+	bool ok = savefile_copy(file, im->t->tail, age_ns, &im->result, e);
 	writer_stop(w, &disk);
 	im->dropped = disk.dropped_disk;
 	snprintf(im->disk_error, sizeof(im->disk_error), "%.79s", disk.error);
@@ -299,7 +299,7 @@ static bool import_record(struct control_import_import *im, bool whole,
 
 	im->row.state = whole ? IMPORT_WHOLE : IMPORT_INCOMPLETE;
 	im->row.packets = im->result.packets;
-	capture_tail_position(im->t->feed, &im->row.end_seq, &at);
+	capture_tail_position(im->t->tail, &im->row.end_seq, &at);
 	sha256_end(im->hash, im->row.sha256);
 	if (!imports_end(im->ctl->store, &im->row, rows,
 			 import_losses(im, rows), &before, e))

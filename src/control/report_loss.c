@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 /* A thread that has not gone round for so long, a writer that has written
- * nothing for so long with a full feed: they hang. */
+ * nothing for so long with a full tail: they hang. */
 #define HANGS_NS (5 * NS_PER_S)
 #define WRITER_HANGS_NS (15 * NS_PER_S)
 /* Packets that are lost within so long are one line in the log. */
@@ -157,7 +157,7 @@ static bool is_well(struct capture_entry *t)
 	struct capture_status live;
 	struct writer_status disk;
 	int64_t now = monotonic_ns();
-	struct block *front = capture_tail_find(t->feed, 0);
+	struct block *front = capture_tail_find(t->tail, 0);
 	uint64_t seq = front ? front->info.seq : 0;
 
 	block_unref(front);
@@ -165,7 +165,7 @@ static bool is_well(struct capture_entry *t)
 	writer_status(t->writer, &disk);
 	/* A disk that says no is well enough; one that says nothing is not. */
 	if (seq != t->front_seq || now - disk.refused_ns < HANGS_NS ||
-	    disk.depth < capture_tail_max(t->feed)) {
+	    disk.depth < capture_tail_max(t->tail)) {
 		t->front_seq = seq;
 		t->front_ns = now;
 	}

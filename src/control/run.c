@@ -35,10 +35,10 @@ bool capture_entry_run(struct control *ctl, struct capture_entry *t,
 	struct capture_status now;
 
 	entry_options(ctl, t, &o);
-	struct writer *w = writer_start(ctl->store, t->feed, e);
+	struct writer *w = writer_start(ctl->store, t->tail, e);
 	if (!w)
 		return false;
-	struct capture *c = capture_start(&o, t->feed, e);
+	struct capture *c = capture_start(&o, t->tail, e);
 	if (!c) {
 		struct writer_status ignored;
 

@@ -156,7 +156,7 @@ bool capture_entry_view(struct control *ctl, const struct capture_entry *t,
 	pthread_mutex_unlock(&ctl->lock);
 	if (!ok)
 		return false;
-	if (view_totals(ctl, t->feed, v, e))
+	if (view_totals(ctl, t->tail, v, e))
 		return true;
 	capture_view_done(v);
 	return false;
@@ -201,22 +201,22 @@ bool control_find(struct control *ctl, const char *name, struct capture_view *v,
 		  struct capture_tail **f, struct err *e)
 {
 	struct capture_view view;
-	struct capture_tail *feed = NULL;
+	struct capture_tail *tail = NULL;
 
 	pthread_mutex_lock(&ctl->lock);
 	struct capture_entry *t = capture_entry_find(ctl, name, e);
 	if (t && view_entry(t, &view, e))
-		feed = capture_tail_ref(t->feed);
+		tail = capture_tail_ref(t->tail);
 	pthread_mutex_unlock(&ctl->lock);
-	if (!feed)
+	if (!tail)
 		return false;
-	if (!view_totals(ctl, feed, &view, e)) {
+	if (!view_totals(ctl, tail, &view, e)) {
 		capture_view_done(&view);
-		capture_tail_unref(feed);
+		capture_tail_unref(tail);
 		return false;
 	}
 	*v = view;
-	*f = feed;
+	*f = tail;
 	return true;
 }
 
@@ -229,10 +229,10 @@ bool control_list(struct control *ctl, const char *name,
 	*n = 0;
 	pthread_mutex_lock(&ctl->lock);
 	size_t max = ctl->n;
-	struct capture_tail **feeds =
+	struct capture_tail **tails =
 		calloc(max + 1, sizeof(struct capture_tail *));
 	*v = calloc(max + 1, sizeof(**v));
-	if (!feeds || !*v)
+	if (!tails || !*v)
 		ok = err_set(e, ERR_FAILED, "out of memory");
 	else if (name && *name)
 		ok = (one = capture_entry_find(ctl, name, e));
@@ -241,14 +241,14 @@ bool control_list(struct control *ctl, const char *name,
 			continue;
 		ok = view_entry(ctl->entries[i], &(*v)[*n], e);
 		if (ok)
-			feeds[(*n)++] = capture_tail_ref(ctl->entries[i]->feed);
+			tails[(*n)++] = capture_tail_ref(ctl->entries[i]->tail);
 	}
 	pthread_mutex_unlock(&ctl->lock);
 	for (size_t i = 0; ok && i < *n; i++)
-		ok = view_totals(ctl, feeds[i], &(*v)[i], e);
+		ok = view_totals(ctl, tails[i], &(*v)[i], e);
 	for (size_t i = 0; i < *n; i++)
-		capture_tail_unref(feeds[i]);
-	free(feeds);
+		capture_tail_unref(tails[i]);
+	free(tails);
 	while (!ok && *n > 0)
 		capture_view_done(&(*v)[--*n]);
 	if (!ok)

@@ -7,18 +7,20 @@
  *	pcapd-capture	one each: kernel's ring -> open block; never waits
  *	pcapd-writer	one each: sealed blocks -> segments; waits for disks
  *	pcapd-catalog	the one that writes SQLite
- *	pcapd-sync	once a second: what was written becomes durable; then
- *			what has to go, goes
+ *	pcapd-sync	once a second: what was written becomes durable
+ *	pcapd-retain	behind it: removes the oldest segments
+ *	pcapd-verify	after a start: looks for rows that were altered
  *	pcapd-ledger	once a second: what captures received and lost -> the
  *			catalog; the watchdog believes it
  *	pcapd-accept	connections on the socket and over TCP
  *	pcapd-tls	one a connection over TCP: TLS <-> gRPC
+ *	pcapd-guard	one a connection on the socket: looks at its frames
  *	pcapd-grpc	gRPC's events; never waits; sends what comes next
  *	pcapd-broadcast	slices of captures -> queues of listeners
  *	pcapd-pump	slices -> listeners that filter
  *	pcapd-worker	requests with one answer; wait for the catalog
  *	replay, import	a thread each while they last; wait for their client
- *	pcapd-press	some for all writers: blocks whose turn comes next
+ *	pcapd-compress	some for all writers: blocks whose turn comes next
  *	pcapd-decode	some a replay or count that filters: the same for it;
  *			they yield to all of the above (nice)
  *	(gRPC has a few threads of its own)

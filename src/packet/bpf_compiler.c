@@ -42,25 +42,25 @@ struct compile_answer {
 
 enum bpf_compiler_kind { BPF_COMPILER_PLAIN, BPF_COMPILER_NAMES, COMPILERS };
 /* Who waits for whom: viewers hold up no operator, names hold up nobody else.*/
-enum bpf_compiler_lane {
-	LANE_VIEWERS,
-	LANE_OPERATORS,
-	LANE_INTERFACES,
-	LANE_NAMES,
-	LANES
+enum bpf_compiler_class {
+	CLASS_VIEWERS,
+	CLASS_OPERATORS,
+	CLASS_INTERFACES,
+	CLASS_NAMES,
+	CLASSES
 };
 
 static filter_compile_on *compile_on;
 static int compiler_fds[COMPILERS] = {-1, -1};
 
 /* What is compiled. */
-struct lane_place {
+struct compile_slot {
 	bool is_taken, is_long;
 	const void *person;
 };
 
-static pthread_mutex_t lane_lock = PTHREAD_MUTEX_INITIALIZER; /* guards all */
-static struct lane_place lanes[LANES][FILTER_COMPILE_MAX];
+static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER; /* guards all */
+static struct compile_slot slots[CLASSES][FILTER_COMPILE_MAX];
 
 static bool text_is_long(const char *text)
 {
@@ -261,45 +261,45 @@ static bool bpf_compiler_may_wait(const struct filter_request *q,
 			   "or ranges for lists.");
 }
 
-/* How many of a lane are as long and of that person; NULL: of anybody. */
-static unsigned lane_count(const struct lane_place *lane, bool is_long,
+/* How many of a class are as long and of that person; NULL: of anybody. */
+static unsigned slot_count(const struct compile_slot *of, bool is_long,
 			   const void *person)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < FILTER_COMPILE_MAX; i++)
-		n += lane[i].is_taken && lane[i].is_long >= is_long &&
-		     (!person || lane[i].person == person);
+		n += of[i].is_taken && of[i].is_long >= is_long &&
+		     (!person || of[i].person == person);
 	return n;
 }
 
-/* Long ones have half of a lane, and one person has half of either. NULL: there
- * is no room. */
-static struct lane_place *lane_enter(struct lane_place *lane, bool is_long,
-				     const void *person)
+/* Long ones have half of the slots, and one person has half of either. NULL:
+ * there is no room. */
+static struct compile_slot *slot_take(struct compile_slot *of, bool is_long,
+				      const void *person)
 {
 	unsigned most = FILTER_COMPILE_MAX;
-	struct lane_place *free = NULL;
+	struct compile_slot *free = NULL;
 	bool room = true;
 
-	pthread_mutex_lock(&lane_lock);
+	pthread_mutex_lock(&slots_lock);
 	for (int i = 0; room && i <= is_long; i++, most /= 2)
-		room = lane_count(lane, i, NULL) < most &&
-		       (!person || lane_count(lane, i, person) < most / 2);
+		room = slot_count(of, i, NULL) < most &&
+		       (!person || slot_count(of, i, person) < most / 2);
 	for (unsigned i = 0; room && i < FILTER_COMPILE_MAX; i++)
-		if (!lane[i].is_taken)
-			free = &lane[i];
+		if (!of[i].is_taken)
+			free = &of[i];
 	if (free)
-		*free = (struct lane_place){true, is_long, person};
-	pthread_mutex_unlock(&lane_lock);
+		*free = (struct compile_slot){true, is_long, person};
+	pthread_mutex_unlock(&slots_lock);
 	return free;
 }
 
-static void lane_leave(struct lane_place *place)
+static void slot_give_back(struct compile_slot *slot)
 {
-	pthread_mutex_lock(&lane_lock);
-	place->is_taken = false;
-	pthread_mutex_unlock(&lane_lock);
+	pthread_mutex_lock(&slots_lock);
+	slot->is_taken = false;
+	pthread_mutex_unlock(&slots_lock);
 }
 
 /* The end of a connection to a process that compiles this. -1: see e. */
@@ -406,17 +406,17 @@ static struct bpf_filter *bpf_compiler_take(int fd,
 }
 
 static struct bpf_filter *bpf_compiler_try(enum bpf_compiler_kind kind,
-					   enum bpf_compiler_lane lane,
+					   enum bpf_compiler_class class,
 					   const struct filter_request *q,
 					   uint32_t *link_type,
 					   int64_t deadline_ns, struct err *e)
 {
 	bool is_long = text_is_long(q->text);
 	struct timespec pause = {0, 10 * 1000000};
-	struct lane_place *place;
+	struct compile_slot *slot;
 	struct bpf_filter *f = NULL;
 
-	while (!(place = lane_enter(lanes[lane], is_long, q->person))) {
+	while (!(slot = slot_take(slots[class], is_long, q->person))) {
 		if (!bpf_compiler_may_wait(q, deadline_ns, e))
 			return NULL;
 		nanosleep(&pause, NULL);
@@ -426,7 +426,7 @@ static struct bpf_filter *bpf_compiler_try(enum bpf_compiler_kind kind,
 		f = bpf_compiler_take(fd, q, link_type, deadline_ns, e);
 		close(fd);
 	}
-	lane_leave(place);
+	slot_give_back(slot);
 	return f;
 }
 
@@ -443,14 +443,15 @@ static struct bpf_filter *
 bpf_compiler_compile_beside(const struct filter_request *q, uint32_t *link_type,
 			    int64_t deadline_ns, struct err *e)
 {
-	struct bpf_filter *f = bpf_compiler_try(
-		BPF_COMPILER_PLAIN, q->operator? LANE_OPERATORS : LANE_VIEWERS,
-		q, link_type, deadline_ns, e);
+	struct bpf_filter *f =
+		bpf_compiler_try(BPF_COMPILER_PLAIN,
+				 q->operator? CLASS_OPERATORS : CLASS_VIEWERS,
+				 q, link_type, deadline_ns, e);
 
 	if (f || e->kind != ERR_USAGE)
 		return f;
 	if (q->operator)
-		return bpf_compiler_try(BPF_COMPILER_NAMES, LANE_NAMES, q,
+		return bpf_compiler_try(BPF_COMPILER_NAMES, CLASS_NAMES, q,
 					link_type, deadline_ns, e);
 	err_hint(e, "pcap-filter(7) describes filters. Names of hosts are "
 		    "looked up for operators only: give addresses.");
@@ -499,7 +500,7 @@ struct bpf_filter *bpf_compiler_run(const struct filter_request *q,
 	/* An interface takes a socket to be opened, and its program stays with
 	 * the capture. */
 	if (q->interface)
-		return bpf_compiler_try(BPF_COMPILER_NAMES, LANE_INTERFACES, q,
+		return bpf_compiler_try(BPF_COMPILER_NAMES, CLASS_INTERFACES, q,
 					link_type, deadline_ns, e);
 	return bpf_compiler_once(q, link_type, deadline_ns, e);
 }

@@ -7,10 +7,11 @@
  * DLT_ (libpcap's handles).
  * Threads: any; a struct bpf_filter does not change once made.
  * Ownership: bpf_filter_compile and bpf_filter_from_program give,
- * bpf_filter_free takes. Limits: BPF_FILTER_TEXT_MAX bytes of text,
- * BPF_FILTER_INSNS_MAX instructions, or less by bpf_filter_configure; and for
- * texts over 1 KiB a bound on what libpcap's optimizer is given, which would
- * need minutes otherwise. Names are looked up and may take their time.
+ * bpf_filter_free takes.
+ * Limits: BPF_FILTER_TEXT_MAX bytes of text, BPF_FILTER_INSNS_MAX instructions,
+ * or less by bpf_filter_configure; and for texts over 1 KiB a bound on what
+ * libpcap's optimizer is given, which would need minutes otherwise. Names are
+ * looked up and may take their time.
  */
 #ifndef PCAPD_PACKET_BPF_FILTER_H
 #define PCAPD_PACKET_BPF_FILTER_H

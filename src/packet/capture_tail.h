@@ -6,17 +6,18 @@
  * yet, in order, and who wants to know of new packets. A block is in the
  * capture tail until capture_tail_release, which comes after its row is
  * committed: whoever looks for a block in the capture tail first and in the
- * catalog second finds it. Threads: one producer (capture_tail_open,
- * capture_tail_publish, capture_tail_seal), one writer (capture_tail_wait,
- * capture_tail_release), any number of readers and watches. The lock is held
- * for a few pointer moves; watch callbacks run under it, on the producer's
- * thread, and may neither block nor call back into the capture tail. Ownership:
- * the capture tail holds a reference to each block inside. capture_tail_open
- * returns a borrowed one, good until capture_tail_seal. capture_tail_find gives
- * one away. Limits: max_blocks blocks wait for the writer; then
- * capture_tail_open says no and the kernel's ring has to absorb, or it waits,
- * as was said when the tail was made. What listeners hold beyond that is
- * theirs.
+ * catalog second finds it.
+ * Threads: one producer (capture_tail_open, capture_tail_publish,
+ * capture_tail_seal), one writer (capture_tail_wait, capture_tail_release), any
+ * number of readers and watches. The lock is held for a few pointer moves;
+ * watch callbacks run under it, on the producer's thread, and may neither block
+ * nor call back into the capture tail.
+ * Ownership: the capture tail holds a reference to each block inside.
+ * capture_tail_open returns a borrowed one, good until capture_tail_seal.
+ * capture_tail_find gives one away.
+ * Limits: max_blocks blocks wait for the writer; then capture_tail_open says no
+ * and the kernel's ring has to absorb, or it waits, as was said when the tail
+ * was made. What listeners hold beyond that is theirs.
  */
 #ifndef PCAPD_PACKET_CAPTURE_TAIL_H
 #define PCAPD_PACKET_CAPTURE_TAIL_H

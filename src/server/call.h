@@ -8,9 +8,9 @@
  * completion-queue thread sends the next. call.lock is not held while a batch
  * is started. Taking it after each event and before each batch is also what
  * orders memory between threads, as gRPC is a black box to the thread
- * sanitizer. Ownership: calls are counted. Every operation that gRPC has under
- * way holds a reference, so does every thread, list and subscription that knows
- * the call.
+ * sanitizer.
+ * Ownership: calls are counted. Every operation that gRPC has under way holds a
+ * reference, so does every thread, list and subscription that knows the call.
  */
 #ifndef PCAPD_SERVER_CALL_H
 #define PCAPD_SERVER_CALL_H

@@ -25,7 +25,7 @@
 struct server_count_reading {
 	struct call *call;
 	struct capture_view view;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	struct bpf_filter *filter;
 	struct cursor_range range;
 };
@@ -55,7 +55,7 @@ static bool reading_open(struct call *c, struct server_count_reading *r,
 		return false;
 	if (!until_ns || until_ns > realtime_ns())
 		control_catch_up(ctl, name);
-	if (!find_seen(c, name, &r->view, &r->feed, e))
+	if (!find_seen(c, name, &r->view, &r->tail, e))
 		return false;
 	const struct capture_row *row = &r->view.row;
 	uint32_t link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;
@@ -74,9 +74,9 @@ static bool reading_open(struct call *c, struct server_count_reading *r,
 static void reading_close(struct server_count_reading *r)
 {
 	bpf_filter_free(r->filter);
-	if (!r->feed)
+	if (!r->tail)
 		return;
-	capture_tail_unref(r->feed);
+	capture_tail_unref(r->tail);
 	capture_view_done(&r->view);
 }
 
@@ -139,7 +139,7 @@ void run_explain(struct call *c)
 
 	if (reading_open(c, &r, q->name, q->filter, q->since_ns, q->until_ns,
 			 &e) &&
-	    store_explain(s, r.feed, &r.range, &x, &e))
+	    store_explain(s, r.tail, &r.range, &x, &e))
 		answer_explain(c, &r, &x);
 	else
 		reading_fail(&r, &e);
@@ -398,7 +398,7 @@ void run_count(struct call *c)
 				q->until_ns, &e);
 	if (ok) {
 		r->range.enough = row_is_enough;
-		cursor = cursor_open(s, r->feed, &r->range, &e);
+		cursor = cursor_open(s, r->tail, &r->range, &e);
 	}
 	if (cursor && count_all(&k, cursor) && count_damage(&k))
 		answer_count(&k);

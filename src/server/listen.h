@@ -3,7 +3,8 @@
  * listen: the method Listen, and the thread that filters for its listeners.
  *
  * Threads: pump_run is the filtering thread; the method's functions are called
- * as method.h says. Ownership: a listener is its call's.
+ * as method.h says.
+ * Ownership: a listener is its call's.
  */
 #ifndef PCAPD_SERVER_LISTEN_H
 #define PCAPD_SERVER_LISTEN_H

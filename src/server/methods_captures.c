@@ -213,11 +213,11 @@ bool find_seen(struct call *c, const char *name, struct capture_view *v,
 	struct control *ctl = c->server->control;
 	char people[PEOPLE_MAX + 1], id_text[24];
 	struct capture_view view;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	uint64_t id;
 
 	if (!check_capture(c, name, e) ||
-	    !control_find(ctl, name, &view, &feed, e))
+	    !control_find(ctl, name, &view, &tail, e))
 		return false;
 	pthread_mutex_lock(&c->lock);
 	c->capture = view.row.id;
@@ -227,11 +227,11 @@ bool find_seen(struct call *c, const char *name, struct capture_view *v,
 		  (peer_sees(c->peer, people) || no_capture(c, name, e));
 	if (ok) {
 		*v = view;
-		*f = feed;
+		*f = tail;
 		return true;
 	}
 	capture_view_done(&view);
-	capture_tail_unref(feed);
+	capture_tail_unref(tail);
 	return false;
 }
 

@@ -27,7 +27,7 @@ struct replay {
 	struct call *call;
 	const Pcap__V1__ReplayRequest *request;
 	struct capture_view view;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	struct capture_tail_watch watch;
 	struct bpf_filter *filter;
 	struct cursor *cursor;
@@ -137,7 +137,7 @@ static int replay_next_run(struct replay *r, struct err *e)
 	cursor_close(r->cursor);
 	r->range.first_seq = run->first_seq;
 	r->range.end_seq = run->end_seq;
-	r->cursor = cursor_open(store, r->feed, &r->range, e);
+	r->cursor = cursor_open(store, r->tail, &r->range, e);
 	if (!r->cursor ||
 	    !imports_left(store, r->view.row.id, r->request->since_ns,
 			  r->request->until_ns, run, &left, e))
@@ -176,7 +176,7 @@ static bool replay_open(struct replay *r, struct err *e)
 		return false;
 	if (!q->until_ns || q->until_ns > realtime_ns())
 		control_catch_up(ctl, q->name);
-	if (!find_seen(r->call, q->name, &r->view, &r->feed, e))
+	if (!find_seen(r->call, q->name, &r->view, &r->tail, e))
 		return false;
 	const struct capture_row *row = &r->view.row;
 	r->link_type = link_known(row) ? row->link_type : LINK_UNKNOWN;
@@ -188,7 +188,7 @@ static bool replay_open(struct replay *r, struct err *e)
 	}
 	/* Before the cursor looks: what comes after that is news. */
 	if (q->live)
-		capture_tail_watch(r->feed, &r->watch);
+		capture_tail_watch(r->tail, &r->watch);
 	r->range.filter = r->filter;
 	r->range.link_type = r->link_type;
 	if (!replay_runs(r, e))
@@ -197,7 +197,7 @@ static bool replay_open(struct replay *r, struct err *e)
 		r->data = side_channel_take(r->call->peer, &q->data_ticket);
 	if (r->data)
 		call_attach(r->call, r);
-	r->cursor = cursor_open(control_store(ctl), r->feed, &r->range, e);
+	r->cursor = cursor_open(control_store(ctl), r->tail, &r->range, e);
 	return r->cursor != NULL;
 }
 
@@ -208,9 +208,9 @@ static void replay_close(struct replay *r)
 		call_attach(r->call, NULL);
 		side_channel_end(r->data);
 	}
-	if (r->feed) {
-		capture_tail_unwatch(r->feed, &r->watch);
-		capture_tail_unref(r->feed);
+	if (r->tail) {
+		capture_tail_unwatch(r->tail, &r->watch);
+		capture_tail_unref(r->tail);
 		capture_view_done(&r->view);
 	}
 	bpf_filter_free(r->filter);

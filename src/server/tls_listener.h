@@ -3,9 +3,9 @@
  * tls_listener: TCP and TLS.
  *
  * Threads: all but what a connection's own thread does is called on the
- * accepting thread, or before it runs and after it has ended. Ownership:
- * embedded in the server. Limits: LISTEN_MAX addresses; max-handshakes
- * handshakes at once.
+ * accepting thread, or before it runs and after it has ended.
+ * Ownership: embedded in the server.
+ * Limits: LISTEN_MAX addresses; max-handshakes handshakes at once.
  */
 #ifndef PCAPD_SERVER_TLS_LISTENER_H
 #define PCAPD_SERVER_TLS_LISTENER_H

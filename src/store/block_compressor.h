@@ -5,12 +5,13 @@
  * What: a block becomes one zstd frame with a checksum: in one go, which at the
  * fast levels is our own compressor's work (encode.h), or in parts that are
  * each readable when flushed. Of ours one frame in BLOCK_COMPRESSOR_CHECK is
- * decoded by libzstd and compared while its block is still there, or one in
- * as many as the environment says, PCAPD_CHECK_FRAMES: the tests say 1. How
- * hard it is compressed follows what waits behind it, so that compression never
+ * decoded by libzstd and compared while its block is still there, or one in as
+ * many as the environment says, PCAPD_CHECK_FRAMES: the tests say 1. How hard
+ * it is compressed follows what waits behind it, so that compression never
  * costs a packet, and follows what compressing brought, so that what does not
- * shrink is only stored. Threads: one at a time. Ownership:
- * block_compressor_new gives, block_compressor_free takes.
+ * shrink is only stored.
+ * Threads: one at a time.
+ * Ownership: block_compressor_new gives, block_compressor_free takes.
  */
 #ifndef PCAPD_STORE_BLOCK_COMPRESSOR_H
 #define PCAPD_STORE_BLOCK_COMPRESSOR_H

@@ -23,7 +23,7 @@ static void compress_pool_tools_free(void *tools)
 
 static const struct job_pool_kind kind = {
 	.what = "compressors",
-	.thread_name = "pcapd-press",
+	.thread_name = "pcapd-compress",
 	.tools_new = compress_pool_tools_new,
 	.tools_free = compress_pool_tools_free,
 };

@@ -15,7 +15,8 @@
  * a page of the union that is damaged.
  * Threads: one adds, any may ask. A maker belongs to who adds.
  * Ownership: segment_index_new, index_find, segment_index_read give a
- *reference. Limits: SEGMENT_INDEX_BYTES_MAX of a file's.
+ * reference.
+ * Limits: SEGMENT_INDEX_BYTES_MAX of a file's.
  */
 #ifndef PCAPD_STORE_SEGMENT_INDEX_H
 #define PCAPD_STORE_SEGMENT_INDEX_H

@@ -9,16 +9,18 @@
  *	<id>/<first seq>.pcap.zst	segments of capture <id>
  *	<id>/capture, <id>/ledger	its definition, and what is missing, as
  *					in the catalog
- * A segment is a zstd stream: frame 0 the savefile header, a frame a block,
- * and when closed two skippable frames: ours, and the standard seek table
- * (segment_file.h). `zstd -dc` of it is a savefile at any time.
- * Order on the way in: frame written, row committed, block released from the
- * feed; so a reader that looks into the capture tail first and into the catalog
- *second misses nothing. Threads: one catalog thread writes; a writer is a
- *thread of its own; a cursor belongs to one thread, has its own connection, and
- *while it decodes one block after the other has threads that do so ahead of it.
- *Functions here are safe from any thread and wait for the commit, so they may
- *not be called from a capture thread. Ownership: stated at each function.
+ * A segment is a zstd stream: frame 0 the savefile header, a frame a block, and
+ * when closed two skippable frames: ours, and the standard seek table
+ * (segment_file.h). `zstd -dc` of it is a savefile at any time. Order on the
+ * way in: frame written, row committed, block released from the capture tail;
+ * so a reader that looks into the capture tail first and into the catalog
+ * second misses nothing.
+ * Threads: one catalog thread writes; a writer is a thread of its own; a cursor
+ * belongs to one thread, has its own connection, and while it decodes one block
+ * after the other has threads that do so ahead of it. Functions here are safe
+ * from any thread and wait for the commit, so they may not be called from a
+ * capture thread.
+ * Ownership: stated at each function.
  */
 #ifndef PCAPD_STORE_STORE_H
 #define PCAPD_STORE_STORE_H

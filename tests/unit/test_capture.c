@@ -575,16 +575,16 @@ static void a_packet_waits_only_for_what_may_come(void **state)
 
 	int64_t before = realtime_ns();
 	assert_false(own_traffic_follow(&v, o.exclude, s));
-	assert_false(waits(&v, &o, before - OWN_TRAFFIC_HOLD_NS));
+	assert_false(waits(&v, &o, before - OWN_TRAFFIC_WAIT_NS));
 	assert_true(waits(&v, &o, realtime_ns()));
 	assert_false(waits(&v, &o, realtime_ns() + NS_PER_S));
 
 	connect_own(&o);
 	before = realtime_ns();
 	assert_false(own_traffic_follow(&v, o.exclude, s));
-	assert_false(waits(&v, &o, before - OWN_TRAFFIC_HOLD_MAX_NS));
-	assert_in_range(v.sure_ns, before - OWN_TRAFFIC_HOLD_MAX_NS,
-			realtime_ns() - OWN_TRAFFIC_HOLD_MAX_NS);
+	assert_false(waits(&v, &o, before - OWN_TRAFFIC_WAIT_MAX_NS));
+	assert_in_range(v.sure_ns, before - OWN_TRAFFIC_WAIT_MAX_NS,
+			realtime_ns() - OWN_TRAFFIC_WAIT_MAX_NS);
 	assert_true(waits(&v, &o, realtime_ns()));
 
 	send_frames(l->sender, 0, 2000);
