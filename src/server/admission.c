@@ -45,23 +45,17 @@ static bool person_is_gone(struct person *p, int64_t now)
 	return p->n_peers == 0;
 }
 
-static void person_free(struct person *p)
-{
-	*p->link = p->next;
-	if (p->next)
-		p->next->link = p->link;
-	free(p);
-}
-
 void persons_forget(struct server *s, bool all)
 {
 	int64_t now = monotonic_ns();
 	struct person *next;
 
-	for (struct person *p = s->persons; p; p = next) {
-		next = p->next;
-		if (all || person_is_gone(p, now))
-			person_free(p);
+	for (struct person *p = LIST_FIRST(&s->persons); p; p = next) {
+		next = LIST_NEXT(p, entry);
+		if (!all && !person_is_gone(p, now))
+			continue;
+		LIST_REMOVE(p, entry);
+		free(p);
 	}
 }
 
@@ -71,8 +65,10 @@ bool person_join(struct peer *c)
 	struct person *p;
 
 	persons_forget(s, false);
-	for (p = s->persons; p && !person_is(p, c); p = p->next)
-		;
+	LIST_FOREACH(p, &s->persons, entry) {
+		if (person_is(p, c))
+			break;
+	}
 	if (!p) {
 		p = calloc(1, sizeof(*p));
 		if (!p)
@@ -80,11 +76,7 @@ bool person_join(struct peer *c)
 		p->remote = c->origin == FROM_TLS;
 		p->uid = c->uid;
 		snprintf(p->name, sizeof(p->name), "%s", c->allowed.name);
-		p->link = &s->persons;
-		p->next = s->persons;
-		if (p->next)
-			p->next->link = &p->next;
-		s->persons = p;
+		LIST_INSERT_HEAD(&s->persons, p, entry);
 	}
 	p->n_peers++;
 	c->person = p;

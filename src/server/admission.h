@@ -17,6 +17,7 @@
 #include "tls/allow.h"
 
 #include <stdatomic.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 struct peer;
@@ -41,7 +42,7 @@ enum rank { RANK_VIEWER, RANK_OPERATOR, RANK_ROOT, RANKS };
 /* A user of this machine or a name of TLS, over all connections of it. */
 struct person {
 	/* Under the server's lock. */
-	struct person *next, **link;
+	LIST_ENTRY(person) entry;
 	unsigned n_peers;
 	unsigned used[BOUNDS];
 	/* Without it. */

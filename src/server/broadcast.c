@@ -17,8 +17,8 @@ struct broadcast {
 	struct slice_queue queue;
 
 	/* Under the broadcasts' lock. */
-	struct broadcast *next, **link;
-	struct subscriber *subscribers;
+	LIST_ENTRY(broadcast) entry;
+	LIST_HEAD(, subscriber) subscribers;
 	bool closed;
 };
 
@@ -52,7 +52,9 @@ static void broadcast_on_wake(void *ctx)
 
 static void broadcast_give(struct broadcast *c, struct slice s, uint64_t lost)
 {
-	for (struct subscriber *m = c->subscribers; m; m = m->next) {
+	struct subscriber *m;
+
+	LIST_FOREACH(m, &c->subscribers, entry) {
 		if (lost)
 			slice_queue_push(&m->queue,
 					 (struct slice){.packets = lost});
@@ -66,6 +68,7 @@ static void broadcast_give(struct broadcast *c, struct slice s, uint64_t lost)
 static bool hand_one(struct broadcast *c)
 {
 	struct slice s;
+	struct subscriber *m;
 	uint64_t lost = 0;
 	int got = slice_queue_pop(&c->queue, &s, &lost);
 
@@ -73,7 +76,7 @@ static bool hand_one(struct broadcast *c)
 		broadcast_give(c, s, lost);
 	if (got < 0 && !c->closed) {
 		c->closed = true;
-		for (struct subscriber *m = c->subscribers; m; m = m->next)
+		LIST_FOREACH(m, &c->subscribers, entry)
 			slice_queue_close(&m->queue);
 	}
 	return got > 0;
@@ -90,10 +93,11 @@ static void hand_all(struct broadcast *c)
  * does not wait for a whole queue. */
 static bool hand_round(struct broadcasts *all)
 {
+	struct broadcast *c;
 	bool more = false;
 
 	pthread_mutex_lock(&all->lock);
-	for (struct broadcast *c = all->first; c; c = c->next)
+	LIST_FOREACH(c, &all->list, entry)
 		more |= hand_one(c);
 	pthread_mutex_unlock(&all->lock);
 	return more;
@@ -146,11 +150,7 @@ static struct broadcast *broadcast_new(struct broadcasts *all,
 		return NULL;
 	}
 	c->tail = tail;
-	c->next = all->first;
-	c->link = &all->first;
-	if (c->next)
-		c->next->link = &c->next;
-	all->first = c;
+	LIST_INSERT_HEAD(&all->list, c, entry);
 	c->watch =
 		(struct capture_tail_watch){.published = broadcast_on_published,
 					    .closed = broadcast_on_closed,
@@ -162,9 +162,7 @@ static struct broadcast *broadcast_new(struct broadcasts *all,
 static void broadcast_free(struct broadcast *c)
 {
 	capture_tail_unwatch(c->tail, &c->watch);
-	*c->link = c->next;
-	if (c->next)
-		c->next->link = c->link;
+	LIST_REMOVE(c, entry);
 	slice_queue_done(&c->queue);
 	free(c);
 }
@@ -172,20 +170,19 @@ static void broadcast_free(struct broadcast *c)
 bool broadcast_join(struct broadcasts *all, struct capture_tail *tail,
 		    struct subscriber *m)
 {
+	struct broadcast *c;
+
 	pthread_mutex_lock(&all->lock);
-	struct broadcast *c = all->first;
-	while (c && c->tail != tail)
-		c = c->next;
+	LIST_FOREACH(c, &all->list, entry) {
+		if (c->tail == tail)
+			break;
+	}
 	if (!c)
 		c = broadcast_new(all, tail);
 	if (c) {
 		hand_all(c); /* is not for who comes now */
 		m->broadcast = c;
-		m->next = c->subscribers;
-		m->link = &c->subscribers;
-		if (m->next)
-			m->next->link = &m->next;
-		c->subscribers = m;
+		LIST_INSERT_HEAD(&c->subscribers, m, entry);
 		if (c->closed)
 			slice_queue_close(&m->queue);
 	}
@@ -208,10 +205,8 @@ bool broadcast_leave(struct broadcasts *all, struct subscriber *m)
 	struct broadcast *c = m->broadcast;
 	if (c) {
 		m->broadcast = NULL;
-		*m->link = m->next;
-		if (m->next)
-			m->next->link = m->link;
-		if (!c->subscribers)
+		LIST_REMOVE(m, entry);
+		if (LIST_EMPTY(&c->subscribers))
 			broadcast_free(c);
 	}
 	pthread_mutex_unlock(&all->lock);

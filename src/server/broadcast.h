@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 /* That wait to be handed out to the listeners of one capture tail. */
 #define BROADCAST_SLICES 32
@@ -27,14 +28,14 @@ struct subscriber {
 	struct slice_queue queue;
 	/* Under the broadcasts' lock. */
 	struct broadcast *broadcast; /* NULL: it is in none */
-	struct subscriber *next, **link;
+	LIST_ENTRY(subscriber) entry;
 };
 
 struct broadcasts {
 	sem_t work;
 	atomic_bool woken, stop;
 	pthread_mutex_t lock; /* guards everything below, and handing out */
-	struct broadcast *first;
+	LIST_HEAD(, broadcast) list;
 };
 
 void broadcasts_init(struct broadcasts *all);

@@ -642,7 +642,7 @@ static struct peer *next_starved(struct server *s)
 	struct peer *c;
 
 	pthread_mutex_lock(&s->lock);
-	for (c = s->peers; c; c = c->next)
+	LIST_FOREACH(c, &s->peers, entry)
 		if (atomic_load(&c->starved) && peer_ref_living(c))
 			break;
 	pthread_mutex_unlock(&s->lock);

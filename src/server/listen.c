@@ -39,7 +39,7 @@ struct listener {
 	uint64_t sent, lost;
 
 	/* Under the pump's lock. */
-	struct listener *next_ready;
+	STAILQ_ENTRY(listener) ready;
 	bool busy, pushed;
 };
 
@@ -56,10 +56,8 @@ static void join_line(struct pump *p, struct listener *l)
 {
 	call_ref(l->call);
 	l->busy = true;
-	l->next_ready = NULL;
-	bool first = !p->ready;
-	*p->ready_end = l;
-	p->ready_end = &l->next_ready;
+	bool first = STAILQ_EMPTY(&p->ready);
+	STAILQ_INSERT_TAIL(&p->ready, l, ready);
 	if (first)
 		pthread_cond_signal(&p->work);
 }
@@ -361,13 +359,11 @@ void listen_stop(struct call *c)
 static struct listener *next_ready(struct pump *p)
 {
 	pthread_mutex_lock(&p->lock);
-	while (!p->ready && !p->stop)
+	while (STAILQ_EMPTY(&p->ready) && !p->stop)
 		pthread_cond_wait(&p->work, &p->lock);
-	struct listener *l = p->ready;
+	struct listener *l = STAILQ_FIRST(&p->ready);
 	if (l) {
-		p->ready = l->next_ready;
-		if (!p->ready)
-			p->ready_end = &p->ready;
+		STAILQ_REMOVE_HEAD(&p->ready, ready);
 		l->pushed = false;
 	}
 	pthread_mutex_unlock(&p->lock);

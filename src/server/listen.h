@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/queue.h>
 
 struct call;
 struct listener;
@@ -19,7 +20,7 @@ struct server;
 struct pump {
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t work;
-	struct listener *ready, **ready_end;
+	STAILQ_HEAD(, listener) ready;
 	bool stop;
 };
 

@@ -46,17 +46,13 @@ struct peer *peer_new(struct server *s, enum origin origin, struct err *e)
 	c->origin = origin;
 	c->data_fd = -1;
 	atomic_init(&c->refs, 1);
-	c->link = &s->peers;
 	pthread_mutex_lock(&s->lock);
 	bool room = !atomic_load(&s->stopping) &&
 		    (origin != FROM_TLS || s->n_places[PLACE_ARRIVING] < most);
 	if (room) {
 		s->n_peers++;
 		take_place(c, PLACE_ARRIVING);
-		c->next = s->peers;
-		if (c->next)
-			c->next->link = &c->next;
-		s->peers = c;
+		LIST_INSERT_HEAD(&s->peers, c, entry);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (room)
@@ -131,9 +127,7 @@ void peer_unref(struct peer *c)
 		close(c->data_fd);
 	control_include(s->control, c->excluded);
 	pthread_mutex_lock(&s->lock);
-	*c->link = c->next;
-	if (c->next)
-		c->next->link = c->link;
+	LIST_REMOVE(c, entry);
 	s->n_peers--;
 	take_place(c, PLACE_NONE);
 	person_leave(c);
@@ -317,10 +311,10 @@ static struct peer *next_peer(struct server *s, struct peer *c)
 	struct peer *behind = c;
 
 	pthread_mutex_lock(&s->lock);
-	c = c ? c->next : s->peers;
+	c = c ? LIST_NEXT(c, entry) : LIST_FIRST(&s->peers);
 	/* One that is being freed has none to add to. */
 	while (c && !peer_ref_living(c))
-		c = c->next;
+		c = LIST_NEXT(c, entry);
 	pthread_mutex_unlock(&s->lock);
 	if (behind)
 		peer_unref(behind);

@@ -17,6 +17,7 @@
 #include "tls/allow.h"
 
 #include <grpc/grpc.h>
+#include <sys/queue.h>
 
 struct method;
 struct server;
@@ -69,7 +70,7 @@ struct peer {
 	int64_t until_s;	/* of its certificate */
 
 	/* Under the server's lock. */
-	struct peer *next, **link;
+	LIST_ENTRY(peer) entry;
 	struct tls_link *tls; /* while there is one */
 	enum place place;
 	enum peer_phase phase;

@@ -277,7 +277,7 @@ static struct server *server_new(struct control *ctl, const struct config *c)
 		return NULL;
 	s->control = ctl;
 	STAILQ_INIT(&s->work);
-	s->pump.ready_end = &s->pump.ready;
+	STAILQ_INIT(&s->pump.ready);
 	s->unix_listener = (struct unix_listener){
 		.lock_fd = -1, .listen_fd = -1, .epoll_fd = -1, .stop_fd = -1};
 	pthread_mutex_init(&s->lock, NULL);
@@ -392,7 +392,7 @@ static bool no_calls(const struct server *s)
 
 static bool is_stopped(const struct server *s)
 {
-	return LIST_EMPTY(&s->calls) && !s->peers;
+	return LIST_EMPTY(&s->calls) && LIST_EMPTY(&s->peers);
 }
 
 static bool wait_until(struct server *s, bool (*reached)(const struct server *),

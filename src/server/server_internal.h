@@ -52,9 +52,9 @@ struct server {
 	pthread_cond_t changed; /* calls, peers */
 	pthread_cond_t work_ready;
 	LIST_HEAD(, call) calls;
-	struct peer *peers;
+	LIST_HEAD(, peer) peers;
 	unsigned n_peers, n_places[PLACES];
-	struct person *persons;
+	LIST_HEAD(, person) persons;
 	struct places places[BOUNDS];
 	struct audit_refusals refusals;
 	STAILQ_HEAD(, call) work;

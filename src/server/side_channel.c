@@ -59,7 +59,9 @@ bool side_channel_parse(const char line[DATA_LINE_BYTES],
 static struct peer *server_side_channel_find(const struct peer *of,
 					     const uint8_t *ticket)
 {
-	for (struct peer *c = of->server->peers; c; c = c->next)
+	struct peer *c;
+
+	LIST_FOREACH(c, &of->server->peers, entry)
 		if (c->side_channel.state && c->uid == of->uid &&
 		    c->local_role == of->local_role &&
 		    memcmp(c->side_channel.ticket, ticket, TICKET_BYTES) == 0)

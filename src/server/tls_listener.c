@@ -340,12 +340,12 @@ static void *tls_listener_main(void *arg)
 static void tls_listener_make_room(struct server *s)
 {
 	unsigned most = (unsigned)s->tls_listener.config.max_handshakes, n = 0;
-	struct peer *oldest = NULL;
+	struct peer *c, *oldest = NULL;
 	int64_t until = monotonic_ns() + NS_PER_S;
 	bool late = false;
 
 	pthread_mutex_lock(&s->lock);
-	for (struct peer *c = s->peers; c; c = c->next) {
+	LIST_FOREACH(c, &s->peers, entry) {
 		if (c->phase != PEER_SHAKING)
 			continue;
 		n++;

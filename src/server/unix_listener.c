@@ -48,7 +48,7 @@
 /* A connection to the socket. gRPC gets it with its first bytes, as these may
  * be a line that is not for it. */
 struct connection {
-	struct connection *next, **link;
+	LIST_ENTRY(connection) entry;
 	int fd;	       /* a dup, to see it end and to cut it off */
 	int silent_fd; /* gRPC's; -1 when that has it */
 	bool data;     /* it is a data connection: gRPC never has it */
@@ -229,9 +229,7 @@ bool unix_listener_open(struct unix_listener *g, const struct config *c,
 
 static void connection_close(struct unix_listener *g, struct connection *c)
 {
-	*c->link = c->next;
-	if (c->next)
-		c->next->link = c->link;
+	LIST_REMOVE(c, entry);
 	if (c->silent_fd >= 0) {
 		g->n_silent--;
 		close(c->silent_fd);
@@ -272,11 +270,7 @@ static bool unix_listener_keep(struct unix_listener *g, int fd,
 	/* It may end before its connection does: others end peers, too. */
 	c->peer = who;
 	atomic_fetch_add(&who->refs, 1);
-	c->link = &g->connections;
-	c->next = g->connections;
-	if (c->next)
-		c->next->link = &c->next;
-	g->connections = c;
+	LIST_INSERT_HEAD(&g->connections, c, entry);
 	g->n_silent++;
 	return true;
 }
@@ -336,14 +330,14 @@ static void hung_up(struct unix_listener *g, struct connection *v)
  * one comes. */
 static void refuse_room(struct unix_listener *g, struct server *s)
 {
-	struct connection *oldest = NULL;
+	struct connection *v, *oldest = NULL;
 
 	pthread_mutex_lock(&s->lock);
 	bool full = s->n_places[PLACE_REFUSED] >= REFUSED_MAX;
 	pthread_mutex_unlock(&s->lock);
 	if (!full)
 		return;
-	for (struct connection *v = g->connections; v; v = v->next)
+	LIST_FOREACH(v, &g->connections, entry)
 		if (v->refusal && (!oldest || v->since_ns < oldest->since_ns))
 			oldest = v;
 	if (oldest)
@@ -592,8 +586,8 @@ static void drop_silent(struct unix_listener *g)
 	int64_t now = monotonic_ns();
 	struct connection *next;
 
-	for (struct connection *v = g->connections; v; v = next) {
-		next = v->next;
+	for (struct connection *v = LIST_FIRST(&g->connections); v; v = next) {
+		next = LIST_NEXT(v, entry);
 		/* Its end is heard as any other. */
 		if (unix_listener_is_served(v) && peer_is_idle(v->peer, now))
 			shutdown(v->fd, SHUT_RDWR);
@@ -704,8 +698,8 @@ void unix_listener_shut(struct unix_listener *g)
 {
 	struct connection *next;
 
-	for (struct connection *v = g->connections; v; v = next) {
-		next = v->next;
+	for (struct connection *v = LIST_FIRST(&g->connections); v; v = next) {
+		next = LIST_NEXT(v, entry);
 		if (!unix_listener_is_served(v)) {
 			hung_up(g, v);
 		} else if (v->peer) {
@@ -721,7 +715,9 @@ void unix_listener_shut(struct unix_listener *g)
 
 void unix_listener_cut(struct unix_listener *g)
 {
-	for (struct connection *c = g->connections; c; c = c->next)
+	struct connection *c;
+
+	LIST_FOREACH(c, &g->connections, entry)
 		shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -729,8 +725,8 @@ void unix_listener_cut(struct unix_listener *g)
 void unix_listener_close(struct unix_listener *g)
 {
 	unix_listener_shut(g);
-	while (g->connections)
-		connection_close(g, g->connections);
+	while (!LIST_EMPTY(&g->connections))
+		connection_close(g, LIST_FIRST(&g->connections));
 	close_fd(&g->epoll_fd);
 	close_fd(&g->stop_fd);
 	close_fd(&g->lock_fd);

@@ -12,6 +12,7 @@
 
 #include "control/config.h"
 
+#include <sys/queue.h>
 #include <sys/types.h>
 
 struct server;
@@ -21,10 +22,10 @@ struct unix_listener {
 	char path[CONFIG_PATH_MAX];
 	int lock_fd, listen_fd, epoll_fd, stop_fd;
 	bool has_viewers;
-	gid_t operators, viewers;	/* with has_viewers */
-	struct connection *connections; /* the accepting thread's */
-	unsigned n_silent;		/* of them that gRPC never had */
-	unsigned most_peers;		/* since memory was given back */
+	gid_t operators, viewers;	     /* with has_viewers */
+	LIST_HEAD(, connection) connections; /* the accepting thread's */
+	unsigned n_silent;		     /* of them that gRPC never had */
+	unsigned most_peers;		     /* since memory was given back */
 	int64_t given_back_ns;
 	int64_t patience_ns;
 	int64_t waited_ns; /* when it was said that connections wait */

@@ -170,7 +170,7 @@ static void a_person_is_known_again_while_a_budget_is_not_full(void **state)
 {
 	struct world *w = *state;
 	struct peer *c = &w->peers[VERA];
-	struct person *before = c->person;
+	struct person *p, *before = c->person;
 	struct peer remote = {.server = &w->server, .origin = FROM_TLS};
 
 	atomic_store(&before->frames.full_ns[FRAME_RESET],
@@ -182,7 +182,7 @@ static void a_person_is_known_again_while_a_budget_is_not_full(void **state)
 	atomic_store(&before->frames.full_ns[FRAME_RESET], 0);
 	person_leave(c);
 	persons_forget(&w->server, false);
-	for (struct person *p = w->server.persons; p; p = p->next)
+	LIST_FOREACH(p, &w->server.persons, entry)
 		assert_ptr_not_equal(p, before);
 	/* A name of TLS is not a user. */
 	strcpy(remote.allowed.name, "vera");

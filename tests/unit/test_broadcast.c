@@ -46,7 +46,7 @@ static int tear_down(void **state)
 	broadcast_leave(&f->broadcasts, &f->a);
 	broadcast_leave(&f->broadcasts, &f->b);
 	broadcast_leave(&f->broadcasts, &f->c);
-	assert_null(f->broadcasts.first);
+	assert_true(LIST_EMPTY(&f->broadcasts.list));
 	slice_queue_done(&f->a.queue);
 	slice_queue_done(&f->b.queue);
 	slice_queue_done(&f->c.queue);
@@ -188,7 +188,7 @@ static void who_left_gets_nothing_and_the_others_do(void **state)
 	gets(&f->b, 1);
 	/* The last one takes the broadcast with it; the next is a new one. */
 	assert_true(broadcast_leave(&f->broadcasts, &f->b));
-	assert_null(f->broadcasts.first);
+	assert_true(LIST_EMPTY(&f->broadcasts.list));
 	put(f, 2);
 	joins(f, &f->a);
 	put(f, 3);
