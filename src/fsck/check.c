@@ -7,6 +7,7 @@
  */
 #include "store/ledger.h"
 #include "store/row_sum.h"
+#include "store/salvage.h"
 #include "store/schema_state.h"
 #include "store/segment_row.h"
 #include "store/segment_scan.h"
@@ -383,24 +384,6 @@ static sqlite3 *open_unchanged(const char *path, struct err *e)
 	return NULL;
 }
 
-/* SQLite does not write what a newer one wrote: byte 18 of the header. */
-static bool is_writable(const char *path, struct err *e)
-{
-	uint8_t header[100] = {0};
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && pread(fd, header, sizeof(header), 0) >= 0;
-
-	if (!ok)
-		err_errno(e, "read %s", path);
-	if (fd >= 0)
-		close(fd);
-	return ok && (header[18] <= 2 ||
-		      err_set(e, ERR_FAILED,
-			      "%s: its header has format %d, which SQLite "
-			      "does not write; 1 or 2 was expected",
-			      path, header[18]));
-}
-
 static bool is_usable(const char *path, sqlite3 *db, struct err *e)
 {
 	char what[64];
@@ -408,7 +391,11 @@ static bool is_usable(const char *path, sqlite3 *db, struct err *e)
 	enum schema_state state = schema_state(db, what, e);
 
 	return row_sum_define(db, e) && state != SCHEMA_ERROR &&
-	       is_writable(path, e) &&
+	       (!salvage_is_read_only(path) ||
+		err_set(e, ERR_FAILED,
+			"%s: its header has a format that SQLite does not "
+			"write",
+			path)) &&
 	       (state != SCHEMA_MISSING ||
 		err_set(e, ERR_FAILED, "%s: its schema lacks %s", path, what));
 }
@@ -565,35 +552,9 @@ bool store_check(const char *spool, store_say say_line, void *ctx,
 
 /* --- repair --- */
 
-/* Under a name that is free: the files that belong together. */
-static bool set_catalog_aside(const char *spool, store_say say_line, void *ctx,
-			      struct err *e)
-{
-	static const char *const files[] = {"", "-wal", "-shm"};
-	char from[4200], to[4240], line[4300];
-	int n = 1;
-
-	do
-		snprintf(to, sizeof(to), "%s/catalog.db.damaged.%d", spool, n);
-	while (access(to, F_OK) == 0 && n++ < 1000);
-	for (size_t i = 0; i < 3; i++) {
-		snprintf(from, sizeof(from), "%s/catalog.db%s", spool,
-			 files[i]);
-		snprintf(to, sizeof(to), "%s/catalog.db.damaged.%d%s", spool, n,
-			 files[i]);
-		if (rename(from, to) < 0 && errno != ENOENT)
-			return err_errno(e, "rename %s", from);
-	}
-	snprintf(line, sizeof(line),
-		 "the old catalog is kept as catalog.db.damaged.%d", n);
-	say_line(ctx, line);
-	return true;
-}
-
 bool store_repair(const struct store_options *o, store_say say_line, void *ctx,
 		  struct store_findings *found, struct err *e)
 {
-	struct store *s;
 	char path[4096];
 	struct err why;
 	int lock_fd;
@@ -605,19 +566,16 @@ bool store_repair(const struct store_options *o, store_say say_line, void *ctx,
 	if (fd < 0)
 		return false;
 	sqlite3 *db = open_catalog(path, &why);
-	bool ok = true;
 	if (!db && access(path, F_OK) == 0)
-		ok = set_catalog_aside(o->spool, say_line, ctx, e);
+		salvage_mark(fd);
 	sqlite3_close(db);
 	/* store_open takes the lock for itself. */
 	if (lock_fd >= 0)
 		close(lock_fd);
-	if (ok) {
-		s = store_open_for_repair(o, e);
-		ok = s && spool_adopt(s, say_line, ctx, e) &&
-		     recover_all(s, RECOVER_ALL, e);
-		store_close(s);
-	}
+	struct store *s = store_open_for_repair(o, e);
+	bool ok = s && spool_adopt(s, say_line, ctx, e) &&
+		  recover_all(s, RECOVER_ALL, e);
+	store_close(s);
 	close(fd);
 	return ok && store_check(o->spool, say_line, ctx, found, e);
 }

@@ -56,7 +56,8 @@ struct catalog {
 	sqlite3 *sync_db;
 	off_t reserved; /* the log may grow up to there */
 	pthread_t thread;
-	bool last_try; /* the thread's: nothing is put off any more */
+	atomic_bool malformed; /* a job met a page that is none */
+	bool last_try;	       /* the thread's: nothing is put off any more */
 	struct catalog_changes uncommitted; /* the thread's */
 	pthread_mutex_t lock;		    /* guards everything below */
 	pthread_cond_t posted;
@@ -150,38 +151,41 @@ static bool take_all(struct catalog *c, struct jobs *jobs)
 	return !STAILQ_EMPTY(jobs);
 }
 
-/* The last error is one that goes away with a better disk. */
-static bool disk_says_no(sqlite3 *db)
-{
-	switch (sqlite3_errcode(db)) {
-	case SQLITE_FULL:
-	case SQLITE_IOERR:
-	case SQLITE_READONLY:
-	case SQLITE_CANTOPEN:
-	case SQLITE_BUSY:
-	case SQLITE_NOMEM:
-		return true;
-	default:
-		return false;
-	}
-}
+/* Once the disk has said no, SQLite may call the database malformed until the
+ * transaction is over: what fails then is worth it too, and it is the disk. */
+struct disk_refusal {
+	bool again; /* trying again is worth it */
+	struct err disk;
+};
 
-/* Runs one job in a savepoint of its own. *again: trying again is worth it, if
- * it was not set before. */
-static bool run_one(sqlite3 *db, struct catalog_job *job, bool *again,
-		    struct err *e)
+/* Runs one job in a savepoint of its own. */
+static bool run_one(struct catalog *c, struct catalog_job *job,
+		    struct disk_refusal *r, struct err *e)
 {
 	struct err ignored;
+	sqlite3 *db = c->db;
 
 	if (sql_run(db, e, SQL_SAVEPOINT, "") && job->run(db, job, e) &&
 	    sql_run(db, e, SQL_RELEASE, ""))
 		return true;
-	*again |= disk_says_no(db);
+	if (sql_disk_says_no(db)) {
+		r->again = true;
+		r->disk = *e;
+	} else if (sql_is_malformed(db) && r->again) {
+		*e = r->disk;
+	} else if (sql_is_malformed(db)) {
+		atomic_store(&c->malformed, true);
+	}
 	/* Some errors end the whole transaction. */
 	if (!sqlite3_get_autocommit(db) &&
 	    catalog_exec(db, "ROLLBACK TO job", &ignored))
 		catalog_exec(db, "RELEASE job", &ignored);
 	return false;
+}
+
+bool catalog_is_malformed(const struct catalog *c)
+{
+	return atomic_load(&c->malformed);
 }
 
 static bool catalog_patient(const struct catalog *c,
@@ -193,8 +197,7 @@ static bool catalog_patient(const struct catalog *c,
 /*
  * Jobs that succeeded wait in `kept` for the commit. From the first one that
  * is put off, all that are patient are, so that they stay in order; they are
- * left in *jobs. Once the disk has said no, SQLite may call the database
- * malformed until the transaction is over: what fails then is worth it too.
+ * left in *jobs.
  */
 static void run_group(struct catalog *c, struct jobs *jobs)
 {
@@ -203,17 +206,17 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 	struct err e = ERR_INIT, ignored;
 	bool ok = sql_run(c->db, &e, SQL_BEGIN, "");
 	struct catalog_job *job;
-	bool again = false;
+	struct disk_refusal r = {false, ERR_INIT};
 
 	while ((job = STAILQ_FIRST(jobs))) {
 		STAILQ_REMOVE_HEAD(jobs, link);
 		if (!STAILQ_EMPTY(&later) && catalog_patient(c, job)) {
 			STAILQ_INSERT_TAIL(&later, job, link);
-		} else if (!ok || run_one(c->db, job, &again, &e)) {
+		} else if (!ok || run_one(c, job, &r, &e)) {
 			STAILQ_INSERT_TAIL(&kept, job, link);
 		} else {
 			ok = !sqlite3_get_autocommit(c->db);
-			if (again && catalog_patient(c, job))
+			if (r.again && catalog_patient(c, job))
 				STAILQ_INSERT_TAIL(&later, job, link);
 			else
 				job->done(job, &e);
@@ -365,7 +368,7 @@ static bool catalog_migrate(sqlite3 *db, struct err *e)
 	return true;
 }
 
-static sqlite3 *catalog_connect(const char *path, int flags, struct err *e)
+sqlite3 *catalog_connect(const char *path, int flags, struct err *e)
 {
 	sqlite3 *db = NULL;
 

@@ -24,8 +24,8 @@ struct catalog;
 
 /* What to do about a damaged one. */
 #define CATALOG_HINT                                                           \
-	"'pcapd repair' makes it again from what lies in the spool, while "    \
-	"pcapd is stopped."
+	"The next start of pcapd, or 'pcapd repair', makes it again from "     \
+	"what can be read of it and from the spool."
 
 struct catalog_job {
 	bool (*run)(sqlite3 *db, struct catalog_job *job, struct err *e);
@@ -39,6 +39,8 @@ struct catalog_job {
 
 unsigned catalog_version(void); /* of the schema */
 /* Opens or makes the file, and runs the migrations that it lacks. */
+/* A connection to the file, flags as sqlite3_open_v2. */
+sqlite3 *catalog_connect(const char *path, int flags, struct err *e);
 struct catalog *catalog_open(const char *path, struct err *e);
 void catalog_close(struct catalog *c); /* runs what is posted; NULL is fine */
 
@@ -49,6 +51,9 @@ void catalog_post_lingering(struct catalog *c, struct catalog_job *job);
 bool catalog_run(struct catalog *c,
 		 bool (*run)(sqlite3 *db, void *arg, struct err *e), void *arg,
 		 struct err *e);
+
+/* A job met a page that is malformed: others will meet it, too. */
+bool catalog_is_malformed(const struct catalog *c);
 
 /* Brings what is committed to stable storage. The catalog's thread is not held
  * up, but for a moment when the log is long. */

@@ -5,6 +5,7 @@
  * memory but for their count: those are looked at whatever the filter is.
  */
 #include "store/block_skip.h"
+#include "store/segment_scan.h"
 #include "store/store_internal.h"
 
 #include <fcntl.h>
@@ -74,12 +75,51 @@ static void count_any(struct walk *w, bool block)
 	}
 }
 
+static void walk_block(struct walk *w, const struct block_info *info,
+		       bool maybe)
+{
+	struct explain *x = w->to;
+
+	store_explain_add(&x->in_range, info);
+	if (!maybe)
+		return;
+	store_explain_add(&x->after_unions, info);
+	if (w->sieve && !block_skip_block(w->sieve, info->seq))
+		return;
+	store_explain_add(&x->to_read, info);
+	if (w->sieve)
+		count_any(w, true);
+}
+
+/* The catalog's page with the rows is malformed: what the footer says, behind
+ * the blocks that were walked. A footer that cannot be read has none. */
+static void walk_footer(struct walk *w, uint64_t first, uint64_t behind,
+			bool maybe)
+{
+	struct segment_footer head;
+	char name[SEGMENT_NAME_BYTES];
+
+	store_malformed(w->store);
+	segment_name(name, w->capture, first);
+	int fd = openat(w->store->spool_fd, name,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct block_info *b = fd >= 0 ? footer_read(fd, &head, NULL) : NULL;
+	for (size_t i = 0; b && i < head.blocks && store_explain_goes_on(w);
+	     i++)
+		if (b[i].seq > behind && b[i].max_ns >= w->since_ns &&
+		    b[i].min_ns < w->until_ns)
+			walk_block(w, &b[i], maybe);
+	free(b);
+	if (fd >= 0)
+		close(fd);
+}
+
 static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 			bool maybe, struct err *e)
 {
 	struct explain *x = w->to;
 	struct explain_step was = x->to_read;
-	struct block_info info;
+	struct block_info info = {0};
 	int got = -1;
 
 	if (sql_bind(w->blocks, e, "iiiii", w->capture, first, last,
@@ -87,16 +127,12 @@ static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 		while (store_explain_goes_on(w) &&
 		       (got = sql_step(w->blocks, e)) == 1) {
 			block_from_row(w->blocks, &info);
-			store_explain_add(&x->in_range, &info);
-			if (!maybe)
-				continue;
-			store_explain_add(&x->after_unions, &info);
-			if (w->sieve && !block_skip_block(w->sieve, info.seq))
-				continue;
-			store_explain_add(&x->to_read, &info);
-			if (w->sieve)
-				count_any(w, true);
+			walk_block(w, &info, maybe);
 		}
+	if (got < 0 && sql_is_malformed(sqlite3_db_handle(w->blocks))) {
+		walk_footer(w, first, info.seq, maybe);
+		got = 0;
+	}
 	sqlite3_reset(w->blocks);
 	x->in_range.segments++;
 	x->after_unions.segments += maybe;

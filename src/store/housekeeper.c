@@ -215,6 +215,8 @@ static void housekeeper_pass(struct housekeeper *y)
 	if (!failed && y->failing)
 		log_info("the catalog is synced again");
 	y->failing = failed;
+	if (catalog_is_malformed(y->store->catalog))
+		store_malformed(y->store);
 	if (atomic_exchange(&y->store->identity_old, false))
 		manifest_write_changed(y->store);
 	ledger_file_follow(y->store);

@@ -430,7 +430,10 @@ static bool ledger_file_take(struct merge *m, struct err *e)
 
 bool ledger_file_merge(struct store *s, struct err *e)
 {
-	struct merge m = {.store = s};
+	/* Rows may be missing before the newest. */
+	struct merge m = {.store = s,
+			  .all = s->salvaged,
+			  .newest = s->salvaged ? INT64_MIN : 0};
 
 	return ledger_file_take(&m, e);
 }
@@ -460,6 +463,7 @@ bool ledger_file_restore(sqlite3 *db, struct store *s, uint64_t id,
 	size_t n = file ? ledger_file_parse(file, INT64_MIN, &entries) : 0;
 	bool ok = true;
 
+	ok = sql_exec(db, e, "DELETE FROM ledger WHERE capture = ?1", "i", id);
 	/* Ids order them; another capture may have these numbers by now. */
 	for (size_t i = 0; ok && i < n; i++)
 		ok = sql_run(db, e, SQL_ADD_LOSS, "iiiiit", id,

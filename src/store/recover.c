@@ -99,6 +99,8 @@ static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
 		}
 		block_from_row(q, row);
 	}
+	if (got < 0 && sql_is_malformed(db))
+		store_malformed(r->store);
 	sqlite3_finalize(q);
 	return got == 0;
 }
@@ -853,6 +855,8 @@ static bool places_rows(struct recover_places *l, struct store *s, uint64_t id,
 		p->expired = x.expired;
 		p->row = true;
 	}
+	if (db && got < 0 && sql_is_malformed(db))
+		store_malformed(s);
 	sqlite3_finalize(q);
 	sqlite3_close(db);
 	return got == 0;

@@ -512,7 +512,7 @@ static bool forget_blocks(sqlite3 *db, struct store *s, const struct victim *v,
 		return true;
 	if (!sql_is_malformed(db))
 		return false;
-	store_malformed(s, v->capture);
+	store_malformed(s);
 	return true;
 }
 

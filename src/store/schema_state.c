@@ -34,17 +34,28 @@ static bool schema_number(sqlite3 *db, const char *sql, int64_t *n,
 	return ok;
 }
 
+bool schema_fill(sqlite3 *db, unsigned version, struct err *e)
+{
+	char pragma[64];
+
+	snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %u", version);
+	for (unsigned i = 0; i < version; i++)
+		if (!schema_exec(db, schema_migrations[i], e))
+			return false;
+	return schema_exec(db, pragma, e);
+}
+
 /* An empty catalog of that version, in memory. */
 static sqlite3 *schema_make(unsigned version, struct err *e)
 {
 	sqlite3 *db = NULL;
-	bool ok = sqlite3_open(":memory:", &db) == SQLITE_OK ||
-		  err_no_memory(e, "catalog: schema");
 
-	for (unsigned i = 0; ok && i < version; i++)
-		ok = schema_exec(db, schema_migrations[i], e);
-	if (ok)
-		return db;
+	if (sqlite3_open(":memory:", &db) == SQLITE_OK) {
+		if (schema_fill(db, version, e))
+			return db;
+	} else {
+		err_no_memory(e, "catalog: schema");
+	}
 	sqlite3_close(db);
 	return NULL;
 }

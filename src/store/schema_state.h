@@ -26,6 +26,8 @@ enum schema_state {
 
 /* what: the first object that is not as it has to be. */
 enum schema_state schema_state(sqlite3 *db, char what[64], struct err *e);
+/* Makes an empty catalog of that version out of an empty database. */
+bool schema_fill(sqlite3 *db, unsigned version, struct err *e);
 /* SCHEMA_NUMBER and SCHEMA_TEXT are set right, with a word in the log; of a
  * connection that may write, before it has read anything. */
 bool schema_mend(sqlite3 *db, struct err *e);

@@ -217,7 +217,7 @@ static bool footer_blocks(struct segment_rows *s, uint64_t from, struct err *e)
 	struct segment_footer head;
 	bool ok = true;
 
-	store_malformed(s->store, id);
+	store_malformed(s->store);
 	s->n = 0;
 	struct block_info *blocks =
 		s->fd >= 0 ? footer_read(s->fd, &head, NULL) : NULL;

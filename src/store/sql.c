@@ -12,10 +12,8 @@
 
 bool sql_err(sqlite3 *db, struct err *e, const char *doing)
 {
-	int rc = sqlite3_errcode(db) & 0xff;
-
 	err_set(e, ERR_FAILED, "catalog: %s: %s", doing, sqlite3_errmsg(db));
-	if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB)
+	if (sql_is_malformed(db))
 		err_hint(e, CATALOG_HINT);
 	return false;
 }
@@ -89,7 +87,24 @@ int sql_step(sqlite3_stmt *q, struct err *e)
 
 bool sql_is_malformed(sqlite3 *db)
 {
-	return (sqlite3_errcode(db) & 0xff) == SQLITE_CORRUPT;
+	int rc = sqlite3_errcode(db) & 0xff;
+
+	return rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB;
+}
+
+bool sql_disk_says_no(sqlite3 *db)
+{
+	switch (sqlite3_errcode(db) & 0xff) {
+	case SQLITE_FULL:
+	case SQLITE_IOERR:
+	case SQLITE_READONLY:
+	case SQLITE_CANTOPEN:
+	case SQLITE_BUSY:
+	case SQLITE_NOMEM:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static bool sql_done(sqlite3_stmt *q, struct err *e, const char *types,

@@ -104,6 +104,8 @@ bool sql_bind(sqlite3_stmt *q, struct err *e, const char *types, ...);
 int sql_step(sqlite3_stmt *q, struct err *e);
 /* That was the last error: a page of it is not one. */
 bool sql_is_malformed(sqlite3 *db);
+/* It was one that goes away with a better disk. */
+bool sql_disk_says_no(sqlite3 *db);
 /* Runs a statement that returns no rows, and that is rare. */
 bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
 	      ...);

@@ -7,6 +7,7 @@
 #include "store/block_compressor.h"
 #include "store/compress_pool.h"
 #include "store/row_sum.h"
+#include "store/salvage.h"
 #include "store/store_internal.h"
 
 #include "base/log.h"
@@ -46,15 +47,17 @@ sqlite3 *store_reader(struct store *s, struct err *e)
 	return db;
 }
 
-void store_malformed(struct store *s, uint64_t capture)
+void store_malformed(struct store *s)
 {
-	static const char why[] = "rows of blocks are malformed; what the "
-				  "segments say themselves is taken";
+	static const char why[] = "some of it is malformed; what the segments "
+				  "say themselves is taken, and the next start "
+				  "makes it again";
 
 	if (atomic_exchange(&s->malformed, true))
 		return;
-	log_error("catalog.db: %s, until 'pcapd repair' makes it again", why);
-	problem_put(s->problems, capture, "catalog.db", PROBLEM_STAYS, why);
+	salvage_mark(s->spool_fd);
+	log_error("catalog.db: %s", why);
+	problem_put(s->problems, 0, "catalog.db", PROBLEM_STAYS, why);
 }
 
 /* --- rows --- */
@@ -388,6 +391,7 @@ static const struct {
 };
 
 struct forgetting {
+	struct store *store;
 	uint64_t id;
 	size_t table; /* of many_rows; behind them the rest */
 	bool more;
@@ -403,8 +407,14 @@ static bool forget_some(sqlite3 *db, struct forgetting *f, struct err *e)
 		 "DELETE FROM %s WHERE capture = ?1 AND %s IN (SELECT %s FROM "
 		 "%s WHERE capture = ?1 LIMIT ?2)",
 		 table, key, key, table);
-	if (!sql_exec(db, e, sql, "ii", f->id, (int64_t)DELETE_ROWS))
-		return false;
+	f->more = false;
+	if (!sql_exec(db, e, sql, "ii", f->id, (int64_t)DELETE_ROWS)) {
+		/* Those that cannot be removed are nobody's then. */
+		if (strcmp(table, "blocks") != 0 || !sql_is_malformed(db))
+			return false;
+		store_malformed(f->store);
+		return true;
+	}
 	f->more = sqlite3_changes(db) == DELETE_ROWS;
 	return true;
 }
@@ -493,7 +503,7 @@ static bool delete_files(struct store *s, uint64_t id, struct err *e)
 
 static bool delete_rows(struct store *s, uint64_t id, struct err *e)
 {
-	struct forgetting f = {.id = id};
+	struct forgetting f = {.store = s, .id = id};
 
 	while (f.table <= sizeof(many_rows) / sizeof(*many_rows) &&
 	       !atomic_load(&s->stopping)) {
@@ -758,13 +768,9 @@ void store_configure(struct store *s, const struct store_options *o)
 /* Without a catalog new captures would be given the numbers, and so the
  * folders, of those that are there. SQLite takes an empty file for a new one.
  */
-static bool is_orphaned(const struct store *s, const char *catalog)
+static bool spool_has_captures(const struct store *s)
 {
-	struct stat st;
 	bool found = false;
-
-	if (stat(catalog, &st) == 0 && st.st_size > 0)
-		return false;
 	int fd = openat(s->spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	if (!dir) {
@@ -776,6 +782,18 @@ static bool is_orphaned(const struct store *s, const char *catalog)
 		found = strspn(d->d_name, "0123456789") == strlen(d->d_name);
 	closedir(dir);
 	return found;
+}
+
+static bool sound_catalog(struct store *s, const char *path, struct err *e)
+{
+	char line[SALVAGE_LINE_MAX];
+
+	if (!salvage_catalog(s->spool_fd, path, spool_has_captures(s), line, e))
+		return false;
+	s->salvaged = line[0];
+	if (s->salvaged)
+		log_error("%s", line);
+	return true;
 }
 
 static void say_adopted(void *ctx, const char *line)
@@ -886,13 +904,8 @@ static struct store *open_store(const struct store_options *o, bool repair,
 	}
 	if (!open_spool(s, o->spool, e))
 		goto fail;
-	if (!repair && is_orphaned(s, path)) {
-		err_set(e, ERR_STATE,
-			"spool %s has captures, but its catalog is missing",
-			o->spool);
-		err_hint(e, "'pcapd repair' makes it again from them.");
+	if (!sound_catalog(s, path, e))
 		goto fail;
-	}
 	s->catalog = catalog_open(path, e);
 	if (s->catalog && !believe_catalog(s, repair, e))
 		goto fail;
@@ -916,15 +929,30 @@ fail:
 	return NULL;
 }
 
+/* What is found to be malformed by then is made again at once. */
+static struct store *open_twice(const struct store_options *o, bool repair,
+				struct err *e)
+{
+	struct store *s = open_store(o, repair, e);
+
+	if (s && catalog_is_malformed(s->catalog))
+		store_malformed(s);
+	if (s && !s->salvaged && salvage_is_marked(s->spool_fd)) {
+		store_close(s);
+		s = open_store(o, repair, e);
+	}
+	return s;
+}
+
 struct store *store_open(const struct store_options *o, struct err *e)
 {
-	return open_store(o, false, e);
+	return open_twice(o, false, e);
 }
 
 struct store *store_open_for_repair(const struct store_options *o,
 				    struct err *e)
 {
-	return open_store(o, true, e);
+	return open_twice(o, true, e);
 }
 
 void store_close(struct store *s)

@@ -55,7 +55,7 @@ struct store_options {
 
 /* Makes the folder and the catalog if they are not there, brings the schema
  * up to date, and puts segments in order that were open when a daemon died.
- * ERR_STATE: another daemon has this spool, or its catalog is missing. */
+ * ERR_STATE: another daemon has this spool. */
 struct store *store_open(const struct store_options *o, struct err *e);
 void store_close(struct store *s); /* writers and cursors are gone */
 /* The store closes soon: nobody waits any more for rows to be verified, which

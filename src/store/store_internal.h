@@ -46,6 +46,7 @@ struct store {
 	/* The thread's of sync, too: a capture's file lacks rows; it was
 	 * said.*/
 	bool ledger_file_old, ledger_file_failed;
+	bool salvaged; /* the catalog was made again by this start */
 	/* Guards the folders of captures that are deleted, or written into by
 	 * the thread of sync; so it is held across I/O, by nobody else. */
 	pthread_mutex_t folders;
@@ -66,9 +67,9 @@ void store_reserve(struct store *s, uint64_t capture, uint64_t seq);
  * queries end with an error when the store is to stop, however many rows they
  * visit. */
 sqlite3 *store_reader(struct store *s, struct err *e);
-/* A page with rows of blocks is: their footers have the same. It is said once,
- * and status has it. */
-void store_malformed(struct store *s, uint64_t capture);
+/* A page of the catalog is: the next start makes it again, and of blocks their
+ * footers have the same until then. It is said once, and status has it. */
+void store_malformed(struct store *s);
 /* What is known to be missing is in the ledger when it returns. */
 void store_tell(struct store *s);
 /* A copy, since they change while the daemon runs. */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "store/row_sum.h"
+#include "store/salvage.h"
 #include "store/schema_state.h"
 #include "store/store_internal.h"
 
@@ -65,6 +66,11 @@ bool verify_capture(struct store *s, const struct capture_row *row,
 	size_t n = 0;
 	sqlite3 *db = store_reader(s, e);
 	bool ok = db && find_altered(db, row->id, &segments, &n, e);
+	/* Who reads these rows takes the footers. */
+	if (db && !ok && sql_is_malformed(db)) {
+		store_malformed(s);
+		ok = true;
+	}
 	sqlite3_close(db);
 	for (size_t i = 0; i < n && !atomic_load(&s->stopping); i++) {
 		log_warn("capture %" PRIu64 ": the catalog's rows of the "
@@ -133,6 +139,8 @@ void verify_ledger(struct store *s)
 {
 	struct err e = ERR_INIT;
 	sqlite3 *db = store_reader(s, &e);
+	if (db && salvage_is_malformed(db))
+		store_malformed(s);
 	bool ok = db && schema_reindex_ledger(s->catalog, db, &e) &&
 		  ledger_file_verify(s, db, &e);
 

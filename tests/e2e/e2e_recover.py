@@ -589,6 +589,9 @@ class Altered(Case):
 
     def test_rows_of_blocks_that_cannot_be_read_stop_nothing(self):
         """Segments say themselves what is in them, and may go."""
+        # A start looks at all of a small one.
+        self.sql("CREATE TABLE large (x)")
+        self.sql("INSERT INTO large VALUES (zeroblob(2000000))")
         page = self.sql("SELECT rootpage FROM sqlite_master WHERE name = "
                         "'blocks'")[0][0]
         with open(os.path.join(self.daemon.spool, "catalog.db"),
@@ -600,7 +603,7 @@ class Altered(Case):
         self.account("one")
         self.account("two")
         self.daemon.run("replay", "one", "--since", "@%d" % (T0 // NS + 4))
-        self.assertEqual(self.daemon.said().count("rows of blocks are "
+        self.assertEqual(self.daemon.said().count("some of it is "
                                                   "malformed"), 1)
         self.daemon.run("set", "one", "--keep-bytes", "3M", "--yes")
         until(lambda: len(self.daemon.segments(1)) < len(self.one) - 1,
@@ -723,8 +726,6 @@ class Altered(Case):
                 self.fresh()
                 self.rewritten(*changes)
                 self.tool("check", INCOMPLETE)
-                self.daemon.start(wait=False)
-                self.assertNotEqual(self.daemon.wait(), OK)
                 self.tool("repair", OK)
                 self.starts()
         # What a newer version wrote stays as it is.

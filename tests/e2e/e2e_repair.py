@@ -159,20 +159,6 @@ class Catalog(Case):
         self.assertRegex(said, r"^\d+ segments, \d+ whole blocks, 0 damaged")
         self.assertEqual(before, self.listing())
 
-    def test_captures_without_their_catalog_are_not_taken_for_none(self):
-        for name in os.listdir(self.daemon.spool):
-            if name.startswith("catalog.db"):
-                os.unlink(os.path.join(self.daemon.spool, name))
-        for empty in (False, True):
-            if empty:
-                open(os.path.join(self.daemon.spool, "catalog.db"), "w").close()
-            before = self.listing()
-            self.daemon.start(wait=False)
-            self.assertNotEqual(self.daemon.wait(), OK)
-            self.assertIn("its catalog is missing", self.daemon.said())
-            self.assertIn("pcapd repair", self.daemon.said())
-            self.assertEqual(before, self.listing())
-
     def test_a_missing_catalog_is_made_again(self):
         for name in os.listdir(self.daemon.spool):
             if name.startswith("catalog.db"):
