@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The rows of the audit. Guarantees the bound of a person's rows, and that who
- * adds one does not wait for the disk. Leaves out what is worth a row: the
+ * adds one does not wait for the disk: while it says no, so many rows wait for
+ * it. Leaves out what is worth a row: the
  * server knows.
  */
 #include "store/audit.h"
@@ -15,9 +16,12 @@
 
 /* How often a person's oldest rows are looked for. */
 #define TRIM_EVERY 64
+/* Of all, 2 KiB each: as long as the disk takes none. */
+#define WAITING_MAX 2048
 
 struct job {
 	struct catalog_job job;
+	struct store *store;
 	struct audit_row row;
 };
 
@@ -81,7 +85,15 @@ static void put_done(struct catalog_job *job, const struct err *e)
 	if (e)
 		log_warn("the audit lacks a row, %s by %s: %s", r->method,
 			 r->who, e->what);
+	atomic_fetch_sub(&((struct job *)job)->store->audit_waiting, 1);
 	free(job);
+}
+
+static bool put_patient(const struct catalog_job *job)
+{
+	struct store *s = ((const struct job *)job)->store;
+
+	return atomic_load(&s->audit_waiting) <= WAITING_MAX;
 }
 
 void audit_put(struct store *s, const struct audit_row *row)
@@ -95,6 +107,9 @@ void audit_put(struct store *s, const struct audit_row *row)
 	}
 	j->job.run = run_put;
 	j->job.done = put_done;
+	j->job.patient = put_patient;
+	j->store = s;
+	atomic_fetch_add(&s->audit_waiting, 1);
 	j->row = *row;
 	catalog_post(s->catalog, &j->job);
 }

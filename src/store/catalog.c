@@ -58,6 +58,8 @@ struct catalog {
 	pthread_t thread;
 	atomic_bool malformed; /* a job met a page that is none */
 	bool last_try;	       /* the thread's: nothing is put off any more */
+	bool refused;	       /* the thread's, too: the disk said no last; */
+	struct err refusal;    /* what that was */
 	struct catalog_changes uncommitted; /* the thread's */
 	pthread_mutex_t lock;		    /* guards everything below */
 	pthread_cond_t posted;
@@ -151,16 +153,24 @@ static bool take_all(struct catalog *c, struct jobs *jobs)
 	return !STAILQ_EMPTY(jobs);
 }
 
-/* Once the disk has said no, SQLite may call the database malformed until the
- * transaction is over: what fails then is worth it too, and it is the disk. */
-struct disk_refusal {
-	bool again; /* trying again is worth it */
-	struct err disk;
-};
+/* Once the disk has said no, SQLite may call the database malformed until it
+ * says yes: that is the disk. */
+static void note_refusal(struct catalog *c, struct err *e)
+{
+	if (sql_disk_says_no(c->db)) {
+		c->refused = true;
+		c->refusal = *e;
+	} else if (sql_is_malformed(c->db) && c->refused) {
+		*e = c->refusal;
+	} else if (sql_is_malformed(c->db)) {
+		atomic_store(&c->malformed, true);
+	}
+}
 
-/* Runs one job in a savepoint of its own. */
-static bool run_one(struct catalog *c, struct catalog_job *job,
-		    struct disk_refusal *r, struct err *e)
+/* Runs one job in a savepoint of its own. *again: trying again is worth it, if
+ * it was not set before. */
+static bool run_one(struct catalog *c, struct catalog_job *job, bool *again,
+		    struct err *e)
 {
 	struct err ignored;
 	sqlite3 *db = c->db;
@@ -168,14 +178,8 @@ static bool run_one(struct catalog *c, struct catalog_job *job,
 	if (sql_run(db, e, SQL_SAVEPOINT, "") && job->run(db, job, e) &&
 	    sql_run(db, e, SQL_RELEASE, ""))
 		return true;
-	if (sql_disk_says_no(db)) {
-		r->again = true;
-		r->disk = *e;
-	} else if (sql_is_malformed(db) && r->again) {
-		*e = r->disk;
-	} else if (sql_is_malformed(db)) {
-		atomic_store(&c->malformed, true);
-	}
+	note_refusal(c, e);
+	*again |= c->refused;
 	/* Some errors end the whole transaction. */
 	if (!sqlite3_get_autocommit(db) &&
 	    catalog_exec(db, "ROLLBACK TO job", &ignored))
@@ -204,25 +208,30 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 	struct jobs kept = STAILQ_HEAD_INITIALIZER(kept);
 	struct jobs later = STAILQ_HEAD_INITIALIZER(later);
 	struct err e = ERR_INIT, ignored;
+	int changes = sqlite3_total_changes(c->db);
 	bool ok = sql_run(c->db, &e, SQL_BEGIN, "");
 	struct catalog_job *job;
-	struct disk_refusal r = {false, ERR_INIT};
+	bool again = false;
 
 	while ((job = STAILQ_FIRST(jobs))) {
 		STAILQ_REMOVE_HEAD(jobs, link);
 		if (!STAILQ_EMPTY(&later) && catalog_patient(c, job)) {
 			STAILQ_INSERT_TAIL(&later, job, link);
-		} else if (!ok || run_one(c, job, &r, &e)) {
+		} else if (!ok || run_one(c, job, &again, &e)) {
 			STAILQ_INSERT_TAIL(&kept, job, link);
 		} else {
 			ok = !sqlite3_get_autocommit(c->db);
-			if (r.again && catalog_patient(c, job))
+			if (again && catalog_patient(c, job))
 				STAILQ_INSERT_TAIL(&later, job, link);
 			else
 				job->done(job, &e);
 		}
 	}
 	ok = ok && sql_run(c->db, &e, SQL_COMMIT, "");
+	if (!ok)
+		note_refusal(c, &e);
+	else if (sqlite3_total_changes(c->db) != changes)
+		c->refused = false; /* not all jobs need the disk */
 	if (!ok && !sqlite3_get_autocommit(c->db))
 		catalog_exec(c->db, "ROLLBACK", &ignored);
 	catalog_changes_done(c, ok);

@@ -38,11 +38,12 @@ struct store {
 	/* The thread's of sync: what the files have, by id. */
 	struct identity_version *written;
 	size_t n_written;
-	atomic_bool pressed;   /* files go before their rows do */
-	atomic_uint writing;   /* threads of writers */
-	atomic_bool stopping;  /* nobody waits for long */
-	atomic_bool recovered; /* what is in the files has its rows */
-	atomic_bool malformed; /* the catalog; it was said */
+	atomic_bool pressed;	   /* files go before their rows do */
+	atomic_uint writing;	   /* threads of writers */
+	atomic_uint audit_waiting; /* its rows that are not written */
+	atomic_bool stopping;	   /* nobody waits for long */
+	atomic_bool recovered;	   /* what is in the files has its rows */
+	atomic_bool malformed;	   /* the catalog; it was said */
 	/* The thread's of sync, too: a capture's file lacks rows; it was
 	 * said.*/
 	bool ledger_file_old, ledger_file_failed;

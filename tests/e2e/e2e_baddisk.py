@@ -329,6 +329,7 @@ class Refusing(unittest.TestCase):
         _, err = self.daemon.run("count", "file", status=INCOMPLETE)
         self.assertIn("cannot be read", err)
         self.assertEqual(self.daemon.capture("file")["packets"], 50)
+        self.daemon.run("mark", "live", status=None)
         lines = self.daemon.said().splitlines()[said:]
         # Of each place in the code as many as log.h allows, and of few.
         self.assertLessEqual(len(lines), 40, lines)
@@ -336,6 +337,12 @@ class Refusing(unittest.TestCase):
         self.assertEqual(traffic.wait(60), 0)
         until(lambda: not self.status()["disk_error"], "a good disk")
         until(lambda: len(self.replayed()) == 11000, "the end")
+        # Each call of the time is in the audit, and the disk is what failed.
+        rows = json.loads(self.daemon.run("audit", "--json")[0])
+        heard = [r for r in rows["audit"] if r["method"] == "Listen"]
+        self.assertEqual(len(heard), 1, rows)
+        self.assertNotIn("the audit lacks", self.daemon.said())
+        self.assertNotIn("some of it is malformed", self.daemon.said())
 
     def reads_from_memory(self, listed):
         """Each answer is newer than what is asked before."""

@@ -42,7 +42,10 @@ static bool job_run(sqlite3 *db, struct catalog_job *job, struct err *e)
 	sem_post(&t->go_on);
 	return sqlite3_create_function(db, "say_code", 1, SQLITE_UTF8, NULL,
 				       say_code, NULL, NULL) == SQLITE_OK &&
-	       sql_exec(db, e, "SELECT say_code(?1)", "i", code);
+	       sql_exec(db, e,
+			"REPLACE INTO kept SELECT 1, 0, 0, 0, 0 WHERE "
+			"say_code(?1) IS NULL",
+			"i", code);
 }
 
 static void job_done(struct catalog_job *job, const struct err *e)
