@@ -12,6 +12,7 @@
 #include "store/segment_row.h"
 #include "store/segment_scan.h"
 #include "store/store_internal.h"
+#include "store/wal_index.h"
 
 #include "base/log.h"
 #include "base/vec.h"
@@ -364,7 +365,8 @@ static bool check_each(void *arg, uint64_t id, struct err *e)
 /* --- the catalog --- */
 
 /* A database without a log is opened so that not even a lock is written;
- * paths with signs that mean something in a URI are not. */
+ * paths with signs that mean something in a URI are not. The index of a log is
+ * in memory: a full disk has no room for it. */
 static sqlite3 *open_unchanged(const char *path, struct err *e)
 {
 	char wal[4200], uri[4200];
@@ -377,7 +379,7 @@ static sqlite3 *open_unchanged(const char *path, struct err *e)
 		     !strpbrk(path, "?#%");
 	if (sqlite3_open_v2(quiet ? uri : path, &db,
 			    SQLITE_OPEN_READONLY | SQLITE_OPEN_URI,
-			    NULL) == SQLITE_OK)
+			    wal_index_vfs()) == SQLITE_OK)
 		return db;
 	err_set(e, ERR_FAILED, "%s: %s", path, sqlite3_errmsg(db));
 	sqlite3_close(db);
