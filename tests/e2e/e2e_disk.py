@@ -99,8 +99,16 @@ class Full(unittest.TestCase):
         return path
 
     def test_the_oldest_makes_room(self):
+        self.makes_room("segment-bytes = 1M\nfree-floor = 8M\n")
+
+    def test_an_open_segment_that_fills_the_disk_makes_room(self):
+        """It would be 256 MB long. A floor that leaves nothing is half."""
+        said = self.makes_room("free-floor = 1G\n")
+        self.assertIn("12.0M of the disk stay free", said)
+
+    def makes_room(self, config):
         """Three times as much as there is room for, as fast as it goes."""
-        daemon = self.daemon("segment-bytes = 1M\nfree-floor = 8M\n").start()
+        daemon = self.daemon(config).start()
         packets = made(50000 // (4 if SANITIZE else 1))
         path = os.path.join(daemon.folder, "in.pcap")
         with open(path, "wb") as file:
@@ -110,10 +118,12 @@ class Full(unittest.TestCase):
         first_difference(self, got, packets[-len(got):])
         self.assertLess(3000, len(got))
         gaps = json.loads(daemon.run("gaps", "much", "--json")[0])["gaps"]
+        status = daemon.run("status")[0].decode()
         daemon.stop()
         self.check(daemon)
         self.assertEqual({g["cause"] for g in gaps} or {"expired"},
                          {"expired"})
+        return status
 
     def test_a_bound_that_would_remove_at_once_waits_for_a_start(self):
         """Whichever of them: it is said how much, and nothing goes."""
