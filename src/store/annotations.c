@@ -12,13 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool annotations_changed(struct store *s, bool ok)
-{
-	if (ok)
-		manifest_changed(s);
-	return ok;
-}
-
 /* Rows of size bytes each, which `fill` fills from a query: an array. */
 static bool annotations_list(struct store *s, const char *sql, uint64_t capture,
 			     size_t size,
@@ -50,38 +43,10 @@ static bool annotations_list(struct store *s, const char *sql, uint64_t capture,
 	return true;
 }
 
-/* --- people --- */
-
-struct people_change {
-	uint64_t capture;
-	const char *people;
-};
-
-static bool run_people(sqlite3 *db, void *arg, struct err *e)
-{
-	const struct people_change *c = arg;
-
-	/* The audit tells of it to the same people, also when it is deleted. */
-	return sql_exec(db, e, "UPDATE captures SET people = ?2 WHERE id = ?1",
-			"it", c->capture, c->people) &&
-	       sql_exec(db, e,
-			"UPDATE audit SET people = ?2 WHERE capture_id = ?1",
-			"it", c->capture, c->people);
-}
-
-bool store_set_people(struct store *s, uint64_t id, const char *people,
-		      struct err *e)
-{
-	struct people_change c = {id, people};
-
-	return annotations_changed(s,
-				   catalog_run(s->catalog, run_people, &c, e));
-}
-
 /* --- holds --- */
 
 struct hold_change {
-	uint64_t capture, id;
+	uint64_t capture;
 	struct store_hold *hold;
 };
 
@@ -106,29 +71,21 @@ bool store_hold_add(struct store *s, uint64_t capture, struct store_hold *h,
 {
 	struct hold_change c = {.capture = capture, .hold = h};
 
-	return annotations_changed(
-		s, catalog_run(s->catalog, run_hold_add, &c, e));
-}
-
-static bool run_hold_remove(sqlite3 *db, void *arg, struct err *e)
-{
-	const struct hold_change *c = arg;
-
-	if (!sql_exec(db, e, "DELETE FROM holds WHERE capture = ?1 AND id = ?2",
-		      "ii", c->capture, c->id))
+	if (!catalog_run(s->catalog, run_hold_add, &c, e))
 		return false;
-	if (sqlite3_changes(db) == 1)
-		return true;
-	return err_set(e, ERR_NOT_FOUND, "no hold %" PRIu64, c->id);
+	manifest_changed(s);
+	return true;
 }
 
 bool store_hold_remove(struct store *s, uint64_t capture, uint64_t hold,
 		       struct err *e)
 {
-	struct hold_change c = {.capture = capture, .id = hold};
+	int rows = store_change(
+		s, e, "DELETE FROM holds WHERE capture = ?1 AND id = ?2", "ii",
+		capture, hold);
 
-	return annotations_changed(
-		s, catalog_run(s->catalog, run_hold_remove, &c, e));
+	return rows > 0 || (rows == 0 && err_set(e, ERR_NOT_FOUND,
+						 "no hold %" PRIu64, hold));
 }
 
 static void fill_hold(sqlite3_stmt *q, void *row)
@@ -160,56 +117,29 @@ bool store_holds(struct store *s, uint64_t capture, struct store_hold **h,
 
 /* --- marks --- */
 
-struct mark_change {
-	uint64_t capture;
-	const struct store_mark *mark;
-	const char *name;
-};
-
-static bool run_mark_add(sqlite3 *db, void *arg, struct err *e)
-{
-	const struct mark_change *c = arg;
-
-	if (!sql_exec(db, e,
-		      "INSERT INTO marks VALUES (?1, ?2, ?3) "
-		      "ON CONFLICT DO NOTHING",
-		      "iti", c->capture, c->mark->name, c->mark->at_ns))
-		return false;
-	if (sqlite3_changes(db) == 1)
-		return true;
-	return err_set_reason(e, REASON_MARK_TAKEN,
-			      "mark '%s' is there already", c->mark->name);
-}
-
 bool store_mark_add(struct store *s, uint64_t capture,
 		    const struct store_mark *m, struct err *e)
 {
-	struct mark_change c = {.capture = capture, .mark = m};
+	int rows = store_change(s, e,
+				"INSERT INTO marks VALUES (?1, ?2, ?3) "
+				"ON CONFLICT DO NOTHING",
+				"iti", capture, m->name, m->at_ns);
 
-	return annotations_changed(
-		s, catalog_run(s->catalog, run_mark_add, &c, e));
-}
-
-static bool run_mark_remove(sqlite3 *db, void *arg, struct err *e)
-{
-	const struct mark_change *c = arg;
-
-	if (!sql_exec(db, e,
-		      "DELETE FROM marks WHERE capture = ?1 AND name = ?2",
-		      "it", c->capture, c->name))
-		return false;
-	if (sqlite3_changes(db) == 1)
-		return true;
-	return err_set(e, ERR_NOT_FOUND, "no mark '%s'", c->name);
+	return rows > 0 ||
+	       (rows == 0 &&
+		err_set_reason(e, REASON_MARK_TAKEN,
+			       "mark '%s' is there already", m->name));
 }
 
 bool store_mark_remove(struct store *s, uint64_t capture, const char *name,
 		       struct err *e)
 {
-	struct mark_change c = {.capture = capture, .name = name};
+	int rows = store_change(
+		s, e, "DELETE FROM marks WHERE capture = ?1 AND name = ?2",
+		"it", capture, name);
 
-	return annotations_changed(
-		s, catalog_run(s->catalog, run_mark_remove, &c, e));
+	return rows > 0 ||
+	       (rows == 0 && err_set(e, ERR_NOT_FOUND, "no mark '%s'", name));
 }
 
 bool store_mark_find(struct store *s, uint64_t capture, const char *name,

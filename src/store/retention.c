@@ -1047,32 +1047,6 @@ uint64_t retain_segment_bytes(struct store *s, const struct capture_row *row)
 
 /* --- bounds and rates --- */
 
-struct keep_change {
-	uint64_t id, keep_bytes;
-	int64_t keep_age_ns;
-};
-
-static bool run_keep(sqlite3 *db, void *arg, struct err *e)
-{
-	const struct keep_change *c = arg;
-
-	return sql_exec(db, e,
-			"UPDATE captures SET keep_bytes = ?2, keep_age_ns = ?3 "
-			"WHERE id = ?1",
-			"iii", c->id, c->keep_bytes, c->keep_age_ns);
-}
-
-bool store_set_keep(struct store *s, uint64_t id, uint64_t keep_bytes,
-		    int64_t keep_age_ns, struct err *e)
-{
-	struct keep_change c = {id, keep_bytes, keep_age_ns};
-
-	if (!catalog_run(s->catalog, run_keep, &c, e))
-		return false;
-	manifest_changed(s);
-	return true;
-}
-
 bool store_rate(struct store *s, uint64_t id, struct store_rate *r,
 		struct err *e)
 {

@@ -115,16 +115,24 @@ static bool sql_done(sqlite3_stmt *q, struct err *e, const char *types,
 	       sql_step(q, e) >= 0;
 }
 
+bool sql_exec_list(sqlite3 *db, struct err *e, const char *sql,
+		   const char *types, va_list ap)
+{
+	sqlite3_stmt *q = sql_query(db, e, sql, "");
+	bool ok = q && sql_done(q, e, types, ap);
+
+	sqlite3_finalize(q);
+	return ok;
+}
+
 bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
 	      ...)
 {
-	sqlite3_stmt *q = sql_query(db, e, sql, "");
 	va_list ap;
 
 	va_start(ap, types);
-	bool ok = q && sql_done(q, e, types, ap);
+	bool ok = sql_exec_list(db, e, sql, types, ap);
 	va_end(ap);
-	sqlite3_finalize(q);
 	return ok;
 }
 

@@ -13,6 +13,7 @@
 #include "base/err.h"
 
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <stdbool.h>
 
 #define SQL_STATEMENTS(S)                                                      \
@@ -109,6 +110,8 @@ bool sql_disk_says_no(sqlite3 *db);
 /* Runs a statement that returns no rows, and that is rare. */
 bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
 	      ...);
+bool sql_exec_list(sqlite3 *db, struct err *e, const char *sql,
+		   const char *types, va_list ap);
 /* A column as a new string; NULL when memory is out. */
 char *sql_text(sqlite3_stmt *q, int column);
 /* false: *e is SQLite's last error, while `doing`. */

@@ -119,6 +119,10 @@ bool rows_put_capture(sqlite3 *db, const struct capture_row *row, bool is_new,
 /* The same, when there is no connection at hand. */
 bool store_capture(struct store *s, uint64_t id, struct capture_row *row,
 		   struct err *e);
+/* A statement that changes what a capture's file says, committed: how many rows
+ * it changed, -1 error. types as in sql.h. */
+int store_change(struct store *s, struct err *e, const char *sql,
+		 const char *types, ...);
 
 /* Puts the segments of one capture in order that no writer closed, or all of
  * them. Before any writer or cursor of the capture. What cannot be read now is
