@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The life of all captures: what was wanted resumes, and how long pcapd was not
- * there is told. Leaves out the wire (rpc/) and the packets (capture/, store/).
+ * there is told. Leaves out the wire (server/) and the packets (capture/,
+ * store/).
  */
 #include "base/log.h"
 #include "control/capture_entry.h"

@@ -3,10 +3,11 @@
  * captures: the captures that this daemon knows and what can be done to them.
  *
  * What: joins a capture's row (store), its capture tail, its source (capture/)
- * and its writer. This is what the API offers, in C: rpc/ only translates.
+ * and its writer. This is what the API offers, in C; server/ translates.
  * Threads: every function from any thread. Changes are made one after the
  * other; they wait for the catalog. Nothing here runs on a packet's path.
- * Ownership: stated at each function. Feeds are handed out with a reference.
+ * Ownership: stated at each function. Capture tails are handed out with a
+ * reference.
  * Limits: config's max_captures; ALIASES_MAX aliases a capture.
  */
 #ifndef PCAPD_CONTROL_CAPTURES_H
