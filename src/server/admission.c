@@ -32,8 +32,8 @@ static bool person_is(const struct person *p, const struct peer *c)
 {
 	if (p->remote != (c->origin == FROM_TLS))
 		return false;
-	return p->remote ? strcmp(p->name, c->allowed.name) == 0
-			 : p->uid == c->uid;
+	return p->remote ? strcmp(p->name, c->remote.allowed.name) == 0
+			 : p->uid == c->local.uid;
 }
 
 /* One that has nothing and whose budgets are full is as good as a new one. */
@@ -74,8 +74,9 @@ bool person_join(struct peer *c)
 		if (!p)
 			return false;
 		p->remote = c->origin == FROM_TLS;
-		p->uid = c->uid;
-		snprintf(p->name, sizeof(p->name), "%s", c->allowed.name);
+		p->uid = c->local.uid;
+		snprintf(p->name, sizeof(p->name), "%s",
+			 c->remote.allowed.name);
 		LIST_INSERT_HEAD(&s->persons, p, entry);
 	}
 	p->n_peers++;

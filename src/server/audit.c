@@ -371,7 +371,7 @@ void audit_refused(struct peer *who)
 	if (!refusal_counts(who->server))
 		return;
 	snprintf(row.who, sizeof(row.who), "%s", peer_known(who));
-	snprintf(row.role, sizeof(row.role), "%s", role_text(who->local_role));
+	snprintf(row.role, sizeof(row.role), "%s", role_text(who->local.role));
 	snprintf(row.origin, sizeof(row.origin), "%s", who->from);
 	strcpy(row.method, "connect");
 	row.status = err_grpc_status(who->refusal.kind);

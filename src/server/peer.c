@@ -64,16 +64,16 @@ struct peer *peer_new(struct server *s, enum origin origin, struct err *e)
 
 static enum rank rank_of(const struct peer *c)
 {
-	if (c->origin != FROM_TLS && c->is_root)
+	if (c->origin != FROM_TLS && c->local.is_root)
 		return RANK_ROOT;
 	enum role role =
-		c->origin == FROM_TLS ? c->allowed.role : c->local_role;
+		c->origin == FROM_TLS ? c->remote.allowed.role : c->local.role;
 	return role == ROLE_OPERATOR ? RANK_OPERATOR : RANK_VIEWER;
 }
 
 static bool no_role(const struct peer *c, struct err *e)
 {
-	err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->local);
+	err_set(e, ERR_PERMISSION, "%s may not use pcapd", c->local.name);
 	return err_hint(e, "Members of the groups socket-group and "
 			   "viewer-group of pcapd.conf(5) may.");
 }
@@ -81,7 +81,7 @@ static bool no_role(const struct peer *c, struct err *e)
 /* With the server's lock. */
 static bool peer_has_room(struct peer *c, struct err *e)
 {
-	if (c->origin != FROM_TLS && c->local_role == ROLE_NONE)
+	if (c->origin != FROM_TLS && c->local.role == ROLE_NONE)
 		return no_role(c, e);
 	c->rank = rank_of(c);
 	if (!person_join(c))
@@ -227,7 +227,7 @@ void peer_carry(struct peer *c, struct tls_link *l, int plain)
 
 const char *peer_name(const struct peer *c)
 {
-	return c->origin == FROM_TLS ? c->allowed.name : c->local;
+	return c->origin == FROM_TLS ? c->remote.allowed.name : c->local.name;
 }
 
 const char *peer_person(struct peer *c)
@@ -236,30 +236,30 @@ const char *peer_person(struct peer *c)
 	char room[1024];
 
 	if (c->origin == FROM_TLS)
-		return c->allowed.name;
-	if (atomic_load(&c->user_known))
-		return c->user;
-	if (getpwuid_r(c->uid, &entry, room, sizeof(room), &found) != 0)
+		return c->remote.allowed.name;
+	if (atomic_load(&c->local.user_known))
+		return c->local.user;
+	if (getpwuid_r(c->local.uid, &entry, room, sizeof(room), &found) != 0)
 		found = NULL;
 	pthread_mutex_lock(&c->server->lock);
-	if (!atomic_load(&c->user_known))
-		snprintf(c->user, sizeof(c->user), "%s",
-			 found ? found->pw_name : c->local);
-	atomic_store(&c->user_known, true);
+	if (!atomic_load(&c->local.user_known))
+		snprintf(c->local.user, sizeof(c->local.user), "%s",
+			 found ? found->pw_name : c->local.name);
+	atomic_store(&c->local.user_known, true);
 	pthread_mutex_unlock(&c->server->lock);
-	return c->user;
+	return c->local.user;
 }
 
 const char *peer_known(const struct peer *c)
 {
-	if (c->origin != FROM_TLS && atomic_load(&c->user_known))
-		return c->user;
+	if (c->origin != FROM_TLS && atomic_load(&c->local.user_known))
+		return c->local.user;
 	return peer_name(c);
 }
 
 bool peer_sees(struct peer *c, const char *people)
 {
-	if (!*people || (c->origin != FROM_TLS && c->is_root))
+	if (!*people || (c->origin != FROM_TLS && c->local.is_root))
 		return true;
 	const char *name = peer_person(c);
 	size_t n = strlen(name);
@@ -276,10 +276,10 @@ enum role peer_role(struct peer *c)
 	struct allowed now;
 
 	if (c->origin != FROM_TLS)
-		return c->local_role;
-	if (realtime_ns() / NS_PER_S > c->until_s ||
-	    !allow_find(c->server->tls_listener.allow, c->allowed.fingerprint,
-			&now))
+		return c->local.role;
+	if (realtime_ns() / NS_PER_S > c->remote.until_s ||
+	    !allow_find(c->server->tls_listener.allow,
+			c->remote.allowed.fingerprint, &now))
 		return ROLE_NONE;
 	return now.role;
 }
@@ -295,7 +295,7 @@ bool peer_may(struct peer *c, const struct method *m, struct err *e)
 		return err_set(e, ERR_PERMISSION,
 			       "the certificate of %s was revoked, or has "
 			       "expired",
-			       c->allowed.name);
+			       c->remote.allowed.name);
 	err_set(e, ERR_PERMISSION, "%s is a viewer: %s is for operators",
 		peer_name(c), name);
 	return err_hint(e, "A viewer may list, look at the status, replay and "
@@ -373,8 +373,9 @@ static void peer_dismiss(struct peer *c)
 	}
 	snprintf(why, sizeof(why),
 		 "the certificate of %s was revoked, or has expired",
-		 c->allowed.name);
-	log_info("%s at %s has to go: %s", c->allowed.name, c->from, why);
+		 c->remote.allowed.name);
+	log_info("%s at %s has to go: %s", c->remote.allowed.name, c->from,
+		 why);
 	while ((call = server_next_call(s, c, call)))
 		call_forbid(call, why);
 }

@@ -44,13 +44,21 @@ struct peer {
 	struct server *server;
 	atomic_uint refs; /* the server's list holds none */
 	enum origin origin;
-	char from[64];	/* address and port, or the user's number */
-	char local[24]; /* "user 1000" of one on this machine */
-	uid_t uid;
-	char user[PERSON_MAX + 1]; /* its name, once user_known */
-	atomic_bool user_known;
-	bool is_root;	      /* or who runs pcapd */
-	enum role local_role; /* of one on this machine */
+	char from[64]; /* address and port, or the user's number */
+	/* Who it is; but for user written before it is served. The other one is
+	 * zeros, and so has no role. */
+	struct {
+		char name[24]; /* "user 1000" */
+		uid_t uid;
+		char user[PERSON_MAX + 1]; /* once user_known */
+		atomic_bool user_known;
+		bool is_root; /* or who runs pcapd */
+		enum role role;
+	} local; /* FROM_SOCKET, FROM_SSH */
+	struct {
+		struct allowed allowed; /* as it was at the handshake */
+		int64_t until_s;	/* of its certificate */
+	} remote;			/* FROM_TLS */
 	/* Once it is counted. */
 	enum rank rank;
 	struct person *person;
@@ -65,9 +73,6 @@ struct peer {
 	/* The connection to the ssh daemon that carries it, or no family;
 	 * written before it is served. */
 	struct flow carrier;
-	/* From here on of TLS, and written before it is served. */
-	struct allowed allowed; /* as it was at the handshake */
-	int64_t until_s;	/* of its certificate */
 
 	/* Under the server's lock. */
 	LIST_ENTRY(peer) entry;

@@ -62,8 +62,8 @@ static struct peer *server_side_channel_find(const struct peer *of,
 	struct peer *c;
 
 	LIST_FOREACH(c, &of->server->peers, entry)
-		if (c->side_channel.state && c->uid == of->uid &&
-		    c->local_role == of->local_role &&
+		if (c->side_channel.state && c->local.uid == of->local.uid &&
+		    c->local.role == of->local.role &&
 		    memcmp(c->side_channel.ticket, ticket, TICKET_BYTES) == 0)
 			return c;
 	return NULL;
@@ -75,7 +75,7 @@ bool side_channel_open(struct peer *c, const char line[DATA_LINE_BYTES], int fd)
 
 	c->data_fd = fd;
 	if (!side_channel_parse(line, ticket) || c->refusal.kind ||
-	    c->local_role < ROLE_VIEWER)
+	    c->local.role < ROLE_VIEWER)
 		return false;
 	/* Who sends a frame has a thread of its own, and waits in sendfile. */
 	if (fcntl(fd, F_SETFL, 0) < 0)

@@ -247,8 +247,8 @@ static bool tls_listener_admit(void *ctx, const struct tls_cert *cert,
 	struct allow *allow = c->server->tls_listener.allow;
 
 	allow_refresh(allow);
-	c->until_s = cert->until_s;
-	if (allow_find(allow, cert->fingerprint, &c->allowed))
+	c->remote.until_s = cert->until_s;
+	if (allow_find(allow, cert->fingerprint, &c->remote.allowed))
 		return true;
 	snprintf(tls_listener_why, room,
 		 "the certificate of %s is not on the allow-list: it was "
@@ -274,8 +274,8 @@ static void tls_listener_serve(struct peer *c, struct tls_link *l, int fds[2])
 	if (c->refusal.kind)
 		tls_listener_refused(c->from, &c->refusal);
 	else
-		log_info("%s (%s) came in from %s", c->allowed.name,
-			 role_text(c->allowed.role), c->from);
+		log_info("%s (%s) came in from %s", c->remote.allowed.name,
+			 role_text(c->remote.allowed.role), c->from);
 	if (!c->refusal.kind)
 		control_known(c->server->control, c->excluded);
 	/* gRPC's, beside this thread's. */

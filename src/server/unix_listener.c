@@ -357,12 +357,12 @@ static void unix_listener_admit(struct unix_listener *g, struct server *s,
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	struct peer *who = peer_new(s, FROM_SOCKET, &e);
 	if (who) {
-		who->uid = peer.uid;
-		who->local_role = role_of(g, fd, &peer);
-		who->is_root = peer.uid == 0 || peer.uid == geteuid();
-		snprintf(who->local, sizeof(who->local), "user %d",
+		who->local.uid = peer.uid;
+		who->local.role = role_of(g, fd, &peer);
+		who->local.is_root = peer.uid == 0 || peer.uid == geteuid();
+		snprintf(who->local.name, sizeof(who->local.name), "user %d",
 			 (int)peer.uid);
-		memcpy(who->from, who->local, sizeof(who->local));
+		memcpy(who->from, who->local.name, sizeof(who->local.name));
 		who->since_ns = monotonic_ns();
 		refuse_room(g, s);
 		peer_count(who, &e);
@@ -430,11 +430,11 @@ static void unix_listener_take_line(struct connection *v, const char *line,
 	struct peer *who = v->peer;
 	struct proxy_protocol p;
 
-	if (who->local_role == ROLE_NONE || !proxy_protocol_parse(line, n, &p))
+	if (who->local.role == ROLE_NONE || !proxy_protocol_parse(line, n, &p))
 		return;
 	if (!proxy_protocol_is_real(&p)) {
 		log_info("%s names a connection that sshd does not have",
-			 who->local);
+			 who->local.name);
 		return;
 	}
 	pthread_mutex_lock(&who->server->lock);
@@ -442,8 +442,8 @@ static void unix_listener_take_line(struct connection *v, const char *line,
 	pthread_mutex_unlock(&who->server->lock);
 	who->carrier = proxy_protocol_flow(&p);
 	proxy_protocol_text(&p, who->from, sizeof(who->from));
-	log_info("%s (%s) came in by ssh from %s", who->local,
-		 role_text(who->local_role), who->from);
+	log_info("%s (%s) came in by ssh from %s", who->local.name,
+		 role_text(who->local.role), who->from);
 }
 
 /* The length of a line that is not for gRPC, as of proxy_protocol_line. */
@@ -539,7 +539,7 @@ static void unix_listener_serve(struct unix_listener *g, struct connection *v,
 	if (is_guarded(v->peer)) {
 		fd = unix_listener_guard(v->peer, fd, &e);
 		if (fd < 0) {
-			log_warn("%s: %s", v->peer->local, e.what);
+			log_warn("%s: %s", v->peer->local.name, e.what);
 			v->data = true; /* gRPC never has it */
 			hung_up(g, v);
 			return;

@@ -23,9 +23,9 @@ static struct peer *is(struct world *w, unsigned i, enum rank rank)
 	struct peer *c = &w->peers[i];
 
 	c->server = &w->server;
-	c->uid = i;
+	c->local.uid = i;
 	c->rank = rank;
-	snprintf(c->local, sizeof(c->local), "user %u", i);
+	snprintf(c->local.name, sizeof(c->local.name), "user %u", i);
 	assert_true(person_join(c));
 	return c;
 }
@@ -185,7 +185,7 @@ static void a_person_is_known_again_while_a_budget_is_not_full(void **state)
 	LIST_FOREACH(p, &w->server.persons, entry)
 		assert_ptr_not_equal(p, before);
 	/* A name of TLS is not a user. */
-	strcpy(remote.allowed.name, "vera");
+	strcpy(remote.remote.allowed.name, "vera");
 	assert_true(person_join(&remote));
 	assert_true(person_join(c));
 	assert_ptr_not_equal(c->person, remote.person);
