@@ -100,7 +100,7 @@ void json_text(struct json *j, const char *name, const char *text)
 		json_quote(j->f, text);
 }
 
-void json_unsigned(struct json *j, const char *name, uint64_t value)
+static void json_unsigned(struct json *j, const char *name, uint64_t value)
 {
 	const char *quote = json_is_string(j, name, value) ? "\"" : "";
 

@@ -32,7 +32,6 @@ void json_open(struct json *j, const char *name, char bracket);
 void json_close(struct json *j, char bracket);
 void json_text(struct json *j, const char *name, const char *text);
 void json_signed(struct json *j, const char *name, int64_t value);
-void json_unsigned(struct json *j, const char *name, uint64_t value);
 /* What is set of m, but for the fields that left_out names, with blanks
  * between: into the object that is open. */
 void json_fields(struct json *j, const ProtobufCMessage *m,

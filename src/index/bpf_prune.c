@@ -12,7 +12,6 @@
 
 #define INSNS_MAX 4096u
 #define EFFORT_MAX (1u << 21)
-#define NO_WORD UINT8_MAX
 
 /* What A, X or a cell of M is known to hold. */
 enum value_is { UNKNOWN, CONSTANT, WORD, HEADER_LENGTH };

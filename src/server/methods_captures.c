@@ -155,7 +155,7 @@ const struct method *method_find(const char *path, size_t n)
 
 /* --- checks --- */
 
-bool check_name(const char *name, struct err *e)
+static bool check_name(const char *name, struct err *e)
 {
 	size_t n = strlen(name);
 

@@ -14,9 +14,8 @@ struct bpf_filter;
 struct call;
 
 /* Common checks of requests. */
-bool check_name(const char *name, struct err *e);
-/* And the capture is there for the caller: who may not see it is told that it
- * is not there. */
+/* It is a name, and the capture is there for the caller: who may not see it is
+ * told that it is not there. */
 bool check_capture(struct call *c, const char *name, struct err *e);
 /* control_find for a stream of packets: from here on calls_restrict ends it. */
 bool find_seen(struct call *c, const char *name, struct capture_view *v,

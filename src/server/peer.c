@@ -142,7 +142,8 @@ static void peer_stopped(void *ctx, bool ok)
 	peer_unref(ctx);
 }
 
-bool peer_goes_on(struct peer *c, enum peer_phase to)
+/* false: it is there, or further, already. */
+static bool peer_goes_on(struct peer *c, enum peer_phase to)
 {
 	pthread_mutex_lock(&c->server->lock);
 	bool on = c->phase < to;

@@ -96,8 +96,6 @@ void peers_refused(struct server *s);
 /* With the server's lock; false: the last reference is gone. */
 bool peer_ref_living(struct peer *c);
 void peer_unref(struct peer *c);
-/* false: it is there, or further, already. */
-bool peer_goes_on(struct peer *c, enum peer_phase to);
 /* Gives fd to gRPC, in any case. A reference is held until it has ended. */
 void peer_serve(struct peer *c, int fd);
 /* Of a thread that carries bytes. */

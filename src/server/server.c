@@ -67,7 +67,7 @@ void server_dismiss(struct server *s, struct call *c)
 
 /* --- workers --- */
 
-void server_work(struct server *s, struct call *c)
+static void server_work(struct server *s, struct call *c)
 {
 	call_ref(c);
 	pthread_mutex_lock(&s->lock);

@@ -73,7 +73,6 @@ struct call *server_next_call(struct server *s, const struct peer *of,
 bool server_admit(struct server *s, struct call *c, struct err *e);
 void server_enlist(struct server *s, struct call *c);
 void server_dismiss(struct server *s, struct call *c);
-void server_work(struct server *s, struct call *c);
 /* A thread that nobody joins, with so much stack (0: the usual). false: errno
  * says why. */
 bool server_thread(void *(*body)(void *), void *arg, size_t stack_bytes);

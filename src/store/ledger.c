@@ -52,7 +52,8 @@ const char *ledger_cause_name(enum ledger_cause cause)
 	return known ? causes[cause].name : "unknown";
 }
 
-bool ledger_is_gap(enum ledger_cause cause)
+/* Packets may be missing because of it. */
+static bool ledger_is_gap(enum ledger_cause cause)
 {
 	return (unsigned)cause >= LEDGER_CAUSES || causes[cause].gap;
 }

@@ -57,8 +57,6 @@ struct ledger_row {
 
 /* "kernel", as people and JSON read it. */
 const char *ledger_cause_name(enum ledger_cause cause);
-/* Packets may be missing because of it. */
-bool ledger_is_gap(enum ledger_cause cause);
 
 /* r would only make *before longer: same cause and detail, and they touch. */
 bool ledger_joins(const struct ledger_row *before, const struct ledger_row *r);

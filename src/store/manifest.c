@@ -580,7 +580,9 @@ static bool run_follow(sqlite3 *db, void *arg, struct err *e)
 	       put_rows(db, i, e);
 }
 
-bool manifest_restore(struct store *s, uint64_t id, struct err *e)
+/* Makes the rows of a capture that the catalog lacks, from its file, else
+ * from what its segments say. false: *e, and nothing was made. */
+static bool manifest_restore(struct store *s, uint64_t id, struct err *e)
 {
 	struct manifest i;
 	bool ok = from_file(s, id, &i) || from_segments(s, id, &i);

@@ -81,15 +81,6 @@ void problem_put(struct problems *l, uint64_t capture, const char *file,
 	pthread_mutex_unlock(&l->lock);
 }
 
-void problem_end(struct problems *l, const char *file)
-{
-	pthread_mutex_lock(&l->lock);
-	size_t i = problem_find(l, file);
-	if (i < l->n)
-		problem_remove(l, i);
-	pthread_mutex_unlock(&l->lock);
-}
-
 /* With the lock held. */
 static void problem_forget_old(struct problems *l, int spool_fd)
 {

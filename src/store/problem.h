@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-/* Known until it is gone, or problem_end, or until_ns (CLOCK_MONOTONIC). */
+/* Known until it is gone, or until_ns (CLOCK_MONOTONIC). */
 #define PROBLEM_STAYS INT64_MAX
 
 struct problems;
@@ -21,6 +21,5 @@ void problems_free(struct problems *l); /* NULL is fine */
 /* file: as it is called in the spool. capture 0: of none. */
 void problem_put(struct problems *l, uint64_t capture, const char *file,
 		 int64_t until_ns, const char *what);
-void problem_end(struct problems *l, const char *file);
 
 #endif

@@ -96,7 +96,7 @@ struct segment_index *segment_index_new(struct segment_index_maker *m,
 	return x;
 }
 
-struct segment_index *segment_index_ref(struct segment_index *x)
+static struct segment_index *segment_index_ref(struct segment_index *x)
 {
 	atomic_fetch_add(&x->refs, 1);
 	return x;

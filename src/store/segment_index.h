@@ -37,7 +37,6 @@ void segment_index_maker_free(struct segment_index_maker *m); /* NULL is fine */
 struct segment_index *segment_index_new(struct segment_index_maker *m,
 					uint64_t capture, uint64_t first_seq,
 					uint32_t link_type);
-struct segment_index *segment_index_ref(struct segment_index *x);
 void segment_index_unref(struct segment_index *x); /* NULL is fine */
 uint32_t segment_index_link_type(const struct segment_index *x);
 

@@ -177,10 +177,3 @@ bool sql_run(sqlite3 *db, struct err *e, enum sql_statement which,
 	}
 	return ok;
 }
-
-char *sql_text(sqlite3_stmt *q, int column)
-{
-	const unsigned char *text = sqlite3_column_text(q, column);
-
-	return strdup(text ? (const char *)text : "");
-}

@@ -112,8 +112,6 @@ bool sql_exec(sqlite3 *db, struct err *e, const char *sql, const char *types,
 	      ...);
 bool sql_exec_list(sqlite3 *db, struct err *e, const char *sql,
 		   const char *types, va_list ap);
-/* A column as a new string; NULL when memory is out. */
-char *sql_text(sqlite3_stmt *q, int column);
 /* false: *e is SQLite's last error, while `doing`. */
 bool sql_err(sqlite3 *db, struct err *e, const char *doing);
 

@@ -229,9 +229,6 @@ bool manifest_follow(struct store *s, struct err *e);
  * or "" when they are. */
 bool manifest_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
 		      struct err *e);
-/* Makes the rows of a capture that the catalog lacks, from its file, else
- * from what its segments say. false: *e, and nothing was made. */
-bool manifest_restore(struct store *s, uint64_t id, struct err *e);
 
 /* --- ledger_file.c: the ledger beside the segments --- */
 

@@ -204,14 +204,6 @@ void tls_cut(struct tls_link *l)
 	shutdown(l->fd, SHUT_RDWR);
 }
 
-void tls_link_cert(const struct tls_link *l, struct tls_cert *cert)
-{
-	X509 *x = SSL_get0_peer_certificate(l->ssl);
-
-	assert(x);
-	tls_cert_read(cert, x);
-}
-
 /* --- handshakes --- */
 
 /* What an alert of the server means for who shows a certificate. */

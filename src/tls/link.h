@@ -42,8 +42,6 @@ void tls_link_free(struct tls_link *l); /* NULL is fine */
  * taken, and what says whose and why; ERR_UNREACHABLE: anything else.
  */
 bool tls_shake_hands(struct tls_link *l, int patience_ms, struct err *e);
-/* The other side's. */
-void tls_link_cert(const struct tls_link *l, struct tls_cert *cert);
 /* Ends a handshake or a pump that is under way. */
 void tls_cut(struct tls_link *l);
 
