@@ -105,12 +105,6 @@ static bool known_rows(sqlite3 *db, struct recovery *r, uint64_t first_seq,
 	return got == 0;
 }
 
-/* Older versions know of none. */
-static bool is_other(const char *uuid, const char *own)
-{
-	return *uuid && *own && strcmp(uuid, own) != 0;
-}
-
 /* What the file says of itself. Its blocks are only asked for when there are
  * no rows. false: it cannot be read now. */
 static bool known_footer(struct recovery *r, bool *foreign, struct err *e)
@@ -122,9 +116,9 @@ static bool known_footer(struct recovery *r, bool *foreign, struct err *e)
 	if (!blocks && errno)
 		return err_errno(e, "read the footer of segment %" PRIu64,
 				 r->segment->first_seq);
-	*foreign = blocks && (head.capture != r->segment->capture ||
-			      head.first_seq != r->segment->first_seq ||
-			      is_other(says.uuid, r->row->uuid));
+	*foreign = blocks && footer_is_foreign(&head, &says, r->row->uuid,
+					       r->segment->capture,
+					       r->segment->first_seq);
 	capture_row_done(&says);
 	r->footer = blocks && !*foreign;
 	/* It has a checksum, which the rows of blocks have not. */

@@ -328,10 +328,35 @@ static int read_segment(struct segment_rows *s, uint64_t seq, int *why,
 	return got;
 }
 
-/* Its file cannot be opened. Whoever asks for gaps is told, too. */
+/* Another file lies in its place: it is put aside, and the ledger told. */
+static bool segment_is_displaced(struct segment_rows *s)
+{
+	uint64_t first_seq = s->segment.first_seq;
+	struct capture_row row;
+	struct err ignored;
+
+	if (!s->segment.closed || s->fd_looked == first_seq ||
+	    !rows_capture(s->db, s->capture, &row, &ignored))
+		return false;
+	bool displaced =
+		segment_is_foreign(s->fd, row.uuid, s->capture, first_seq);
+	if (displaced)
+		recover_again(s->store, &row, first_seq);
+	else
+		s->fd_looked = first_seq;
+	capture_row_done(&row);
+	return displaced;
+}
+
+#define WHY_DISPLACED (-1)
+
+/* Its file cannot be opened (errno) or is another's. Whoever asks for gaps is
+ * told, too. */
 static void lose_segment(struct segment_rows *s, int why)
 {
-	const char *text = why == ENOENT ? why_gone(s) : strerror(why);
+	const char *text = why == WHY_DISPLACED ? "its file is another's"
+			   : why == ENOENT	? why_gone(s)
+						: strerror(why);
 	struct err ignored;
 
 	for (size_t i = 0; i < s->n; i++)
@@ -350,6 +375,8 @@ bool segment_rows_next(struct segment_rows *s, uint64_t *seq, struct err *e)
 	if (!segment_rows_connect(s, e))
 		return false;
 	while ((got = read_segment(s, *seq, &why, e)) == 1) {
+		if (s->n && !why && segment_is_displaced(s))
+			why = WHY_DISPLACED;
 		if (s->n && !why)
 			return true;
 		lose_segment(s, why);

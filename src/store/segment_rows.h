@@ -43,6 +43,7 @@ struct segment_rows {
 	size_t n, row;
 	int fd; /* -1: none */
 	uint64_t fd_segment;
+	uint64_t fd_looked; /* the segment whose file is known to be its own */
 
 	uint64_t lost;
 	bool untold; /* there is something in reason */

@@ -403,6 +403,28 @@ struct block_info *footer_read(int fd, struct segment_footer *head,
 			   : NULL;
 }
 
+bool footer_is_foreign(const struct segment_footer *head,
+		       const struct capture_row *says, const char *uuid,
+		       uint64_t capture, uint64_t first_seq)
+{
+	return head->capture != capture || head->first_seq != first_seq ||
+	       (*says->uuid && *uuid && strcmp(says->uuid, uuid) != 0);
+}
+
+bool segment_is_foreign(int fd, const char *uuid, uint64_t capture,
+			uint64_t first_seq)
+{
+	struct segment_footer head;
+	struct capture_row says = {0};
+	struct block_info *blocks = footer_read(fd, &head, &says);
+	bool foreign = blocks && footer_is_foreign(&head, &says, uuid, capture,
+						   first_seq);
+
+	capture_row_done(&says);
+	free(blocks);
+	return foreign;
+}
+
 static bool table_matches(const struct segment_scan *v, const struct segment *g,
 			  uint64_t at, uint32_t footer_bytes)
 {

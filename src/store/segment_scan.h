@@ -65,5 +65,13 @@ void segment_scan_done(struct segment_scan *v);
 struct capture_row;
 struct block_info *footer_read(int fd, struct segment_footer *head,
 			       struct capture_row *row);
+/* It says that its file is another segment's, another capture's, or one of
+ * another store (uuid; "": not known, as to older versions). */
+bool footer_is_foreign(const struct segment_footer *head,
+		       const struct capture_row *says, const char *uuid,
+		       uint64_t capture, uint64_t first_seq);
+/* A file whose footer says so. One that is not whole says nothing. */
+bool segment_is_foreign(int fd, const char *uuid, uint64_t capture,
+			uint64_t first_seq);
 
 #endif

@@ -12,11 +12,16 @@
 #include "store/row_sum.h"
 #include "store/salvage.h"
 #include "store/schema_state.h"
+#include "store/segment_scan.h"
 #include "store/store_internal.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct verify {
 	struct store *store;
@@ -83,14 +88,58 @@ bool verify_capture(struct store *s, const struct capture_row *row,
 	return ok || err_wrap(e, "verify capture %" PRIu64, row->id);
 }
 
+/* A start goes by the names and lengths of files; nobody has read them. What
+ * lies there instead of one is put aside, and told. */
+static void verify_place(struct store *s, const struct capture_row *row,
+			 uint64_t first_seq)
+{
+	char name[SEGMENT_NAME_BYTES];
+
+	segment_name(name, row->id, first_seq);
+	int fd = openat(s->spool_fd, name,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return;
+	bool foreign = segment_is_foreign(fd, row->uuid, row->id, first_seq);
+	close(fd);
+	if (foreign)
+		recover_again(s, row, first_seq);
+}
+
+static bool verify_places(struct store *s, const struct capture_row *row,
+			  struct err *e)
+{
+	struct dirent **files;
+	uint64_t first_seq;
+	int n = segment_list(s->spool_fd, row->id, &files);
+
+	if (n < 0)
+		return errno == ENOENT ||
+		       err_errno(e, "read folder %" PRIu64 " of the spool",
+				 row->id);
+	for (int i = 0; i < n; i++) {
+		if (!atomic_load(&s->stopping) &&
+		    segment_parse_name(files[i]->d_name, &first_seq))
+			verify_place(s, row, first_seq);
+		free(files[i]);
+	}
+	free(files);
+	return true;
+}
+
 static bool verify_stage(struct verify *v, enum verify_stage stage, size_t i,
 			 struct err *e)
 {
 	struct store *s = v->store;
 
-	return stage == VERIFY_BLOCKS
-		       ? verify_capture(s, &v->rows[i], e)
-		       : recover_rest(s, &v->rows[i], v->before[i], e);
+	switch (stage) {
+	case VERIFY_SEGMENTS:
+		return recover_rest(s, &v->rows[i], v->before[i], e);
+	case VERIFY_BLOCKS:
+		return verify_capture(s, &v->rows[i], e);
+	default:
+		return verify_places(s, &v->rows[i], e);
+	}
 }
 
 static void verify_done(struct verify *v, enum verify_stage stage, size_t n)
@@ -162,6 +211,7 @@ static void *verify_main(void *arg)
 	else if (!atomic_load(&s->stopping))
 		verify_done(v, VERIFY_SEGMENTS, v->n);
 	verify_each(v, VERIFY_BLOCKS);
+	verify_each(v, VERIFY_PLACES);
 	if (!store_end_deletes(s, &e) && !atomic_load(&s->stopping))
 		log_err(LOG_LEVEL_WARN, &e);
 	return NULL;

@@ -7,7 +7,9 @@
  *
  * What: begins when the store is opened, capture by capture, on a thread of its
  * own, since a large spool has millions of rows. Rows that were altered are
- * made again from the segment's file. Who reads a capture waits for it.
+ * made again from the segment's file. Who reads a capture waits for it. Then
+ * that each closed file is the segment that its name says, for which nobody
+ * waits, as readers look, too.
  * Threads: any may wait; verify_capture runs on the caller's.
  * Ownership: verify_start gives, verify_stop takes.
  */
@@ -25,6 +27,7 @@ struct verify;
 enum verify_stage {
 	VERIFY_SEGMENTS, /* the ledger, rows of segments against their files */
 	VERIFY_BLOCKS,	 /* rows of blocks, too */
+	VERIFY_PLACES,	 /* files, that each is the segment of its name */
 	VERIFY_STAGES
 };
 

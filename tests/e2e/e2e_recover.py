@@ -14,9 +14,9 @@ import sqlite3
 import subprocess
 import unittest
 
-from harness import (FAILED, INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon, before_libc,
-                     first_difference, main, packets_of, savefile, udp_packet,
-                     until)
+from harness import (FAILED, INCOMPLETE, NS, OK, PCAPD, SANITIZE, Daemon,
+                     Packet, before_libc, first_difference, main, packets_of,
+                     savefile, udp_packet, until)
 
 T0 = 1767225600 * NS
 COUNT = 9000
@@ -285,6 +285,45 @@ class Displaced(Case):
                         self.tool(verb, OK)
                     self.starts(one=lost)
                     self.assertEqual(len(self.aside(".foreign")), 1)
+
+    def test_one_of_the_same_length_is_no_other_packets(self):
+        """A start goes by lengths; who reads it does not, nor does the
+        thread that looks at the files after a start."""
+        # All alike but for times, so that lengths are, too; one block each.
+        self.daemon = Daemon("segment-bytes = 64K\n")
+        self.addCleanup(self.daemon.kill)
+        body = made(1)[0].body
+        self.sent = {"one": [Packet(T0 + i * 1000000, body)
+                             for i in range(4 * COUNT)]}
+        path = os.path.join(self.daemon.folder, "same")
+        with open(path, "wb") as file:
+            file.write(savefile(self.sent["one"]))
+        for read in (True, False):
+            with self.subTest(read=read):
+                shutil.rmtree(self.daemon.spool, ignore_errors=True)
+                self.daemon.start()
+                self.daemon.run("import", "one", path)
+                self.daemon.stop()
+                source, target = self.same_length(self.daemon.segments(1))
+                lost = self.packets_in(target)
+                shutil.copy(source, target)
+                self.daemon.start()
+                if not read:
+                    until(lambda: self.aside(".foreign"), "a file put aside")
+                self.account("one", lost)
+                self.assertEqual(self.aside(".foreign"), [
+                    os.path.basename(target) + ".foreign"])
+                self.daemon.stop()
+                self.assertIn("0 damaged", self.tool("check", OK))
+
+    def same_length(self, paths):
+        of = {}
+        for path in paths:
+            size = os.path.getsize(path)
+            if size in of:
+                return of[size], path
+            of[size] = path
+        self.fail("no two segments have the same length")
 
     def test_repair_brings_back_what_was_moved(self):
         lost = self.packets_in(self.one[2])
