@@ -29,7 +29,7 @@ struct stream_run {
 	const struct stream *s;
 	struct client *client;
 	int out; /* -1: made when the stream has begun */
-	struct pipeline sink;
+	struct pipeline pipeline;
 	struct canceller watch;
 	struct progress progress;
 	uint8_t ticket[CLIENT_TICKET_BYTES]; /* for frames beside gRPC */
@@ -190,8 +190,8 @@ static bool stream_begin(struct stream_run *r, const Pcap__V1__Header *h,
 			say_idle(r->s, h->capture);
 	}
 	r->begun =
-		out_open(r, e) &&
-		pipeline_start(&r->sink, r->out, is_packed(r->s), r->client, e);
+		out_open(r, e) && pipeline_start(&r->pipeline, r->out,
+						 is_packed(r->s), r->client, e);
 	return r->begun;
 }
 
@@ -247,7 +247,7 @@ static bool stream_take(struct stream_run *r, struct client_event *ev,
 	r->packets += ev->count;
 	r->bytes += ev->bytes;
 	progress_show(&r->progress, r->packets, r->bytes, ev->blocks_done);
-	pipeline_put(&r->sink, ev);
+	pipeline_put(&r->pipeline, ev);
 	return true;
 }
 
@@ -304,15 +304,15 @@ static void say_counts(struct stream_run *r)
 		if (r->ended)
 			cli_say("%" PRIu64 " packets replayed, %" PRIu64
 				" examined",
-				r->sink.packets, r->examined);
+				r->pipeline.packets, r->examined);
 		else
 			cli_say("%" PRIu64 " packets replayed",
-				r->sink.packets);
+				r->pipeline.packets);
 		if (r->coverage)
 			coverage_say(r->coverage);
 		return;
 	}
-	cli_say("%" PRIu64 " packets captured", r->sink.packets);
+	cli_say("%" PRIu64 " packets captured", r->pipeline.packets);
 	say_kernel(r);
 	if (r->lost)
 		cli_say("%" PRIu64 " packets lost by this listener: %s",
@@ -326,10 +326,10 @@ static bool stream_verdict(struct stream_run *r, bool ok,
 	const char *name = r->s->name;
 	const char *verb = r->s->listen ? "listen" : "replay";
 
-	if (r->sink.error == EPIPE || why == CANCELLER_READER_GONE)
+	if (r->pipeline.error == EPIPE || why == CANCELLER_READER_GONE)
 		return true;
-	if (r->sink.error) {
-		errno = r->sink.error;
+	if (r->pipeline.error) {
+		errno = r->pipeline.error;
 		return err_errno(e, "write %s",
 				 to_stdout(r->s) ? "stdout" : r->s->file);
 	}
@@ -350,11 +350,11 @@ static bool stream_verdict(struct stream_run *r, bool ok,
 		return err_set(e, ERR_INCOMPLETE,
 			       "%s %s: pcapd ended it without an end", verb,
 			       name);
-	if (r->sink.damaged)
+	if (r->pipeline.damaged)
 		return err_set(e, ERR_INCOMPLETE,
 			       "replay %s is not complete: %" PRIu64
 			       " packets are in damaged frames",
-			       name, r->sink.damaged);
+			       name, r->pipeline.damaged);
 	if (r->lost_why[0] && !r->lost && !r->s->listen)
 		return err_set(e, ERR_INCOMPLETE,
 			       "replay %s is not complete: %s", name,
@@ -392,7 +392,7 @@ static int stream_finish(struct stream_run *r, bool ok, struct err *e)
 {
 	struct err closing = ERR_INIT;
 
-	pipeline_stop(&r->sink);
+	pipeline_stop(&r->pipeline);
 	enum canceller_reason why = canceller_done(&r->watch);
 	progress_clear(&r->progress);
 	ok = stream_verdict(r, ok, why, e);

@@ -49,7 +49,7 @@ struct capture_entry {
 struct control {
 	struct store *store;
 	atomic_bool halting; /* control_stop has begun */
-	struct ledger_writer *keeper;
+	struct ledger_writer *ledger_writer;
 	struct own_connections *exclude;
 	struct interface_names names; /* the ledger writer's thread's */
 	pthread_mutex_t change;

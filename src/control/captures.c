@@ -30,7 +30,8 @@ struct store *control_store(struct control *ctl)
 
 bool control_is_well(struct control *ctl, int64_t within_ns)
 {
-	return monotonic_ns() - ledger_writer_well_ns(ctl->keeper) < within_ns;
+	return monotonic_ns() - ledger_writer_well_ns(ctl->ledger_writer) <
+	       within_ns;
 }
 
 struct config control_config(struct control *ctl)
@@ -184,7 +185,7 @@ static bool captures_load(struct control *ctl, struct err *e)
 	if (!ok)
 		return false;
 	every_entry(ctl, entry_resume);
-	ledger_writer_catch_up(ctl->keeper);
+	ledger_writer_catch_up(ctl->ledger_writer);
 	return true;
 }
 
@@ -227,9 +228,9 @@ struct control *control_open(const struct config *c, struct err *e)
 	else
 		err_set(e, ERR_FAILED, "out of memory");
 	if (ctl->store)
-		ctl->keeper =
+		ctl->ledger_writer =
 			ledger_writer_start(ctl->store, tell_look, ctl, e);
-	if (ctl->keeper && captures_load(ctl, e))
+	if (ctl->ledger_writer && captures_load(ctl, e))
 		return ctl;
 	control_stop(ctl);
 	control_close(ctl);
@@ -348,8 +349,8 @@ void control_stop(struct control *ctl)
 	for (size_t i = 0; i < ctl->n; i++)
 		capture_tail_close(ctl->entries[i]->tail);
 	pthread_mutex_unlock(&ctl->change);
-	ledger_writer_stop(ctl->keeper);
-	ctl->keeper = NULL;
+	ledger_writer_stop(ctl->ledger_writer);
+	ctl->ledger_writer = NULL;
 }
 
 void control_close(struct control *ctl)

@@ -204,7 +204,7 @@ static bool run_wanted(struct control *ctl, struct capture_entry *t,
 {
 	if (!capture_entry_run(ctl, t, e))
 		return false;
-	ledger_writer_catch_up(ctl->keeper);
+	ledger_writer_catch_up(ctl->ledger_writer);
 	if (capture_entry_set_wanted(ctl, t, true, e))
 		return true;
 	capture_entry_halt(ctl, t);
@@ -301,7 +301,7 @@ bool control_init(struct control *ctl, const struct init_options *o,
 	}
 	if (ok && *created && !o->start)
 		tell_stopped(ctl, t, "not started yet");
-	ledger_writer_catch_up(ctl->keeper);
+	ledger_writer_catch_up(ctl->ledger_writer);
 	ok = ok && capture_entry_view(ctl, t, v, e);
 	pthread_mutex_unlock(&ctl->change);
 	bpf_filter_free(filter);
@@ -347,7 +347,7 @@ static bool stop_entry(struct control *ctl, struct capture_entry *t,
 		return false;
 	capture_entry_halt(ctl, t);
 	tell_stopped(ctl, t, "");
-	ledger_writer_catch_up(ctl->keeper);
+	ledger_writer_catch_up(ctl->ledger_writer);
 	return true;
 }
 

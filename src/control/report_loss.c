@@ -30,7 +30,7 @@ void tell_row(struct control *ctl, uint64_t capture, enum ledger_cause cause,
 				 .packets = packets};
 
 	snprintf(row.detail, sizeof(row.detail), "%.110s", detail);
-	ledger_writer_add(ctl->keeper, &row, 1);
+	ledger_writer_add(ctl->ledger_writer, &row, 1);
 }
 
 static void tell_outages(struct control *ctl, const struct capture_entry *t,
@@ -118,7 +118,7 @@ static void tell_counts(struct control *ctl, struct capture_entry *t,
 	look->interface = lost[CAPTURE_LOST_INTERFACE];
 	look->memory = lost[CAPTURE_LOST_MEMORY];
 	size_t n = loss_accounting_take(&t->account, look, last, rows);
-	ledger_writer_add(ctl->keeper, rows, n);
+	ledger_writer_add(ctl->ledger_writer, rows, n);
 	for (size_t i = 0; i < n; i++)
 		log_drops(t, &rows[i]);
 	log_drops_end(t, last);

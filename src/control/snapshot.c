@@ -292,7 +292,7 @@ bool control_coverage(struct control *ctl, const char *name, int64_t since_ns,
 {
 	struct capture_tail *f;
 
-	ledger_writer_catch_up(ctl->keeper);
+	ledger_writer_catch_up(ctl->ledger_writer);
 	if (!control_find(ctl, name, v, &f, e))
 		return false;
 	int64_t memory_ns = oldest_in_memory(f);

@@ -6,7 +6,7 @@
  * What: accepts on a UNIX socket, knows its peers by SO_PEERCRED, answers
  * pcap.v1.Pcap, grpc.health.v1.Health and reflection, v1 and v1alpha.
  * Threads: one completion-queue thread, one that hands out to listeners' queues
- * what captures publish, one pump thread that feeds listeners from a ready
+ * what captures publish, one pump thread that tails listeners from a ready
  * list, a few workers for unary calls, one thread a replay or an import. All
  * are made by server_start and gone after server_stop.
  * Ownership: the server borrows control and config until server_stop returns.

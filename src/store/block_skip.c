@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The sieve. Guarantees that what it holds back cannot match, also when a
- * writer closes the segment meanwhile. Leaves out time (the catalog's) and
- * what a synopsis can say (bpf_prune.c).
+ * Which blocks are skipped. Guarantees that what it holds back cannot match,
+ * also when a writer closes the segment meanwhile. Leaves out time (the
+ * catalog's) and what a synopsis can say (bpf_prune.c).
  */
 #include "store/block_skip.h"
 

@@ -105,7 +105,7 @@ bool store_add(struct store *s, struct capture_row *row, struct err *e)
 	/* Before there are segments of it: an id that came back after a power
 	 * loss would find them. */
 	atomic_store(&s->identity_old, true);
-	housekeeper_now(s->sync, true);
+	housekeeper_now(s->housekeeper, true);
 	return true;
 }
 

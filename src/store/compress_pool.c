@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Compressing ahead. Guarantees that a job that was posted gets done, by a
- * thread of the press or by who waits for it. Leaves out what is worth
+ * thread of the pool or by who waits for it. Leaves out what is worth
  * compressing ahead, and order: writers know.
  */
 #include "store/compress_pool.h"

@@ -6,7 +6,7 @@
  * What: a writer with sealed blocks behind the one that it writes posts them,
  * and takes each back as a frame when its turn comes, so that blocks of one
  * capture are compressed side by side and still written in order.
- * Threads: those of the press, shared by all writers. Who takes a frame that
+ * Threads: those of the pool, shared by all writers. Who takes a frame that
  * is not ready compresses what still waits in the meantime (job_pool.h).
  * Ownership: a job is its writer's and stays where it is from
  * compress_pool_post to compress_pool_take; it holds a reference to its block.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The way out: a capture's blocks in order, from the catalog, then from the
- * feed. Guarantees that every packet that was published before cursor_open is
+ * tail. Guarantees that every packet that was published before cursor_open is
  * returned once, whatever is committed, rotated or released meanwhile; what
  * cannot be read is counted; while the catalog cannot be read, what is in
  * memory is returned, and it is said that the rest is not. Leaves out exact
@@ -22,7 +22,7 @@
 #include <string.h>
 
 struct cursor {
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	bool ahead;
 	uint64_t end_seq; /* without live: stop at byte end_at of this block */
 	uint32_t end_at;
@@ -55,7 +55,7 @@ struct cursor *cursor_open(struct store *s, struct capture_tail *f,
 		err_no_memory(e, "cursor");
 		return NULL;
 	}
-	c->feed = capture_tail_ref(f);
+	c->tail = capture_tail_ref(f);
 	c->ahead = r->reader == CURSOR_WORKS || r->filter;
 	capture_tail_position(f, &c->end_seq, &c->end_at);
 	c->seq = r->first_seq;
@@ -105,7 +105,7 @@ void cursor_close(struct cursor *c)
 	block_unref(c->block);
 	decoder_free(c->decoder);
 	block_pool_unref(c->pool);
-	capture_tail_unref(c->feed);
+	capture_tail_unref(c->tail);
 	free(c);
 }
 
@@ -198,7 +198,7 @@ static bool cursor_is_wanted(struct cursor *c, const struct block_info *info)
 static void look_ahead(struct cursor *c)
 {
 	const struct segment_rows *d = &c->disk;
-	struct block *b = capture_tail_find(c->feed, c->seq);
+	struct block *b = capture_tail_find(c->tail, c->seq);
 	uint64_t in_memory = b ? b->info.seq : UINT64_MAX;
 	struct store_options o;
 
@@ -275,7 +275,7 @@ static void pass_over_disk(struct cursor *c, const struct block *b,
 	uint32_t at;
 
 	drop_rows(c);
-	capture_tail_position(c->feed, &seq, &at);
+	capture_tail_position(c->tail, &seq, &at);
 	if (b)
 		seq = b->info.seq;
 	if (seq <= c->seq)
@@ -303,7 +303,7 @@ static bool cursor_read_rows(struct cursor *c, struct err *e)
  */
 static int cursor_find(struct cursor *c, struct block_info *row, struct err *e)
 {
-	struct block *b = capture_tail_find(c->feed, c->seq);
+	struct block *b = capture_tail_find(c->tail, c->seq);
 	struct segment_rows *d = &c->disk;
 	struct err why = ERR_INIT;
 

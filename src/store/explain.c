@@ -15,7 +15,7 @@
 struct walk {
 	struct store *store;
 	sqlite3_stmt *blocks;
-	struct block_skip *sieve; /* NULL: no filter */
+	struct block_skip *skip; /* NULL: no filter */
 	uint64_t capture;
 	int64_t since_ns, until_ns;
 	const struct cursor_range *range;
@@ -51,7 +51,7 @@ static struct explain_word *word_named(struct explain *x, const char *name)
  * classes have it. */
 static void count_any(struct walk *w, bool block)
 {
-	const uint32_t *any = block_skip_any(w->sieve);
+	const uint32_t *any = block_skip_any(w->skip);
 	uint32_t counted = 0;
 
 	for (uint32_t class = 0; class < SYNOPSIS_CLASSES; class ++) {
@@ -84,10 +84,10 @@ static void walk_block(struct walk *w, const struct block_info *info,
 	if (!maybe)
 		return;
 	store_explain_add(&x->after_unions, info);
-	if (w->sieve && !block_skip_block(w->sieve, info->seq))
+	if (w->skip && !block_skip_block(w->skip, info->seq))
 		return;
 	store_explain_add(&x->to_read, info);
-	if (w->sieve)
+	if (w->skip)
 		count_any(w, true);
 }
 
@@ -137,7 +137,7 @@ static bool walk_blocks(struct walk *w, uint64_t first, uint64_t last,
 	x->in_range.segments++;
 	x->after_unions.segments += maybe;
 	x->to_read.segments += x->to_read.blocks > was.blocks;
-	if (maybe && w->sieve && !block_skip_has_index(w->sieve))
+	if (maybe && w->skip && !block_skip_has_index(w->skip))
 		x->without_index++;
 	return got == 0;
 }
@@ -148,13 +148,13 @@ static bool walk_segment(struct walk *w, sqlite3_stmt *q, struct err *e)
 	char name[SEGMENT_NAME_BYTES];
 
 	segment_name(name, w->capture, first);
-	int fd = w->sieve ? openat(w->store->spool_fd, name,
-				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-			  : -1;
-	bool maybe = !w->sieve ||
-		     block_skip_segment(w->sieve, fd, w->capture, first,
+	int fd = w->skip ? openat(w->store->spool_fd, name,
+				  O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+			 : -1;
+	bool maybe = !w->skip ||
+		     block_skip_segment(w->skip, fd, w->capture, first,
 					(uint32_t)sqlite3_column_int64(q, 2));
-	if (w->sieve && maybe)
+	if (w->skip && maybe)
 		count_any(w, false);
 	bool ok = walk_blocks(w, first, (uint64_t)sqlite3_column_int64(q, 1),
 			      maybe, e);
@@ -204,9 +204,9 @@ bool store_explain(struct store *s, struct capture_tail *f,
 	memset(x, 0, sizeof(*x));
 	x->in_memory = capture_tail_depth(f);
 	if (r->filter) {
-		w.sieve = block_skip_new(s->indexes, &r->filter->program,
-					 r->link_type);
-		if (!w.sieve)
+		w.skip = block_skip_new(s->indexes, &r->filter->program,
+					r->link_type);
+		if (!w.skip)
 			return err_no_memory(e, "explain");
 		x->n_doubts =
 			bpf_prune_doubts(&r->filter->program, r->link_type,
@@ -215,6 +215,6 @@ bool store_explain(struct store *s, struct capture_tail *f,
 	sqlite3 *db = catalog_reader(s->catalog, e);
 	bool ok = db && store_explain_walk(&w, db, e);
 	sqlite3_close(db);
-	block_skip_free(w.sieve);
+	block_skip_free(w.skip);
 	return ok;
 }

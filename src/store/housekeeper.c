@@ -34,7 +34,7 @@ struct closing {
 };
 
 struct housekeeper_writer {
-	struct housekeeper *sync;
+	struct housekeeper *housekeeper;
 	uint64_t capture;
 	/* Guarded by the lock of sync. */
 	int fd; /* -1: no segment is open */
@@ -258,12 +258,12 @@ struct housekeeper_writer *housekeeper_add(struct store *s, uint64_t capture)
 
 	if (!w)
 		return NULL;
-	w->sync = s->sync;
+	w->housekeeper = s->housekeeper;
 	w->capture = capture;
 	w->fd = -1;
-	pthread_mutex_lock(&w->sync->lock);
-	LIST_INSERT_HEAD(&w->sync->writers, w, link);
-	pthread_mutex_unlock(&w->sync->lock);
+	pthread_mutex_lock(&w->housekeeper->lock);
+	LIST_INSERT_HEAD(&w->housekeeper->writers, w, link);
+	pthread_mutex_unlock(&w->housekeeper->lock);
 	return w;
 }
 
@@ -271,20 +271,20 @@ void housekeeper_remove(struct housekeeper_writer *w)
 {
 	if (!w)
 		return;
-	pthread_mutex_lock(&w->sync->lock);
+	pthread_mutex_lock(&w->housekeeper->lock);
 	LIST_REMOVE(w, link);
-	pthread_mutex_unlock(&w->sync->lock);
+	pthread_mutex_unlock(&w->housekeeper->lock);
 	free(w);
 }
 
 void housekeeper_open(struct housekeeper_writer *w, uint64_t first_seq, int fd)
 {
-	pthread_mutex_lock(&w->sync->lock);
+	pthread_mutex_lock(&w->housekeeper->lock);
 	w->fd = fd;
 	w->first_seq = first_seq;
 	w->made = w->dirty = fd >= 0;
 	w->failed = w->to_close = false;
-	pthread_mutex_unlock(&w->sync->lock);
+	pthread_mutex_unlock(&w->housekeeper->lock);
 }
 
 bool housekeeper_has_open(struct housekeeper *y, uint64_t capture,
@@ -313,19 +313,19 @@ void housekeeper_close_open(struct housekeeper *y)
 
 bool housekeeper_is_to_close(struct housekeeper_writer *w)
 {
-	pthread_mutex_lock(&w->sync->lock);
+	pthread_mutex_lock(&w->housekeeper->lock);
 	bool yes = w->to_close;
-	pthread_mutex_unlock(&w->sync->lock);
+	pthread_mutex_unlock(&w->housekeeper->lock);
 	return yes;
 }
 
 void housekeeper_written(struct housekeeper_writer *w, bool dirty, int64_t ns)
 {
-	pthread_mutex_lock(&w->sync->lock);
+	pthread_mutex_lock(&w->housekeeper->lock);
 	w->dirty |= dirty;
 	if (ns > w->written_ns)
 		w->written_ns = ns;
-	pthread_mutex_unlock(&w->sync->lock);
+	pthread_mutex_unlock(&w->housekeeper->lock);
 }
 
 bool housekeeper_close(struct housekeeper_writer *w, struct store *s, int fd,
@@ -342,21 +342,21 @@ bool housekeeper_close(struct housekeeper_writer *w, struct store *s, int fd,
 		free(c);
 		return err_errno(e, "close segment %" PRIu64, end->first_seq);
 	}
-	pthread_mutex_lock(&s->sync->lock);
+	pthread_mutex_lock(&s->housekeeper->lock);
 	c->made = w->made;
 	w->fd = -1;
 	w->made = w->dirty = false;
-	STAILQ_INSERT_TAIL(&s->sync->closing, c, link);
-	pthread_mutex_unlock(&s->sync->lock);
+	STAILQ_INSERT_TAIL(&s->housekeeper->closing, c, link);
+	pthread_mutex_unlock(&s->housekeeper->lock);
 	return true;
 }
 
 int64_t housekeeper_state(struct housekeeper_writer *w, bool *failed)
 {
-	pthread_mutex_lock(&w->sync->lock);
+	pthread_mutex_lock(&w->housekeeper->lock);
 	int64_t ns = w->synced_ns;
 	*failed = w->failed;
-	pthread_mutex_unlock(&w->sync->lock);
+	pthread_mutex_unlock(&w->housekeeper->lock);
 	return ns;
 }
 
@@ -394,11 +394,12 @@ struct housekeeper *housekeeper_start(struct store *s, struct err *e)
 	pthread_mutex_init(&y->lock, NULL);
 	cond_init(&y->wake);
 	cond_init(&y->passed);
-	s->sync = y; /* its thread, and who it wakes, ask the store for it */
+	s->housekeeper =
+		y; /* its thread, and who it wakes, ask the store for it */
 	if (pthread_create(&y->thread, NULL, housekeeper_main, y) == 0)
 		return y;
 	err_set(e, ERR_FAILED, "sync: cannot make a thread");
-	s->sync = NULL;
+	s->housekeeper = NULL;
 	free(y);
 	return NULL;
 }

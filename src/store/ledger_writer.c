@@ -138,7 +138,7 @@ static void wait_for_news(struct ledger_writer *k)
 
 	poll(fds, 2, LOOK_MS);
 	if (fds[0].revents && read(k->wake_fd, &ignored, sizeof(ignored)) < 0)
-		log_warn("keeper: %s", strerror(errno));
+		log_warn("ledger writer: %s", strerror(errno));
 	if (fds[1].revents &&
 	    read(k->clock_fd, &ignored, sizeof(ignored)) < 0 &&
 	    errno == ECANCELED)
@@ -206,14 +206,14 @@ static void ledger_writer_free(struct ledger_writer *k)
 static void ledger_writer_offer(struct store *s, struct ledger_writer *k)
 {
 	pthread_mutex_lock(&s->lock);
-	s->keeper = k;
+	s->ledger_writer = k;
 	pthread_mutex_unlock(&s->lock);
 }
 
 static struct ledger_writer *ledger_writer_of(struct store *s)
 {
 	pthread_mutex_lock(&s->lock);
-	struct ledger_writer *k = s->keeper;
+	struct ledger_writer *k = s->ledger_writer;
 	pthread_mutex_unlock(&s->lock);
 	return k;
 }

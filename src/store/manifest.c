@@ -337,7 +337,7 @@ void manifest_write_changed(struct store *s)
 void manifest_changed(struct store *s)
 {
 	atomic_store(&s->identity_old, true);
-	housekeeper_now(s->sync, false);
+	housekeeper_now(s->housekeeper, false);
 }
 
 /* --- reading --- */

@@ -345,7 +345,7 @@ static bool front_is_open(struct retention *r, const struct victim *v,
 
 	return !closed &&
 	       (!atomic_load(&s->recovered) ||
-		housekeeper_has_open(s->sync, v->capture, v->first_seq));
+		housekeeper_has_open(s->housekeeper, v->capture, v->first_seq));
 }
 
 /* Finds out f->next. */
@@ -791,9 +791,9 @@ static bool retention_step(struct retention *r, bool full, bool *more,
 		return false;
 	retention_say_least(r, n.least, disk);
 	/* What is open can go when it is closed; at start nothing is. */
-	if (!r->n && disk && r->store->sync &&
+	if (!r->n && disk && r->store->housekeeper &&
 	    (full || retention_no_room(r->store)))
-		housekeeper_close_open(r->store->sync);
+		housekeeper_close_open(r->store->housekeeper);
 	if (!r->n)
 		return true;
 	*more = !disk && !retention_is_stopping(r);
@@ -819,8 +819,8 @@ static void retention_pass(struct retention *r, bool full)
 	if (!ok)
 		retention_disconnect(r);
 	retention_say(r, false);
-	if (any && r->store->sync)
-		housekeeper_now(r->store->sync, false);
+	if (any && r->store->housekeeper)
+		housekeeper_now(r->store->housekeeper, false);
 }
 
 static void *retention_main(void *arg)

@@ -26,7 +26,7 @@ static const uint8_t frame_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
 
 static bool segment_scan_no_memory(struct err *e)
 {
-	return err_no_memory(e, "survey");
+	return err_no_memory(e, "scan");
 }
 
 /* As segment_read; what could not be read is noted, as it may well be there. */

@@ -420,7 +420,7 @@ static bool begin_age(struct store *s, struct err *e)
 void store_configure(struct store *s, const struct store_options *o)
 {
 	store_set_options(s, o);
-	housekeeper_now(s->sync, false);
+	housekeeper_now(s->housekeeper, false);
 }
 
 /* Without a catalog new captures would be given the numbers, and so the
@@ -576,9 +576,9 @@ static struct store *open_store(const struct store_options *o, bool repair,
 		goto fail;
 	atomic_store(&s->identity_old, true);
 	s->ledger_file_old = true;
-	s->press = compress_pool_new(o->compressors, e);
+	s->compressors = compress_pool_new(o->compressors, e);
 	/* Nothing expires while a spool is repaired. */
-	if (s->press && housekeeper_start(s, e) &&
+	if (s->compressors && housekeeper_start(s, e) &&
 	    (repair || (retention_start(s->retention, e) &&
 			(s->verify = verify_start(s, e)))))
 		return s;
@@ -619,9 +619,9 @@ void store_close(struct store *s)
 		return;
 	verify_stop(s->verify);
 	retention_stop(s->retention);
-	housekeeper_stop(s->sync);
+	housekeeper_stop(s->housekeeper);
 	retention_free(s->retention);
-	job_pool_free(s->press);
+	job_pool_free(s->compressors);
 	catalog_close(s->catalog);
 	readers_free(s->readers);
 	segment_indexes_free(s->indexes);

@@ -24,9 +24,9 @@ struct identity_version {
 
 struct store {
 	struct catalog *catalog;
-	struct housekeeper *sync;
+	struct housekeeper *housekeeper;
 	struct retention *retention;
-	struct job_pool *press; /* writers', compress_pool.h */
+	struct job_pool *compressors; /* writers', compress_pool.h */
 	struct readers *readers;
 	struct verify *verify;
 	struct problems *problems;
@@ -56,7 +56,7 @@ struct store {
 	uint64_t audit_id;	   /* the newest; 0: not known */
 	struct reserved *reserved; /* a list */
 	struct age_clock age;
-	struct ledger_writer *keeper;
+	struct ledger_writer *ledger_writer;
 };
 /* The clock that says how old what is stored is; *doubt_ns as in age.h. */
 int64_t store_age_ns(struct store *s, int64_t *doubt_ns);

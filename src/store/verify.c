@@ -277,7 +277,7 @@ void store_end_waits(struct store *s)
 	struct verify *v = s->verify;
 
 	atomic_store(&s->stopping, true);
-	housekeeper_stop_waiting(s->sync);
+	housekeeper_stop_waiting(s->housekeeper);
 	if (!v)
 		return;
 	pthread_mutex_lock(&v->lock);

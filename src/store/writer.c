@@ -54,13 +54,13 @@
 
 struct writer {
 	struct store *store;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	pthread_t thread;
 	atomic_bool stopping;
 
 	/* The thread's own. */
 	struct open_frame frame; /* of block seq */
-	struct housekeeper_writer *sync;
+	struct housekeeper_writer *housekeeper;
 	struct segment *segment;
 	struct segment *next; /* prepared; NULL while there is a segment */
 	bool full; /* the disk: the capture tail refuses what has no room */
@@ -113,7 +113,7 @@ static void writer_report(struct writer *w, const struct err *e)
 	pthread_mutex_unlock(&w->lock);
 	if (news)
 		log_error("capture %" PRIu64 ": %s",
-			  capture_tail_capture(w->feed), e->what);
+			  capture_tail_capture(w->tail), e->what);
 }
 
 static void report_good(struct writer *w)
@@ -129,7 +129,7 @@ static void report_good(struct writer *w)
 	pthread_mutex_unlock(&w->lock);
 	if (was_stuck)
 		log_info("capture %" PRIu64 ": the disk takes blocks again",
-			 capture_tail_capture(w->feed));
+			 capture_tail_capture(w->tail));
 }
 
 /* --- rows --- */
@@ -165,7 +165,7 @@ static void row_done(struct catalog_job *job, const struct err *e)
 		store_totals_add(&r->writer->status.stored, &r->info,
 				 r->info.stored_bytes);
 	pthread_mutex_unlock(&r->writer->lock);
-	capture_tail_release(r->writer->feed, r->info.seq);
+	capture_tail_release(r->writer->tail, r->info.seq);
 	pthread_mutex_lock(&r->writer->lock);
 	r->writer->rows--;
 	pthread_cond_signal(&r->writer->stop);
@@ -210,7 +210,7 @@ static void post_row(struct writer *w, bool stored,
 	pthread_mutex_unlock(&w->lock);
 	/* A block keeps its place in the capture tail until then. */
 	if (stored &&
-	    capture_tail_room(w->feed) > capture_tail_max(w->feed) / 2)
+	    capture_tail_room(w->tail) > capture_tail_max(w->tail) / 2)
 		catalog_post_lingering(w->store->catalog, &r->job);
 	else
 		catalog_post(w->store->catalog, &r->job);
@@ -234,7 +234,7 @@ static void drop_segment(struct writer *w)
 		segment_indexes_remove(w->store->indexes, w->index);
 	segment_index_unref(w->index);
 	w->index = NULL;
-	housekeeper_open(w->sync, 0, -1);
+	housekeeper_open(w->housekeeper, 0, -1);
 	segment_free(w->segment);
 	w->segment = NULL;
 }
@@ -253,7 +253,7 @@ static bool close_segment(struct writer *w, struct err *e)
 	bool ok = segment_finish(g, &row, index, index ? n : 0, &end, e) ||
 		  (index && writer_no_room(g->error) &&
 		   segment_finish(g, &row, NULL, 0, &end, e));
-	ok = ok && housekeeper_close(w->sync, w->store, g->fd, &end, e);
+	ok = ok && housekeeper_close(w->housekeeper, w->store, g->fd, &end, e);
 	free(index);
 	capture_row_done(&row);
 	if (ok)
@@ -284,7 +284,7 @@ static bool segment_is_old(const struct writer *w,
 
 	return g && g->n_blocks > 0 &&
 	       (monotonic_ns() - g->opened_ns >= o->segment_age_ns ||
-		housekeeper_is_to_close(w->sync));
+		housekeeper_is_to_close(w->housekeeper));
 }
 
 /* --- room for what comes --- */
@@ -299,7 +299,7 @@ static bool room_reserve(struct writer *w, uint64_t blocks, struct err *e)
 {
 	if (!w->segment && !w->next)
 		w->next = segment_prepare(w->store->spool_fd,
-					  capture_tail_capture(w->feed), e);
+					  capture_tail_capture(w->tail), e);
 	struct segment *g = w->segment ? w->segment : w->next;
 	if (!g) {
 		w->open_error = errno;
@@ -319,7 +319,7 @@ static uint64_t room_blocks(const struct writer *w)
 	const struct segment *g = w->segment ? w->segment : w->next;
 	uint64_t n = 0;
 
-	while (g && n < capture_tail_max(w->feed) &&
+	while (g && n < capture_tail_max(w->tail) &&
 	       g->end + (n + 1) * FRAME_MAX + room_of_foot(g, n + 1) <=
 		       g->reserved)
 		n++;
@@ -329,7 +329,7 @@ static uint64_t room_blocks(const struct writer *w)
 /* Blocks that the capture tail gave and that are not written. */
 static uint64_t room_taken(const struct writer *w)
 {
-	uint64_t next = capture_tail_next(w->feed);
+	uint64_t next = capture_tail_next(w->tail);
 
 	return next > w->seq ? next - w->seq : 0;
 }
@@ -337,7 +337,7 @@ static uint64_t room_taken(const struct writer *w)
 static void room_bound(struct writer *w, uint64_t seq)
 {
 	w->bound = seq;
-	capture_tail_bound(w->feed, seq, w->full);
+	capture_tail_bound(w->tail, seq, w->full);
 }
 
 /* The end of the open one is to wait until there is room for another. */
@@ -356,7 +356,7 @@ static bool room_is_short(struct writer *w, struct err *e)
 		return false;
 	segment_free(w->next);
 	w->next = NULL;
-	segment_forget_next(w->store->spool_fd, capture_tail_capture(w->feed));
+	segment_forget_next(w->store->spool_fd, capture_tail_capture(w->tail));
 	return room_blocks(w) > 0;
 }
 
@@ -364,7 +364,7 @@ static bool writer_open_segment(struct writer *w, const struct block *b,
 				struct err *e)
 {
 	struct capture_row row;
-	uint64_t id = capture_tail_capture(w->feed);
+	uint64_t id = capture_tail_capture(w->tail);
 
 	if (!store_capture(w->store, id, &row, e))
 		return false;
@@ -381,7 +381,7 @@ static bool writer_open_segment(struct writer *w, const struct block *b,
 		return false;
 	}
 	w->segment = g;
-	housekeeper_open(w->sync, w->seq, w->segment->fd);
+	housekeeper_open(w->housekeeper, w->seq, w->segment->fd);
 	w->index = segment_index_new(w->maker, id, w->seq, b->link_type);
 	if (w->index)
 		segment_indexes_add(w->store->indexes, w->index);
@@ -397,7 +397,7 @@ static bool right_segment(struct writer *w, const struct block *b,
 	bool failed = false;
 
 	store_options_now(w->store, &o);
-	housekeeper_state(w->sync, &failed);
+	housekeeper_state(w->housekeeper, &failed);
 	bool other = g && (g->link_type != b->link_type ||
 			   g->snaplen != b->snaplen || failed);
 	bool large = g && (g->raw_bytes >= o.segment_bytes ||
@@ -418,23 +418,23 @@ static int level_now(struct writer *w)
 
 	store_options_now(w->store, &o);
 	int level = block_compressor_level(
-		o.compression_level, capture_tail_backlog(w->feed, w->seq + 1),
-		capture_tail_max(w->feed));
+		o.compression_level, capture_tail_backlog(w->tail, w->seq + 1),
+		capture_tail_max(w->tail));
 	atomic_store(&w->level, level);
 	return level;
 }
 
-/* Blocks that are sealed behind the one to write now go to the press. */
+/* Blocks that are sealed behind the one to write now go to the compressors. */
 static void post_ahead(struct writer *w)
 {
-	struct job_pool *p = w->store->press;
+	struct job_pool *p = w->store->compressors;
 	unsigned n = compress_pool_ahead(p);
 
 	if (w->ahead_seq <= w->seq)
 		w->ahead_seq = w->seq + 1;
 	while (w->ahead_seq <= w->seq + n) {
 		struct compress_pool_job *j = &w->ahead[w->ahead_seq % (n + 1)];
-		struct block *b = capture_tail_find(w->feed, w->ahead_seq);
+		struct block *b = capture_tail_find(w->tail, w->ahead_seq);
 
 		/* What is left there is of a block that was lost. */
 		compress_pool_take(p, j, w->frame.compressor);
@@ -447,10 +447,10 @@ static void post_ahead(struct writer *w)
 	}
 }
 
-/* The whole block's frame, if the press made it. */
+/* The whole block's frame, if they made it. */
 static bool take_ahead(struct writer *w, const struct block *b)
 {
-	struct job_pool *p = w->store->press;
+	struct job_pool *p = w->store->compressors;
 	struct compress_pool_job *j =
 		&w->ahead[w->seq % (compress_pool_ahead(p) + 1)];
 	bool mine = j->block == b;
@@ -478,7 +478,7 @@ static bool begin_frame(struct writer *w, const struct block *b, bool whole,
 /* What is missing before packets that are about to be written. */
 static void writer_tell_losses(struct writer *w)
 {
-	uint64_t losses = capture_tail_losses(w->feed);
+	uint64_t losses = capture_tail_losses(w->tail);
 	int64_t now = monotonic_ns();
 
 	if (losses == w->losses || now - w->told_ns < TELL_NS)
@@ -492,7 +492,7 @@ static void writer_tell_losses(struct writer *w)
 static void writer_choose_way(struct writer *w)
 {
 	struct segment *g = w->segment;
-	unsigned waiting = capture_tail_backlog(w->feed, w->seq + 1);
+	unsigned waiting = capture_tail_backlog(w->tail, w->seq + 1);
 	int64_t now = monotonic_ns();
 
 	if (g->direct_ns >= SLOW_NS && waiting) {
@@ -546,7 +546,7 @@ static void writer_refused(struct writer *w, int error, const struct err *e)
 		w->stuck_ns = now;
 	if (writer_no_room(error))
 		retention_wake(w->store->retention, true);
-	housekeeper_now(w->store->sync, false);
+	housekeeper_now(w->store->housekeeper, false);
 }
 
 /* The block stays in the capture tail. A file that takes no more for another
@@ -559,7 +559,7 @@ static void writer_trouble(struct writer *w, const struct err *e)
 
 	writer_refused(w, error, e);
 	if (stuck_ns && w->segment &&
-	    (disk_is_full(error) ? housekeeper_is_to_close(w->sync)
+	    (disk_is_full(error) ? housekeeper_is_to_close(w->housekeeper)
 				 : monotonic_ns() - stuck_ns > PATIENCE_NS))
 		abandon_segment(w);
 }
@@ -572,7 +572,7 @@ static bool room_is_plenty(const struct writer *w)
 
 	return fstatvfs(w->store->spool_fd, &fs) < 0 || !fs.f_blocks ||
 	       (uint64_t)fs.f_bavail * fs.f_frsize / PLENTY >
-		       (uint64_t)capture_tail_max(w->feed) * FRAME_MAX;
+		       (uint64_t)capture_tail_max(w->tail) * FRAME_MAX;
 }
 
 /* Before blocks come: where room is short the capture tail gives no more of
@@ -655,7 +655,8 @@ static bool end_block(struct writer *w, struct block *b)
 		segment_index_add(w->index, w->maker, info.seq, b->arena,
 				  b->used);
 	report_good(w);
-	housekeeper_written(w->sync, true, w->savefile ? 0 : info.last_ns);
+	housekeeper_written(w->housekeeper, true,
+			    w->savefile ? 0 : info.last_ns);
 	post_row(w, true, &info);
 	writer_next_block(w);
 	return true;
@@ -675,7 +676,7 @@ static void flush_block(struct writer *w, struct block *b)
 	if (dirty)
 		report_good(w);
 	w->flushed_ns = monotonic_ns();
-	housekeeper_written(w->sync, dirty, now);
+	housekeeper_written(w->housekeeper, dirty, now);
 }
 
 /* --- the thread --- */
@@ -697,7 +698,7 @@ static int64_t writer_idle(struct writer *w, int64_t now, int64_t real_ns)
 		}
 		report_good(w);
 	}
-	housekeeper_written(w->sync, false, real_ns);
+	housekeeper_written(w->housekeeper, false, real_ns);
 	return old ? now : now + NS_PER_S;
 }
 
@@ -725,7 +726,7 @@ static int64_t writer_step(struct writer *w, struct block *b, bool stopping,
 	if (block_sealed(b)) {
 		/* A capture that is quiet needs no memory. */
 		if (b->used > BLOCK_MAX / 2) {
-			capture_tail_warm(w->feed);
+			capture_tail_warm(w->tail);
 			open_frame_warm(&w->frame);
 		}
 		if (!end_block(w, b) && give_up(w, stopping))
@@ -764,9 +765,9 @@ static void *writer_main(void *arg)
 		if (w->stuck_ns)
 			wait_for_retry(w, stopping);
 		else if (!stopping)
-			capture_tail_wait(w->feed, w->seq, deadline);
+			capture_tail_wait(w->tail, w->seq, deadline);
 		int64_t real_ns = realtime_ns();
-		struct block *b = capture_tail_find(w->feed, w->seq);
+		struct block *b = capture_tail_find(w->tail, w->seq);
 		if (!b && stopping)
 			break;
 		deadline = writer_step(w, b, stopping, real_ns);
@@ -781,10 +782,10 @@ static void *writer_main(void *arg)
 	}
 	if (w->next)
 		segment_forget_next(w->store->spool_fd,
-				    capture_tail_capture(w->feed));
-	capture_tail_bound(w->feed, UINT64_MAX, false);
+				    capture_tail_capture(w->tail));
+	capture_tail_bound(w->tail, UINT64_MAX, false);
 	for (unsigned i = 0; i < COMPRESS_POOL_AHEAD; i++)
-		compress_pool_take(w->store->press, &w->ahead[i],
+		compress_pool_take(w->store->compressors, &w->ahead[i],
 				   w->frame.compressor);
 	return NULL;
 }
@@ -806,13 +807,13 @@ static void writer_free(struct writer *w)
 {
 	for (unsigned i = 0; i < COMPRESS_POOL_AHEAD; i++)
 		compress_pool_job_done(&w->ahead[i]);
-	housekeeper_remove(w->sync);
+	housekeeper_remove(w->housekeeper);
 	segment_free(w->next);
 	pthread_cond_destroy(&w->stop);
 	pthread_mutex_destroy(&w->lock);
 	segment_index_maker_free(w->maker);
 	open_frame_done(&w->frame);
-	capture_tail_unref(w->feed);
+	capture_tail_unref(w->tail);
 	free(w);
 }
 
@@ -838,13 +839,13 @@ struct writer *writer_start(struct store *s, struct capture_tail *f,
 	store_options_now(s, &o);
 	atomic_init(&w->level, o.compression_level);
 	w->store = s;
-	w->feed = capture_tail_ref(f);
+	w->tail = capture_tail_ref(f);
 	w->seq = first_seq(f);
 	w->bound = UINT64_MAX;
 	w->status.stored.next_seq = w->seq;
 	w->maker = segment_index_maker_new();
-	w->sync = housekeeper_add(s, capture_tail_capture(f));
-	if (!open_frame_init(&w->frame) || !w->maker || !w->sync) {
+	w->housekeeper = housekeeper_add(s, capture_tail_capture(f));
+	if (!open_frame_init(&w->frame) || !w->maker || !w->housekeeper) {
 		err_no_memory(e, "writer");
 	} else if (store_capture(s, capture_tail_capture(f), &row, e)) {
 		w->savefile = row.savefile;
@@ -892,14 +893,14 @@ void writer_stop(struct writer *w, struct writer_status *st)
 	atomic_store(&w->stopping, true);
 	pthread_cond_signal(&w->stop);
 	pthread_mutex_unlock(&w->lock);
-	capture_tail_nudge(w->feed);
+	capture_tail_nudge(w->tail);
 	pthread_join(w->thread, NULL);
 	atomic_fetch_sub(&w->store->writing, 1);
 	wait_for_rows(w);
 	/* Rows that the disk refuses now are found in the segment at the next
 	 * start. */
 	atomic_store(&w->hurry, true);
-	housekeeper_now(w->store->sync, true);
+	housekeeper_now(w->store->housekeeper, true);
 	/* Jobs run in order: behind this one none of ours is left. */
 	catalog_run(w->store->catalog, run_nothing, NULL, &ignored);
 	writer_status(w, st);
@@ -909,7 +910,7 @@ void writer_stop(struct writer *w, struct writer_status *st)
 void writer_status(struct writer *w, struct writer_status *st)
 {
 	bool failed;
-	int64_t synced_ns = housekeeper_state(w->sync, &failed);
+	int64_t synced_ns = housekeeper_state(w->housekeeper, &failed);
 
 	pthread_mutex_lock(&w->lock);
 	*st = w->status;
@@ -917,7 +918,7 @@ void writer_status(struct writer *w, struct writer_status *st)
 	st->stuck |= atomic_load(&w->rows_stuck);
 	st->refused_ns = atomic_load(&w->refused_ns);
 	st->synced_ns = synced_ns;
-	st->depth = capture_tail_depth(w->feed);
+	st->depth = capture_tail_depth(w->tail);
 	st->level = atomic_load(&w->level);
 }
 

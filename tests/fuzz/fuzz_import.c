@@ -51,7 +51,7 @@ struct result {
 };
 
 struct pipeline {
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	struct result *r;
 };
 
@@ -81,20 +81,20 @@ static void *sink_main(void *arg)
 	uint32_t at;
 
 	for (;;) {
-		capture_tail_wait(s->feed, seq, INT64_MAX);
-		struct block *b = capture_tail_find(s->feed, seq);
+		capture_tail_wait(s->tail, seq, INT64_MAX);
+		struct block *b = capture_tail_find(s->tail, seq);
 
-		capture_tail_position(s->feed, &end, &at);
+		capture_tail_position(s->tail, &end, &at);
 		if (!b && end == seq)
 			return NULL;
 		if (b && block_sealed(b)) {
 			take(s->r, b);
-			capture_tail_release(s->feed, seq++);
+			capture_tail_release(s->tail, seq++);
 		}
 		block_unref(b);
 		if (s->r->raw_bytes > ENOUGH_BYTES && !s->r->enough) {
 			s->r->enough = true;
-			capture_tail_close(s->feed);
+			capture_tail_close(s->tail);
 		}
 	}
 }
@@ -113,15 +113,15 @@ static void import(const uint8_t *data, size_t n, size_t piece,
 		r->link_type = savefile_link_type(s);
 		r->snaplen = savefile_snaplen(s);
 		assert(pthread_create(&thread, NULL, sink_main, &sink) == 0);
-		r->good = savefile_copy(s, sink.feed, 60 * NS_PER_S, &result,
+		r->good = savefile_copy(s, sink.tail, 60 * NS_PER_S, &result,
 					&r->e);
-		capture_tail_close(sink.feed);
+		capture_tail_close(sink.tail);
 		pthread_join(thread, NULL);
 		assert(result.packets == r->packets &&
 		       result.raw_bytes == r->raw_bytes);
 	}
 	savefile_close(s);
-	capture_tail_unref(sink.feed);
+	capture_tail_unref(sink.tail);
 }
 
 static bool is_pcapng(const uint8_t *data, size_t n)

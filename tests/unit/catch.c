@@ -91,7 +91,7 @@ void catch_init(struct catcher *c, struct capture_tail *f)
 {
 	pthread_condattr_t attr;
 
-	*c = (struct catcher){.feed = f};
+	*c = (struct catcher){.tail = f};
 	c->watch.published = published;
 	c->watch.ctx = c;
 	pthread_mutex_init(&c->lock, NULL);
@@ -115,11 +115,11 @@ static void *release(void *arg)
 	struct catcher *c = arg;
 
 	for (uint64_t seq = 1; !over(c);) {
-		capture_tail_wait(c->feed, seq, monotonic_ns() + NS_PER_S);
-		struct block *b = capture_tail_find(c->feed, seq);
+		capture_tail_wait(c->tail, seq, monotonic_ns() + NS_PER_S);
+		struct block *b = capture_tail_find(c->tail, seq);
 
 		if (b && block_sealed(b))
-			capture_tail_release(c->feed, seq++);
+			capture_tail_release(c->tail, seq++);
 		block_unref(b);
 	}
 	return NULL;
@@ -148,12 +148,12 @@ bool catch_wait(struct catcher *c, uint64_t packets)
 
 void catch_done(struct catcher *c)
 {
-	capture_tail_unwatch(c->feed, &c->watch);
+	capture_tail_unwatch(c->tail, &c->watch);
 	if (c->releasing) {
 		pthread_mutex_lock(&c->lock);
 		c->done = true;
 		pthread_mutex_unlock(&c->lock);
-		capture_tail_nudge(c->feed);
+		capture_tail_nudge(c->tail);
 		pthread_join(c->releaser, NULL);
 	}
 	pthread_cond_destroy(&c->more);

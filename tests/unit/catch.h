@@ -29,7 +29,7 @@ const char *shared_data(const char *name, char *path, size_t n);
 /* Registers with a capture tail. Catches records (packet_head and bytes) in
  * order. */
 struct catcher {
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	struct capture_tail_watch watch;
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t more;

@@ -140,7 +140,7 @@ static void assert_frames(const struct bytes *records, uint32_t first,
 
 struct live {
 	struct capture_options options;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	struct catcher catcher;
 	struct capture *capture;
 	int sender;
@@ -159,9 +159,9 @@ static void begin(struct live *l, unsigned max_blocks)
 {
 	struct err e = ERR_INIT;
 
-	l->feed = capture_tail_new(1, 1, max_blocks);
-	catch_init(&l->catcher, l->feed);
-	l->capture = capture_start(&l->options, l->feed, &e);
+	l->tail = capture_tail_new(1, 1, max_blocks);
+	catch_init(&l->catcher, l->tail);
+	l->capture = capture_start(&l->options, l->tail, &e);
 	if (!l->capture)
 		fail_msg("%s", e.what);
 }
@@ -252,10 +252,10 @@ static int tear_down(void **state)
 
 	if (l->capture)
 		capture_stop(l->capture, NULL);
-	if (l->feed) {
+	if (l->tail) {
 		catch_done(&l->catcher);
-		capture_tail_close(l->feed);
-		capture_tail_unref(l->feed);
+		capture_tail_close(l->tail);
+		capture_tail_unref(l->tail);
 	}
 	if (l->sender >= 0) {
 		close(l->sender);
@@ -300,7 +300,7 @@ static void snaplen_cuts(void **state)
 	begin(l, 8);
 	send_frames(l->sender, 0, 200);
 	assert_true(catch_wait(&l->catcher, 200));
-	struct block *b = capture_tail_find(l->feed, 1);
+	struct block *b = capture_tail_find(l->tail, 1);
 	assert_int_equal(b->snaplen, 100);
 	block_unref(b);
 	end(l);
@@ -331,9 +331,9 @@ static void quiet_block_is_sealed_by_age(void **state)
 	begin(l, 8);
 	send_frames(l->sender, 0, 1);
 	assert_true(catch_wait(&l->catcher, 1));
-	struct block *b = capture_tail_find(l->feed, 1);
+	struct block *b = capture_tail_find(l->tail, 1);
 	assert_false(block_sealed(b));
-	capture_tail_wait(l->feed, 1, monotonic_ns() + 10 * NS_PER_S);
+	capture_tail_wait(l->tail, 1, monotonic_ns() + 10 * NS_PER_S);
 	assert_true(block_sealed(b));
 	int64_t age = monotonic_ns() - b->opened_ns;
 	assert_true(age >= l->options.block_age_ns);
@@ -378,12 +378,12 @@ static void stop_takes_what_was_sent_before_it(void **state)
 		struct capture_status s = end(l);
 		assert_int_equal(s.received, 700);
 		assert_frames(&l->catcher.records, first, 700, UINT32_MAX);
-		struct block *b = capture_tail_find(l->feed, 1);
+		struct block *b = capture_tail_find(l->tail, 1);
 		assert_true(block_sealed(b));
 		block_unref(b);
 		catch_done(&l->catcher);
-		capture_tail_unref(l->feed);
-		l->feed = NULL;
+		capture_tail_unref(l->tail);
+		l->tail = NULL;
 	}
 }
 
@@ -652,9 +652,9 @@ static void without_room_packets_stay_in_the_ring(void **state)
 	l->options.buffer_bytes = 32 << 20;
 	begin(l, 2);
 	uint32_t n = send_frames(l->sender, 0, 6000);
-	capture_tail_wait(l->feed, 2, monotonic_ns() + 10 * NS_PER_S);
-	assert_int_equal(capture_tail_room(l->feed), 0);
-	struct block *b = capture_tail_find(l->feed, 2);
+	capture_tail_wait(l->tail, 2, monotonic_ns() + 10 * NS_PER_S);
+	assert_int_equal(capture_tail_room(l->tail), 0);
+	struct block *b = capture_tail_find(l->tail, 2);
 	assert_true(block_sealed(b));
 	block_unref(b);
 	struct capture_status s = status(l);
@@ -993,10 +993,10 @@ static void wrong_filter_does_not_start(void **state)
 	struct err e = ERR_INIT;
 
 	need_namespace();
-	l->feed = capture_tail_new(1, 1, 2);
-	catch_init(&l->catcher, l->feed);
+	l->tail = capture_tail_new(1, 1, 2);
+	catch_init(&l->catcher, l->tail);
 	strcpy(l->options.filter, "tcp prot 80");
-	assert_null(capture_start(&l->options, l->feed, &e));
+	assert_null(capture_start(&l->options, l->tail, &e));
 	assert_int_equal(e.kind, ERR_USAGE);
 }
 
@@ -1015,8 +1015,8 @@ static void a_program_is_used_for_its_link_type_only(void **state)
 		l->options.program = &everything;
 		l->options.program_bytes = sizeof(everything);
 		l->options.program_link_type = kept ? ETHERNET : SLL2;
-		l->feed = capture_tail_new(1, 1, 2);
-		struct capture *c = capture_start(&l->options, l->feed, &e);
+		l->tail = capture_tail_new(1, 1, 2);
+		struct capture *c = capture_start(&l->options, l->tail, &e);
 		assert_non_null(c);
 		capture_ref(c);
 		capture_stop(c, &s);
@@ -1024,8 +1024,8 @@ static void a_program_is_used_for_its_link_type_only(void **state)
 		assert_int_equal(link_type, ETHERNET);
 		assert_int_equal(f->program.bf_len == 1, kept);
 		capture_unref(c);
-		capture_tail_unref(l->feed);
-		l->feed = NULL;
+		capture_tail_unref(l->tail);
+		l->tail = NULL;
 	}
 }
 
@@ -1176,9 +1176,9 @@ static void ring_gives_the_same_bytes_as_libpcap(void **state)
 		assert_same(&l->catcher.records, &other->catcher.records);
 		for (struct live *x = l; x; x = x == l ? other : NULL) {
 			catch_done(&x->catcher);
-			capture_tail_close(x->feed);
-			capture_tail_unref(x->feed);
-			x->feed = NULL;
+			capture_tail_close(x->tail);
+			capture_tail_unref(x->tail);
+			x->tail = NULL;
 		}
 		free(other);
 	}

@@ -50,7 +50,7 @@ static void assert_frame_of(const struct compress_pool_job *j,
 }
 
 struct writer_like {
-	struct job_pool *press;
+	struct job_pool *compressors;
 	struct block_pool *pool;
 	uint8_t mark;
 };
@@ -70,12 +70,12 @@ static void *post_and_take(void *arg)
 				new_block(w->pool, (uint8_t)(w->mark + i));
 
 			blocks[i % 4] = block_ref(b);
-			assert_true(compress_pool_post(w->press, &jobs[i % 4],
-						       b, -1));
+			assert_true(compress_pool_post(w->compressors,
+						       &jobs[i % 4], b, -1));
 		}
 		if (i < 3)
 			continue;
-		compress_pool_take(w->press, &jobs[(i - 3) % 4], own);
+		compress_pool_take(w->compressors, &jobs[(i - 3) % 4], own);
 		assert_frame_of(&jobs[(i - 3) % 4], blocks[(i - 3) % 4]);
 		block_unref(blocks[(i - 3) % 4]);
 	}

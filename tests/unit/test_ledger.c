@@ -733,7 +733,7 @@ static void a_clock_that_is_slewed_does_not_step(void **state)
 /* --- the ledger writer --- */
 
 struct looked {
-	struct ledger_writer *keeper;
+	struct ledger_writer *ledger_writer;
 	uint64_t capture;
 	unsigned times;
 	bool well;
@@ -748,8 +748,8 @@ static bool look(void *ctx, struct clocks now)
 				 .to_ns = now.real_ns};
 
 	l->times++;
-	if (l->keeper)
-		ledger_writer_add(l->keeper, &row, 1);
+	if (l->ledger_writer)
+		ledger_writer_add(l->ledger_writer, &row, 1);
 	return l->well;
 }
 

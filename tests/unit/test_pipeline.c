@@ -48,7 +48,7 @@ void client_tend(struct client *c)
 }
 
 struct fixture {
-	struct pipeline sink;
+	struct pipeline pipeline;
 	int fd;
 	uint8_t *wanted; /* what should be in the file */
 	size_t n_wanted;
@@ -110,7 +110,7 @@ static struct client_event *event(unsigned i, bool frame, bool damage)
 
 static void put(struct fixture *f, unsigned i, bool frame, bool damage)
 {
-	pipeline_put(&f->sink, event(i, frame, damage));
+	pipeline_put(&f->pipeline, event(i, frame, damage));
 	if (!damage)
 		f->n_wanted += fill(i, f->wanted + f->n_wanted);
 }
@@ -119,7 +119,7 @@ static void start(struct fixture *f)
 {
 	struct err e = ERR_INIT;
 
-	assert_true(pipeline_start(&f->sink, f->fd, false, NULL, &e));
+	assert_true(pipeline_start(&f->pipeline, f->fd, false, NULL, &e));
 }
 
 static void assert_file(const struct fixture *f)
@@ -141,10 +141,10 @@ static void what_was_put_is_written_in_its_order(void **state)
 	/* Runs of either kind, longer and shorter than what may wait. */
 	for (unsigned i = 0; i < EVENTS; i++)
 		put(&f, i, i / 7 % 2 == 0 || i > EVENTS / 2, false);
-	pipeline_stop(&f.sink);
-	assert_int_equal(f.sink.error, 0);
-	assert_int_equal(f.sink.packets, EVENTS);
-	assert_int_equal(f.sink.bytes, f.n_wanted);
+	pipeline_stop(&f.pipeline);
+	assert_int_equal(f.pipeline.error, 0);
+	assert_int_equal(f.pipeline.packets, EVENTS);
+	assert_int_equal(f.pipeline.bytes, f.n_wanted);
 	assert_int_equal(atomic_load(&freed), EVENTS);
 	assert_file(&f);
 	tear_down(&f);
@@ -163,10 +163,10 @@ static void a_damaged_frame_costs_what_is_in_it(void **state)
 		put(&f, i, true, damage);
 		damaged += damage;
 	}
-	pipeline_stop(&f.sink);
-	assert_int_equal(f.sink.error, 0);
-	assert_int_equal(f.sink.damaged, damaged);
-	assert_int_equal(f.sink.packets, EVENTS - damaged);
+	pipeline_stop(&f.pipeline);
+	assert_int_equal(f.pipeline.error, 0);
+	assert_int_equal(f.pipeline.damaged, damaged);
+	assert_int_equal(f.pipeline.packets, EVENTS - damaged);
 	assert_file(&f);
 	tear_down(&f);
 }
@@ -179,9 +179,9 @@ static void a_write_that_fails_cancels_and_the_rest_is_dropped(void **state)
 	start(&f);
 	for (unsigned i = 0; i < EVENTS; i++)
 		put(&f, i, i % 2, false);
-	pipeline_stop(&f.sink);
-	assert_int_equal(f.sink.error, ENOSPC);
-	assert_int_equal(f.sink.packets, 0);
+	pipeline_stop(&f.pipeline);
+	assert_int_equal(f.pipeline.error, ENOSPC);
+	assert_int_equal(f.pipeline.packets, 0);
 	assert_int_equal(atomic_load(&cancelled), 1);
 	assert_int_equal(atomic_load(&freed), EVENTS);
 	tear_down(&f);

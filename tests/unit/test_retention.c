@@ -184,7 +184,7 @@ static void a_look_does_not_visit_what_stays(void **state)
 	for (int i = 0; i < 20; i++) {
 		assert_true(store_set_keep(s, 1, all + (uint64_t)i,
 					   36500ll * 86400 * NS_PER_S, &e));
-		housekeeper_now(s->sync, true);
+		housekeeper_now(s->housekeeper, true);
 	}
 	print_message("looks: %lld steps\n", (long long)steps_there);
 	assert_in_range(atomic_load(&steps_there), 1, FEW_STEPS);

@@ -227,8 +227,8 @@ static void the_rest_is_looked_at_before_anybody_asks(void **state)
 	alter("UPDATE segments SET packets = 7 WHERE first_seq = 1201");
 	struct store *s = open_store(false);
 	assert_true(store_set_keep(s, 1, 1, 0, &e));
-	housekeeper_now(s->sync, true);
-	housekeeper_now(s->sync, true);
+	housekeeper_now(s->housekeeper, true);
+	housekeeper_now(s->housekeeper, true);
 	segment_name(file, 1, 1);
 	assert_int_equal(faccessat(s->spool_fd, file, F_OK, 0), 0);
 	assert_true(store_set_keep(s, 1, 0, 0, &e));

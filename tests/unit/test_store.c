@@ -34,7 +34,7 @@ struct world {
 	struct store_options options;
 	struct store *store;
 	struct capture_row row;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	struct writer *writer;
 	struct block *open;
 	struct log log;
@@ -76,16 +76,16 @@ static void open_world(struct world *w)
 		assert_true(store_add(w->store, &w->row, &e));
 	}
 	assert_true(store_totals(w->store, w->row.id, &t, &e));
-	w->feed = capture_tail_new_waiting(w->row.id, t.next_seq, 32);
-	assert_non_null(w->feed);
-	w->writer = writer_start(w->store, w->feed, &e);
+	w->tail = capture_tail_new_waiting(w->row.id, t.next_seq, 32);
+	assert_non_null(w->tail);
+	w->writer = writer_start(w->store, w->tail, &e);
 	assert_non_null(w->writer);
 }
 
 static void seal(struct world *w)
 {
 	if (w->open)
-		capture_tail_seal(w->feed, w->open);
+		capture_tail_seal(w->tail, w->open);
 	w->open = NULL;
 }
 
@@ -96,7 +96,7 @@ static void close_world(struct world *w)
 	seal(w);
 	writer_stop(w->writer, &st);
 	assert_int_equal(st.dropped_disk, 0);
-	capture_tail_unref(w->feed);
+	capture_tail_unref(w->tail);
 	store_close(w->store);
 }
 
@@ -171,14 +171,14 @@ static void packet(struct world *w)
 	h.sec = (uint32_t)(w->clock_ns / NS_PER_S);
 	h.nsec = (uint32_t)(w->clock_ns % NS_PER_S);
 	if (w->open && !block_fits(w->open, n)) {
-		capture_tail_seal(w->feed, w->open);
+		capture_tail_seal(w->tail, w->open);
 		w->open = NULL;
 	}
 	if (!w->open)
-		w->open = capture_tail_open(w->feed, 1, 262144);
+		w->open = capture_tail_open(w->tail, 1, 262144);
 	assert_non_null(w->open);
 	block_append(w->open, &h, body);
-	capture_tail_publish(w->feed, w->open, 1);
+	capture_tail_publish(w->tail, w->open, 1);
 	log_put(&w->log, &h, sizeof(h));
 	log_put(&w->log, body, n);
 	w->log.packets++;
@@ -200,7 +200,7 @@ static void read_all(struct world *w, const struct cursor_range *r,
 	struct cursor_item item;
 	struct slice out;
 	const char *why;
-	struct cursor *c = cursor_open(w->store, w->feed, r, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, r, &e);
 	int more = 1, n;
 
 	assert_non_null(c);
@@ -330,7 +330,7 @@ static void totals_are_those_of_the_packets(void **state)
 
 struct tail {
 	struct world *w;
-	struct capture_tail *feed;
+	struct capture_tail *tail;
 	uint64_t want;
 	struct log got;
 	pthread_mutex_t lock; /* guards everything below */
@@ -361,8 +361,8 @@ static void *reader_main(void *arg)
 	struct err e;
 	int more = 1;
 
-	capture_tail_watch(r->feed, &watch);
-	struct cursor *c = cursor_open(r->w->store, r->feed, &range, &e);
+	capture_tail_watch(r->tail, &watch);
+	struct cursor *c = cursor_open(r->w->store, r->tail, &range, &e);
 	while (more) {
 		int n = cursor_next(c, &item, &e);
 
@@ -381,7 +381,7 @@ static void *reader_main(void *arg)
 		block_unref(out.block);
 	}
 	cursor_close(c);
-	capture_tail_unwatch(r->feed, &watch);
+	capture_tail_unwatch(r->tail, &watch);
 	block_pool_unref(pick.pool);
 	return NULL;
 }
@@ -395,7 +395,7 @@ static void live_readers_get_every_packet_once_across_rotation(void **state)
 	packets(w, 2000);
 	for (int i = 0; i < 4; i++) {
 		readers[i] =
-			(struct tail){.w = w, .feed = w->feed, .want = 10000};
+			(struct tail){.w = w, .tail = w->tail, .want = 10000};
 		pthread_mutex_init(&readers[i].lock, NULL);
 		pthread_cond_init(&readers[i].cond, NULL);
 		packets(w, 500);
@@ -533,7 +533,7 @@ static unsigned assert_filtered(struct world *w, const char *text)
 		}
 	read_all(w, &r, &pick, &got);
 	assert_same(&got, &want);
-	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, &r, &e);
 	assert_non_null(c);
 	while (cursor_next(c, &item, &e) == 1) {
 		block_unref(item.slice.block);
@@ -575,7 +575,7 @@ static void a_filter_reads_only_blocks_that_may_match(void **state)
 	packets(w, 5000);
 	seal(w);
 	/* All of it is on disk, the last segment open. */
-	while (capture_tail_depth(w->feed))
+	while (capture_tail_depth(w->tail))
 		assert_true(monotonic_ns() < deadline);
 	assert_some_filters(w, 500);
 	assert_int_equal(assert_filtered(w, "greater 9500"), 0);
@@ -588,7 +588,7 @@ static void a_filter_reads_only_blocks_that_may_match(void **state)
 
 static bool feed_is_empty(const struct world *w)
 {
-	return capture_tail_depth(w->feed) == 0;
+	return capture_tail_depth(w->tail) == 0;
 }
 
 static bool ends_with_a_seek_table(const struct world *w, const char *name)
@@ -879,7 +879,7 @@ static void damaged_blocks_are_counted_and_the_rest_is_served(void **state)
 	assert_int_equal(pwrite(fd, "XXXXXXXX", 8, size_of(path) / 2), 8);
 	close(fd);
 	open_world(w);
-	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, &r, &e);
 	while (cursor_next(c, &item, &e) == 1) {
 		got += item.slice.block->info.packets;
 		block_unref(item.slice.block);
@@ -911,7 +911,7 @@ static int search(struct world *w, struct patience *p, const char *text)
 	struct bpf_filter *f = bpf_filter_compile(text, 1, 262144, &e);
 	struct cursor_range r = {
 		.filter = f, .link_type = 1, .go_on = go_on, .ctx = p};
-	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, &r, &e);
 	struct cursor_item item;
 	int got;
 
@@ -959,12 +959,12 @@ static void an_explanation_can_be_stopped(void **state)
 	packets(w, 12000);
 	close_world(w);
 	open_world(w);
-	assert_true(store_explain(w->store, w->feed, &r, &x, &e));
+	assert_true(store_explain(w->store, w->tail, &r, &x, &e));
 	unsigned all = p.asked;
 	assert_in_range(all, 5, 1000);
 	for (p.last = 1; p.last <= all; p.last++) {
 		p.asked = 0;
-		assert_false(store_explain(w->store, w->feed, &r, &x, &e));
+		assert_false(store_explain(w->store, w->tail, &r, &x, &e));
 		assert_int_equal(p.asked, p.last);
 		assert_int_equal(e.kind, 0);
 	}
@@ -1052,7 +1052,7 @@ static void trace(struct world *w, struct cursor_range r, uint64_t enough_below,
 	if (enough_below)
 		r.enough = trace_enough;
 	r.ctx = t;
-	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, &r, &e);
 	assert_non_null(c);
 	do {
 		got = cursor_next(c, &item, &e);
@@ -1127,7 +1127,7 @@ static void what_is_loaded_ahead_is_told_as_if_it_were_not(void **state)
 	packets(w, 9000);
 	seal(w);
 	/* All of it is on disk, the last segment open. */
-	while (capture_tail_depth(w->feed))
+	while (capture_tail_depth(w->tail))
 		assert_true(monotonic_ns() < deadline);
 	assert_same_traces(w);
 	close_world(w);
@@ -1143,7 +1143,7 @@ static unsigned all_rows(struct world *w, struct block_info *out, unsigned max)
 	struct cursor_item item;
 	struct err e;
 	unsigned n = 0;
-	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, &r, &e);
 
 	assert_non_null(c);
 	while (cursor_next(c, &item, &e) == 1) {
@@ -1182,7 +1182,7 @@ static void assert_damage(struct world *w, const struct block_info *rows,
 	uint64_t lost;
 	unsigned at = 0;
 	int got;
-	struct cursor *c = cursor_open(w->store, w->feed, &r, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, &r, &e);
 
 	do {
 		got = cursor_next(c, &item, &e);
@@ -1316,7 +1316,7 @@ static void stop_after(struct world *w, unsigned blocks)
 	struct err e;
 	uint32_t at = 0;
 	int got = 1;
-	struct cursor *c = cursor_open(w->store, w->feed, &range, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, &range, &e);
 
 	for (unsigned i = 0; got == 1 && i < blocks; i++) {
 		block_unref(item.slice.block);
@@ -1497,7 +1497,7 @@ static void a_reader_ends_its_segment_and_is_told_of_the_rest(void **state)
 
 	many_segments(w);
 	uint64_t all = totals(w).packets;
-	struct cursor *c = cursor_open(w->store, w->feed, &range, &e);
+	struct cursor *c = cursor_open(w->store, w->tail, &range, &e);
 	uint64_t first = 0;
 	/* The next ones are being loaded by then. */
 	for (int i = 0; i < 3; i++) {
