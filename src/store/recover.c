@@ -19,6 +19,7 @@
  */
 #include "store/ledger.h"
 #include "store/row_sum.h"
+#include "store/schema_state.h"
 #include "store/segment_row.h"
 #include "store/segment_scan.h"
 #include "store/store_internal.h"
@@ -280,17 +281,18 @@ static bool forget_damage(sqlite3 *db, const struct segment_scan *v,
 			from, to + 1, packets);
 }
 
-/* Rows of an older version get the sum that they lack, now that they were held
- * against the file; the segment's own comes with any change. */
+/* Now that the rows were held against the file: those of an older version lack
+ * the sum, or it was altered; the segment's own comes with any change. */
 static bool sum_rows(sqlite3 *db, const struct segment *g, struct err *e)
 {
 	return sql_exec(db, e,
-			"UPDATE segments AS s SET blocks_sum = (SELECT "
-			"row_sum_total(" BLOCK_COLUMNS ") FROM blocks b "
-			"WHERE b.capture = s.capture AND b.seq BETWEEN "
-			"s.first_seq AND s.last_seq AND b.segment = "
-			"s.first_seq) WHERE s.capture = ?1 AND s.first_seq = "
-			"?2 AND s.blocks_sum IS NULL",
+			"UPDATE segments AS s SET blocks_sum = x.sum FROM "
+			"(SELECT row_sum_total(" BLOCK_COLUMNS ") AS sum FROM "
+			"blocks b JOIN segments g ON g.capture = b.capture AND "
+			"g.first_seq = ?2 WHERE b.capture = ?1 AND b.seq "
+			"BETWEEN ?2 AND g.last_seq AND b.segment = ?2) AS x "
+			"WHERE s.capture = ?1 AND s.first_seq = ?2 AND "
+			"s.blocks_sum IS NOT x.sum",
 			"ii", g->capture, g->first_seq);
 }
 
@@ -1303,10 +1305,24 @@ static int altered_any(struct store *s, const char *sql, const char *args,
 	return got;
 }
 
+/* Before anything is changed, or removed, by it. One that cannot be made again
+ * is malformed, which is noted, or there is no room. */
+static void recover_indexes(struct store *s)
+{
+	struct err e;
+	sqlite3 *db = store_reader(s, &e);
+
+	if ((!db || !schema_reindex_table(s->catalog, db, "segments", &e)) &&
+	    !atomic_load(&s->stopping))
+		log_err(LOG_LEVEL_WARN, &e);
+	sqlite3_close(db);
+}
+
 bool recover_altered(struct store *s, struct err *e)
 {
 	int n = 0, got;
 
+	recover_indexes(s);
 	got = altered_any(s,
 			  "SELECT EXISTS (SELECT 1 FROM segments AS s WHERE "
 			  "(" SEGMENT_ALTERED ") OR (" EXPIRED_UNTOLD "))",

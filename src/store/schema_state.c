@@ -234,16 +234,14 @@ static int schema_agrees(sqlite3 *db, const char *table)
 	return got;
 }
 
-static void schema_index_again(sqlite3 *db, const char *table)
+static bool schema_index_again(sqlite3 *db, const char *table, struct err *e)
 {
 	char sql[64];
-	struct err e;
 
 	log_warn("catalog: the index of %s was altered; it is made again",
 		 table);
 	snprintf(sql, sizeof(sql), "REINDEX %s", table);
-	if (!schema_exec(db, sql, &e))
-		log_err(LOG_LEVEL_WARN, &e);
+	return schema_exec(db, sql, e);
 }
 
 /* What the index says is the newest of its kind is in the table; and the
@@ -262,26 +260,28 @@ void schema_reindex(sqlite3 *db)
 	/* Those of which a row that is not found is a loss that nobody is told
 	 * of; the rows themselves have sums, or files beside them. */
 	static const char *const tables[] = {"aliases", "holds"};
-	struct err ignored;
+	struct err e, ignored;
 	int64_t agree;
+	bool ok = true;
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++)
-		if (schema_agrees(db, tables[i]) != 1)
-			schema_index_again(db, tables[i]);
-	if (!schema_number(db, LEDGER_NEWEST_AGREE, &agree, &ignored) || !agree)
-		schema_index_again(db, "ledger");
+		if (ok && schema_agrees(db, tables[i]) != 1)
+			ok = schema_index_again(db, tables[i], &e);
+	if (ok && (!schema_number(db, LEDGER_NEWEST_AGREE, &agree, &ignored) ||
+		   !agree))
+		ok = schema_index_again(db, "ledger", &e);
+	if (!ok)
+		log_err(LOG_LEVEL_WARN, &e);
 }
 
-static bool schema_run_ledger(sqlite3 *db, void *arg, struct err *e)
+static bool schema_run_table(sqlite3 *db, void *table, struct err *e)
 {
-	(void)arg;
-	(void)e;
-	schema_index_again(db, "ledger");
-	return true;
+	return schema_index_again(db, table, e);
 }
 
-bool schema_reindex_ledger(struct catalog *c, sqlite3 *db, struct err *e)
+bool schema_reindex_table(struct catalog *c, sqlite3 *db, const char *table,
+			  struct err *e)
 {
-	return schema_agrees(db, "ledger") != 0 ||
-	       catalog_run(c, schema_run_ledger, NULL, e);
+	return schema_agrees(db, table) != 0 ||
+	       catalog_run(c, schema_run_table, (void *)table, e);
 }

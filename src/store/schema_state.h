@@ -35,8 +35,10 @@ bool schema_mend(sqlite3 *db, struct err *e);
  * in the log: of small tables, and of the ledger as far as captures resume by
  * it. Never an error. */
 void schema_reindex(sqlite3 *db);
-/* The same of all of the ledger, while the catalog is in use; db reads. */
+/* The same of all of a table, while the catalog is in use; db reads. false: it
+ * cannot be made again. */
 struct catalog;
-bool schema_reindex_ledger(struct catalog *c, sqlite3 *db, struct err *e);
+bool schema_reindex_table(struct catalog *c, sqlite3 *db, const char *table,
+			  struct err *e);
 
 #endif

@@ -42,7 +42,7 @@ static bool count_blocks(struct segment_rows *s, struct err *e)
 		s->db, e,
 		"SELECT coalesce(sum(last_seq - first_seq + 1), 0) "
 		"FROM segments WHERE capture = ?1 AND max_ns >= ?2 "
-		"AND min_ns < ?3 AND NOT expired",
+		"AND +min_ns < ?3 AND NOT expired",
 		"iii", s->capture, s->range.since_ns, s->range.until_ns);
 	bool ok = q && sql_step(q, e) == 1;
 
@@ -88,6 +88,8 @@ bool segment_rows_connect(struct segment_rows *s, struct err *e)
 	s->db = catalog_reader(s->store->catalog, e);
 	if (s->db && count_blocks(s, e) && segment_rows_prepare(s, e))
 		return true;
+	if (s->db && sql_is_malformed(s->db))
+		store_malformed(s->store);
 	segment_rows_disconnect(s);
 	return false;
 }
@@ -186,6 +188,8 @@ static int find_segment(struct segment_rows *s, uint64_t seq, struct err *e)
 
 	if (got == 1)
 		segment_row_from_row(q, &s->segment);
+	if (got < 0 && sql_is_malformed(s->db))
+		store_malformed(s->store);
 	sqlite3_reset(q);
 	return got;
 }

@@ -188,9 +188,15 @@ void verify_ledger(struct store *s)
 {
 	struct err e = ERR_INIT;
 	sqlite3 *db = store_reader(s, &e);
-	if (db && salvage_is_malformed(db))
+	bool malformed = db && salvage_is_malformed(db);
+	struct catalog *c = s->catalog;
+
+	if (malformed)
 		store_malformed(s);
-	bool ok = db && schema_reindex_ledger(s->catalog, db, &e) &&
+	/* Of one that is malformed the next start makes all of them. */
+	bool ok = db && schema_reindex_table(c, db, "ledger", &e) &&
+		  (malformed || (schema_reindex_table(c, db, "imports", &e) &&
+				 schema_reindex_table(c, db, "audit", &e))) &&
 		  ledger_file_verify(s, db, &e);
 
 	if (!ok && !atomic_load(&s->stopping))
