@@ -393,6 +393,11 @@ void run_count(struct call *c)
 			     "expected intervals of a millisecond or more, got "
 			     "%" PRId64 " ns",
 			     q->by_ns);
+	if (ok && *q->page_token && (!q->by_ns || from_ns % q->by_ns))
+		ok = err_set(&e, ERR_USAGE,
+			     "expected a page_token of an answer with these "
+			     "intervals, got '%.30s'",
+			     q->page_token);
 	ok = ok && reading_open(c, r, q->name, q->filter,
 				q->since_ns > from_ns ? q->since_ns : from_ns,
 				q->until_ns, &e);

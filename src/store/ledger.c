@@ -488,6 +488,8 @@ static bool coverage_without_ledger(struct store *s,
 		if (c->rows[i].from_ns != LEDGER_ANY)
 			c->rows[n++] = c->rows[i];
 	c->n = n;
+	for (size_t i = 0; i < n; i++)
+		c->rows[i].id = (int64_t)i + 1;
 	return true;
 }
 
@@ -511,7 +513,12 @@ static bool coverage_rows(struct store *s, uint64_t capture, struct coverage *c,
 	}
 	all = ok && n ? realloc(c->rows, (c->n + n) * sizeof(*all)) : NULL;
 	if (all) {
+		/* They have no id yet, and pages need one. */
+		int64_t id = c->n ? all[c->n - 1].id : 0;
+
 		memcpy(all + c->n, waiting, n * sizeof(*all));
+		for (size_t i = 0; i < n; i++)
+			all[c->n + i].id = ++id;
 		c->rows = all;
 		c->n += n;
 	}

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Which folder of src may include what of which: a folder knows only those
 # before it. Fails on an include that is not allowed, on one that does not name
-# its folder, on a header that only its own .c includes, and on itself if it
-# does not find what it plants.
+# its folder, on a header that only its own .c includes, on a test of tests/e2e
+# that imports another, and on itself if it does not find what it plants.
 set -eu
 root=${SOURCE_DIR:-$(dirname "$0")/../..}
 
@@ -72,7 +72,13 @@ check() {
 	}'
 }
 
+# A test imports modules that are no tests.
+check_tests() {
+	! (cd "$1" && grep -nE '^[[:space:]]*(from|import) +e2e_' e2e_*.py)
+}
+
 check "$root/src" || exit 1
+check_tests "$root/tests/e2e" || exit 1
 
 # A planted arrow has to be found, and to be the only thing that is.
 copy=$(mktemp -d)
@@ -108,6 +114,11 @@ client/planted.c control/captures.h
 cli/planted.c server/server.h
 cli/planted.c store/store.h
 EOF
+printf '    from e2e_live import Live\n' >"$copy/e2e_planted.py"
+if check_tests "$copy" >/dev/null; then
+	echo "not found: a test that imports another"
+	exit 1
+fi
 printf '#include "base/err.h"\n' >"$copy/src/base/planted.h"
 if found=$(check "$copy/src"); then
 	echo "not found: a header that nobody includes"

@@ -580,6 +580,12 @@ class Wrong(Case):
             self.assertIn("page_token", self.fails(
                 grpc.StatusCode.INVALID_ARGUMENT, self.client.call, "Count",
                 name="paged", page_token=token, **by))
+        # It begins an interval, or there are none.
+        for wrong in ({"page_token": str(T0 + 1), **by},
+                      {"page_token": str(T0)}):
+            self.assertIn("these intervals", self.fails(
+                grpc.StatusCode.INVALID_ARGUMENT, self.client.call, "Count",
+                name="paged", **wrong))
 
         with open(self.daemon.segments(1)[0], "r+b") as file:
             file.seek(os.path.getsize(file.name) // 2)

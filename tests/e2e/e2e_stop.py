@@ -9,7 +9,7 @@ import unittest
 
 import harness
 from harness import OK, until
-from e2e_live import Link
+from link import Link
 from numbered import Numbers, account
 
 # Threads that sync wait as long as there is the file.
