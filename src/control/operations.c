@@ -48,7 +48,8 @@ static bool same_filter(const struct capture_row *r, const char *text,
 	return r->program_bytes == n && memcmp(r->program, program, n) == 0;
 }
 
-/* One that who asks may not see is none: they get a capture of their own. */
+/* A capture that the caller may not see is not found: the caller gets one of
+ * their own. */
 static struct capture_entry *same_capture(struct control *ctl,
 					  const struct init_options *init,
 					  int64_t link_type,

@@ -113,8 +113,8 @@ static size_t end_of_word(const char *text, size_t count)
 }
 
 /*
- * The first word after which nothing can make the text an expression. What
- * begins an expression, every shorter part of it begins one too, hence halves.
+ * The first word after which nothing can make the text an expression, found by
+ * bisection: if some words can begin an expression, fewer of them can, too.
  * Names are looked up again at each trial, so there is an end to the patience:
  * then the word is not named.
  */
@@ -240,8 +240,9 @@ static struct bpf_filter *bpf_filter_make(pcap_t *p, const char *text,
 	return f;
 }
 
-/* As of a file: what is asked of a savefile is compiled otherwise here and
- * there, by which of its families is IPv6, for one. */
+/* libpcap compiles for a savefile where it compiles for packets in memory: some
+ * expressions depend on where the file was written, by its number of IPv6's
+ * address family for one. */
 static pcap_t *open_empty_savefile(uint32_t link_type, uint32_t snaplen,
 				   struct err *e)
 {

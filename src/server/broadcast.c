@@ -12,7 +12,7 @@
 
 /* The listeners of one capture tail. There is one while there are any. */
 struct broadcast {
-	struct capture_tail *tail; /* its members' */
+	struct capture_tail *tail; /* its subscribers' */
 	struct capture_tail_watch watch;
 	struct slice_queue queue;
 

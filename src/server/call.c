@@ -596,7 +596,7 @@ static unsigned patience_s(struct call *c, bool wanted)
 }
 
 /* Since when the next message is waited for, where the client could ask again
- * instead; 0: it is not. An import has what it has. */
+ * instead; 0: it is not. An import is idle for as long as its client likes. */
 static int64_t call_idle_ns(const struct call *c)
 {
 	return c->phase == CALL_STARTED && c->method->bound == BOUND_CALLS

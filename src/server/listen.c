@@ -52,7 +52,7 @@ server_listen_request(const struct listener *l)
 /* --- the line --- */
 
 /* With the pump's lock. The line holds a reference to the call. */
-static void join_line(struct pump *p, struct listener *l)
+static void join_line(struct listen_pump *p, struct listener *l)
 {
 	call_ref(l->call);
 	l->busy = true;
@@ -66,7 +66,7 @@ static void join_line(struct pump *p, struct listener *l)
 static void server_listen_on_wake(void *ctx)
 {
 	struct listener *l = ctx;
-	struct pump *p = &l->call->server->pump;
+	struct listen_pump *p = &l->call->server->pump;
 
 	pthread_mutex_lock(&p->lock);
 	l->pushed = true;
@@ -78,7 +78,7 @@ static void server_listen_on_wake(void *ctx)
 /* A busy listener that has more to do. */
 static void line_up(struct listener *l)
 {
-	struct pump *p = &l->call->server->pump;
+	struct listen_pump *p = &l->call->server->pump;
 
 	pthread_mutex_lock(&p->lock);
 	join_line(p, l);
@@ -88,7 +88,7 @@ static void line_up(struct listener *l)
 /* A busy listener found its queue empty. False: not any more. */
 static bool server_listen_rest(struct listener *l)
 {
-	struct pump *p = &l->call->server->pump;
+	struct listen_pump *p = &l->call->server->pump;
 
 	pthread_mutex_lock(&p->lock);
 	bool empty = !l->pushed;
@@ -356,7 +356,7 @@ void listen_stop(struct call *c)
 		broadcast_close(&c->server->broadcasts, &l->subscriber);
 }
 
-static struct listener *next_ready(struct pump *p)
+static struct listener *next_ready(struct listen_pump *p)
 {
 	pthread_mutex_lock(&p->lock);
 	while (STAILQ_EMPTY(&p->ready) && !p->stop)

@@ -17,7 +17,7 @@ struct call;
 struct listener;
 struct server;
 
-struct pump {
+struct listen_pump {
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t work;
 	STAILQ_HEAD(, listener) ready;

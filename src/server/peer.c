@@ -368,7 +368,7 @@ static void peer_dismiss(struct peer *c)
 	struct call *call = NULL;
 	char why[160];
 
-	if (!peer_goes_on(c, PEER_DOOMED)) {
+	if (!peer_goes_on(c, PEER_LEAVING)) {
 		peer_cut(c, false);
 		return;
 	}

@@ -31,11 +31,11 @@ enum place { PLACE_NONE, PLACE_ARRIVING, PLACE_TAKEN, PLACE_REFUSED, PLACES };
 /* How far it is; it only goes on. */
 enum peer_phase {
 	PEER_ARRIVED,
-	PEER_SHAKING, /* hands, since since_ns */
-	PEER_CUT,     /* it made room for others meanwhile */
-	PEER_SERVED,  /* by gRPC */
-	PEER_DOOMED,  /* it was told that it has to go */
-	PEER_ENDED,   /* gRPC was told that it is gone */
+	PEER_HANDSHAKE, /* of TLS, since since_ns */
+	PEER_EVICTED,	/* it made room for others meanwhile */
+	PEER_SERVED,	/* by gRPC */
+	PEER_LEAVING,	/* it was told to go */
+	PEER_ENDED,	/* gRPC was told that it is gone */
 };
 
 /* Each has a gRPC server of its own: what a call may do is known by where it

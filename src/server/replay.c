@@ -39,7 +39,7 @@ struct replay {
 	uint64_t blocks_before; /* of the cursors before */
 	uint64_t expired;	/* before their cursor could know */
 	struct peer *data;	/* its data connection, or NULL */
-	struct packet_select pick;
+	struct packet_select select;
 	uint32_t link_type;
 	int64_t sent_ns; /* when something was sent last */
 	Pcap__V1__End end;
@@ -360,7 +360,7 @@ static bool send_frame(struct replay *r, const struct cursor_item *frame,
 		      : send_inside(r, i, &whole)))
 		return false;
 	if (whole) {
-		packet_select_whole(&r->pick, i);
+		packet_select_whole(&r->select, i);
 		r->end.packets += i->packets;
 	}
 	return true;
@@ -376,7 +376,7 @@ static int replay_item(struct replay *r, const struct cursor_item *item,
 		return replay_skip(r, item) ? 1 : -1;
 	if (item->kind == ITEM_FRAME)
 		return send_frame(r, item, e) ? 1 : -1;
-	int more = packet_select_slice(&r->pick, item->slice, &out, e);
+	int more = packet_select_slice(&r->select, item->slice, &out, e);
 	if (more < 0)
 		return -1;
 	bool ok = out.block ? send_cut(r, out) : send_progress(r);
@@ -425,7 +425,7 @@ static Pcap__V1__Coverage *replay_coverage(struct replay *r, struct coverage *c,
 static bool replay_is_whole(struct replay *r, const struct coverage *c,
 			    bool enough, struct err *e)
 {
-	int64_t until_ns = enough ? r->pick.max_ns + 1 : 0;
+	int64_t until_ns = enough ? r->select.max_ns + 1 : 0;
 	uint64_t packets;
 	size_t n = coverage_damage(c, until_ns, &packets);
 
@@ -449,11 +449,11 @@ static void replay_end(struct replay *r, struct err *e)
 	 * replay is not complete. */
 	if (!r->request->live && !e->kind)
 		end->coverage = replay_coverage(r, &coverage, e);
-	end->examined = r->pick.examined;
-	end->min_ns = r->pick.packets ? r->pick.min_ns : 0;
-	end->max_ns = r->pick.packets ? r->pick.max_ns : 0;
+	end->examined = r->select.examined;
+	end->min_ns = r->select.packets ? r->select.min_ns : 0;
+	end->max_ns = r->select.packets ? r->select.max_ns : 0;
 	bool enough = r->request->max_packets &&
-		      r->pick.packets >= r->request->max_packets;
+		      r->select.packets >= r->request->max_packets;
 	snprintf(note, sizeof(note), "the capture was deleted");
 	if (!e->kind && !enough && call_is_stopping(r->call))
 		err_set(e, ERR_UNREACHABLE, "pcapd is stopping");
@@ -505,7 +505,7 @@ void run_replay(struct call *c)
 	if (!replay_open(&r, &e)) {
 		call_fail(c, &e);
 	} else {
-		r.pick = (struct packet_select){
+		r.select = (struct packet_select){
 			.filter = r.filter,
 			.since_ns = r.request->since_ns,
 			.until_ns = r.request->until_ns,

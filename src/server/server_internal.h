@@ -44,7 +44,7 @@ struct server {
 	struct unix_listener unix_listener;
 	struct tls_listener tls_listener;
 	struct broadcasts broadcasts;
-	struct pump pump;
+	struct listen_pump pump;
 	struct thread accept_thread, cq_thread, broadcast_thread, pump_thread;
 	struct thread workers[WORKERS];
 

@@ -292,7 +292,7 @@ static void tls_listener_serve(struct peer *c, struct tls_link *l, int fds[2])
 static const struct err *tls_listener_why(struct peer *c, struct err *e)
 {
 	pthread_mutex_lock(&c->server->lock);
-	bool was_cut = c->phase == PEER_CUT;
+	bool was_cut = c->phase == PEER_EVICTED;
 	pthread_mutex_unlock(&c->server->lock);
 	if (was_cut)
 		err_set(e, ERR_LIMIT, "max-handshakes is %u, others came",
@@ -346,14 +346,14 @@ static void tls_listener_make_room(struct server *s)
 
 	pthread_mutex_lock(&s->lock);
 	LIST_FOREACH(c, &s->peers, entry) {
-		if (c->phase != PEER_SHAKING)
+		if (c->phase != PEER_HANDSHAKE)
 			continue;
 		n++;
 		if (c->tls && (!oldest || c->since_ns < oldest->since_ns))
 			oldest = c;
 	}
 	if (n >= most && oldest) {
-		oldest->phase = PEER_CUT;
+		oldest->phase = PEER_EVICTED;
 		tls_cut(oldest->tls);
 	}
 	while (s->n_places[PLACE_ARRIVING] >= 2 * most && !late)
@@ -419,7 +419,7 @@ void tls_listener_accept(struct server *s, int listen_fd)
 		memcpy(c->from, text, sizeof(text));
 		*a = (struct tls_connection){c, fd};
 		pthread_mutex_lock(&s->lock);
-		c->phase = PEER_SHAKING;
+		c->phase = PEER_HANDSHAKE;
 		c->since_ns = monotonic_ns();
 		pthread_mutex_unlock(&s->lock);
 		if (server_thread(tls_listener_main, a, CARRY_STACK_BYTES))

@@ -36,7 +36,7 @@ struct closing {
 struct housekeeper_writer {
 	struct housekeeper *housekeeper;
 	uint64_t capture;
-	/* Guarded by the lock of sync. */
+	/* Guarded by the housekeeper's lock. */
 	int fd; /* -1: no segment is open */
 	bool made, dirty, failed;
 	uint64_t first_seq; /* of the segment */

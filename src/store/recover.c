@@ -54,7 +54,7 @@ struct recovery {
 	uint64_t next; /* the number of the next file; 0: there is none */
 	bool all;
 	struct segment *segment;
-	struct segment_scan survey;
+	struct segment_scan scan;
 	struct block_info *rows; /* of the catalog */
 	size_t n_rows;
 	struct block_info *known; /* the footer's, else the rows */
@@ -177,7 +177,7 @@ static bool ledger_damage(sqlite3 *db, uint64_t capture, int64_t from_ns,
 static bool unnamed_damage(sqlite3 *db, struct recovery *r,
 			   const struct damage *d, struct err *e)
 {
-	const struct segment_scan *v = &r->survey;
+	const struct segment_scan *v = &r->scan;
 	int64_t from = 0, to = 0;
 
 	for (size_t i = 0; i < v->n_blocks; i++) {
@@ -198,7 +198,7 @@ static bool unnamed_damage(sqlite3 *db, struct recovery *r,
 
 static bool rows_damage(sqlite3 *db, struct recovery *r, struct err *e)
 {
-	const struct segment_scan *v = &r->survey;
+	const struct segment_scan *v = &r->scan;
 	bool ok = true;
 
 	for (size_t i = 0; ok && i < v->n_damages; i++) {
@@ -220,7 +220,7 @@ static bool rows_damage(sqlite3 *db, struct recovery *r, struct err *e)
 
 static bool same_rows(const struct recovery *r)
 {
-	const struct segment_scan *v = &r->survey;
+	const struct segment_scan *v = &r->scan;
 	struct segment_row file;
 	char what[128];
 
@@ -242,7 +242,7 @@ static bool same_rows(const struct recovery *r)
  * to come, of this one without its own row, or of none at all. */
 static bool forget_others(sqlite3 *db, const struct recovery *r, struct err *e)
 {
-	const struct segment_scan *v = &r->survey;
+	const struct segment_scan *v = &r->scan;
 	uint64_t id = r->segment->capture, from = r->segment->first_seq;
 	uint64_t to = v->blocks[v->n_blocks - 1].seq;
 
@@ -299,7 +299,7 @@ static bool sum_rows(sqlite3 *db, const struct segment *g, struct err *e)
 static bool run_rows(sqlite3 *db, void *arg, struct err *e)
 {
 	struct recovery *r = arg;
-	struct segment_scan *v = &r->survey;
+	struct segment_scan *v = &r->scan;
 	struct segment *g = r->segment;
 
 	if (!rows_damage(db, r, e))
@@ -400,15 +400,15 @@ static bool written_again(const struct recovery *r)
 	char name[SEGMENT_NAME_BYTES];
 	struct stat st;
 
-	segment_name(name, r->segment->capture, r->survey.next_seq);
-	return r->survey.next_seq != r->segment->first_seq &&
+	segment_name(name, r->segment->capture, r->scan.next_seq);
+	return r->scan.next_seq != r->segment->first_seq &&
 	       fstatat(r->store->spool_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /* The salvaged packets as a segment under its final name, all or nothing. */
 static bool write_again(struct recovery *r, struct err *e)
 {
-	struct segment_scan *v = &r->survey;
+	struct segment_scan *v = &r->scan;
 	char name[SEGMENT_NAME_BYTES], part[SEGMENT_NAME_BYTES + 8];
 	int fd = r->store->spool_fd;
 
@@ -447,7 +447,7 @@ static bool recover_segment(const struct recovery *of, uint64_t first_seq,
 /* The segment's own table is what its footer will say. */
 static bool take_blocks(struct recovery *r, struct err *e)
 {
-	struct segment_scan *v = &r->survey;
+	struct segment_scan *v = &r->scan;
 	struct segment *g = r->segment;
 
 	for (size_t i = 0; i < v->n_blocks; i++) {
@@ -466,7 +466,7 @@ static bool remove_empty(struct recovery *r, struct err *e)
 
 	/* Not a packet in it, and its name will be used again. */
 	segment_name(name, r->segment->capture, r->segment->first_seq);
-	if (r->survey.file_bytes > r->segment->head_bytes)
+	if (r->scan.file_bytes > r->segment->head_bytes)
 		return set_aside(r, name, DAMAGED,
 				 "there is no whole packet in it", e);
 	return unlinkat(r->store->spool_fd, name, 0) == 0 ||
@@ -475,7 +475,7 @@ static bool remove_empty(struct recovery *r, struct err *e)
 
 static bool recover_close_file(struct recovery *r, struct err *e)
 {
-	struct segment_scan *v = &r->survey;
+	struct segment_scan *v = &r->scan;
 	size_t n = 0;
 	uint8_t *index =
 		v->index ? segment_index_frame(v->index, v->maker, &n) : NULL;
@@ -502,7 +502,7 @@ static bool segment_size(struct recovery *r, struct err *e)
 
 static bool recover_finish(struct recovery *r, struct err *e)
 {
-	struct segment_scan *v = &r->survey;
+	struct segment_scan *v = &r->scan;
 	struct segment *g = r->segment;
 	/* One of an older version stays as it is. */
 	bool whole = v->footer && v->table &&
@@ -529,7 +529,7 @@ static bool recover_finish(struct recovery *r, struct err *e)
 static int recover_overlapped(struct recovery *r, uint64_t *other,
 			      struct err *e)
 {
-	const struct segment_scan *v = &r->survey;
+	const struct segment_scan *v = &r->scan;
 	sqlite3 *db = catalog_reader(r->store->catalog, e);
 	sqlite3_stmt *q =
 		db ? sql_query(db, e,
@@ -576,7 +576,7 @@ static bool next_is_sure(const struct recovery *r)
  */
 static bool find_overlap(struct recovery *r, uint64_t *other, struct err *e)
 {
-	const struct segment_scan *v = &r->survey;
+	const struct segment_scan *v = &r->scan;
 	int got = v->n_blocks ? recover_overlapped(r, other, e) : 0;
 
 	if (got < 0)
@@ -591,7 +591,7 @@ static bool find_overlap(struct recovery *r, uint64_t *other, struct err *e)
 
 static void recover_say_damages(const struct recovery *r)
 {
-	const struct segment_scan *v = &r->survey;
+	const struct segment_scan *v = &r->scan;
 	const struct segment *g = r->segment;
 
 	for (size_t i = 0; i < v->n_damages; i++)
@@ -605,9 +605,9 @@ static void recover_say_damages(const struct recovery *r)
 			 g->capture, g->first_seq, v->salvaged);
 }
 
-static bool survey_segment(struct recovery *r, struct err *e)
+static bool scan_segment(struct recovery *r, struct err *e)
 {
-	struct segment_scan *v = &r->survey;
+	struct segment_scan *v = &r->scan;
 	struct segment *g = r->segment;
 
 	v->known = r->known;
@@ -623,7 +623,7 @@ static bool survey_segment(struct recovery *r, struct err *e)
 /* What the file has becomes what the rows say. */
 static bool recover_blocks(struct recovery *r, struct err *e)
 {
-	struct segment_scan *v = &r->survey;
+	struct segment_scan *v = &r->scan;
 	struct segment *g = r->segment;
 	uint64_t again = 0;
 
@@ -658,7 +658,7 @@ static bool recover(struct recovery *r, struct err *e)
 		return set_aside(r, name, FOREIGN,
 				 "its footer says that it belongs elsewhere",
 				 e);
-	if (!survey_segment(r, e) || !find_overlap(r, &other, e))
+	if (!scan_segment(r, e) || !find_overlap(r, &other, e))
 		return false;
 	if (!other)
 		return recover_blocks(r, e);
@@ -747,9 +747,9 @@ static bool recover_segment(const struct recovery *of, uint64_t first_seq,
 	sqlite3_close(db);
 	r.has_row = row == 1;
 	ok = ok && recover_file(&r, first_seq, e);
-	segment_index_unref(r.survey.index);
-	segment_index_maker_free(r.survey.maker);
-	segment_scan_done(&r.survey);
+	segment_index_unref(r.scan.index);
+	segment_index_maker_free(r.scan.maker);
+	segment_scan_done(&r.scan);
 	segment_free(r.segment);
 	if (r.known != r.rows)
 		free(r.known);

@@ -108,8 +108,7 @@ void store_reserve(struct store *s, uint64_t capture, uint64_t seq)
 {
 	struct reserved *r;
 
-	/* As a row of the writer's: a few bytes, which nobody can do without.
-	 */
+	/* A few bytes, and no way on without them: wait for memory. */
 	while (!(r = malloc(sizeof(*r))))
 		sched_yield();
 	pthread_mutex_lock(&s->lock);
@@ -302,8 +301,9 @@ static bool set_folder_in_place(void *arg, uint64_t id, struct err *e)
 }
 
 /* What is made in it is overwritten in place: elsewhere (btrfs) room that is
- * reserved is no room for what is written a second time. What cannot do this
- * needs it not. What was there before stays as it is: segments go in time. */
+ * reserved is no room for what is written a second time. File
+ * systems without the attribute do not need it. What was there before stays as
+ * it is: segments go in time. */
 static void spool_in_place(struct store *s)
 {
 	struct err ignored;
@@ -471,8 +471,8 @@ static bool believe_catalog(struct store *s, bool repair, struct err *e)
 	       (repair || spool_adopt(s, say_adopted, NULL, e));
 }
 
-/* Little enough for a start to look at all of it before captures resume; or it
- * has to: the disk lacks room, or a row is wrong by which blocks would get
+/* Whether a start looks at all segments before captures resume: there are few,
+ * or the disk lacks room, or a row is wrong from which new blocks would take
  * their numbers. */
 static bool is_put_in_order_first(struct store *s, bool *first, struct err *e)
 {

@@ -35,7 +35,7 @@ struct store {
 	int spool_fd;
 	int lock_fd;
 	atomic_bool identity_old;
-	/* The thread's of sync: what the files have, by id. */
+	/* The housekeeper thread's: what the files have, by id. */
 	struct identity_version *written;
 	size_t n_written;
 	atomic_bool pressed;	   /* files go before their rows do */
@@ -44,12 +44,13 @@ struct store {
 	atomic_bool stopping;	   /* nobody waits for long */
 	atomic_bool recovered;	   /* what is in the files has its rows */
 	atomic_bool malformed;	   /* the catalog; it was said */
-	/* The thread's of sync, too: a capture's file lacks rows; it was
+	/* The housekeeper thread's, too: a capture's file lacks rows; it was
 	 * said.*/
 	bool ledger_file_old, ledger_file_failed;
 	bool salvaged; /* the catalog was made again by this start */
 	/* Guards the folders of captures that are deleted, or written into by
-	 * the thread of sync; so it is held across I/O, by nobody else. */
+	 * the housekeeper's thread; so it is held across I/O, by nobody else.
+	 */
 	pthread_mutex_t folders;
 	pthread_mutex_t lock; /* guards everything below */
 	struct store_options options;
@@ -218,7 +219,7 @@ char *folder_read(struct store *s, uint64_t id, const char *file, size_t *n);
 /* It is the old one or the new one, whatever happens. */
 bool folder_replace(struct store *s, uint64_t id, const char *file,
 		    const char *text, size_t n, struct err *e);
-/* Brings the file of each capture up to date. On the thread of sync. */
+/* Brings the file of each capture up to date. On the housekeeper's thread. */
 void manifest_write_changed(struct store *s);
 /* What was changed in the catalog goes to the file soon. */
 void manifest_changed(struct store *s);
@@ -233,7 +234,7 @@ bool manifest_compare(struct store *s, sqlite3 *db, uint64_t id, char say[128],
 /* --- ledger_file.c: the ledger beside the segments --- */
 
 #define LEDGER_FILE "ledger"
-/* Brings to the files what was committed since. On the thread of sync. */
+/* Brings to the files what was committed since. On the housekeeper's thread. */
 void ledger_file_follow(struct store *s);
 /* Rows that the catalog never had, as it is older, or has altered, are what
  * the files say. At start; of what was altered, as far as captures resume by
