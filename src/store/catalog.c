@@ -56,10 +56,11 @@ struct catalog {
 	sqlite3 *sync_db;
 	off_t reserved; /* the log may grow up to there */
 	pthread_t thread;
-	atomic_bool malformed; /* a job met a page that is none */
-	bool last_try;	       /* the thread's: nothing is put off any more */
-	bool refused;	       /* the thread's, too: the disk said no last; */
-	struct err refusal;    /* what that was */
+	atomic_bool malformed;	/* a job met a page that is none */
+	bool last_try;		/* the thread's: nothing is put off any more */
+	bool refused;		/* the thread's, too: the disk said no last; */
+	struct err refusal;	/* what that was */
+	atomic_bool disk_fails; /* somebody heard so since the last commit */
 	struct catalog_changes uncommitted; /* the thread's */
 	pthread_mutex_t lock;		    /* guards everything below */
 	pthread_cond_t posted;
@@ -160,6 +161,7 @@ static void note_refusal(struct catalog *c, struct err *e)
 	if (sql_disk_says_no(c->db)) {
 		c->refused = true;
 		c->refusal = *e;
+		atomic_store(&c->disk_fails, true);
 	} else if (sql_is_malformed(c->db) && c->refused) {
 		*e = c->refusal;
 	} else if (sql_is_malformed(c->db)) {
@@ -228,10 +230,12 @@ static void run_group(struct catalog *c, struct jobs *jobs)
 		}
 	}
 	ok = ok && sql_run(c->db, &e, SQL_COMMIT, "");
-	if (!ok)
+	if (!ok) {
 		note_refusal(c, &e);
-	else if (sqlite3_total_changes(c->db) != changes)
+	} else if (sqlite3_total_changes(c->db) != changes) {
 		c->refused = false; /* not all jobs need the disk */
+		atomic_store(&c->disk_fails, false);
+	}
 	if (!ok && !sqlite3_get_autocommit(c->db))
 		catalog_exec(c->db, "ROLLBACK", &ignored);
 	catalog_changes_done(c, ok);
@@ -542,9 +546,12 @@ static bool sync_locked(struct catalog *c, struct err *e)
 	catalog_reserve(c);
 	/* Busy: a reader, or another's checkpoint; there is a next time. Full:
 	 * the log is as good, and retention needs this to make room. */
-	return rc == SQLITE_OK || rc == SQLITE_BUSY ||
-	       (catalog_no_room(c->sync_db, rc) && catalog_sync_log(c)) ||
-	       sql_err(c->sync_db, e, "sync");
+	if (rc == SQLITE_OK || rc == SQLITE_BUSY ||
+	    (catalog_no_room(c->sync_db, rc) && catalog_sync_log(c)))
+		return true;
+	if (sql_disk_says_no(c->sync_db))
+		atomic_store(&c->disk_fails, true);
+	return sql_err(c->sync_db, e, "sync");
 }
 
 bool catalog_sync(struct catalog *c, struct err *e)
@@ -555,10 +562,17 @@ bool catalog_sync(struct catalog *c, struct err *e)
 	return ok;
 }
 
+bool catalog_disk_fails(const struct catalog *c)
+{
+	return atomic_load(&c->disk_fails);
+}
+
 sqlite3 *catalog_reader(struct catalog *c, struct err *e)
 {
 	sqlite3 *db = catalog_connect(c->path, SQLITE_OPEN_READONLY, e);
 
+	if (!db)
+		atomic_store(&c->disk_fails, true);
 	if (!db || row_sum_define(db, e))
 		return db;
 	sqlite3_close(db);

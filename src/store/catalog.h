@@ -54,6 +54,9 @@ bool catalog_run(struct catalog *c,
 
 /* A job met a page that is malformed: others will meet it, too. */
 bool catalog_is_malformed(const struct catalog *c);
+/* The disk said no since the last commit. What SQLite calls malformed then may
+ * be that. */
+bool catalog_disk_fails(const struct catalog *c);
 
 /* Brings what is committed to stable storage. The catalog's thread is not held
  * up, but for a moment when the log is long. */

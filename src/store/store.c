@@ -52,7 +52,9 @@ void store_malformed(struct store *s)
 				  "say themselves is taken, and the next start "
 				  "makes it again";
 
-	if (atomic_exchange(&s->malformed, true))
+	/* What is malformed is met again when the disk is well. */
+	if ((s->catalog && catalog_disk_fails(s->catalog)) ||
+	    atomic_exchange(&s->malformed, true))
 		return;
 	salvage_mark(s->spool_fd);
 	log_error("catalog.db: %s", why);
