@@ -43,11 +43,12 @@
 #define AGAIN_BLOCKS 3
 /* One write is in flight, so a disk that others use too is as slow as it takes
  * long: 30 ms beside a dd, 33 MB/s. A write around the page cache that took so
- * long while blocks waited was too slow; what comes next goes through it, which
- * takes a copy, for so long at least and at most until the other way is tried
- * again. */
+ * long while so many blocks waited was too slow; what comes next goes through
+ * it, which costs a copy and more, for so long at least and at most until the
+ * other way is tried again. */
 #define SLOW_NS (NS_PER_S / 200)
 #define CACHED_MIN_NS NS_PER_S
+#define CACHED_PART 4 /* of the blocks that may wait */
 #define CACHED_MAX_NS (64 * NS_PER_S)
 /* Room for so many times what a capture may have in memory is plenty. */
 #define PLENTY 16
@@ -495,7 +496,8 @@ static void writer_choose_way(struct writer *w)
 	unsigned waiting = capture_tail_backlog(w->tail, w->seq + 1);
 	int64_t now = monotonic_ns();
 
-	if (g->direct_ns >= SLOW_NS && waiting) {
+	if (g->direct_ns >= SLOW_NS &&
+	    waiting >= capture_tail_max(w->tail) / CACHED_PART) {
 		/* The longer it was so, the later it is tried again. */
 		w->cached_ns = writer_clamp(2 * w->cached_ns);
 		w->cached_until_ns = now + w->cached_ns;
